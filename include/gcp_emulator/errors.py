@@ -1,0 +1,125 @@
+"""Errors as Google's services answer them: one class per canonical code, one envelope per API family.
+
+Codes and their HTTP equivalents: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+Detail = Mapping[str, Any]
+
+
+class ApiError(Exception):
+    """Base of all refusals; raised by a service, rendered once in app.py.
+
+    :param message: what the service says, in its own words where they are known
+    :param details: typed `google.rpc` details, each with its `@type`
+    :param headers: extra response headers
+    """
+
+    code: ClassVar[int] = 2
+    status: ClassVar[str] = "UNKNOWN"
+    http: ClassVar[int] = 500
+
+    def __init__(
+        self, message: str, *, details: Sequence[Detail] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = list(details)
+        self.headers = dict(headers or {})
+
+    def envelope(self) -> dict[str, Any]:
+        """The JSON body: google.rpc.Status in Google's REST envelope."""
+        error: dict[str, Any] = {"code": self.http, "message": self.message, "status": self.status}
+        if self.details:
+            error["details"] = self.details
+        return {"error": error}
+
+    def rpc_status(self) -> dict[str, Any]:
+        """The same error as a resource's `error` field holds it: the canonical code, not HTTP's."""
+        return {"code": self.code, "message": self.message}
+
+
+class Cancelled(ApiError):
+    code, status, http = 1, "CANCELLED", 499
+
+
+class InvalidArgument(ApiError):
+    code, status, http = 3, "INVALID_ARGUMENT", 400
+
+
+class DeadlineExceeded(ApiError):
+    code, status, http = 4, "DEADLINE_EXCEEDED", 504
+
+
+class NotFound(ApiError):
+    code, status, http = 5, "NOT_FOUND", 404
+
+
+class AlreadyExists(ApiError):
+    code, status, http = 6, "ALREADY_EXISTS", 409
+
+
+class PermissionDenied(ApiError):
+    code, status, http = 7, "PERMISSION_DENIED", 403
+
+
+class ResourceExhausted(ApiError):
+    code, status, http = 8, "RESOURCE_EXHAUSTED", 429
+
+
+class FailedPrecondition(ApiError):
+    code, status, http = 9, "FAILED_PRECONDITION", 400
+
+
+class Aborted(ApiError):
+    code, status, http = 10, "ABORTED", 409
+
+
+class OutOfRange(ApiError):
+    code, status, http = 11, "OUT_OF_RANGE", 400
+
+
+class Unimplemented(ApiError):
+    code, status, http = 12, "UNIMPLEMENTED", 501
+
+
+class Internal(ApiError):
+    code, status, http = 13, "INTERNAL", 500
+
+
+class Unavailable(ApiError):
+    code, status, http = 14, "UNAVAILABLE", 503
+
+
+class Unauthenticated(ApiError):
+    code, status, http = 16, "UNAUTHENTICATED", 401
+
+
+class StorageError(ApiError):
+    """Cloud Storage's JSON API has an envelope of its own, with a `reason` per error.
+
+    https://cloud.google.com/storage/docs/json_api/v1/status-codes
+    """
+
+    def __init__(
+        self, http: int, reason: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, headers=headers)
+        self.reason = reason
+        self.http_status = http
+
+    def envelope(self) -> dict[str, Any]:
+        error = {"message": self.message, "domain": "global", "reason": self.reason}
+        return {"error": {"code": self.http_status, "message": self.message, "errors": [error]}}
+
+
+def bad_request(field: str, description: str) -> Detail:
+    """A google.rpc.BadRequest detail that names one field."""
+    return {
+        "@type": "type.googleapis.com/google.rpc.BadRequest",
+        "fieldViolations": [{"field": field, "description": description}],
+    }

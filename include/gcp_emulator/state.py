@@ -1,0 +1,76 @@
+"""Where the emulator keeps what it was told: one SQLite file, and plain files for bytes.
+
+SQLite (write-ahead log) because a change is then all there or not there after `kill -9`, with no code of our own;
+bytes (objects, weights) lie beside it as files under random names, written before the row that names them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Resource = dict[str, Any]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS resource (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
+    UNIQUE (kind, name)
+);
+"""
+
+
+class Store:
+    """JSON resources by kind and name. Every call is one transaction.
+
+    :param data_dir: the emulator's directory; created when absent
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self.data_dir = data_dir
+        self.db = sqlite3.connect(data_dir / "state.db", check_same_thread=False, isolation_level=None)
+        self.db.execute("PRAGMA journal_mode=WAL")
+        self.db.execute("PRAGMA synchronous=NORMAL")
+        self.db.executescript(_SCHEMA)
+
+    def put(self, kind: str, name: str, body: Resource) -> None:
+        """Create or replace a resource; a replaced one keeps its place in the order of creation."""
+        self.db.execute(
+            "INSERT INTO resource (kind, name, body) VALUES (?, ?, ?) "
+            "ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body",
+            (kind, name, json.dumps(body)),
+        )
+
+    def get(self, kind: str, name: str) -> Resource | None:
+        row = self.db.execute(
+            "SELECT body FROM resource WHERE kind = ? AND name = ?", (kind, name)
+        ).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def list(self, kind: str, prefix: str = "") -> Iterator[Resource]:
+        """All resources of a kind whose name starts with `prefix`, newest first."""
+        rows = self.db.execute(
+            "SELECT body FROM resource WHERE kind = ? AND substr(name, 1, ?) = ? ORDER BY seq DESC",
+            (kind, len(prefix), prefix),
+        ).fetchall()
+        return (json.loads(body) for (body,) in rows)
+
+    def delete(self, kind: str, name: str) -> bool:
+        """Remove a resource; whether there was one."""
+        return self.db.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name)).rowcount > 0
+
+    def clear(self) -> None:
+        """Forget every resource of every kind."""
+        self.db.execute("DELETE FROM resource")
+
+    def close(self) -> None:
+        self.db.close()
+
+
+def new_id() -> str:
+    """A 19-digit id, as Vertex AI gives."""
+    return str(secrets.randbelow(9 * 10**18) + 10**18)
