@@ -1,0 +1,16 @@
+"""Shows mistakes in include/tunings as a DAG import error.
+
+In a file of its own, because an import error takes all DAGs of its file with it: the tunings that are right keep
+running from retrain.py while a wrong one is put right.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vertex_tuning.config import load_tunings
+from vertex_tuning.exceptions import ConfigurationError
+
+_, mistakes = load_tunings(Path(__file__).resolve().parent.parent / "include" / "tunings")
+if mistakes:
+    raise ConfigurationError("\n".join(mistakes))

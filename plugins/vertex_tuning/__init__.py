@@ -1,0 +1,1 @@
+"""Operators, a sensor and a hook that retrain Gemini models on Vertex AI."""

@@ -1,0 +1,205 @@
+"""A recurring tuning as a YAML file describes it, and the form that starts it by hand.
+
+Everything is checked when the file is read, so that a mistake shows in the DAG list and not at night in a run.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import pendulum
+import yaml
+from airflow.sdk import Param
+from croniter import croniter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.jobs import ADAPTER_SIZES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TUNABLE_MODELS: Final = (
+    "gemini-3.5-flash",
+    "gemini-3.1-flash-lite",
+    "gemini-2.5-pro",
+    "gemini-2.5-flash",
+    "gemini-2.5-flash-lite",
+)
+"""Models the guide to supervised tuning lists (October 2026); what the service takes today, it says itself."""
+
+MAX_EPOCHS: Final = 100
+"""This project's own guard against a slip in a form; the service publishes no limit."""
+
+MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
+"""Likewise."""
+
+
+def _cron(expression: str) -> str:
+    if len(expression.split()) != 5 or not croniter.is_valid(expression):
+        raise ValueError("expected five cron fields, e.g. '0 6 * * 1'")
+    return expression
+
+
+def _timezone(name: str) -> str:
+    if name not in pendulum.timezones():
+        raise ValueError("expected an IANA time zone, e.g. 'Europe/Berlin'")
+    return name
+
+
+def _adapter_size(size: int) -> int:
+    if size not in ADAPTER_SIZES:
+        raise ValueError(f"expected one of {', '.join(map(str, ADAPTER_SIZES))}")
+    return size
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Schedule(_Model):
+    """When a retraining starts by itself."""
+
+    cron: Annotated[str, AfterValidator(_cron)]
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+
+
+class HyperParameters(_Model):
+    """What the tuning job is asked for, unless the form says otherwise."""
+
+    epoch_count: int = Field(ge=1, le=MAX_EPOCHS)
+    learning_rate_multiplier: float = Field(default=1.0, gt=0, le=MAX_LEARNING_RATE_MULTIPLIER)
+    adapter_size: Annotated[int, AfterValidator(_adapter_size)] = 4
+
+
+class SmokeTest(_Model):
+    """Prompts the tuned model is asked, see `vertex_tuning.smoke.SmokeCase` for a case's fields."""
+
+    min_pass_share: float = Field(default=1.0, ge=0, le=1)
+    cases: list[dict[str, Any]] = Field(min_length=1)
+
+
+class Tuning(_Model):
+    """One file of `include/tunings/`; its name is the file's.
+
+    :param location: where the job runs; may be a template
+    :param bucket: where data is uploaded to; may be a template
+    :param training_data: path relative to the project, or `gs://` URI
+    :param display_name: the tuned model's
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    description: str = ""
+    schedule: Schedule
+    location: str = "us-central1"
+    bucket: str = Field(min_length=1)
+    base_model: str = Field(min_length=1)
+    training_data: str = Field(min_length=1)
+    validation_data: str | None = None
+    hyper_parameters: HyperParameters
+    display_name: str = Field(min_length=1, max_length=128)
+    labels: dict[str, str] = Field(default_factory=dict)
+    job_timeout_hours: float = Field(default=24.0, gt=0)
+    smoke_test: SmokeTest
+
+    def params(self) -> dict[str, Param]:
+        """The form in the Airflow UI: this file's values, which a person may change for one run."""
+        hyper = self.hyper_parameters
+        models = dict.fromkeys([self.base_model, *TUNABLE_MODELS])
+        return {
+            "base_model": Param(
+                self.base_model,
+                type="string",
+                enum=list(models),
+                title="Base model",
+                description="The Gemini model to tune.",
+            ),
+            "training_data": Param(
+                self.training_data,
+                type="string",
+                minLength=1,
+                title="Training data",
+                description="JSONL file, relative to the project, or a gs:// URI.",
+            ),
+            "validation_data": Param(
+                self.validation_data,
+                type=["null", "string"],
+                title="Validation data",
+                description="The same. Without it there are no validation metrics.",
+            ),
+            "epoch_count": Param(
+                hyper.epoch_count,
+                type="integer",
+                minimum=1,
+                maximum=MAX_EPOCHS,
+                title="Epochs",
+                description=f"Passes over the training data, 1 to {MAX_EPOCHS}. The price grows with them.",
+            ),
+            "learning_rate_multiplier": Param(
+                hyper.learning_rate_multiplier,
+                type="number",
+                exclusiveMinimum=0,
+                maximum=MAX_LEARNING_RATE_MULTIPLIER,
+                title="Learning-rate multiplier",
+                description="Factor on the recommended learning rate; above 0, at most "
+                f"{MAX_LEARNING_RATE_MULTIPLIER:g}.",
+            ),
+            "adapter_size": Param(
+                hyper.adapter_size,
+                type="integer",
+                enum=list(ADAPTER_SIZES),
+                title="Adapter size",
+                description="Rank of the adapter. Not every model takes every size.",
+            ),
+            "display_name": Param(
+                self.display_name,
+                type="string",
+                minLength=1,
+                maxLength=128,
+                title="Tuned model's display name",
+                description="What people see in the Model Registry.",
+            ),
+        }
+
+
+def load_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:
+    """Read every `*.yaml` of a folder.
+
+    :returns: the tunings that are right, and one message for each mistake in the others
+    """
+    tunings: list[Tuning] = []
+    mistakes: list[str] = []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            tunings.append(load_tuning(path))
+        except ConfigurationError as error:
+            mistakes.append(str(error))
+    return tunings, mistakes
+
+
+def load_tuning(path: Path) -> Tuning:
+    """Read one tuning.
+
+    :raises ConfigurationError: names the file and, for every mistake, the field, what was found and what is allowed
+    """
+    where = f"{path.parent.name}/{path.name}"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{where} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{where}: found {type(content).__name__}, expected fields such as `base_model:`.")
+    try:
+        return Tuning.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(f"{where}: {mistake}" for mistake in _mistakes(error))) from error
+
+
+def _mistakes(error: ValidationError) -> Iterator[str]:
+    for item in error.errors(include_url=False):
+        field = ".".join(map(str, item["loc"]))
+        allowed = re.sub(r"^Value error, ", "", item["msg"])
+        found = "nothing" if item["type"] == "missing" else repr(item["input"])
+        yield f"{field}: found {found[:200]}. {allowed[0].upper()}{allowed[1:]}."

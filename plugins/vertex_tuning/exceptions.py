@@ -1,0 +1,74 @@
+"""What can go wrong, one class each. Whether a retry can help is the class, never the message."""
+
+from __future__ import annotations
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowException
+
+
+class TuningError(AirflowException):
+    """Base of every error this package raises."""
+
+
+class PermanentError(TuningError):
+    """The same call would fail again: a person has to change something first."""
+
+
+class TransientError(TuningError):
+    """The next attempt may well succeed."""
+
+
+class ConfigurationError(PermanentError):
+    """A connection, an argument or a field is missing or has a value that cannot work."""
+
+
+class DatasetError(PermanentError):
+    """The dataset is missing, empty, or has rows the service would refuse."""
+
+
+class VertexRequestError(PermanentError):
+    """Google refused the request itself: invalid, forbidden, not found."""
+
+
+class VertexUnavailableError(TransientError):
+    """Google could not be reached, was overloaded or failed inside."""
+
+
+class TuningJobFailedError(PermanentError):
+    """The job ended as FAILED, EXPIRED or PARTIALLY_SUCCEEDED; the message is Vertex AI's own."""
+
+
+class TuningJobCancelledError(PermanentError):
+    """Somebody cancelled the job; starting another is that person's decision."""
+
+
+class TuningJobTimeoutError(PermanentError):
+    """The job had not ended when the deadline came."""
+
+
+class PollingError(TransientError):
+    """The state of the job could not be read many times in a row; the job itself may be fine."""
+
+
+class UnexpectedEventError(PermanentError):
+    """The task was resumed with something its trigger never sends."""
+
+
+class MetricsError(PermanentError):
+    """The job's metrics are missing or cannot be read."""
+
+
+class SmokeTestError(PermanentError):
+    """The tuned model answered, but not as its smoke test expects."""
+
+
+STOP_ON_PERMANENT_ERRORS = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=f"{__name__}.{PermanentError.__name__}",
+            action=RetryAction.FAIL,
+            reason="A retry cannot help: the error says what to change.",
+        )
+    ]
+)
+"""The `retry_policy` of every task: retries are for errors that pass by themselves."""

@@ -1,0 +1,294 @@
+"""The only module that talks to Google: one method per thing we ask.
+
+Imported inside `execute` and `run`, never by a DAG file: the Google libraries behind it take seconds to load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import httpx
+import requests
+from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed, RetryError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.genai import Client, errors, types
+from google.oauth2.credentials import Credentials
+
+from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.jobs import ADAPTER_SIZES, TuningJob, TuningSpec, location_of
+from vertex_tuning.metrics import Point, Series
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+    from google.cloud.aiplatform_v1 import MetadataServiceClient, TensorboardServiceClient
+
+TIMEOUT: Final = 60.0
+"""Seconds one request may take."""
+
+MULTI_REGIONS: Final = ("us", "eu")
+MAX_SERIES_PER_READ: Final = 20
+"""`tensorboards.batchRead` takes no more."""
+
+_RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
+
+
+class VertexTuningHook(GoogleBaseHook):
+    """Asks Vertex AI and Cloud Storage for what retraining a Gemini model needs.
+
+    On top of what every Google Cloud connection takes, the connection's extra may hold `vertex_api_endpoint` and
+    `storage_api_endpoint`: base URLs that replace Google's own, for a private endpoint or the local Google Cloud.
+
+    :param location: where tuning jobs run, e.g. `us-central1`
+    :param gcp_conn_id: the Google Cloud connection
+    :param impersonation_chain: service account to act as, or a chain of them
+    :param project_id: the project; the connection's when empty
+    :raises ConfigurationError: when there is no such connection
+    """
+
+    def __init__(
+        self,
+        *,
+        location: str,
+        gcp_conn_id: str = GoogleBaseHook.default_conn_name,
+        impersonation_chain: str | Sequence[str] | None = None,
+        project_id: str | None = None,
+    ) -> None:
+        try:
+            super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        except AirflowNotFoundException as error:
+            raise ConfigurationError(
+                f"gcp_conn_id: found {gcp_conn_id!r}, which is not defined, expected a Google Cloud connection. "
+                "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment."
+            ) from error
+        self.location = location
+        self._project = project_id
+
+    @cached_property
+    def project(self) -> str:
+        """The project to work in.
+
+        :raises ConfigurationError: when neither the task nor the connection nor the credentials name one
+        """
+        with google_errors("finding credentials"):
+            project = self._project or self.project_id
+        if not project:
+            raise ConfigurationError(
+                f"project_id: not given, and connection {self.gcp_conn_id!r} names none; set it in either."
+            )
+        return str(project)
+
+    def endpoint(self, location: str) -> str:
+        """Base URL of Vertex AI for a location; multi-regions have a host of their own."""
+        if override := self._get_field("vertex_api_endpoint"):
+            return str(override)
+        if location in MULTI_REGIONS:
+            return f"https://aiplatform.{location}.rep.googleapis.com"
+        return f"https://{location}-aiplatform.googleapis.com"
+
+    def client(self, resource_name: str | None = None) -> Client:
+        """A Gen AI client for the location of a resource, or for the hook's own."""
+        location = location_of(resource_name) if resource_name else self.location
+        credentials = self.get_credentials()
+        if self._get_field("is_anonymous"):
+            # The Gen AI client insists on a token, which anonymous credentials cannot give.
+            credentials = Credentials(token="anonymous")  # noqa: S106
+        return Client(
+            vertexai=True,
+            project=self.project,
+            location=location,
+            credentials=credentials,
+            http_options=types.HttpOptions(
+                base_url=self.endpoint(location), api_version="v1beta1", timeout=int(TIMEOUT * 1000)
+            ),
+        )
+
+    # Tuning jobs
+
+    def create_tuning_job(self, spec: TuningSpec, labels: Mapping[str, str]) -> TuningJob:
+        """Create a job. This costs money; it is sent once and never repeated from here."""
+        config = types.CreateTuningJobConfig(
+            validation_dataset=(
+                types.TuningValidationDataset(gcs_uri=spec.validation_uri) if spec.validation_uri else None
+            ),
+            tuned_model_display_name=spec.display_name,
+            description=spec.description,
+            epoch_count=spec.epoch_count,
+            learning_rate_multiplier=spec.learning_rate_multiplier,
+            adapter_size=types.AdapterSize(ADAPTER_SIZES[spec.adapter_size]) if spec.adapter_size else None,
+            export_last_checkpoint_only=spec.export_last_checkpoint_only or None,
+            pre_tuned_model_checkpoint_id=spec.checkpoint_id,
+            labels=dict(labels),
+        )
+        with google_errors("creating the tuning job"):
+            job = self.client().tunings.tune(
+                base_model=spec.base_model,
+                training_dataset=types.TuningDataset(gcs_uri=spec.training_uri),
+                config=config,
+            )
+        return parse_job(job)
+
+    def get_tuning_job(self, name: str) -> TuningJob:
+        with google_errors(f"reading {name}"):
+            return parse_job(self.client(name).tunings.get(name=name))
+
+    def list_tuning_jobs(self, filter_: str | None = None, page_size: int = 100) -> Iterator[TuningJob]:
+        """Jobs of the hook's project and location, newest first, page by page as they are asked for."""
+        config = types.ListTuningJobsConfig(filter=filter_, page_size=page_size)
+        with google_errors("listing tuning jobs"):
+            for job in self.client().tunings.list(config=config):
+                yield parse_job(job)
+
+    def cancel_tuning_job(self, name: str) -> None:
+        """Ask the service to cancel; a job that has ended stays as it is."""
+        with google_errors(f"cancelling {name}"):
+            try:
+                self.client(name).tunings.cancel(name=name)
+            except errors.ClientError as error:
+                if error.status != "FAILED_PRECONDITION":
+                    raise
+                self.log.info("%s has ended already: %s", name, error.message)
+
+    # Metrics
+
+    def read_metrics(self, experiment: str) -> list[Series]:
+        """All series of all runs of a tuning job's experiment, read without writing anything.
+
+        :param experiment: the job's `experiment`, a Metadata context
+        """
+        with google_errors(f"reading the metrics of {experiment}"):
+            tensorboard = self._backing_tensorboard(experiment)
+            runs = self._experiment_runs(experiment)
+            return [series for run in runs for series in self._read_run(tensorboard, experiment, run)]
+
+    def _backing_tensorboard(self, experiment: str) -> str:
+        metadata: Any = self._metadata(experiment).get_context(name=experiment).metadata
+        name = metadata and metadata.get("backing_tensorboard_resource")
+        if not name:
+            raise VertexRequestError(f"{experiment} names no TensorBoard, expected backing_tensorboard_resource.")
+        return str(name)
+
+    def _experiment_runs(self, experiment: str) -> list[str]:
+        store = experiment.partition("/contexts/")[0]
+        filter_ = f'schema_title="system.ExperimentRun" AND parent_contexts:"{experiment}"'
+        contexts = self._metadata(experiment).list_contexts(request={"parent": store, "filter": filter_})
+        prefix = f"{experiment}-"
+        return [context.name.removeprefix(prefix) for context in contexts]
+
+    def _read_run(self, tensorboard: str, experiment: str, run: str) -> Iterator[Series]:
+        client = self._tensorboard(tensorboard)
+        parent = f"{tensorboard}/experiments/{experiment.rpartition('/')[2]}/runs/{run}"
+        listed = list(client.list_tensorboard_time_series(parent=parent))
+        for start in range(0, len(listed), MAX_SERIES_PER_READ):
+            batch = listed[start : start + MAX_SERIES_PER_READ]
+            names = {series.name.rpartition("/")[2]: series.display_name for series in batch}
+            reply = client.batch_read_tensorboard_time_series_data(
+                request={"tensorboard": tensorboard, "time_series": [series.name for series in batch]}
+            )
+            for data in reply.time_series_data:
+                yield Series(name=names[data.tensorboard_time_series_id], points=_points(data.values))
+
+    def _metadata(self, resource_name: str) -> MetadataServiceClient:
+        from google.cloud.aiplatform_v1 import MetadataServiceClient
+
+        return MetadataServiceClient(**self._gapic(resource_name))
+
+    def _tensorboard(self, resource_name: str) -> TensorboardServiceClient:
+        from google.cloud.aiplatform_v1 import TensorboardServiceClient
+
+        return TensorboardServiceClient(**self._gapic(resource_name))
+
+    def _gapic(self, resource_name: str) -> dict[str, Any]:
+        return {
+            "transport": "rest",
+            "credentials": self.get_credentials(),
+            "client_options": ClientOptions(api_endpoint=self.endpoint(location_of(resource_name))),
+        }
+
+    # Prediction
+
+    def generate(
+        self, endpoint: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
+    ) -> types.GenerateContentResponse:
+        """Ask a tuned model. The location is the endpoint's own: some models serve only from `us` or `eu`."""
+        with google_errors(f"asking {endpoint}"):
+            return self.client(endpoint).models.generate_content(
+                model=endpoint, contents=contents, config=types.GenerateContentConfig(**config)
+            )
+
+    # Cloud Storage
+
+    @cached_property
+    def storage(self) -> storage.Client:
+        """The official client, with the connection's credentials."""
+        from google.cloud import storage
+
+        endpoint = self._get_field("storage_api_endpoint")
+        options = ClientOptions(api_endpoint=endpoint) if endpoint else ClientOptions()
+        return storage.Client(project=self.project, credentials=self.get_credentials(), client_options=options)
+
+    def upload_once(self, path: str, bucket: str, name: str) -> str:
+        """Upload a file unless an object of that name is there; names are made from the content, so equal is same.
+
+        :returns: the object's URI
+        """
+        with google_errors(f"uploading to gs://{bucket}/{name}"):
+            blob = self.storage.bucket(bucket).blob(name)
+            try:
+                blob.upload_from_filename(
+                    path, if_generation_match=0, checksum="crc32c", content_type="application/jsonl", timeout=TIMEOUT
+                )
+            except PreconditionFailed:
+                self.log.info("gs://%s/%s is there already; nothing to upload.", bucket, name)
+        return f"gs://{bucket}/{name}"
+
+    @contextlib.contextmanager
+    def open_object(self, uri: str) -> Iterator[IO[bytes]]:
+        """Read an object as it streams in.
+
+        :raises VertexRequestError: when there is no such object
+        """
+        from google.cloud.storage import Blob
+
+        with google_errors(f"reading {uri}"), Blob.from_uri(uri, client=self.storage).open("rb") as file:
+            yield file
+
+
+def _points(values: Iterable[Any]) -> list[Point]:
+    points = [Point(value.step, value.scalar.value, value.wall_time.isoformat()) for value in values]
+    return sorted(points, key=lambda point: point.step)
+
+
+def parse_job(job: types.TuningJob) -> TuningJob:
+    """The client's job as ours: plain values, small."""
+    return TuningJob.parse(job.model_dump(mode="json", exclude_none=True))
+
+
+@contextlib.contextmanager
+def google_errors(doing: str) -> Iterator[None]:
+    """Turn what Google's clients raise into this package's errors, which say whether a retry can help.
+
+    :param doing: what was being done, for the message
+    """
+    try:
+        yield
+    except errors.APIError as error:
+        raise _typed(error.code, f"While {doing}: {error.code} {error.status}: {error.message}") from error
+    except GoogleAPICallError as error:
+        raise _typed(error.code or 503, f"While {doing}: {error.code} {error.message}") from error
+    except DefaultCredentialsError as error:
+        raise ConfigurationError(f"While {doing}: no Google credentials: {error}") from error
+    except GoogleAuthError as error:
+        kind = VertexUnavailableError if error.retryable else ConfigurationError
+        raise kind(f"While {doing}: {error}") from error
+    except (httpx.HTTPError, requests.RequestException, RetryError, ConnectionError, TimeoutError) as error:
+        raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
+
+
+def _typed(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
+    return VertexUnavailableError(message) if http_code in _RETRYABLE_HTTP else VertexRequestError(message)

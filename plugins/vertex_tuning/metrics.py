@@ -1,0 +1,60 @@
+"""Series of a tuning job's metrics and what they come to. Pure.
+
+Names are the service's: `/train_…` at each training step, `/eval_…` at each validation pass, with a validation set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+LOWER_IS_BETTER: Final = frozenset({"/train_total_loss", "/eval_total_loss", "/preference_optimization_train_loss"})
+COUNTS: Final = ("num_predictions",)
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One value of a series.
+
+    :param step: training step, from 1
+    :param time: when it was written, RFC 3339
+    """
+
+    step: int
+    value: float
+    time: str
+
+
+class Series(msgspec.Struct, frozen=True):
+    """One metric over the steps, in order."""
+
+    name: str
+    points: list[Point]
+
+
+class SeriesSummary(msgspec.Struct, frozen=True):
+    """First, last and best value of a series, and the step of the best."""
+
+    first: float
+    last: float
+    best: float
+    best_step: int
+    points: int
+
+
+def summarise(series: Iterable[Series]) -> dict[str, dict[str, Any]]:
+    """What each series comes to, by its name; series without points are left out."""
+    return {one.name: msgspec.to_builtins(_summarise(one)) for one in series if one.points}
+
+
+def headline(summary: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """The last value of each metric that says how good the model is, for an event or a title."""
+    return {name: values["last"] for name, values in summary.items() if not name.endswith(COUNTS)}
+
+
+def _summarise(series: Series) -> SeriesSummary:
+    pick = min if series.name in LOWER_IS_BETTER else max
+    best = pick(series.points, key=lambda point: point.value)
+    first, last = series.points[0], series.points[-1]
+    return SeriesSummary(first.value, last.value, best.value, best.step, len(series.points))

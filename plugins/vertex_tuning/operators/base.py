@@ -1,0 +1,52 @@
+"""What every task of this package is told about where to work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from vertex_tuning.hooks import VertexTuningHook
+
+
+class VertexOperator(BaseOperator):
+    """
+    Base of the operators and of the sensor: a connection, a project and a location. All of them templated.
+
+    :param location: Google Cloud location, e.g. `us-central1`.
+    :param project_id: Google Cloud project; the connection's when not given.
+    :param gcp_conn_id: Airflow connection to Google Cloud.
+    :param impersonation_chain: service account to act as, or a chain of them, as in Google's own operators.
+    """
+
+    template_fields: Sequence[str] = ("location", "project_id", "gcp_conn_id", "impersonation_chain")
+
+    def __init__(
+        self,
+        *,
+        location: str = "us-central1",
+        project_id: str | None = None,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.location = location
+        self.project_id = project_id
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+
+    @cached_property
+    def hook(self) -> VertexTuningHook:
+        # Imported here: the Google libraries take seconds, and a DAG file is parsed again and again.
+        from vertex_tuning.hooks import VertexTuningHook
+
+        return VertexTuningHook(
+            location=self.location,
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            project_id=self.project_id,
+        )

@@ -1,0 +1,58 @@
+"""Waiting for a tuning job, wherever it was started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout, AirflowSkipException
+
+from vertex_tuning.jobs import terminal_event
+from vertex_tuning.waiting import DAY, TuningJobWaiter
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
+    """
+    Wait until a tuning job has ended, in the triggerer by default, and return the job.
+
+    Fails with Vertex AI's own words when the job fails, was cancelled or is not done in time. Further parameters:
+    :class:`~vertex_tuning.waiting.TuningJobWaiter` and Airflow's own of any sensor.
+
+    :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
+    :param poke_interval: seconds between two looks; `[vertex_tuning] poll_interval` when not given.
+    :param timeout: seconds the job may take from the moment the waiting begins.
+    """
+
+    template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, "job_name")
+
+    def __init__(
+        self, *, job_name: str, poke_interval: float | None = None, timeout: float = DAY, **kwargs: Any
+    ) -> None:
+        super().__init__(poll_interval=poke_interval, job_timeout=timeout, timeout=timeout, **kwargs)
+        self.job_name = job_name
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return self._execute_on_worker(context)
+        try:
+            return self.wait_for(self.hook.get_tuning_job(self.job_name))
+        except AirflowException as error:
+            if self.soft_fail:
+                raise AirflowSkipException("Skipped, because soft_fail is set.") from error
+            raise
+
+    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
+        self.job = self.hook.get_tuning_job(self.job_name)
+        event = terminal_event(self.job)
+        return PokeReturnValue(is_done=event is not None, xcom_value=event and self.judge(event))
+
+    def _execute_on_worker(self, context: Context) -> Any:
+        self.poke_interval = self.interval
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout as error:
+            self.judge({"status": "timeout", "job_name": self.job_name, "message": str(error)})

@@ -1,0 +1,132 @@
+"""Waiting for a tuning job in the triggerer, where it costs no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from vertex_tuning.exceptions import TuningError, VertexUnavailableError
+from vertex_tuning.jobs import TuningJob, describe_progress, location_of, terminal_event
+
+if TYPE_CHECKING:
+    from google.genai import Client
+
+    from vertex_tuning.hooks import VertexTuningHook
+
+
+class TuningJobTrigger(BaseTrigger):
+    """Fires once: when the job has ended, when the deadline has come, or when its state cannot be read.
+
+    Creates nothing, holds no credential and survives a restart of the triggerer, deadline included.
+
+    :param job_name: `projects/…/locations/…/tuningJobs/ID`
+    :param gcp_conn_id: the Google Cloud connection
+    :param impersonation_chain: service account to act as, or a chain of them
+    :param poll_interval: seconds between two looks
+    :param end_time: deadline, in seconds since the epoch
+    :param max_poll_failures: how many failed looks in a row are passing trouble
+    :param cancel_on_kill: cancel the job when a user clears the task or marks it
+    """
+
+    def __init__(
+        self,
+        *,
+        job_name: str,
+        gcp_conn_id: str,
+        impersonation_chain: str | Sequence[str] | None,
+        poll_interval: float,
+        end_time: float,
+        max_poll_failures: int,
+        cancel_on_kill: bool,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.job_name = job_name
+        self.gcp_conn_id = gcp_conn_id
+        self.impersonation_chain = impersonation_chain
+        self.poll_interval = poll_interval
+        self.end_time = end_time
+        self.max_poll_failures = max_poll_failures
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{__name__}.{type(self).__name__}",
+            {
+                "job_name": self.job_name,
+                "gcp_conn_id": self.gcp_conn_id,
+                "impersonation_chain": self.impersonation_chain,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+                "max_poll_failures": self.max_poll_failures,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        yield TriggerEvent(await self.wait())
+
+    async def on_kill(self) -> None:
+        """A user cleared or marked the waiting task: nobody waits for the job any more, so it must not run on."""
+        if not self.cancel_on_kill:
+            return
+        hook = await self._hook()
+        await asyncio.to_thread(hook.cancel_tuning_job, self.job_name)
+        self.log.info("Cancelled %s, because its task was stopped.", self.job_name)
+
+    async def wait(self) -> dict[str, Any]:
+        """Look until there is an event; its `status` is one of `waiting.STATUSES`."""
+        failures, seen = 0, ""
+        client = await self._client()
+        while True:
+            try:
+                job = await self._look(client)
+            except TuningError as error:
+                failures += 1
+                if not isinstance(error, VertexUnavailableError) or failures >= self.max_poll_failures:
+                    return self._event("error", f"{failures} failed looks in a row; the last: {error}")
+                self.log.warning("Look %d of %d failed: %s", failures, self.max_poll_failures, error)
+            else:
+                failures = 0
+                if event := terminal_event(job):
+                    return event
+                seen = self._report(job, seen)
+            if time.time() >= self.end_time:
+                return self._event("timeout", f"{self.job_name} had not ended at its deadline; last seen {seen}.")
+            await asyncio.sleep(min(self.poll_interval, max(0.0, self.end_time - time.time())))
+
+    async def _look(self, client: Client) -> TuningJob:
+        from vertex_tuning.hooks import google_errors, parse_job
+
+        with google_errors(f"reading {self.job_name}"):
+            return parse_job(await client.aio.tunings.get(name=self.job_name))
+
+    def _report(self, job: TuningJob, seen: str) -> str:
+        """Log where the job is when that has changed."""
+        progress = describe_progress(job)
+        if progress != seen:
+            self.log.info("%s: %s", job.name, progress)
+        return progress
+
+    def _event(self, status: str, message: str) -> dict[str, Any]:
+        return {"status": status, "job_name": self.job_name, "message": message}
+
+    async def _hook(self) -> VertexTuningHook:
+        # In a thread: the import takes a second and the connection is read with a blocking call.
+        return await asyncio.to_thread(self._make_hook)
+
+    async def _client(self) -> Client:
+        hook = await self._hook()
+        return await asyncio.to_thread(hook.client)
+
+    def _make_hook(self) -> VertexTuningHook:
+        from vertex_tuning.hooks import VertexTuningHook
+
+        return VertexTuningHook(
+            location=location_of(self.job_name),
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+        )
