@@ -1,0 +1,55 @@
+"""Cloud Storage: buckets and objects, as far as the official clients use them.
+
+The parts, from the bottom up: rules (what is refused), files (bytes on disk), resources (shapes), objects (versions
+and their changes), listing, uploads, and the APIs that speak HTTP.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.routing import BaseRoute
+
+from include.gcp_emulator.state import Resource, Store
+from include.gcp_emulator.storage_api import JsonApi
+from include.gcp_emulator.storage_files import Files
+from include.gcp_emulator.storage_objects import Buckets, Objects
+from include.gcp_emulator.storage_rules import invalid
+from include.gcp_emulator.storage_uploads import Uploads
+
+
+class StorageService:
+    """All of Cloud Storage over one store.
+
+    :param store: keeps the resources; bytes lie in files under its `data_dir`
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._files = Files(store.data_dir / "objects")
+        self._buckets = Buckets(store)
+        self._objects = Objects(store, self._buckets, self._files)
+        self._uploads = Uploads(store, self._objects, self._files)
+        self._files.keep_only(self._objects.files() | self._uploads.files())
+        self.routes: list[BaseRoute] = JsonApi(self._buckets, self._objects, self._uploads, self._files).routes
+
+    def path_of(self, uri: str) -> Path:
+        """The local file with the current content of `gs://bucket/name`. Whoever keeps it should open or copy it now.
+
+        :raises StorageError: 404 when there is no such bucket or object, 400 when that is no such URI
+        """
+        return self._files.path(self._objects.get(*_parse(uri))["file"])
+
+    def read_metadata(self, uri: str) -> Resource:
+        """The stored fields of the object at `gs://bucket/name`.
+
+        :raises StorageError: as `path_of`
+        """
+        row = self._objects.get(*_parse(uri))
+        return {name: value for name, value in row.items() if name != "file"}
+
+
+def _parse(uri: str) -> tuple[str, str]:
+    bucket, slash, name = uri.removeprefix("gs://").partition("/")
+    if not uri.startswith("gs://") or not slash or not name:
+        raise invalid(f"Invalid Cloud Storage URI: '{uri[:200]}'. Expected gs://BUCKET/OBJECT.")
+    return bucket, name
