@@ -33,7 +33,8 @@ DEFAULT_ARGS = {
 
 def retraining_dag(tuning: Tuning) -> DAG:
     """The DAG of one tuning."""
-    cron = CronTriggerTimetable(tuning.schedule.cron, timezone=tuning.schedule.timezone)
+    # Switching a DAG on starts nothing by itself: a run costs money.
+    cron = CronTriggerTimetable(tuning.schedule.cron, timezone=tuning.schedule.timezone, run_immediately=False)
     with DAG(
         dag_id=f"retrain_{tuning.name}",
         description=tuning.description,
@@ -60,6 +61,7 @@ def retraining_dag(tuning: Tuning) -> DAG:
             base_dir=str(PROJECT),
             job_timeout=tuning.job_timeout_hours * 3600,
             smoke_cases=tuning.smoke_test.cases,
+            ask_cases="{{ params.ask_smoke_cases }}",
             min_pass_share=tuning.smoke_test.min_pass_share,
             model_asset=Asset(f"{tuning.name}_model"),
         )

@@ -161,6 +161,13 @@ class Tuning(_Model):
                 title="Tuned model's display name",
                 description="What people see in the Model Registry.",
             ),
+            "ask_smoke_cases": Param(
+                True,
+                type="boolean",
+                title="Ask the smoke-test prompts",
+                description="Switch off when the training data is about something else than this tuning's prompts; "
+                "then only examples of the validation data are asked.",
+            ),
         }
 
 

@@ -34,6 +34,7 @@ def tuning_pipeline(
     validation_data: str | None,
     bucket: str,
     smoke_cases: list[dict[str, Any]],
+    ask_cases: bool | str = True,
     min_pass_share: float = 1.0,
     base_dir: str = ".",
     job_timeout: float = 86_400.0,
@@ -48,6 +49,7 @@ def tuning_pipeline(
     :param training_data: local JSONL file or `gs://` URI
     :param bucket: bucket to upload to
     :param smoke_cases: see :class:`~vertex_tuning.smoke.SmokeCase`
+    :param ask_cases: whether these cases suit the data; without them only a sample of the validation data is asked
     :param job_timeout: seconds the job may take
     :param model_asset: updated when the model has passed; its event says job, model, endpoint and headline metrics
     :param job: further arguments of :class:`~vertex_tuning.operators.tuning_job.CreateTuningJobOperator`
@@ -77,7 +79,9 @@ def tuning_pipeline(
         task_id="smoke_test",
         endpoint=_result_of(wait, "['tuned_model']['endpoint']"),
         cases=smoke_cases,
+        ask_cases=ask_cases,
         min_pass_share=min_pass_share,
+        sample_uri=_result_of(upload, "['validation_uri']"),
         outlets=[model_asset] if model_asset else [],
         event_extra={
             "job": _result_of(wait, "['name']"),
