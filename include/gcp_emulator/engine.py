@@ -59,11 +59,15 @@ class Batch:
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> Batch:
-        features, place = np.unique(np.concatenate([e.features for e in examples]), return_inverse=True)
+        wanted = np.concatenate([e.features for e in examples])
+        place = np.zeros(BUCKETS, np.int32)
+        place[wanted] = 1
+        features = np.flatnonzero(place).astype(np.int32)
+        place[features] = np.arange(len(features))
         bag = np.zeros((len(examples), len(features)), np.float32)
         prompt = np.repeat(np.arange(len(examples)), [len(e.features) for e in examples])
         # Two groups of one prompt may share a bucket: the later weight stands, as in any hash collision.
-        bag[prompt, place] = np.concatenate([e.weights for e in examples])
+        bag[prompt, place[wanted]] = np.concatenate([e.weights for e in examples])
         lengths = [len(e.answer) for e in examples]
         places = np.concatenate([np.arange(length) for length in lengths])
         return cls(
@@ -165,6 +169,18 @@ class Model:
         scores -= scores.max(axis=-1, keepdims=True)
         scores -= np.log(np.exp(scores).sum(axis=-1, keepdims=True))
         return scores
+
+    def read(self, features: Ids, weights: Floats) -> Floats:
+        """What a prompt adds to the hidden layer, to be given to :meth:`next_log_probs`."""
+        state: Floats = weights @ self.parameters["prompt"][features] + self.parameters["hidden_bias"]
+        return state
+
+    def next_log_probs(self, state: Floats, previous: int, before: int, position: int) -> Floats:
+        """Log-probability of every token after the two written last; END stands for none."""
+        p = self.parameters
+        place = p["position"][min(position, _POSITIONS - 1)]
+        hidden: Floats = np.tanh(state + p["previous"][previous] + p["before"][before] + place)
+        return self.log_probs(hidden)
 
     def score(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
         """Of each token of the answers: its log-probability, and whether it is the likeliest."""

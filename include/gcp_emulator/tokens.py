@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 # four characters a token in English, as Google counts its own (https://ai.google.dev/gemini-api/docs/tokens).
 _PIECE = re.compile(r"[ _]?[0-9A-Za-z\u00c0-\u1fff]{1,8}|.", re.DOTALL)
 _WORD = re.compile(r"\w+|[^\w\s]")
-_GRAMS = (3, 4, 5)
+_GRAMS = (3, 4)
 
 BUCKETS = 1 << 15
 MAX_FEATURES = 2048
