@@ -3,10 +3,12 @@
 Codes and their HTTP equivalents: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 """
 
+# ruff: noqa: N818 - these are the names of google.rpc.Code
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 Detail = Mapping[str, Any]
 
@@ -19,9 +21,9 @@ class ApiError(Exception):
     :param headers: extra response headers
     """
 
-    code: ClassVar[int] = 2
-    status: ClassVar[str] = "UNKNOWN"
-    http: ClassVar[int] = 500
+    code: int = 2
+    status: str = "UNKNOWN"
+    http: int = 500
 
     def __init__(
         self, message: str, *, details: Sequence[Detail] = (), headers: Mapping[str, str] | None = None
@@ -105,9 +107,7 @@ class StorageError(ApiError):
     https://cloud.google.com/storage/docs/json_api/v1/status-codes
     """
 
-    def __init__(
-        self, http: int, reason: str, message: str, *, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, http: int, reason: str, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers=headers)
         self.reason = reason
         self.http_status = http

@@ -9,22 +9,31 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 Resource = dict[str, Any]
+Point = tuple[int, str, float]
+"""Step, wall time (RFC 3339), value."""
+
+_LAST = "\U0010ffff"
+"""Sorts behind every name that begins like the prefix before it."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS resource (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
     UNIQUE (kind, name)
 );
+CREATE TABLE IF NOT EXISTS point (
+    series TEXT NOT NULL, step INTEGER NOT NULL, wall_time TEXT NOT NULL, value REAL NOT NULL,
+    PRIMARY KEY (series, step)
+) WITHOUT ROWID;
 """
 
 
 class Store:
-    """JSON resources by kind and name. Every call is one transaction.
+    """JSON resources by kind and name, and points by series. Every call is one transaction.
 
     :param data_dir: the emulator's directory; created when absent
     """
@@ -46,26 +55,42 @@ class Store:
         )
 
     def get(self, kind: str, name: str) -> Resource | None:
-        row = self.db.execute(
-            "SELECT body FROM resource WHERE kind = ? AND name = ?", (kind, name)
-        ).fetchone()
+        row = self.db.execute("SELECT body FROM resource WHERE kind = ? AND name = ?", (kind, name)).fetchone()
         return json.loads(row[0]) if row else None
 
     def list(self, kind: str, prefix: str = "") -> Iterator[Resource]:
         """All resources of a kind whose name starts with `prefix`, newest first."""
+        return (body for _, body in self.numbered(kind, prefix))
+
+    def numbered(self, kind: str, prefix: str = "") -> Iterator[tuple[int, Resource]]:
+        """Like `list`, each resource with its place in the order of creation."""
         rows = self.db.execute(
-            "SELECT body FROM resource WHERE kind = ? AND substr(name, 1, ?) = ? ORDER BY seq DESC",
-            (kind, len(prefix), prefix),
+            "SELECT seq, body FROM resource WHERE kind = ? AND name >= ? AND name < ? ORDER BY seq DESC",
+            (kind, prefix, prefix + _LAST),
         ).fetchall()
-        return (json.loads(body) for (body,) in rows)
+        return ((seq, json.loads(body)) for seq, body in rows)
 
     def delete(self, kind: str, name: str) -> bool:
         """Remove a resource; whether there was one."""
         return self.db.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name)).rowcount > 0
 
+    def add_points(self, points: Iterable[tuple[str, int, str, float]]) -> None:
+        """Append (series, step, wall time, value); a step that is there already is replaced."""
+        self.db.executemany("INSERT OR REPLACE INTO point VALUES (?, ?, ?, ?)", points)
+
+    def points(self, series: str) -> Sequence[Point]:
+        """All points of a series by step."""
+        query = "SELECT step, wall_time, value FROM point WHERE series = ? ORDER BY step"
+        return self.db.execute(query, (series,)).fetchall()
+
+    def delete_points(self, prefix: str) -> None:
+        """Remove every point of the series whose names start with `prefix`."""
+        self.db.execute("DELETE FROM point WHERE series >= ? AND series < ?", (prefix, prefix + _LAST))
+
     def clear(self) -> None:
-        """Forget every resource of every kind."""
+        """Forget every resource of every kind, and all points."""
         self.db.execute("DELETE FROM resource")
+        self.db.execute("DELETE FROM point")
 
     def close(self) -> None:
         self.db.close()

@@ -1,0 +1,73 @@
+"""`python -m include.gcp_emulator`: the emulator on one port."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from include.gcp_emulator.app import create_app
+from include.gcp_emulator.settings import Settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m include.gcp_emulator", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8085)
+    parser.add_argument("--data-dir", type=Path, help="keep everything here; without it nothing outlives the process")
+    parser.add_argument("--queue-seconds", type=float, default=Settings.queue_seconds, help="how long a job is PENDING")
+    parser.add_argument("--experiment-seconds", type=float, default=Settings.experiment_seconds,
+                        help="from RUNNING to the job's experiment")  # fmt: skip
+    parser.add_argument(
+        "--step-seconds", type=float, default=Settings.step_seconds, help="least time per training step"
+    )
+    parser.add_argument(
+        "--cancel-seconds", type=float, default=Settings.cancel_seconds, help="how long CANCELLING lasts"
+    )
+    parser.add_argument("--concurrent-tuning-jobs", type=int, default=Settings.concurrent_tuning_jobs,
+                        help="quota global_concurrent_tuning_jobs per project")  # fmt: skip
+    parser.add_argument("--quota-mode", choices=("queue", "refuse"), default=Settings.quota_mode)
+    parser.add_argument("--control", action="store_true", help="obey /_internal although the host is not loopback")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    return parser
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches that address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _serve(arguments: argparse.Namespace, data_dir: Path) -> None:
+    settings = Settings(
+        data_dir=data_dir,
+        queue_seconds=arguments.queue_seconds,
+        experiment_seconds=arguments.experiment_seconds,
+        step_seconds=arguments.step_seconds,
+        cancel_seconds=arguments.cancel_seconds,
+        concurrent_tuning_jobs=arguments.concurrent_tuning_jobs,
+        quota_mode=arguments.quota_mode,
+        control=arguments.control or is_loopback(arguments.host),
+    )
+    uvicorn.run(create_app(settings), host=arguments.host, port=arguments.port, log_level=arguments.log_level)
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    arguments = _parser().parse_args()
+    logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    if arguments.data_dir:
+        _serve(arguments, arguments.data_dir)
+        return
+    with tempfile.TemporaryDirectory(prefix="gcp-emulator-") as directory:
+        _serve(arguments, Path(directory))
+
+
+if __name__ == "__main__":
+    main()

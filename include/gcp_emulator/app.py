@@ -1,0 +1,106 @@
+"""The composition root: builds the services, mounts their routes, renders errors, starts and stops training."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import AsyncIterator
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from include.gcp_emulator.control import ControlService
+from include.gcp_emulator.errors import ApiError, Internal, InvalidArgument, NotFound, StorageError
+from include.gcp_emulator.experiments import ExperimentsService
+from include.gcp_emulator.job_run import Services
+from include.gcp_emulator.operations import Operations
+from include.gcp_emulator.registry import RegistryService
+from include.gcp_emulator.registry_api import RegistryApi
+from include.gcp_emulator.settings import Settings
+from include.gcp_emulator.state import Store
+from include.gcp_emulator.storage import StorageService
+from include.gcp_emulator.trainer import Trainer
+from include.gcp_emulator.tuning import TuningService
+
+log = logging.getLogger(__name__)
+
+
+class Emulator:
+    """All services over one store."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(settings.data_dir)
+        self.trainer = Trainer()
+        self.storage = StorageService(self.store)
+        self.registry = RegistryService(self.store)
+        self.operations = Operations(self.store)
+        experiments = ExperimentsService(self.store)
+        services = Services(self.store, settings, self.trainer, experiments, self.registry)
+        self.tuning = TuningService(services, self.storage, self.operations)
+        self.routes: list[BaseRoute] = [
+            *self.tuning.routes,
+            *experiments.routes,
+            *RegistryApi(self.registry, self.operations).routes,
+            *_prediction_routes(self.registry),
+            *self.operations.routes,
+            *self.storage.routes,
+            *ControlService(self.store, settings, self.tuning.lifecycle).routes,
+        ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Train while the server is up."""
+        await self.trainer.start()
+        self.tuning.sweep()
+        self.tuning.lifecycle.resume()
+        try:
+            yield
+        finally:
+            await self.tuning.lifecycle.close()
+            await self.trainer.stop()
+            self.store.close()
+
+
+def _prediction_routes(registry: RegistryService) -> list[BaseRoute]:
+    """TODO: import it plainly as soon as the module is there."""
+    if importlib.util.find_spec("include.gcp_emulator.prediction") is None:
+        return []
+    module = importlib.import_module("include.gcp_emulator.prediction")
+    routes: list[BaseRoute] = module.PredictionService(registry).routes
+    return routes
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The whole emulator as an ASGI application."""
+    emulator = Emulator(settings)
+    handlers = {ApiError: _refusal, HTTPException: _http_refusal, Exception: _failure}
+    return Starlette(routes=emulator.routes, lifespan=emulator.lifespan, exception_handlers=handlers)
+
+
+def _render(error: ApiError) -> Response:
+    status = error.http_status if isinstance(error, StorageError) else error.http
+    return JSONResponse(error.envelope(), status, headers=error.headers)
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    return _render(cast("ApiError", error))
+
+
+async def _http_refusal(request: Request, refusal: Exception) -> Response:
+    """What the router refuses, in Google's envelope."""
+    error = cast("HTTPException", refusal)
+    kind = {404: NotFound, 405: NotFound, 413: InvalidArgument}.get(error.status_code, InvalidArgument)
+    made = kind(f"{request.method} {request.url.path[:500]}: {error.detail}")
+    made.http = error.status_code
+    return _render(made)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return _render(Internal("Internal error encountered."))

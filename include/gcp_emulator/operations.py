@@ -1,0 +1,129 @@
+"""Long-running operations: kept below the resource they are about, and readable by both of the paths clients use."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from include.gcp_emulator import proto_json
+from include.gcp_emulator.errors import InvalidArgument
+from include.gcp_emulator.names import timestamp
+from include.gcp_emulator.rest import found, name_of, page, read_any, vertex_route
+from include.gcp_emulator.state import Resource, Store, new_id
+
+_TYPES: Final = "type.googleapis.com/google.cloud.aiplatform.v1."
+_PARENTS: Final = ("", "models/{parent:id}/", "endpoints/{parent:id}/", "tuningJobs/{parent:id}/")
+_NO_WAIT: Final = 30.0
+"""Seconds `wait` lasts at most when the request names no timeout."""
+_LONGEST_WAIT: Final = 300.0
+
+
+class Operations:
+    """google.longrunning.Operations, https://google.aip.dev/151."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._changed = asyncio.Event()
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        routes: list[BaseRoute] = []
+        for parent in _PARENTS:
+            path, scope = parent + "operations", parent.split("/")[0] + "." if parent else ""
+            one = path + "/{operation:id}"
+            routes += [
+                vertex_route("GET", path, self.list_operations, f"{scope}operations.list"),
+                vertex_route("GET", one, self.get, f"{scope}operations.get"),
+                vertex_route("DELETE", one, self.delete, f"{scope}operations.delete"),
+                vertex_route("POST", one + ":cancel", self.cancel, f"{scope}operations.cancel"),
+                vertex_route("POST", one + ":wait", self.wait, f"{scope}operations.wait"),
+            ]
+        return routes
+
+    def begin(self, resource: str, metadata_type: str) -> Resource:
+        """A new operation about a resource, not done yet."""
+        now = timestamp()
+        operation: Resource = {
+            "name": f"{resource}/operations/{new_id()}",
+            "metadata": {
+                "@type": f"{_TYPES}{metadata_type}",
+                "genericMetadata": {"createTime": now, "updateTime": now},
+            },
+            "done": False,
+        }
+        self.store.put("operations", operation["name"], operation)
+        return operation
+
+    def finish(self, name: str, *, response: Resource | None = None) -> Resource:
+        """End an operation with its response, or nothing (google.protobuf.Empty)."""
+        return self._end(name, {"response": response or {"@type": "type.googleapis.com/google.protobuf.Empty"}})
+
+    def fail(self, name: str, error: Resource) -> Resource:
+        """End an operation with a google.rpc.Status."""
+        return self._end(name, {"error": error})
+
+    def _end(self, name: str, outcome: Resource) -> Resource:
+        operation = self._find(name) | {"done": True} | outcome
+        operation["metadata"]["genericMetadata"]["updateTime"] = timestamp()
+        self.store.put("operations", name, operation)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return operation
+
+    def done(self, resource: str, metadata_type: str, response: Resource | None = None) -> Resource:
+        """An operation that has ended by the time it is answered."""
+        return self.finish(self.begin(resource, metadata_type)["name"], response=response)
+
+    def _find(self, name: str) -> Resource:
+        return found(self.store.get("operations", name), name)
+
+    async def get(self, request: Request) -> Response:
+        return JSONResponse(self._find(name_of(request)))
+
+    async def list_operations(self, request: Request) -> Response:
+        rows = self.store.numbered("operations", name_of(request) + "/")
+        return JSONResponse(page(request, rows, "operations"))
+
+    async def delete(self, request: Request) -> Response:
+        name = name_of(request)
+        self._find(name)
+        self.store.delete("operations", name)
+        return JSONResponse({})
+
+    async def cancel(self, request: Request) -> Response:
+        """Best effort, https://google.aip.dev/151: nothing here can be stopped half-way, so nothing happens."""
+        self._find(name_of(request))
+        return JSONResponse({})
+
+    async def wait(self, request: Request) -> Response:
+        name = name_of(request)
+        body = await read_any(request)
+        timeout = _seconds(request.query_params.get("timeout") or body.get("timeout"))
+        return JSONResponse(await self._wait(name, timeout))
+
+    async def _wait(self, name: str, timeout: float) -> Resource:  # noqa: ASYNC109 - the API's own parameter
+        deadline = asyncio.get_running_loop().time() + timeout
+        while not self._find(name)["done"]:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                break
+        return self._find(name)
+
+
+def _seconds(duration: object) -> float:
+    """Seconds of a google.protobuf.Duration in JSON ("3.5s").
+
+    :raises InvalidArgument: when it is none
+    """
+    if duration is None:
+        return _NO_WAIT
+    if not isinstance(duration, str) or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?s", duration):
+        raise InvalidArgument(f"Invalid value at 'timeout' (TYPE_DURATION), {proto_json.quote(duration)}")
+    return min(float(duration[:-1]), _LONGEST_WAIT)

@@ -1,0 +1,90 @@
+"""How jobs run when `/_internal/lifecycle` says so: scripted, by hand, failing, or at another pace."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from include.gcp_emulator.errors import ApiError, InvalidArgument
+from include.gcp_emulator.state import Resource
+
+
+class ScriptedState(msgspec.Struct, forbid_unknown_fields=True):
+    """A state and how long it lasts, in seconds."""
+
+    state: Literal[
+        "JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_PAUSED", "JOB_STATE_UPDATING"
+    ]
+    seconds: float = 0.0
+
+
+class Failure(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """How a job fails.
+
+    :param code: google.rpc.Code number
+    :param step: the training step before which it fails; 0 is before the first
+    :param at_deployment: instead, after the model was uploaded, without any endpoint
+    """
+
+    code: int = 13
+    message: str = "Internal error occurred."
+    step: int = 0
+    at_deployment: bool = False
+
+
+class Policy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What happens to the jobs it matches.
+
+    :param labels: labels a job must have; none match all
+    :param display_name: regular expression its whole display name must match
+    :param count: how many jobs it applies to before it is used up
+    :param script: states to go through instead of training
+    :param metrics: values of each series by step, for a scripted job
+    :param final_state: how a scripted job ends
+    :param manual: wait for `advance` before each change of state
+    :param time_scale: factor on all pauses, the training's pace included
+    """
+
+    labels: dict[str, str] = {}
+    display_name: str = ".*"
+    count: int | None = None
+    script: list[ScriptedState] | None = None
+    metrics: dict[str, list[float]] = {}
+    final_state: Literal["JOB_STATE_SUCCEEDED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED"] = (
+        "JOB_STATE_SUCCEEDED"
+    )
+    failure: Failure | None = None
+    manual: bool = False
+    time_scale: float = 1.0
+
+    def matches(self, job: Resource) -> bool:
+        labels = job.get("labels", {})
+        named = re.fullmatch(self.display_name, job["tunedModelDisplayName"])
+        return bool(named) and all(labels.get(key) == value for key, value in self.labels.items())
+
+
+TRAIN = Policy()
+"""Training for real, at the pace of the settings."""
+
+
+def read_policies(body: Any) -> list[Policy]:
+    """
+    :param body: one policy or a list of them
+    :raises InvalidArgument: for unknown fields, wrong types or a bad regular expression
+    """
+    try:
+        policies = msgspec.convert(body if isinstance(body, list) else [body], list[Policy])
+        for policy in policies:
+            re.compile(policy.display_name)
+    except (msgspec.ValidationError, re.error) as error:
+        raise InvalidArgument(f"Invalid lifecycle policy: {error}") from None
+    return policies
+
+
+def failure_of(failure: Failure) -> ApiError:
+    """The error that a failing job ends with."""
+    error = ApiError(failure.message)
+    error.code = failure.code
+    return error

@@ -1,0 +1,251 @@
+"""Model Registry and endpoints, as far as tuned models live there.
+
+Versions are stored one by one under `…/models/ID@VERSION`; an alias is on one version at a time. Rules:
+https://docs.cloud.google.com/gemini-enterprise-agent-platform/machine-learning/model-registry/model-alias and the
+discovery document (models.delete, models.deleteVersion, endpoints.undeployModel).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from include.gcp_emulator.base_models import BaseModel
+from include.gcp_emulator.errors import FailedPrecondition, InvalidArgument, NotFound
+from include.gcp_emulator.names import location_of, parent_of, timestamp
+from include.gcp_emulator.state import Resource, Store, new_id
+
+DEFAULT_ALIAS: Final = "default"
+
+
+class RegistryService:
+    """Models with their versions and checkpoints, and the endpoints they are deployed to."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    # Models
+
+    def publish_model(
+        self, parent: str, display_name: str, base: BaseModel, labels: dict[str, str], *, description: str = "",
+        version_of: str | None = None,
+    ) -> str:  # fmt: skip
+        """Add a model, or a version to the one named; a first version is the default.
+
+        :param parent: `projects/NUMBER/locations/LOCATION`
+        :param version_of: name of a model without a version
+        :return: `…/models/ID@VERSION`
+        """
+        model = version_of or f"{parent}/models/{new_id()}"
+        number = 1 + max((int(version["versionId"]) for version in self.versions(model)), default=0)
+        now = timestamp()
+        first = next(self.versions(model), None)
+        version: Resource = {
+            "name": model,
+            "versionId": str(number),
+            "versionAliases": [] if first else [DEFAULT_ALIAS],
+            "displayName": display_name,
+            "description": description,
+            "labels": labels,
+            "createTime": first["createTime"] if first else now,
+            "updateTime": now,
+            "versionCreateTime": now,
+            "versionUpdateTime": now,
+            "modelSourceInfo": {"sourceType": "GENIE"},
+            "baseModelSource": {"genieSource": {"baseModelUri": f"publishers/google/models/{base.name}"}},
+            "supportedDeploymentResourcesTypes": ["SHARED_RESOURCES"],
+            "etag": new_id(),
+            "checkpoints": [],
+            "weights": {},
+        }
+        self.save(version)
+        return f"{model}@{number}"
+
+    def save(self, version: Resource) -> None:
+        """Store a version as it now is."""
+        self.store.put("models", f"{version['name']}@{version['versionId']}", version)
+
+    def add_checkpoint(self, version_name: str, checkpoint: Resource, weights: Path) -> None:
+        """Add a checkpoint (checkpointId, epoch, step) and where its weights lie; the latest is the default one."""
+        version = self.version(version_name)
+        version["checkpoints"].append(checkpoint)
+        version["defaultCheckpointId"] = checkpoint["checkpointId"]
+        version["weights"][checkpoint["checkpointId"]] = str(weights)
+        self.save(version)
+
+    def make_default(self, version_name: str) -> None:
+        """Move the alias `default` to a version."""
+        self.merge_aliases(version_name, [DEFAULT_ALIAS])
+
+    def merge_aliases(self, version_name: str, aliases: list[str]) -> Resource:
+        """Add aliases, and remove those that begin with `-`; an alias that sits on another version moves.
+
+        :raises InvalidArgument: when the only `default` would go
+        """
+        chosen = self.version(version_name)
+        added = [alias for alias in aliases if not alias.startswith("-")]
+        removed = {alias[1:] for alias in aliases if alias.startswith("-")}
+        if DEFAULT_ALIAS in removed:
+            raise InvalidArgument("The alias 'default' cannot be removed; assign it to another version instead.")
+        for version in list(self.versions(chosen["name"])):
+            others = [alias for alias in version["versionAliases"] if alias not in added]
+            if version["versionId"] == chosen["versionId"]:
+                others = [alias for alias in others if alias not in removed] + added
+            if others != version["versionAliases"]:
+                self.save(version | {"versionAliases": others, "versionUpdateTime": timestamp()})
+        return self.version(version_name)
+
+    def versions(self, model: str) -> Iterator[Resource]:
+        """All versions of a model, newest first."""
+        return self.store.list("models", model + "@")
+
+    def version(self, name: str) -> Resource:
+        """A version by `…/models/ID`, `…/ID@VERSION` or `…/ID@ALIAS`.
+
+        :raises NotFound: when there is none
+        """
+        model, _, tag = name.partition("@")
+        tag = tag or DEFAULT_ALIAS
+        for version in self.versions(model):
+            if tag in (version["versionId"], *version["versionAliases"]):
+                return version
+        raise NotFound(f"The Model does not exist: {name}")
+
+    def delete_version(self, name: str) -> None:
+        """
+        :raises FailedPrecondition: for the only version, the default one, or one that is deployed
+        """
+        version = self.version(name)
+        if len(list(self.versions(version["name"]))) == 1:
+            raise FailedPrecondition(f"{name} is the only version of its model; delete the model instead.")
+        if DEFAULT_ALIAS in version["versionAliases"]:
+            raise FailedPrecondition(f"{name} is the default version; move the alias 'default' first.")
+        self._check_not_deployed(version["name"], version["versionId"])
+        self.store.delete("models", f"{version['name']}@{version['versionId']}")
+
+    def delete_model(self, model: str) -> None:
+        """
+        :raises FailedPrecondition: while any version of it is deployed
+        """
+        versions = [version["versionId"] for version in self.versions(model)]
+        if not versions:
+            raise NotFound(f"The Model does not exist: {model}")
+        self._check_not_deployed(model, *versions)
+        for version in versions:
+            self.store.delete("models", f"{model}@{version}")
+
+    def _check_not_deployed(self, model: str, *versions: str) -> None:
+        endpoints = sorted({ref["endpoint"] for version in versions for ref in self.deployments(model, version)})
+        if endpoints:
+            raise FailedPrecondition(
+                f"The Model {model} is deployed to {', '.join(endpoints[:5])}. Undeploy it before deleting it."
+            )
+
+    def deployments(self, model: str, version: str) -> list[Resource]:
+        """Where a version is deployed: `endpoint` and `deployedModelId` of each."""
+        project = model.split("/locations/")[0]
+        return [
+            {"endpoint": endpoint["name"], "deployedModelId": deployed["id"]}
+            for endpoint in self.store.list("endpoints", project + "/")
+            for deployed in endpoint["deployedModels"]
+            if deployed["model"] == f"{model}@{version}"
+        ]
+
+    # Endpoints
+
+    def create_endpoint(self, version_name: str, base: BaseModel, checkpoint_id: str | None = None) -> str:
+        """Deploy a version's checkpoint to an endpoint of its own, where models of that base serve.
+
+        :return: the endpoint's name
+        """
+        version = self.version(version_name)
+        project = parent_of(version_name).split("/locations/")[0]
+        location = base.serving_location(location_of(version_name))
+        name, now = f"{project}/locations/{location}/endpoints/{new_id()}", timestamp()
+        endpoint: Resource = {
+            "name": name,
+            "displayName": version["displayName"],
+            "labels": version["labels"],
+            "createTime": now,
+            "updateTime": now,
+            "etag": new_id(),
+            "deployedModels": [],
+            "trafficSplit": {},
+        }
+        self.store.put("endpoints", name, endpoint)
+        self.deploy(name, version_name, checkpoint_id)
+        return name
+
+    def deploy(self, endpoint_name: str, version_name: str, checkpoint_id: str | None = None) -> None:
+        """Make a version's checkpoint all that an endpoint serves."""
+        endpoint, version = self.endpoint(endpoint_name), self.version(version_name)
+        deployed = {
+            "id": new_id(),
+            "model": f"{version['name']}@{version['versionId']}",
+            "modelVersionId": version["versionId"],
+            "displayName": version["displayName"],
+            "createTime": timestamp(),
+        } | ({"checkpointId": checkpoint_id} if checkpoint_id else {})
+        split = {deployed["id"]: 100}
+        changed = {"deployedModels": [deployed], "trafficSplit": split, "updateTime": timestamp()}
+        self.store.put("endpoints", endpoint_name, endpoint | changed)
+
+    def endpoint(self, name: str) -> Resource:
+        """
+        :raises NotFound: when there is none
+        """
+        endpoint = self.store.get("endpoints", name)
+        if endpoint is None:
+            raise NotFound(f"The Endpoint does not exist: {name}")
+        return endpoint
+
+    def undeploy(self, name: str, deployed_model_id: str) -> None:
+        """
+        :raises NotFound: when that is not deployed there
+        """
+        endpoint = self.endpoint(name)
+        left = [deployed for deployed in endpoint["deployedModels"] if deployed["id"] != deployed_model_id]
+        if len(left) == len(endpoint["deployedModels"]):
+            raise NotFound(f"The DeployedModel {deployed_model_id} does not exist in {name}")
+        split = {key: share for key, share in endpoint["trafficSplit"].items() if key != deployed_model_id}
+        changed = {"deployedModels": left, "trafficSplit": split, "updateTime": timestamp()}
+        self.store.put("endpoints", name, endpoint | changed)
+
+    def delete_endpoint(self, name: str) -> None:
+        """
+        :raises FailedPrecondition: while a model is deployed to it
+        """
+        if self.endpoint(name)["deployedModels"]:
+            raise FailedPrecondition(f"The Endpoint {name} has deployed models. Undeploy them before deleting it.")
+        self.store.delete("endpoints", name)
+
+    def withdraw(self, version_name: str) -> None:
+        """Take back an unfinished version with its endpoints; its job was cancelled or starts again."""
+        model, _, number = version_name.partition("@")
+        for deployment in self.deployments(model, number):
+            self.store.delete("endpoints", deployment["endpoint"])
+        self.store.delete("models", version_name)
+
+    def weights_of_endpoint(self, endpoint_name: str) -> Path:
+        """The weights that an endpoint answers with.
+
+        :raises NotFound: when there is no such endpoint, or it is elsewhere
+        :raises FailedPrecondition: when nothing is deployed to it
+        """
+        endpoint = self.endpoint(endpoint_name)
+        serving = [item for item in endpoint["deployedModels"] if endpoint["trafficSplit"].get(item["id"])]
+        if not serving:
+            raise FailedPrecondition(f"Endpoint {endpoint_name} doesn't have traffic_split.")
+        return self.weights(serving[0]["model"], serving[0].get("checkpointId"))
+
+    def weights(self, version_name: str, checkpoint_id: str | None = None) -> Path:
+        """The weights of a version's checkpoint, the default one when none is named.
+
+        :raises NotFound: when there is no such checkpoint
+        """
+        version = self.version(version_name)
+        weights = version["weights"].get(checkpoint_id or version.get("defaultCheckpointId", ""))
+        if weights is None:
+            raise NotFound(f"The checkpoint {checkpoint_id} does not exist in {version_name}.")
+        return Path(weights)
