@@ -12,10 +12,15 @@ from starlette.routing import BaseRoute
 
 from include.gcp_emulator.state import Resource, Store
 from include.gcp_emulator.storage_api import JsonApi
+from include.gcp_emulator.storage_batch import batch_route
+from include.gcp_emulator.storage_copies import Copies
 from include.gcp_emulator.storage_files import Files
 from include.gcp_emulator.storage_objects import Buckets, Objects
+from include.gcp_emulator.storage_parts import PartUploads
 from include.gcp_emulator.storage_rules import invalid
+from include.gcp_emulator.storage_upload_api import UploadApi
 from include.gcp_emulator.storage_uploads import Uploads
+from include.gcp_emulator.storage_xml import XmlApi
 
 
 class StorageService:
@@ -29,8 +34,20 @@ class StorageService:
         self._buckets = Buckets(store)
         self._objects = Objects(store, self._buckets, self._files)
         self._uploads = Uploads(store, self._objects, self._files)
-        self._files.keep_only(self._objects.files() | self._uploads.files())
-        self.routes: list[BaseRoute] = JsonApi(self._buckets, self._objects, self._uploads, self._files).routes
+        self._parts = PartUploads(store, self._objects, self._files)
+        self._files.keep_only(self._objects.files() | self._uploads.files() | self._parts.files())
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """The JSON API."""
+        copies = Copies(self._buckets, self._objects, self._files)
+        api = JsonApi(self._buckets, self._objects, copies, self._files)
+        return [*api.routes, *UploadApi(self._uploads).routes, batch_route()]
+
+    @property
+    def xml_routes(self) -> list[BaseRoute]:
+        """The XML API's multipart uploads. Their paths are almost any path: they come after all other routes."""
+        return XmlApi(self._parts).routes
 
     def path_of(self, uri: str) -> Path:
         """The local file with the current content of `gs://bucket/name`. Whoever keeps it should open or copy it now.

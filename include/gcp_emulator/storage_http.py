@@ -1,28 +1,21 @@
-"""What the storage handlers share of HTTP: routes on the undecoded path, bounded bodies, multipart/related, media."""
+"""What the storage handlers share of HTTP: routes on the undecoded path, bounded bodies, answers and refusals."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator
-from datetime import datetime
-from email.message import Message
-from email.parser import BytesHeaderParser
-from email.utils import format_datetime
-from typing import Any
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
-from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Match, Route
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from include.gcp_emulator.errors import StorageError
 from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage_files import Files
-from include.gcp_emulator.storage_rules import invalid
+from include.gcp_emulator.storage_fields import select
+from include.gcp_emulator.storage_rules import NotModifiedError, OffsetGapError, RefusedError, invalid, parse_int
 
+Handler = Callable[[Request], Awaitable[Response]]
 MAX_JSON = 4 * 1024 * 1024  # bytes
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 
 
 class RawRoute(Route):
@@ -53,126 +46,35 @@ async def read_body(request: Request) -> bytes:
     async for block in request.stream():
         body += block
         if len(body) > MAX_JSON:
-            raise StorageError(413, "uploadTooLarge", f"The request is larger than {MAX_JSON} bytes.")
+            raise RefusedError(413, "uploadTooLarge", f"The request is larger than {MAX_JSON} bytes.")
     return body
 
 
-class RelatedBody:
-    """A multipart/related upload read as a stream (RFC 2387): first the metadata, then the content.
+def json_route(method: str, path: str, name: str, handler: Handler) -> BaseRoute:
+    """A route of the JSON API, and what its refusals look like where they are no JSON."""
 
-    Lines may end in CRLF or LF alone: clients send either.
-    """
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except NotModifiedError:
+            return Response(status_code=304)
+        except OffsetGapError as error:
+            return PlainTextResponse(error.message, error.http_status)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
 
-    def __init__(self, request: Request) -> None:
-        self._blocks = request.stream()
-        self._buffer = b""
-        self._opening = b"--" + _boundary(request.headers.get("content-type", ""))
-
-    async def metadata(self) -> bytes:
-        """The first part, JSON."""
-        await self._until(self._opening)
-        while len(self._buffer) < 2:
-            await self._fill()
-        self._newline = b"\r\n" if self._buffer.startswith(b"\r\n") else b"\n"
-        await self._until(self._newline * 2)
-        return await self._until(self._newline + self._opening)
-
-    async def content_type(self) -> str | None:
-        """The content type in the head of the second part."""
-        head = BytesHeaderParser().parsebytes((await self._until(self._newline * 2)).lstrip())
-        content_type = head.get("content-type")
-        return None if content_type is None else str(content_type)
-
-    async def content(self) -> AsyncIterator[bytes]:
-        """The second part, block by block."""
-        end = self._newline + self._opening
-        while (at := self._buffer.find(end)) < 0:
-            safe = max(0, len(self._buffer) - len(end))
-            yield self._buffer[:safe]
-            self._buffer = self._buffer[safe:]
-            await self._fill()
-        yield self._buffer[:at]
-        async for _ in self._blocks:
-            pass
-
-    async def _until(self, mark: bytes) -> bytes:
-        while (at := self._buffer.find(mark)) < 0:
-            if len(self._buffer) > MAX_JSON:
-                raise StorageError(413, "uploadTooLarge", f"The metadata is larger than {MAX_JSON} bytes.")
-            await self._fill()
-        taken, self._buffer = self._buffer[:at], self._buffer[at + len(mark) :]
-        return taken
-
-    async def _fill(self) -> None:
-        block = await anext(self._blocks, b"")
-        if not block:
-            raise invalid("Malformed multipart body: it has no two parts between boundaries.")
-        self._buffer += block
+    return RawRoute(path, endpoint, methods=[method], name=name)
 
 
-def _boundary(content_type: str) -> bytes:
-    message = Message()
-    message["content-type"] = content_type
-    boundary = message.get_boundary()
-    if not boundary or message.get_content_maintype() != "multipart":
-        raise invalid("Bad content type: multipart/related with a boundary is expected.")
-    return boundary.encode(errors="replace")
+def answer(request: Request, resource: Resource) -> Response:
+    """A resource as JSON, or the part of it that the parameter `fields` asks for."""
+    return JSONResponse(select(resource, request.query_params.get("fields")))
 
 
-def media_response(row: Resource, files: Files, request: Request) -> Response:
-    """An object's content, or the part of it that the Range header asks for."""
-    size = int(row["size"])
-    span = _requested_range(request.headers.get("range"), size)
-    headers = _media_headers(row)
-    if span is None:
-        blocks, status = files.read(row["file"], 0, size), 200
-        headers["content-length"] = str(size)
-    else:
-        blocks, status = files.read(row["file"], *span), 206
-        headers["content-length"] = str(span[1] - span[0])
-        headers["content-range"] = f"bytes {span[0]}-{span[1] - 1}/{size}"
-    return StreamingResponse(blocks, status, headers)
-
-
-def _requested_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Start and end of the bytes asked for; None for all, also when the header makes no sense (RFC 9110, 14.2).
-
-    :raises StorageError: 416 when no such bytes are there
-    """
-    match = _RANGE.fullmatch(header or "")
-    if not match or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if not first:
-        start, stop = max(0, size - int(last)), size
-    else:
-        start, stop = int(first), min(size, int(last) + 1 if last else size)
-        if last and int(last) < start:
-            return None
-    if start >= stop:
-        message = "The requested range cannot be satisfied."
-        raise StorageError(416, "requestedRangeNotSatisfiable", message, headers={"content-range": f"bytes */{size}"})
-    return start, stop
-
-
-def _media_headers(row: Resource) -> dict[str, str]:
-    sums = [f"{kind}={row[field]}" for kind, field in (("crc32c", "crc32c"), ("md5", "md5Hash")) if field in row]
-    headers: dict[str, Any] = {
-        "content-type": row.get("contentType"),
-        "cache-control": row.get("cacheControl"),
-        "content-disposition": row.get("contentDisposition"),
-        "content-encoding": row.get("contentEncoding"),
-        "content-language": row.get("contentLanguage"),
-        "last-modified": format_datetime(datetime.fromisoformat(row["updated"]), usegmt=True),
-        "accept-ranges": "bytes",
-        "x-goog-generation": row["generation"],
-        "x-goog-metageneration": row["metageneration"],
-        "x-goog-hash": ",".join(sums),
-        "x-goog-storage-class": row["storageClass"],
-        "x-goog-stored-content-encoding": row.get("contentEncoding", "identity"),
-        "x-goog-stored-content-length": row["size"],
-    }
-    return {name: header_text(value) for name, value in headers.items() if value is not None}
+def address(request: Request) -> tuple[str, str, int | None]:
+    """Bucket, object and generation that a request names."""
+    generation = parse_int("generation", request.query_params.get("generation"))
+    return request.path_params["bucket"], request.path_params["object"], generation
 
 
 def header_text(value: str) -> str:

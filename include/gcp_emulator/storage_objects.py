@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
-from include.gcp_emulator.errors import StorageError
 from include.gcp_emulator.names import project_number
 from include.gcp_emulator.state import Resource, Store
 from include.gcp_emulator.storage_files import Digest, Files
@@ -28,6 +27,7 @@ from include.gcp_emulator.storage_resources import (
 )
 from include.gcp_emulator.storage_rules import (
     Conditions,
+    RefusedError,
     bucket_not_found,
     check_bucket_name,
     check_object_name,
@@ -48,7 +48,7 @@ class Buckets:
         name = check_bucket_name(new.name)
         if self._store.get(BUCKET, name):
             message = "Your previous request to create the named bucket succeeded and you already own it."
-            raise StorageError(409, "conflict", message)
+            raise RefusedError(409, "conflict", message)
         row = merge(_new_bucket(name, project, (new.location or "US").upper()), settable(new, BucketFields))
         self._store.put(BUCKET, name, row)
         return row
@@ -81,7 +81,7 @@ class Buckets:
         conditions.check(self.get(name))
         for kind in (LIVE, NONCURRENT):
             if next(scan(self._store, kind, f"{name}/"), ("", {}))[0].startswith(f"{name}/"):
-                raise StorageError(409, "conflict", "The bucket you tried to delete is not empty.")
+                raise RefusedError(409, "conflict", "The bucket you tried to delete is not empty.")
         self._store.delete(BUCKET, name)
 
 

@@ -22,28 +22,59 @@ _INT64 = range(-(2**63), 2**63)
 T = TypeVar("T")
 
 
-def invalid(message: str, reason: str = "invalid") -> StorageError:
-    return StorageError(400, reason, message)
+class RefusedError(StorageError):
+    """A refusal that each of the service's two APIs can word.
+
+    :param reason: what the JSON API calls it
+    :param code: what the XML API calls it
+    """
+
+    def __init__(
+        self,
+        http: int,
+        reason: str,
+        message: str,
+        *,
+        code: str = "InvalidArgument",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(http, reason, message, headers=headers)
+        self.xml_code = code
 
 
-def bucket_not_found() -> StorageError:
-    return StorageError(404, "notFound", "The specified bucket does not exist.")
-
-
-def object_not_found(bucket: str, name: str) -> StorageError:
-    return StorageError(404, "notFound", f"No such object: {bucket}/{name}")
-
-
-def condition_not_met() -> StorageError:
-    message = "At least one of the pre-conditions you specified did not hold."
-    return StorageError(412, "conditionNotMet", message)
-
-
-class NotModifiedError(StorageError):
+class NotModifiedError(RefusedError):
     """A read whose `if…NotMatch` names what is stored: 304, which has no body."""
 
     def __init__(self) -> None:
-        super().__init__(304, "notModified", "Not Modified")
+        super().__init__(304, "notModified", "Not Modified", code="NotModified")
+
+
+class OffsetGapError(RefusedError):
+    """A chunk that starts beyond what a session holds; the one refusal that is answered as plain text."""
+
+    def __init__(self, offset: int, kept: int) -> None:
+        message = (
+            f"Invalid request.  According to the Content-Range header, the upload offset is {offset} byte(s), "
+            f"which exceeds already uploaded size of {kept} byte(s)."
+        )
+        super().__init__(503, "backendError", message, code="ServiceUnavailable")
+
+
+def invalid(message: str, reason: str = "invalid", code: str = "InvalidArgument") -> RefusedError:
+    return RefusedError(400, reason, message, code=code)
+
+
+def bucket_not_found() -> RefusedError:
+    return RefusedError(404, "notFound", "The specified bucket does not exist.", code="NoSuchBucket")
+
+
+def object_not_found(bucket: str, name: str) -> RefusedError:
+    return RefusedError(404, "notFound", f"No such object: {bucket}/{name}", code="NoSuchKey")
+
+
+def condition_not_met() -> RefusedError:
+    message = "At least one of the pre-conditions you specified did not hold."
+    return RefusedError(412, "conditionNotMet", message, code="PreconditionFailed")
 
 
 def parse_int(name: str, text: str | None) -> int | None:
@@ -67,7 +98,7 @@ def check_bucket_name(name: str) -> str:
     well_formed = all(_BUCKET_LABEL.fullmatch(label) for label in labels)
     length_ok = 3 <= len(name) <= (222 if len(labels) > 1 else 63)
     if not well_formed or not length_ok or _is_ip(name) or name.startswith("goog") or "google" in name:
-        raise invalid(f"Invalid bucket name: '{name[:300]}'")
+        raise invalid(f"Invalid bucket name: '{name[:300]}'", code="InvalidBucketName")
     return name
 
 
@@ -103,9 +134,9 @@ def decode(body: bytes | str | Resource, into: type[T]) -> T:
             return msgspec.convert(body, into, strict=False)
         return msgspec.json.decode(body or b"{}", type=into, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
-        raise StorageError(400, "parseError", f"Parse Error: {error}") from None
+        raise invalid(f"Parse Error: {error}", "parseError") from None
     except UnicodeDecodeError:
-        raise StorageError(400, "parseError", "Parse Error: the body is not UTF-8") from None
+        raise invalid("Parse Error: the body is not UTF-8", "parseError") from None
 
 
 class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):

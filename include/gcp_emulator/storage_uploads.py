@@ -15,12 +15,11 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from include.gcp_emulator.errors import StorageError
 from include.gcp_emulator.state import Resource, Store
 from include.gcp_emulator.storage_files import Digest, Files
 from include.gcp_emulator.storage_objects import Objects, content_fields
 from include.gcp_emulator.storage_resources import NewObject, ObjectFields, settable
-from include.gcp_emulator.storage_rules import Conditions, check_object_name, invalid
+from include.gcp_emulator.storage_rules import Conditions, OffsetGapError, RefusedError, check_object_name, invalid
 
 SESSION = "storage.session"
 QUANTUM = 256 * 1024  # bytes; what a session keeps is a multiple of this until its last chunk
@@ -44,14 +43,16 @@ class Checksums(msgspec.Struct, frozen=True, omit_defaults=True):
         """:raises StorageError: 400 when one cannot be such a checksum"""
         for name, value, length in (("CRC32C", self.crc32c, 4), ("MD5 hash", self.md5, 16)):
             if value is not None and _decoded_length(value) != length:
-                raise invalid(f"Invalid {name}: '{value[:100]}' is not the base64 of {length} bytes.")
+                message = f"Invalid {name}: '{value[:100]}' is not the base64 of {length} bytes."
+                raise invalid(message, code="InvalidDigest")
         return self
 
     def verify(self, actual: Digest) -> None:
         """:raises StorageError: 400 when the content is not what the caller meant to send"""
         for name, sent, found in (("CRC32C", self.crc32c, actual.crc32c), ("MD5 hash", self.md5, actual.md5)):
             if sent is not None and sent != found:
-                raise invalid(f'Provided {name} "{sent}" doesn\'t match calculated {name} "{found}".')
+                message = f'Provided {name} "{sent}" doesn\'t match calculated {name} "{found}".'
+                raise invalid(message, code="BadDigest")
 
 
 def _decoded_length(value: str) -> int:
@@ -106,11 +107,12 @@ class Uploads:
     ) -> Resource:
         """Make a request's content an object; nothing when it breaks off or does not fit its checksums."""
         draft = self._draft(bucket, new, sums, conditions)
+        conditions.check(self._objects.live(bucket, draft["name"]))  # sooner than after a long upload
         draft["file"] = await self._files.receive(blocks)
         return await self._finish(draft)
 
     def start(self, bucket: str, new: NewObject, total: int | None, sums: Checksums, conditions: Conditions) -> str:
-        """Open a resumable session; its id."""
+        """Open a resumable session; its id. Its preconditions count when it ends, as with the service."""
         draft = self._draft(bucket, new, sums, conditions)
         upload_id = secrets.token_urlsafe(48)
         self._store.put(SESSION, upload_id, {**draft, "total": total, "file": self._files.new()})
@@ -137,11 +139,12 @@ class Uploads:
         async with lock:
             return await self._complete(upload_id, sums)
 
-    def cancel(self, upload_id: str) -> None:
+    async def cancel(self, upload_id: str) -> None:
         """End a session and forget its content."""
-        session = self._session(upload_id)
-        self._writers.pop(upload_id, None)
-        self._store.delete(SESSION, upload_id)
+        async with self._locks.setdefault(upload_id, asyncio.Lock()):
+            session = self._session(upload_id)
+            self._writers.pop(upload_id, None)
+            self._store.delete(SESSION, upload_id)
         if "file" in session:
             self._files.remove(session["file"])
 
@@ -150,9 +153,9 @@ class Uploads:
         return {session["file"] for session in self._store.list(SESSION) if "file" in session}
 
     def _draft(self, bucket: str, new: NewObject, sums: Checksums, conditions: Conditions) -> Resource:
-        """What is known of an object before its content; refuses here what can be refused this early."""
+        """What is known of an object before its content."""
         name = check_object_name(new.name or "")
-        conditions.check(self._objects.live(bucket, name))
+        self._objects.live(bucket, name)  # the bucket is there
         declared = Checksums(new.crc32c, new.md5_hash).checked()
         return {
             "bucket": bucket,
@@ -165,7 +168,7 @@ class Uploads:
     def _session(self, upload_id: str) -> Resource:
         session = self._store.get(SESSION, upload_id)
         if session is None:
-            raise StorageError(404, "notFound", "The upload session does not exist, or it was cancelled.")
+            raise RefusedError(404, "notFound", "The upload session does not exist, or it was cancelled.")
         return session
 
     def _take_over(self, upload_id: str, session: Resource) -> int:
@@ -186,7 +189,7 @@ class Uploads:
         """Write the bytes of a chunk that are new; how many bytes the session then keeps."""
         start = span.start or 0
         if start > kept:
-            raise StorageError(503, "backendError", _GAP.format(start=start, kept=kept))
+            raise OffsetGapError(start, kept)
         end = await self._write(upload_id, session["file"], kept, start, blocks)
         wanted = span.stop if span.stop is not None else _agreed_total(session["total"], span.total)
         if wanted not in (None, end):
@@ -207,7 +210,7 @@ class Uploads:
             out.seek(kept)
             async for block in blocks:
                 if self._writers.get(upload_id) is not me:
-                    raise StorageError(503, "backendError", "A later request has taken over this upload.")
+                    raise RefusedError(503, "backendError", "A later request has taken over this upload.")
                 out.write(block[max(0, kept - position) :])
                 position += len(block)
         return position
@@ -224,7 +227,7 @@ class Uploads:
 
         try:
             return await self._finish(session, remember)
-        except StorageError:
+        except RefusedError:
             self._store.delete(SESSION, upload_id)
             raise
 
@@ -241,7 +244,7 @@ class Uploads:
             conditions = msgspec.convert(draft["conditions"], Conditions)
             fields = content_fields(draft["fields"], digest)
             return self._objects.create(draft["bucket"], draft["name"], fields, file, conditions, together)
-        except StorageError:
+        except RefusedError:
             self._files.remove(file)
             raise
 
@@ -253,10 +256,6 @@ def _agreed_total(declared: int | None, sent: int | None) -> int | None:
     return sent if declared is None else declared
 
 
-_GAP = (
-    "Invalid request.  According to the Content-Range header, the upload offset is {start} byte(s), "
-    "which exceeds already uploaded size of {kept} byte(s)."
-)
 _LENGTH = (
     "Invalid request.  There were {sent} byte(s) in the request body.  They should have started at offset {start} "
     "and ended before offset {wanted} according to the Content-Range header."
