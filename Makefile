@@ -1,0 +1,53 @@
+# Everything made here lies in .venv and .airflow. `make help` lists the commands.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+AIRFLOW_PORT ?= 8080
+EMULATOR_PORT ?= 8085
+PYTHON ?= $(shell for v in 3.12 3.11 3.13; do command -v python$$v && python$$v -c '' && break; done 2>/dev/null | tail -n 1)
+UV := 0.13.9
+
+export AIRFLOW_PORT EMULATOR_PORT
+export AIRFLOW_HOME := $(CURDIR)/.airflow
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo up down check test constraints
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create the environment (.venv)
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "$(PYTHON) is $$($(PYTHON) --version), expected Python 3.11, 3.12 or 3.13" >&2; exit 1; }
+	@echo "Creating .venv with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check uv==$(UV)
+	@UV_CACHE_DIR=.venv/.uv $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt -c constraints.txt
+	@rm -rf .venv/.uv
+	@touch $(READY)
+
+demo: $(READY) ## retrain a model from start to end, here and now; DATASET=… VALIDATION=… for your own data
+	@$(BIN)/python -m include.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(VALIDATION),--validation "$(VALIDATION)")
+
+up: $(READY) ## start Airflow and the local Google Cloud and leave them running
+	@$(BIN)/python -m include.local up
+
+down: $(READY) ## stop what `make up` started
+	@$(BIN)/python -m include.local down
+
+check: $(READY) ## format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: $(READY) ## the whole test suite
+	@$(BIN)/python -m pytest
+
+constraints: $(READY) ## resolve all versions anew
+	@UV_CACHE_DIR=.venv/.uv $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate requirements-dev.txt -o constraints.txt

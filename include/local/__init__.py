@@ -1,0 +1,1 @@
+"""Runs the project on one machine: a real Airflow and the local Google Cloud."""

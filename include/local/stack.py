@@ -1,0 +1,283 @@
+"""The processes: Airflow's four and the local Google Cloud. Started, watched and stopped as one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import psutil
+
+PROJECT_DIR: Final = Path(__file__).resolve().parent.parent.parent
+CLOUD_PROJECT: Final = "local-project"
+BUCKET: Final = "local-tuning-data"
+HOST: Final = "127.0.0.1"
+USER: Final = "admin"
+START_SECONDS: Final = 120
+STOP_SECONDS: Final = 10
+
+
+class StackError(Exception):
+    """Something is in the way; the message is for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where everything lies and listens.
+
+    :param home: folder for the database, logs, passwords and the local Google Cloud's data
+    :param airflow_port: of the Airflow UI and its API
+    :param emulator_port: of the local Google Cloud
+    :param dataset_dirs: further folders datasets may be read from
+    """
+
+    home: Path
+    airflow_port: int
+    emulator_port: int
+    dataset_dirs: tuple[Path, ...] = ()
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://{HOST}:{self.airflow_port}"
+
+    @property
+    def emulator_url(self) -> str:
+        return f"http://{HOST}:{self.emulator_port}"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @cached_property
+    def secrets(self) -> dict[str, str]:
+        """Password and signing keys of this installation, made once and readable by its owner alone."""
+        path = self.home / "secrets.json"
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            made = {name: secrets.token_urlsafe(16) for name in ("password", "jwt", "api")}
+            _write_private(path, made)
+        loaded: dict[str, str] = json.loads(path.read_text())
+        return loaded
+
+    def environment(self) -> dict[str, str]:
+        """Airflow's configuration. Nothing of the caller's own Airflow or Google Cloud settings gets in."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AIRFLOW", "GOOGLE_", "GCLOUD_", "CLOUDSDK_", "STORAGE_EMULATOR"))
+        }
+        passwords = self.home / "passwords.json"
+        _write_private(passwords, {USER: self.secrets["password"]})
+        settings = {
+            "CORE__DAGS_FOLDER": PROJECT_DIR / "dags",
+            "CORE__PLUGINS_FOLDER": PROJECT_DIR / "plugins",
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": "4",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
+            "LOGGING__BASE_LOG_FOLDER": self.logs,
+            "API__BASE_URL": self.airflow_url,
+            "API__SECRET_KEY": self.secrets["api"],
+            "API_AUTH__JWT_SECRET": self.secrets["jwt"],
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+            "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            # The real service is looked at once a minute; here a whole job takes less.
+            "VERTEX_TUNING__POLL_INTERVAL": "1",
+            "VERTEX_TUNING__DATASET_DIRS": ":".join(map(str, self.dataset_dirs)),
+        }
+        return {
+            **inherited,
+            "AIRFLOW_HOME": str(self.home),
+            **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
+            "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(self._connection()),
+            "AIRFLOW_VAR_VERTEX_TUNING_BUCKET": BUCKET,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _connection(self) -> dict[str, Any]:
+        extra = {
+            "project": CLOUD_PROJECT,
+            "is_anonymous": True,
+            "vertex_api_endpoint": self.emulator_url,
+            "storage_api_endpoint": self.emulator_url,
+        }
+        return {"conn_type": "google_cloud_platform", "extra": extra}
+
+    # Start
+
+    def start(self) -> None:
+        """Start everything and wait until it answers.
+
+        :raises StackError: a port is taken, or a process ended or did not come up in time
+        """
+        self.stop()
+        for port, variable in ((self.airflow_port, "AIRFLOW_PORT"), (self.emulator_port, "EMULATOR_PORT")):
+            _require_free(port, variable)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        environment = self.environment()
+        self._migrate(environment)
+        emulator = ["-m", "include.gcp_emulator", "--host", HOST, "--port", str(self.emulator_port)]
+        emulator += ["--data-dir", str(self.home / "google-cloud"), "--queue-seconds", "2", "--step-seconds", "0.05"]
+        airflow = ["-m", "airflow"]
+        commands = {
+            "emulator": emulator,
+            "api-server": [*airflow, "api-server", "--host", HOST, "--port", str(self.airflow_port), "--workers", "1"],
+            "scheduler": [*airflow, "scheduler", "--skip-serve-logs"],
+            "dag-processor": [*airflow, "dag-processor"],
+            "triggerer": [*airflow, "triggerer", "--skip-serve-logs"],
+        }
+        for name, arguments in commands.items():
+            self._spawn(name, arguments, environment)
+        self._wait_until_ready()
+        self._create_bucket()
+
+    def _migrate(self, environment: dict[str, str]) -> None:
+        """Create or upgrade Airflow's database."""
+        log = self.logs / "migrate.log"
+        with log.open("wb") as output:
+            done = subprocess.run(
+                [sys.executable, "-m", "airflow", "db", "migrate"],
+                cwd=PROJECT_DIR,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+        if done.returncode:
+            raise StackError(f"Airflow could not create its database; see {log}")
+
+    def _spawn(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
+        with (self.logs / f"{name}.log").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=PROJECT_DIR,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        born = psutil.Process(process.pid).create_time()
+        self._save_processes({**self._processes(), name: {"pid": process.pid, "born": born}})
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            self.require_running()
+            if time.monotonic() > deadline:
+                raise StackError(f"Not ready after {START_SECONDS} s; logs are in {self.logs}")
+            time.sleep(0.5)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            httpx.get(f"{self.emulator_url}/_internal/health", timeout=2).raise_for_status()
+            health = httpx.get(f"{self.airflow_url}/api/v2/monitor/health", timeout=5).json()
+            parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+            return all(health[part]["status"] == "healthy" for part in parts)
+        return False
+
+    def _create_bucket(self) -> None:
+        url = f"{self.emulator_url}/storage/v1/b"
+        answer = httpx.post(url, params={"project": CLOUD_PROJECT}, json={"name": BUCKET}, timeout=10)
+        if answer.status_code != httpx.codes.CONFLICT:
+            answer.raise_for_status()
+
+    # Watch and stop
+
+    def require_running(self) -> None:
+        """:raises StackError: when a process has ended by itself"""
+        for name, process in self._processes().items():
+            if not _find(process):
+                log = self.logs / f"{name}.log"
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+                raise StackError(f"{name} has ended; the last lines of {log}:\n{tail}")
+
+    def is_running(self) -> bool:
+        """Whether anything started from here is still there."""
+        return any(_find(process) for process in self._processes().values())
+
+    def stop(self) -> None:
+        """Stop all processes and whatever they started; the emulator last, so that running jobs can be cancelled."""
+        roots = [found for process in reversed(self._processes().values()) if (found := _find(process))]
+        family = [member for root in roots for member in (*_children(root), root)]
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.send_signal(signal.SIGTERM)
+        _, stubborn = psutil.wait_procs(family, timeout=STOP_SECONDS)
+        for member in stubborn:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(stubborn, timeout=STOP_SECONDS)
+        self._save_processes({})
+
+    def _processes(self) -> dict[str, dict[str, float]]:
+        path = self.home / "processes.json"
+        loaded: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+        return loaded
+
+    def _save_processes(self, processes: dict[str, dict[str, float]]) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        _write_private(self.home / "processes.json", processes)
+
+
+@contextlib.contextmanager
+def running(stack: Stack) -> Iterator[None]:
+    """The stack for the length of a block; stopped on any way out, Ctrl-C and SIGTERM included."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    try:
+        stack.start()
+        yield
+    finally:
+        stack.stop()
+
+
+def _require_free(port: int, variable: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise StackError(
+                f"Port {port} is taken by another program. Choose another one: {variable}={port + 1000} make …"
+            ) from error
+
+
+def _find(process: dict[str, float]) -> psutil.Process | None:
+    """The process if it still runs; the time of birth tells it from a later one with the same number."""
+    try:
+        found = psutil.Process(int(process["pid"]))
+        alive = found.create_time() == process["born"] and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return found if alive else None
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _write_private(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all, for the owner's eyes only."""
+    temporary = path.with_suffix(".part")
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)

@@ -1,0 +1,72 @@
+"""What a retraining came to, for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from include.local.airflow_api import AirflowApi
+
+
+def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -> None:
+    """Print dataset, job, metrics, the model's answers and where the model is."""
+    dataset, job, metrics, smoke_test = (
+        api.result(dag_id, run_id, task_id)
+        for task_id in ("upload_dataset", "wait_for_tuning_job", "collect_metrics", "smoke_test")
+    )
+    console.print(_dataset(dataset))
+    console.print(_job(job))
+    console.print(_metrics(metrics["metrics"]))
+    for kind, title in (("cases", "Smoke test"), ("sample", "Examples the model has not seen")):
+        if smoke_test[kind]["total"]:
+            console.print(_answers(smoke_test[kind], title))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=bool(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _dataset(dataset: dict[str, Any]) -> Table:
+    table = _table("Dataset", "", "rows", "object")
+    for kind in ("training", "validation"):
+        if kind in dataset:
+            table.add_row(kind, str(dataset[kind]["rows"]), dataset[f"{kind}_uri"])
+    return table
+
+
+def _job(job: dict[str, Any]) -> Table:
+    table = _table("Tuning job", "", "")
+    hyper = job["supervised_tuning_spec"]["hyper_parameters"]
+    model = job["tuned_model"]
+    rows = {
+        "job": job["name"],
+        "base model": job.get("base_model", ""),
+        "settings": ", ".join(f"{name} {value}" for name, value in hyper.items()),
+        "checkpoints": str(len(model.get("checkpoints", []))),
+        "tuned model": model["model"],
+        "endpoint": model["endpoint"],
+    }
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    return table
+
+
+def _metrics(metrics: dict[str, dict[str, float]]) -> Table:
+    table = _table("Metrics", "series", "first", "last", "best", "at step", "points")
+    for name, values in sorted(metrics.items()):
+        numbers = (f"{values[key]:.4g}" for key in ("first", "last", "best"))
+        table.add_row(name, *numbers, str(values["best_step"]), str(values["points"]))
+    return table
+
+
+def _answers(asked: dict[str, Any], title: str) -> Table:
+    table = _table(f"{title}: {asked['passed']} of {asked['total']} as expected", "prompt", "answer", "")
+    for answer in asked["answers"]:
+        table.add_row(escape(answer["prompt"]), escape(answer["answer"]), escape(answer["problem"]) or "✓")
+    return table
