@@ -181,8 +181,8 @@ class Preferred:
 
 
 def batch_size(rows: int) -> int:
-    """Rows per step: a hundred steps an epoch or so, of at least 4 and at most 64 rows."""
-    return min(max(rows // 100, 4), 64)
+    """Rows per step: about fifty steps an epoch, of at least 4 and at most 64 rows."""
+    return min(max(rows // 50, 4), 64)
 
 
 def checkpoint_epochs(epochs: int) -> list[int]:
