@@ -39,15 +39,10 @@ class StorageService:
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """The JSON API."""
+        """The JSON API, and last the XML API, whose paths are almost any path (its queries are its own)."""
         copies = Copies(self._buckets, self._objects, self._files)
         api = JsonApi(self._buckets, self._objects, copies, self._files)
-        return [*api.routes, *UploadApi(self._uploads).routes, batch_route()]
-
-    @property
-    def xml_routes(self) -> list[BaseRoute]:
-        """The XML API's multipart uploads. Their paths are almost any path: they come after all other routes."""
-        return XmlApi(self._parts).routes
+        return [*api.routes, *UploadApi(self._uploads).routes, batch_route(), *XmlApi(self._parts).routes]
 
     def path_of(self, uri: str) -> Path:
         """The local file with the current content of `gs://bucket/name`. Whoever keeps it should open or copy it now.

@@ -87,9 +87,11 @@ def parse_int(name: str, text: str | None) -> int | None:
 
 
 def parse_bool(name: str, text: str | None) -> bool:
-    if text is None or text in ("true", "false"):
-        return text == "true"
-    raise invalid(f"Invalid boolean value: '{text[:100]}'. Parameter: {name}.", "invalidParameter")
+    """A boolean query parameter in any casing (the Python client sends `True`); absent means false."""
+    value = (text or "false").lower()
+    if value in ("true", "false"):
+        return value == "true"
+    raise invalid(f"Invalid boolean value: '{value[:100]}'. Parameter: {name}.", "invalidParameter")
 
 
 def check_bucket_name(name: str) -> str:
