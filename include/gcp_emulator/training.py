@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from include.gcp_emulator.dataset import Dataset, Row
-from include.gcp_emulator.engine import Adam, Batch, Floats, Gradient, Model
+from include.gcp_emulator.dataset import Dataset
+from include.gcp_emulator.engine import Adam, Model
+from include.gcp_emulator.objectives import Metrics, Objective, Preferred, Supervised
 from include.gcp_emulator.tokens import Vocabulary
 
-Metrics = dict[str, float]
-
-BASE_RATE = 0.01
 _WARM_UP = 0.05
-_EVALUATIONS_PER_EPOCH = 2
+_TAUGHT_EPOCHS = 3
 _EVALUATED_TOGETHER = 64
 
 
@@ -105,81 +102,6 @@ class TrainingError(Exception):
     """Why training cannot go on, in words for the job's owner."""
 
 
-class Objective(Protocol):
-    """What a step makes smaller, and how it is reported."""
-
-    def gradient(self, rows: Sequence[Row]) -> tuple[Metrics, Gradient]:
-        """A step's metrics and the gradient of its loss."""
-
-    def measure(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Sums over some validation rows, to be added up for :meth:`evaluation`."""
-
-    def evaluation(self, sums: NDArray[np.float64]) -> Metrics:
-        """Metrics of a whole validation pass."""
-
-
-def _joined(rows: Sequence[Row]) -> Batch:
-    return Batch.of([example for row in rows for example in row])
-
-
-class Supervised:
-    """Write the rows' answers: mean cross-entropy per token."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def gradient(self, rows: Sequence[Row]) -> tuple[Metrics, Gradient]:
-        batch = _joined(rows)
-        count = len(batch.target)
-        logs, hits, gradient = self._model.gradient(batch, np.full(count, 1 / count, np.float32))
-        return self._metrics("train", -logs.sum(), hits.sum(), count), gradient
-
-    def measure(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        logs, hits = self._model.score(_joined(rows))
-        return np.array([-logs.sum(), hits.sum(), len(hits)], np.float64)
-
-    def evaluation(self, sums: NDArray[np.float64]) -> Metrics:
-        return self._metrics("eval", *sums)
-
-    @staticmethod
-    def _metrics(kind: str, loss: float, right: float, count: float) -> Metrics:
-        return {
-            f"/{kind}_total_loss": float(loss / count),
-            f"/{kind}_fraction_of_correct_next_step_preds": float(right / count),
-            f"/{kind}_num_predictions": float(count),
-        }
-
-
-class Preferred:
-    """Prefer one answer to another: the DPO loss (Rafailov et al., https://arxiv.org/abs/2305.18290, equation 7).
-
-    :param beta: how much straying from the model as it is now costs
-    """
-
-    def __init__(self, model: Model, beta: float) -> None:
-        self._model, self._reference, self._beta = model, model.copy(), beta
-
-    def _margin(self, batch: Batch) -> Floats:
-        """By how much more than the reference the model prefers the right answer, times beta."""
-        logs = self._model.score(batch)[0] - self._reference.score(batch)[0]
-        answers = np.bincount(batch.owner, weights=logs)
-        return (self._beta * (answers[0::2] - answers[1::2])).astype(np.float32)
-
-    def gradient(self, rows: Sequence[Row]) -> tuple[Metrics, Gradient]:
-        batch = _joined(rows)
-        margin = self._margin(batch)
-        pull = self._beta * np.exp(-np.logaddexp(0, margin)) / len(rows)
-        weights = np.stack([pull, -pull], axis=1).ravel()[batch.owner].astype(np.float32)
-        loss = float(np.logaddexp(0, -margin).mean())
-        return {"/preference_optimization_train_loss": loss}, self._model.gradient(batch, weights)[2]
-
-    def measure(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        return np.array([np.logaddexp(0, -self._margin(_joined(rows))).sum(), len(rows)], np.float64)
-
-    def evaluation(self, sums: NDArray[np.float64]) -> Metrics:
-        return {"/eval_total_loss": float(sums[0] / sums[1])}
-
-
 def batch_size(rows: int) -> int:
     """Rows per step: about fifty steps an epoch, of at least 4 and at most 64 rows."""
     return min(max(rows // 50, 4), 64)
@@ -192,9 +114,9 @@ def checkpoint_epochs(epochs: int) -> list[int]:
     return [round(number * epochs / count) for number in range(1, count + 1)]
 
 
-def rate(step: int, total: int) -> float:
-    """Learning rate of a step, for a multiplier of 1: a short warm-up, then down to nothing in a straight line."""
-    return BASE_RATE * min(1.0, step / (_WARM_UP * total)) * (1 - (step - 1) / total)
+def schedule(step: int, total: int) -> float:
+    """Share of the learning rate at a step: a short warm-up, then down to nothing in a straight line."""
+    return min(1.0, step / (_WARM_UP * total)) * (1 - (step - 1) / total)
 
 
 def train(request: TrainRequest) -> Iterator[Event | None]:
@@ -212,16 +134,33 @@ def train(request: TrainRequest) -> Iterator[Event | None]:
         yield from validation.scan()
     rng = np.random.default_rng(request.seed)
     model = _starting_model(request, training, rng)
-    run = _Run(request, model, training, validation, rng)
-    yield from run.events()
+    if preference and request.base_weights is None:
+        yield from _teach(model, training, rng)
+    yield from _Run(request, model, training, validation, rng).events()
     yield Done(request.job)
 
 
 def _starting_model(request: TrainRequest, training: Dataset, rng: np.random.Generator) -> Model:
     base = Model.load(request.base_weights) if request.base_weights else None
     vocabulary = Vocabulary.learn(training.counts, base.vocabulary if base else None)
-    start = base or Model.empty()
-    return start.grown(vocabulary, request.adapter_rank, rng)
+    return (base or Model.empty()).grown(vocabulary, request.adapter_rank, rng)
+
+
+def _teach(model: Model, training: Dataset, rng: np.random.Generator) -> Iterator[None]:
+    """Teach a new model to write either answer, before it learns which to prefer: a base model can already write."""
+    objective, adam = Supervised(model), Adam(model)
+    steps = [numbers for _ in range(_TAUGHT_EPOCHS) for numbers in _batches(training, rng)]
+    for step, numbers in enumerate(steps, start=1):
+        _, gradient = objective.gradient([training.row(n, model) for n in numbers])
+        adam.update(gradient, objective.base_rate * schedule(step, len(steps)))
+        yield None
+
+
+def _batches(training: Dataset, rng: np.random.Generator) -> list[list[int]]:
+    """The numbers of all rows in random order, step by step."""
+    order = rng.permutation(len(training))
+    count = -(-len(order) // batch_size(len(order)))
+    return [numbers.tolist() for numbers in np.array_split(order, count)]
 
 
 class _Run:
@@ -240,18 +179,17 @@ class _Run:
         preference = request.method == "preference"
         self._objective: Objective = Preferred(model, request.beta) if preference else Supervised(model)
         self._adam = Adam(model)
-        self._steps_per_epoch = -(-len(training) // batch_size(len(training)))
-        self._total = self._steps_per_epoch * request.epochs
+        self._total = request.epochs * -(-len(training) // batch_size(len(training)))
 
     def events(self) -> Iterator[Event | None]:
         step = 0
-        every = -(-self._steps_per_epoch // _EVALUATIONS_PER_EPOCH)
         for epoch in range(1, self._request.epochs + 1):
-            order = self._rng.permutation(len(self._training))
-            for place, numbers in enumerate(np.array_split(order, self._steps_per_epoch), start=1):
+            batches = _batches(self._training, self._rng)
+            evaluated = {-(-len(batches) // 2), len(batches)}
+            for place, numbers in enumerate(batches, start=1):
                 step += 1
-                yield Step(self._request.job, step, self._total, epoch, self._step(step, numbers.tolist()))
-                if self._validation is not None and (place % every == 0 or place == self._steps_per_epoch):
+                yield Step(self._request.job, step, self._total, epoch, self._step(step, numbers))
+                if self._validation is not None and place in evaluated:
                     yield from self._evaluate(self._validation, step, epoch)
             yield from self._keep(step, epoch)
 
@@ -259,7 +197,8 @@ class _Run:
         metrics, gradient = self._objective.gradient([self._training.row(n, self._model) for n in numbers])
         if not np.isfinite(list(metrics.values())).all():
             raise TrainingError(f"The loss at step {step} is not a number; lower the learning rate multiplier.")
-        self._adam.update(gradient, rate(step, self._total) * self._request.learning_rate_multiplier)
+        rate = self._objective.base_rate * self._request.learning_rate_multiplier
+        self._adam.update(gradient, rate * schedule(step, self._total))
         return metrics
 
     def _evaluate(self, validation: Dataset, step: int, epoch: int) -> Iterator[Event | None]:
