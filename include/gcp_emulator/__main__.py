@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import logging
+import signal
+import sqlite3
+import sys
 import tempfile
 from pathlib import Path
 
@@ -61,9 +64,13 @@ def _serve(arguments: argparse.Namespace, data_dir: Path) -> None:
 def main() -> None:
     """Serve until interrupted."""
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done; the directory is to go
     logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     if arguments.data_dir:
-        _serve(arguments, arguments.data_dir)
+        try:
+            _serve(arguments, arguments.data_dir)
+        except sqlite3.OperationalError as error:
+            sys.exit(f"{arguments.data_dir} cannot be used, perhaps another emulator has it: {error}")
         return
     with tempfile.TemporaryDirectory(prefix="gcp-emulator-") as directory:
         _serve(arguments, Path(directory))

@@ -11,16 +11,20 @@ from typing import cast
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from include.gcp_emulator.control import ControlService
-from include.gcp_emulator.errors import ApiError, Internal, InvalidArgument, NotFound, StorageError
+from include.gcp_emulator.errors import ApiError, Internal, InvalidArgument, NotFound
 from include.gcp_emulator.experiments import ExperimentsService
+from include.gcp_emulator.faults import Faults
 from include.gcp_emulator.job_run import Services
+from include.gcp_emulator.monitor import Monitor, RequestLog
 from include.gcp_emulator.operations import Operations
 from include.gcp_emulator.registry import RegistryService
 from include.gcp_emulator.registry_api import RegistryApi
+from include.gcp_emulator.rest import render
 from include.gcp_emulator.settings import Settings
 from include.gcp_emulator.state import Store
 from include.gcp_emulator.storage import StorageService
@@ -37,6 +41,7 @@ class Emulator:
         self.settings = settings
         self.store = Store(settings.data_dir)
         self.trainer = Trainer()
+        self.faults, self.log = Faults(), RequestLog()
         self.storage = StorageService(self.store)
         self.registry = RegistryService(self.store)
         self.operations = Operations(self.store)
@@ -49,8 +54,8 @@ class Emulator:
             *RegistryApi(self.registry, self.operations).routes,
             *_prediction_routes(self.registry),
             *self.operations.routes,
-            *self.storage.routes,
-            *ControlService(self.store, settings, self.tuning.lifecycle).routes,
+            *ControlService(self.store, settings, self.tuning.lifecycle, self.faults, self.log).routes,
+            *self.storage.routes,  # last: the XML API takes almost any path
         ]
 
     @contextlib.asynccontextmanager
@@ -76,20 +81,16 @@ def _prediction_routes(registry: RegistryService) -> list[BaseRoute]:
     return routes
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> ASGIApp:
     """The whole emulator as an ASGI application."""
     emulator = Emulator(settings)
     handlers = {ApiError: _refusal, HTTPException: _http_refusal, Exception: _failure}
-    return Starlette(routes=emulator.routes, lifespan=emulator.lifespan, exception_handlers=handlers)
-
-
-def _render(error: ApiError) -> Response:
-    status = error.http_status if isinstance(error, StorageError) else error.http
-    return JSONResponse(error.envelope(), status, headers=error.headers)
+    app = Starlette(routes=emulator.routes, lifespan=emulator.lifespan, exception_handlers=handlers)
+    return Monitor(app, emulator.routes, emulator.faults, emulator.log)
 
 
 async def _refusal(_: Request, error: Exception) -> Response:
-    return _render(cast("ApiError", error))
+    return render(cast("ApiError", error))
 
 
 async def _http_refusal(request: Request, refusal: Exception) -> Response:
@@ -98,9 +99,9 @@ async def _http_refusal(request: Request, refusal: Exception) -> Response:
     kind = {404: NotFound, 405: NotFound, 413: InvalidArgument}.get(error.status_code, InvalidArgument)
     made = kind(f"{request.method} {request.url.path[:500]}: {error.detail}")
     made.http = error.status_code
-    return _render(made)
+    return render(made)
 
 
 async def _failure(request: Request, error: Exception) -> Response:
     log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return _render(Internal("Internal error encountered."))
+    return render(Internal("Internal error encountered."))

@@ -7,7 +7,7 @@ Codes and their HTTP equivalents: https://github.com/googleapis/googleapis/blob/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Detail = Mapping[str, Any]
@@ -119,7 +119,12 @@ class StorageError(ApiError):
 
 def bad_request(field: str, description: str) -> Detail:
     """A google.rpc.BadRequest detail that names one field."""
+    return bad_fields([(field, description)])
+
+
+def bad_fields(violations: Iterable[tuple[str, str]]) -> Detail:
+    """A google.rpc.BadRequest detail of (field, what is wrong with it)."""
     return {
         "@type": "type.googleapis.com/google.rpc.BadRequest",
-        "fieldViolations": [{"field": field, "description": description}],
+        "fieldViolations": [{"field": field, "description": description} for field, description in violations],
     }

@@ -93,7 +93,7 @@ class ExperimentsService:
     async def batch_read(self, request: Request) -> Response:
         board = name_of(request)
         found(self.store.get("tensorboards", board), board)
-        names = [canonical(name) for name in request.query_params.getlist("timeSeries")]
+        names = [canonical(name) for name in _repeated(request, "timeSeries", "time_series")]
         return JSONResponse({"timeSeriesData": time_series.batch_read(self.store, board, names)})
 
     async def read(self, request: Request) -> Response:
@@ -197,3 +197,8 @@ class ExperimentsService:
         for series in list(self.store.list("timeSeries", run + "/")):
             self.store.delete("timeSeries", series["name"])
         self.store.delete_points(run + "/")
+
+
+def _repeated(request: Request, *names: str) -> list[str]:
+    """All values of a repeated query parameter, under either of its names."""
+    return [value for name in names for value in request.query_params.getlist(name)]

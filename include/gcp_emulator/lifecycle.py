@@ -147,6 +147,11 @@ class Lifecycle:
         except TimeoutError:
             raise FailedPrecondition(f"{name} did not change its state within {_SECONDS_TO_MOVE:g} s.") from None
 
+    def clear(self) -> None:
+        """Forget policies and an exhausted quota."""
+        self.policies = []
+        self.quota_back = 0.0
+
     async def close(self) -> None:
         """Stop all jobs where they are; `resume` takes them up."""
         tasks = list(self._tasks.values())

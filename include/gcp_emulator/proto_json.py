@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from include.gcp_emulator.errors import InvalidArgument, bad_request
+from include.gcp_emulator.errors import InvalidArgument, bad_fields
 from include.gcp_emulator.state import Resource
 
 Schema = dict[str, Any]
@@ -84,7 +84,7 @@ def parse(version: str, message: str, body: bytes) -> Resource:
     violations: list[_Violation] = []
     result = _Reader(schemas(version), violations).message(ref, decode(body), snake(message[0].lower() + message[1:]))
     if violations:
-        details = [bad_request(violation.path, str(violation)) for violation in violations]
+        details = [bad_fields((violation.path, str(violation)) for violation in violations)]
         raise InvalidArgument("\n".join(str(violation) for violation in violations), details=details)
     return result
 

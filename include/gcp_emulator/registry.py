@@ -197,8 +197,15 @@ class RegistryService:
         """
         endpoint = self.store.get("endpoints", name)
         if endpoint is None:
-            raise NotFound(f"The Endpoint does not exist: {name}")
+            raise NotFound(f"The Endpoint does not exist: {name}{self._elsewhere(name)}")
         return endpoint
+
+    def _elsewhere(self, name: str) -> str:
+        """A hint when the endpoint is in another location: models of the 3.x generation serve only in us or eu."""
+        project, endpoint_id = name.split("/locations/")[0], name.rsplit("/", 1)[-1]
+        names = (endpoint["name"] for endpoint in self.store.list("endpoints", project + "/"))
+        found = [other for other in names if other.endswith(f"/{endpoint_id}")]
+        return f". Its model can serve only from location {location_of(found[0])}." if found else ""
 
     def undeploy(self, name: str, deployed_model_id: str) -> None:
         """
@@ -243,8 +250,11 @@ class RegistryService:
         """The weights of a version's checkpoint, the default one when none is named.
 
         :raises NotFound: when there is no such checkpoint
+        :raises FailedPrecondition: when the version was never trained, its job having been scripted
         """
         version = self.version(version_name)
+        if not version["weights"]:
+            raise FailedPrecondition(f"{version_name} has no weights: its tuning job followed a script.")
         weights = version["weights"].get(checkpoint_id or version.get("defaultCheckpointId", ""))
         if weights is None:
             raise NotFound(f"The checkpoint {checkpoint_id} does not exist in {version_name}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -85,9 +86,8 @@ class RegistryApi:
         self, request: Request, rows: list[tuple[int, Resource]], message: str, *, with_version: bool
     ) -> Response:
         matches = compile_filter(query(request, "filter"), _MODEL_FIELDS)
-        result = page(request, (row for row in rows if matches(row[1])), "models")
-        result["models"] = [self._shown(version, with_version=with_version) for version in result.get("models", [])]
-        return reply(request, message, result)
+        show = partial(self._shown, with_version=with_version)
+        return reply(request, message, page(request, (row for row in rows if matches(row[1])), "models", show=show))
 
     async def list_models(self, request: Request) -> Response:
         rows = self.registry.store.numbered("models", name_of(request) + "/")

@@ -6,7 +6,8 @@ import base64
 import binascii
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import ClassVar
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final
 
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
@@ -14,15 +15,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from include.gcp_emulator import proto_json
-from include.gcp_emulator.errors import InvalidArgument, NotFound
+from include.gcp_emulator.errors import ApiError, InvalidArgument, NotFound, StorageError
 from include.gcp_emulator.filters import compile_filter
-from include.gcp_emulator.names import canonical
+from include.gcp_emulator.names import canonical, timestamp
 from include.gcp_emulator.state import Resource, Store
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-MAX_BODY: int = 10 * 2**20
+MAX_BODY: Final = 10 * 2**20
 """Bytes of a JSON request."""
+STALE_LIST: Final = "emulator.stale_list"
+"""Key of a request's scope: how old, in seconds, what a list shows must be; a fault sets it."""
 
 
 class _Version(StringConvertor):
@@ -84,6 +87,12 @@ def reply(request: Request, message: str, resource: Resource) -> Response:
     return JSONResponse(proto_json.present(version_of(request), message, resource))
 
 
+def render(error: ApiError) -> Response:
+    """A refusal in its API's envelope."""
+    status = error.http_status if isinstance(error, StorageError) else error.http
+    return JSONResponse(error.envelope(), status, headers=error.headers)
+
+
 def integer(request: Request, name: str, default: int, low: int, high: int) -> int:
     """A query parameter as a number; 0 and absent are the default, more than `high` is `high`.
 
@@ -104,16 +113,24 @@ def query(request: Request, name: str) -> str:
 
 
 def page(
-    request: Request, rows: Iterable[tuple[int, Resource]], key: str, *, default: int = 100, high: int = 100
+    request: Request,
+    rows: Iterable[tuple[int, Resource]],
+    key: str,
+    *,
+    show: Callable[[Resource], Resource] = dict,
+    default: int = 100,
+    high: int = 100,
 ) -> Resource:
     """One page of resources, newest first, with `nextPageToken` when there are more.
 
     :param rows: resources with their numbers, highest first, already filtered
+    :param show: makes of a stored resource what the API gives
     """
     size = integer(request, "pageSize", default, 1, high)
     before = token_position(query(request, "pageToken"))
-    chosen = [row for row in rows if row[0] < before][: size + 1]
-    result: Resource = {key: [resource for _, resource in chosen[:size]]} if chosen else {}
+    newest = timestamp(datetime.now(UTC) - timedelta(seconds=request.scope.get(STALE_LIST, 0.0)))
+    chosen = [row for row in rows if row[0] < before and row[1].get("createTime", "") <= newest][: size + 1]
+    result: Resource = {key: [show(resource) for _, resource in chosen[:size]]} if chosen else {}
     if len(chosen) > size:
         result["nextPageToken"] = position_token(chosen[size - 1][0])
     return result

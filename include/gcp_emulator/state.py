@@ -36,12 +36,14 @@ class Store:
     """JSON resources by kind and name, and points by series. Every call is one transaction.
 
     :param data_dir: the emulator's directory; created when absent
+    :raises sqlite3.OperationalError: when another process has it
     """
 
     def __init__(self, data_dir: Path) -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         self.data_dir = data_dir
-        self.db = sqlite3.connect(data_dir / "state.db", check_same_thread=False, isolation_level=None)
+        self.db = sqlite3.connect(data_dir / "state.db", check_same_thread=False, isolation_level=None, timeout=2)
+        self.db.execute("PRAGMA locking_mode=EXCLUSIVE")  # two emulators on one directory would run its jobs twice
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=NORMAL")
         self.db.executescript(_SCHEMA)
@@ -86,6 +88,15 @@ class Store:
     def delete_points(self, prefix: str) -> None:
         """Remove every point of the series whose names start with `prefix`."""
         self.db.execute("DELETE FROM point WHERE series >= ? AND series < ?", (prefix, prefix + _LAST))
+
+    def everything(self) -> dict[str, dict[str, Resource]]:
+        """All resources by kind and name, and under "points" the number of points of each series."""
+        result: dict[str, dict[str, Any]] = {"points": {}}
+        for kind, name, body in self.db.execute("SELECT kind, name, body FROM resource ORDER BY seq"):
+            result.setdefault(kind, {})[name] = json.loads(body)
+        counts = self.db.execute("SELECT series, count(*) FROM point GROUP BY series")
+        result["points"] = dict(counts.fetchall())
+        return result
 
     def clear(self) -> None:
         """Forget every resource of every kind, and all points."""

@@ -85,9 +85,7 @@ class TuningService:
     async def list_jobs(self, request: Request) -> Response:
         matches = compile_filter(query(request, "filter"), _FIELDS)
         rows = (row for row in self.store.numbered("tuningJobs", name_of(request) + "/") if matches(row[1]))
-        result = page(request, rows, "tuningJobs")
-        result["tuningJobs"] = [self._shown(job) for job in result.get("tuningJobs", [])]
-        return reply(request, "ListTuningJobsResponse", result)
+        return reply(request, "ListTuningJobsResponse", page(request, rows, "tuningJobs", show=self._shown))
 
     async def cancel_job(self, request: Request) -> Response:
         await read(request, "CancelTuningJobRequest")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from include.gcp_emulator.base_models import BaseModel, base_model, check_region
-from include.gcp_emulator.errors import InvalidArgument, NotFound, bad_request
+from include.gcp_emulator.errors import InvalidArgument, NotFound, bad_fields, bad_request
 from include.gcp_emulator.labels import check_display_name, check_labels
 from include.gcp_emulator.names import canonical, location_of
 from include.gcp_emulator.proto_json import snake
@@ -205,8 +205,7 @@ def check_uris(spec: TuningSpec, missing: set[str]) -> None:
     wrong = {field: why for field, why in problems.items() if why}
     if wrong:
         listed = "\t".join(f"{i}.Field: {field}; Message: {why}" for i, (field, why) in enumerate(wrong.items(), 1))
-        details = [bad_request(field, why) for field, why in wrong.items()]
-        raise InvalidArgument(f"List of found errors:\t{listed}\t", details=details)
+        raise InvalidArgument(f"List of found errors:\t{listed}\t", details=[bad_fields(wrong.items())])
 
 
 def _uri_problem(uri: str, missing: set[str]) -> str:

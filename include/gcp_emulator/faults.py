@@ -1,0 +1,125 @@
+"""What goes wrong on request: faults set through `/_internal/faults`, none unless they are set."""
+
+from __future__ import annotations
+
+import random
+import re
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal
+
+import msgspec
+
+from include.gcp_emulator.errors import ApiError, InvalidArgument, StorageError
+
+_STATUSES: Final = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+MAX_DELAY: Final = 600.0
+
+
+class FaultyAnswer(msgspec.Struct, forbid_unknown_fields=True):
+    """An error to answer with.
+
+    :param code: HTTP status, 400 to 599
+    :param status: canonical name; the usual one for the code when empty
+    :param details: google.rpc details, each with its `@type`; for Cloud Storage only `message` counts
+    """
+
+    code: int = 503
+    status: str = ""
+    message: str = "The service is currently unavailable."
+    details: list[dict[str, Any]] = []
+    headers: dict[str, str] = {}
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """One fault.
+
+    :param method: API method, with `*` and `?` ("tuningJobs.*")
+    :param resource: regular expression to be found in the request's path
+    :param count: how many requests it hits before it is used up; all when None
+    :param probability: of hitting a request that it matches
+    :param delay: seconds to wait before anything happens
+    :param drop: close the connection without an answer, before or after the request took effect
+    :param truncate: bytes of the answer's body to send before closing the connection
+    :param stale_list: leave resources out of a list that are younger than this, in seconds
+    """
+
+    method: str = "*"
+    resource: str = ""
+    count: int | None = None
+    probability: float = 1.0
+    error: FaultyAnswer | None = None
+    delay: float = 0.0
+    drop: Literal["before", "after"] | None = None
+    truncate: int | None = None
+    stale_list: float = 0.0
+
+
+class Faults:
+    """The faults that are set. Chance is seeded, so that a test's course repeats itself."""
+
+    def __init__(self) -> None:
+        self.rules: list[Fault] = []
+        self._random = random.Random(0)  # noqa: S311 - not a secret
+
+    def clear(self) -> None:
+        self.rules = []
+        self._random.seed(0)
+
+    def add(self, body: Any) -> list[Fault]:
+        """
+        :param body: one fault or a list of them, as JSON values
+        :raises InvalidArgument: for unknown fields, wrong types, bad expressions or values out of bounds
+        """
+        try:
+            rules = msgspec.convert(body if isinstance(body, list) else [body], list[Fault])
+            for rule in rules:
+                _check(rule)
+        except (msgspec.ValidationError, re.error) as error:
+            raise InvalidArgument(f"Invalid fault: {error}") from None
+        self.rules += rules
+        return rules
+
+    def hit(self, method: str, path: str) -> Fault | None:
+        """The first fault that strikes this request, counted as used."""
+        for rule in self.rules:
+            if rule.count != 0 and _matches(rule, method, path) and self._random.random() < rule.probability:
+                if rule.count is not None:
+                    rule.count -= 1
+                return rule
+        return None
+
+
+def _matches(rule: Fault, method: str, path: str) -> bool:
+    return fnmatchcase(method, rule.method) and bool(re.search(rule.resource, path))
+
+
+def _check(rule: Fault) -> None:
+    re.compile(rule.resource)
+    if rule.error and not 400 <= rule.error.code <= 599:
+        raise InvalidArgument(f"Invalid fault: code must be from 400 to 599, but was {rule.error.code}.")
+    if not 0 <= rule.delay <= MAX_DELAY:
+        raise InvalidArgument(f"Invalid fault: delay must be from 0 to {MAX_DELAY:g} seconds.")
+    if not (rule.error or rule.delay or rule.drop or rule.truncate is not None or rule.stale_list):
+        raise InvalidArgument("Invalid fault: one of error, delay, drop, truncate and staleList must be given.")
+
+
+def answer_of(method: str, answer: FaultyAnswer) -> ApiError:
+    """The error in the envelope of the API the method belongs to."""
+    if method.startswith("storage."):
+        return StorageError(answer.code, "backendError", answer.message, headers=answer.headers)
+    error = ApiError(answer.message, details=answer.details, headers=answer.headers)
+    error.http = answer.code
+    error.status = answer.status or _STATUSES.get(answer.code, "UNKNOWN")
+    return error
