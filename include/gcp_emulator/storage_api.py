@@ -63,8 +63,8 @@ class JsonApi:
         params = request.query_params
         buckets = self._buckets.list(_project(request), params.get("prefix", ""))
         page, token = page_of(buckets, params)
-        items = [bucket_resource(row, str(request.base_url)) for row in page]
-        return answer(request, {"kind": "storage#buckets", "items": items} | token)
+        items = {"items": [bucket_resource(row, str(request.base_url)) for row in page]} if page else {}
+        return answer(request, {"kind": "storage#buckets"} | items | token)
 
     async def insert_bucket(self, request: Request) -> Response:
         project = _project(request)
@@ -88,7 +88,8 @@ class JsonApi:
     async def list_objects(self, request: Request) -> Response:
         query = ListQuery.of(request.query_params)
         page = list_objects(self._objects, request.path_params["bucket"], query)
-        page["items"] = [object_resource(row, str(request.base_url)) for row in page.get("items", [])]
+        if "items" in page:
+            page["items"] = [object_resource(row, str(request.base_url)) for row in page["items"]]
         return answer(request, {"kind": "storage#objects"} | page)
 
     async def get_object(self, request: Request) -> Response:

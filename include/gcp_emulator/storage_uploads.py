@@ -131,9 +131,7 @@ class Uploads:
         if "object" in session:
             return dict(session["object"])
         total = _agreed_total(session["total"], span.total)
-        kept = self._take_over(upload_id, session)
-        if span.start is not None:
-            kept = await self._append(upload_id, session, kept, span, blocks)
+        kept = self._kept(session) if span.start is None else await self._append(upload_id, session, span, blocks)
         if kept != total and not span.final:
             return kept
         async with lock:
@@ -171,55 +169,53 @@ class Uploads:
             raise RefusedError(404, "notFound", "The upload session does not exist, or it was cancelled.")
         return session
 
-    def _take_over(self, upload_id: str, session: Resource) -> int:
-        """Stop whoever still writes to a session; how many bytes it keeps.
-
-        That is all of them, or full quanta: what a broken connection left above those is dropped.
-        """
-        self._writers.pop(upload_id, None)
+    def _kept(self, session: Resource) -> int:
+        """How many bytes a session counts: all of them, or else full quanta."""
         size = self._files.size(session["file"])
-        if size != session["total"]:
-            size -= size % QUANTUM
-            self._files.truncate(session["file"], size)
-        return size
+        return size if size == session["total"] else size - size % QUANTUM
 
-    async def _append(
-        self, upload_id: str, session: Resource, kept: int, span: ContentRange, blocks: AsyncIterator[bytes]
-    ) -> int:
-        """Write the bytes of a chunk that are new; how many bytes the session then keeps."""
-        start = span.start or 0
+    async def _append(self, upload_id: str, session: Resource, span: ContentRange, blocks: AsyncIterator[bytes]) -> int:
+        """Write the bytes of a chunk that are new; how many bytes the session then has."""
+        file, kept, start = session["file"], self._kept(session), span.start or 0
         if start > kept:
             raise OffsetGapError(start, kept)
-        end = await self._write(upload_id, session["file"], kept, start, blocks)
+        self._files.truncate(file, kept)
+        end = await self._write(upload_id, file, kept, start, blocks)
         wanted = span.stop if span.stop is not None else _agreed_total(session["total"], span.total)
         if wanted not in (None, end):
-            self._files.truncate(session["file"], kept)
+            self._files.truncate(file, kept)
             raise invalid(_LENGTH.format(sent=end - start, start=start, wanted=wanted))
-        if span.final:
-            return end
-        if end - start < QUANTUM:
-            self._files.truncate(session["file"], kept)
+        if not span.final and end - start < QUANTUM:
+            self._files.truncate(file, kept)
             raise invalid(_TOO_SMALL.format(sent=end - start))
-        return self._take_over(upload_id, session)
+        return end if span.final else self._kept(session)
 
     async def _write(self, upload_id: str, file: str, kept: int, start: int, blocks: AsyncIterator[bytes]) -> int:
-        """Append what lies beyond the bytes already kept; the offset after the last byte received."""
+        """Append what lies beyond the bytes already kept; the offset after the last byte received.
+
+        Whoever was still writing, over a connection that hangs, is stopped by this.
+        """
         me = self._writers[upload_id] = object()
         position = start
         with self._files.path(file).open("r+b", buffering=0) as out:
             out.seek(kept)
             async for block in blocks:
-                if self._writers.get(upload_id) is not me:
-                    raise RefusedError(503, "backendError", "A later request has taken over this upload.")
+                self._check_writer(upload_id, me)
                 out.write(block[max(0, kept - position) :])
                 position += len(block)
+        self._check_writer(upload_id, me)
         return position
+
+    def _check_writer(self, upload_id: str, writer: object) -> None:
+        if self._writers.get(upload_id) is not writer:
+            raise RefusedError(503, "backendError", "A later request has taken over this upload.")
 
     async def _complete(self, upload_id: str, sums: Checksums) -> Resource:
         """Make a session's content an object, once."""
         session = self._session(upload_id)
         if "object" in session:
             return dict(session["object"])
+        self._writers.pop(upload_id, None)
         session["sums"].append(msgspec.to_builtins(sums))
 
         def remember(row: Resource) -> None:
