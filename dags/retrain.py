@@ -14,7 +14,6 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-import pendulum
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable
 from vertex_tuning.config import Tuning, load_tunings
 from vertex_tuning.exceptions import STOP_ON_PERMANENT_ERRORS
@@ -33,14 +32,13 @@ DEFAULT_ARGS = {
 
 def retraining_dag(tuning: Tuning) -> DAG:
     """The DAG of one tuning."""
-    # Switching a DAG on starts nothing by itself: a run costs money.
-    cron = CronTriggerTimetable(tuning.schedule.cron, timezone=tuning.schedule.timezone, run_immediately=False)
+    # No start date, and a first run that is never one already missed: switching a DAG on must not cost anything.
+    cron = CronTriggerTimetable(tuning.schedule.cron, timezone=tuning.schedule.timezone, run_immediately=timedelta(0))
     with DAG(
         dag_id=f"retrain_{tuning.name}",
         description=tuning.description,
         doc_md=__doc__,
         schedule=AssetOrTimeSchedule(timetable=cron, assets=[Asset(f"{tuning.name}_dataset")]),
-        start_date=pendulum.datetime(2026, 1, 1, tz=tuning.schedule.timezone),
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,

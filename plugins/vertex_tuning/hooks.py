@@ -68,6 +68,8 @@ class VertexTuningHook(GoogleBaseHook):
             ) from error
         self.location = location
         self._project = project_id
+        # Kept, because a Gen AI client closes its connections as soon as nobody holds it.
+        self._clients: dict[str, Client] = {}
 
     @cached_property
     def project(self) -> str:
@@ -94,6 +96,11 @@ class VertexTuningHook(GoogleBaseHook):
     def client(self, resource_name: str | None = None) -> Client:
         """A Gen AI client for the location of a resource, or for the hook's own."""
         location = location_of(resource_name) if resource_name else self.location
+        if location not in self._clients:
+            self._clients[location] = self._make_client(location)
+        return self._clients[location]
+
+    def _make_client(self, location: str) -> Client:
         credentials = self.get_credentials()
         if self._get_field("is_anonymous"):
             # The Gen AI client insists on a token, which anonymous credentials cannot give.
