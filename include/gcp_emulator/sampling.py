@@ -95,26 +95,30 @@ def _growth(
             answer.finish = "MAX_TOKENS"
             break
         answer.log_probs.append(log_prob)
-        answer.text += speller.add(token)
-        if _cut(answer, sampling.stop):
+        if _add(answer, speller.add(token), sampling.stop):
             break
         yield _uncertain(answer.text, sampling.stop)
     if answer.finish is None:
-        answer.text += speller.finish()
-        _cut(answer, sampling.stop)
+        _add(answer, speller.finish(), sampling.stop)
         answer.finish = "STOP"
     yield 0
 
 
-def _cut(answer: Answer, stop: tuple[str, ...]) -> bool:
-    """End the answer where the first stop sequence begins; whether there was one."""
-    places = [place for place in map(answer.text.find, stop) if place >= 0]
+def _add(answer: Answer, text: str, stop: tuple[str, ...]) -> bool:
+    """Let the answer grow, and end it where the first stop sequence begins; whether there was one."""
+    unseen = max(0, len(answer.text) - _longest(stop))
+    answer.text += text
+    places = [place for sequence in stop if (place := answer.text.find(sequence, unseen)) >= 0]
     if places:
         answer.text, answer.finish = answer.text[: min(places)], "STOP"
     return bool(places)
 
 
+def _longest(stop: tuple[str, ...]) -> int:
+    return max(map(len, stop), default=0)
+
+
 def _uncertain(text: str, stop: tuple[str, ...]) -> int:
     """Length of the longest end of the text with which a stop sequence begins."""
-    longest = max(map(len, stop), default=1) - 1
-    return next((n for n in range(min(longest, len(text)), 0, -1) if any(s.startswith(text[-n:]) for s in stop)), 0)
+    lengths = range(min(_longest(stop), len(text)), 0, -1)
+    return next((length for length in lengths if any(s.startswith(text[-length:]) for s in stop)), 0)

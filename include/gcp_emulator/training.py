@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -127,16 +128,18 @@ def train(request: TrainRequest) -> Iterator[Event | None]:
     :raises OSError: when a file cannot be read or written
     """
     preference = request.method == "preference"
-    training = Dataset(request.training, preference)
-    yield from training.scan()
-    validation = Dataset(request.validation, preference) if request.validation else None
-    if validation is not None:
-        yield from validation.scan()
-    rng = np.random.default_rng(request.seed)
-    model = _starting_model(request, training, rng)
-    if preference and request.base_weights is None:
-        yield from _teach(model, training, rng)
-    yield from _Run(request, model, training, validation, rng).events()
+    with ExitStack() as files:
+        training = files.enter_context(closing(Dataset(request.training, preference)))
+        yield from training.scan()
+        validation = None
+        if request.validation is not None:
+            validation = files.enter_context(closing(Dataset(request.validation, preference)))
+            yield from validation.scan()
+        rng = np.random.default_rng(request.seed)
+        model = _starting_model(request, training, rng)
+        if preference and request.base_weights is None:
+            yield from _teach(model, training, rng)
+        yield from _Run(request, model, training, validation, rng).events()
     yield Done(request.job)
 
 
