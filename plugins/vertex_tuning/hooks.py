@@ -6,6 +6,7 @@ Imported inside `execute` and `run`, never by a DAG file: the Google libraries b
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -132,7 +133,9 @@ class VertexTuningHook(GoogleBaseHook):
             pre_tuned_model_checkpoint_id=spec.checkpoint_id,
             labels=dict(labels),
         )
-        with google_errors("creating the tuning job"):
+        with google_errors("creating the tuning job"), warnings.catch_warnings():
+            # The client calls its tuning module experimental at every first use; that is our version pin's concern.
+            warnings.simplefilter("ignore", errors.ExperimentalWarning)
             job = self.client().tunings.tune(
                 base_model=spec.base_model,
                 training_dataset=types.TuningDataset(gcs_uri=spec.training_uri),

@@ -1,0 +1,199 @@
+"""The hook against a live local Google Cloud, through the real clients."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.hooks import VertexTuningHook
+from vertex_tuning.jobs import TuningJob, terminal_event
+
+from tests.vertex_tuning.conftest import LOCATION, PROJECT, TRAINING, connection, spec
+
+
+def finished(hook: VertexTuningHook, job: TuningJob) -> TuningJob:
+    deadline = time.monotonic() + 60
+    while not terminal_event(job):
+        assert time.monotonic() < deadline, job
+        time.sleep(0.05)
+        job = hook.get_tuning_job(job.name)
+    return job
+
+
+def test_a_job_is_created_watched_and_its_model_asked(hook: VertexTuningHook) -> None:
+    asked = spec(learning_rate_multiplier=2.0, adapter_size=8, display_name="cards", description="A test.")
+    created = hook.create_tuning_job(asked, {"team": "cards"})
+    assert (created.tuned_model_display_name, created.labels) == ("cards", {"team": "cards"})
+
+    job = finished(hook, created)
+    assert job.state == "JOB_STATE_SUCCEEDED"
+    assert job.supervised_tuning_spec is not None
+    assert job.supervised_tuning_spec.hyper_parameters is not None
+    assert job.supervised_tuning_spec.hyper_parameters.adapter_size == "ADAPTER_SIZE_EIGHT"
+    assert job.tuning_job_metadata is not None
+    assert job.tuning_job_metadata.completed_epoch_count == 3
+    assert job.tuned_model is not None
+    assert len(job.tuned_model.checkpoints) == 3
+
+    assert job.experiment is not None
+    series = {one.name: one.points for one in hook.read_metrics(job.experiment)}
+    assert {"/train_total_loss", "/eval_total_loss", "/eval_fraction_of_correct_next_step_preds"} <= set(series)
+    losses = [point.value for point in series["/train_total_loss"]]
+    assert losses[-1] < losses[0]
+    assert [point.step for point in series["/train_total_loss"]] == list(range(1, len(losses) + 1))
+
+    contents = [{"role": "user", "parts": [{"text": "My card is stolen, message 999."}]}]
+    answer = hook.generate(job.tuned_model.endpoint, contents, {"temperature": 0.0, "max_output_tokens": 8})
+    assert answer.text == "stolen"
+
+
+def test_jobs_are_listed_newest_first_over_all_pages(hook: VertexTuningHook) -> None:
+    names = [hook.create_tuning_job(spec(), {"listed": "yes"}).name for _ in range(5)]
+    listed = [job.name for job in hook.list_tuning_jobs("labels.listed=yes", page_size=2)]
+    assert listed == names[::-1]
+    assert set(names) <= {job.name for job in hook.list_tuning_jobs(page_size=3)}
+
+
+def test_a_running_job_is_cancelled_and_a_finished_one_stays(
+    hook: VertexTuningHook, control: Callable[..., None]
+) -> None:
+    control("lifecycle", labels={"held": "yes"}, script=[{"state": "JOB_STATE_RUNNING", "seconds": 600}])
+    held = hook.create_tuning_job(spec(), {"held": "yes"})
+    hook.cancel_tuning_job(held.name)
+    assert finished(hook, held).state == "JOB_STATE_CANCELLED"
+
+    done = finished(hook, hook.create_tuning_job(spec(epoch_count=1), {}))
+    hook.cancel_tuning_job(done.name)
+    assert hook.get_tuning_job(done.name).state == "JOB_STATE_SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"base_model": "gemini-0.1"}, "gemini-0.1"),
+        ({"training_uri": "gs://data/nowhere.jsonl"}, "training_dataset_uri"),
+        ({"base_model": "gemini-2.5-pro", "adapter_size": 16}, "adapter"),
+    ],
+)
+def test_what_the_service_refuses_is_permanent_and_in_its_own_words(
+    hook: VertexTuningHook, fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(VertexRequestError) as error:
+        hook.create_tuning_job(spec(**fields), {})
+    assert words in str(error.value)
+    assert "400" in str(error.value)
+
+
+@pytest.mark.parametrize("location", ["global", "mars-north1"])
+def test_a_region_that_cannot_tune_is_refused(location: str) -> None:
+    with pytest.raises(VertexRequestError):
+        VertexTuningHook(location=location).create_tuning_job(spec(), {})
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_what_passes_by_itself_may_be_retried(hook: VertexTuningHook, control: Callable[..., None], code: int) -> None:
+    control("faults", method="tuningJobs.get", error={"code": code, "message": "Later."}, count=1)
+    with pytest.raises(VertexUnavailableError, match=r"Later\."):
+        hook.get_tuning_job(f"projects/{PROJECT}/locations/{LOCATION}/tuningJobs/1")
+
+
+def test_a_broken_connection_may_be_retried(hook: VertexTuningHook, control: Callable[..., None]) -> None:
+    control("faults", method="tuningJobs.list", drop="before", count=1)
+    with pytest.raises(VertexUnavailableError):
+        list(hook.list_tuning_jobs())
+
+
+def test_a_missing_connection_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="'no_such_connection', which is not defined"):
+        VertexTuningHook(location=LOCATION, gcp_conn_id="no_such_connection")
+
+
+def test_a_missing_project_is_named(monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator, project=""))
+    with pytest.raises(ConfigurationError, match="project_id"):
+        _ = VertexTuningHook(location=LOCATION).project
+
+
+def test_the_tasks_own_project_comes_first() -> None:
+    assert VertexTuningHook(location=LOCATION).project == PROJECT
+    assert VertexTuningHook(location=LOCATION, project_id="another").project == "another"
+
+
+def test_the_same_content_is_uploaded_once(hook: VertexTuningHook, tmp_path: Path, emulator: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"contents": []}\n')
+    assert hook.upload_once(str(path), "bucket", "x/rows.jsonl") == "gs://bucket/x/rows.jsonl"
+    first = requests.get(f"{emulator}/storage/v1/b/bucket/o/x%2Frows.jsonl", timeout=5).json()
+    hook.upload_once(str(path), "bucket", "x/rows.jsonl")
+    assert requests.get(f"{emulator}/storage/v1/b/bucket/o/x%2Frows.jsonl", timeout=5).json() == first
+    with hook.open_object("gs://bucket/x/rows.jsonl") as file:
+        assert file.read() == path.read_bytes()
+
+
+def test_a_bucket_that_does_not_exist_is_named(hook: VertexTuningHook, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(gzip.compress(b"x"))
+    with pytest.raises(VertexRequestError, match=r"gs://no-such-bucket/rows\.jsonl"):
+        hook.upload_once(str(path), "no-such-bucket", "rows.jsonl")
+
+
+def test_an_object_that_does_not_exist_is_named(hook: VertexTuningHook) -> None:
+    with (
+        pytest.raises(VertexRequestError, match=r"gs://data/none\.jsonl"),
+        hook.open_object("gs://data/none.jsonl") as f,
+    ):
+        f.read()
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("us-central1", "us-central1-aiplatform.googleapis.com"),
+        ("europe-west4", "europe-west4-aiplatform.googleapis.com"),
+        ("us", "aiplatform.us.rep.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+    ],
+)
+def test_without_an_endpoint_in_the_connection_google_itself_is_asked(
+    monkeypatch: pytest.MonkeyPatch, location: str, host: str
+) -> None:
+    asked: list[str] = []
+
+    def answer(_: Any, request: httpx.Request, **__: Any) -> httpx.Response:
+        asked.append(str(request.url))
+        body = {"name": f"projects/1/locations/{location}/tuningJobs/2", "state": "JOB_STATE_PENDING"}
+        return httpx.Response(200, json=body, request=request)
+
+    monkeypatch.setattr(httpx.Client, "send", answer)
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection("", vertex_api_endpoint=""))
+    VertexTuningHook(location=location).create_tuning_job(spec(training_uri=TRAINING), {})
+    assert asked == [f"https://{host}/v1beta1/projects/{PROJECT}/locations/{location}/tuningJobs"]
+
+
+def test_metrics_and_storage_of_google_itself_are_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(_: Any, request: requests.PreparedRequest, **__: Any) -> requests.Response:
+        asked.append(str(request.url))
+        response = requests.Response()
+        response.status_code, response.request = 404, request
+        response._content = json.dumps({"error": {"code": 404, "message": "none"}}).encode()
+        return response
+
+    monkeypatch.setattr(requests.Session, "send", answer)
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection("", vertex_api_endpoint=""))
+    hook = VertexTuningHook(location="europe-west4")
+    with pytest.raises(VertexRequestError):
+        hook.read_metrics("projects/1/locations/europe-west4/metadataStores/default/contexts/tuning-experiment-1")
+    with pytest.raises(VertexRequestError), hook.open_object("gs://b/o") as file:
+        file.read()
+    assert asked[0].startswith("https://europe-west4-aiplatform.googleapis.com/v1/projects/1/")
+    assert asked[1].startswith("https://storage.googleapis.com/")
