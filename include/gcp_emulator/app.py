@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 from collections.abc import AsyncIterator
 from typing import cast
@@ -22,6 +21,7 @@ from include.gcp_emulator.faults import Faults
 from include.gcp_emulator.job_run import Services
 from include.gcp_emulator.monitor import Monitor, RequestLog
 from include.gcp_emulator.operations import Operations
+from include.gcp_emulator.prediction import PredictionService
 from include.gcp_emulator.registry import RegistryService
 from include.gcp_emulator.registry_api import RegistryApi
 from include.gcp_emulator.rest import render
@@ -52,7 +52,7 @@ class Emulator:
             *self.tuning.routes,
             *experiments.routes,
             *RegistryApi(self.registry, self.operations).routes,
-            *_prediction_routes(self.registry),
+            *PredictionService(self.registry).routes,
             *self.operations.routes,
             *ControlService(self.store, settings, self.tuning.lifecycle, self.faults, self.log).routes,
             *self.storage.routes,  # last: the XML API takes almost any path
@@ -70,15 +70,6 @@ class Emulator:
             await self.tuning.lifecycle.close()
             await self.trainer.stop()
             self.store.close()
-
-
-def _prediction_routes(registry: RegistryService) -> list[BaseRoute]:
-    """TODO: import it plainly as soon as the module is there."""
-    if importlib.util.find_spec("include.gcp_emulator.prediction") is None:
-        return []
-    module = importlib.import_module("include.gcp_emulator.prediction")
-    routes: list[BaseRoute] = module.PredictionService(registry).routes
-    return routes
 
 
 def create_app(settings: Settings) -> ASGIApp:

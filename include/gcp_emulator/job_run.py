@@ -71,7 +71,7 @@ class JobRun:
 
     def note(self, **fields: Any) -> None:
         """Change the run's own record, which no client sees."""
-        self.record |= fields
+        self.record = (self.services.store.get("tuningRuns", self.name) or {}) | fields
         self.services.store.put("tuningRuns", self.name, self.record)
 
     async def pause(self, seconds: float) -> None:

@@ -102,12 +102,13 @@ class TuningService:
         return found(self.store.get("tuningJobs", name), name)
 
     def _shown(self, job: Resource) -> Resource:
-        """The job with the endpoint of the checkpoint that is its model's default now."""
+        """The job with the endpoint of the checkpoint that was made its model's default since."""
         tuned = job.get("tunedModel", {})
-        version = self.store.get("models", tuned.get("model", "")) if tuned.get("endpoint") else None
-        endpoints = {item["checkpointId"]: item["endpoint"] for item in tuned.get("checkpoints", [])}
-        default = endpoints.get((version or {}).get("defaultCheckpointId"))
-        return job | {"tunedModel": tuned | {"endpoint": default}} if default else job
+        if not tuned.get("endpoint") or not tuned.get("checkpoints"):
+            return job
+        chosen = (self.store.get("models", tuned["model"]) or {}).get("defaultCheckpointId")
+        earlier = {item["checkpointId"]: item["endpoint"] for item in tuned["checkpoints"][:-1]}
+        return job | {"tunedModel": tuned | {"endpoint": earlier[chosen]}} if chosen in earlier else job
 
     async def create(self, parent: str, body: Resource, *, deploy_to: str | None = None) -> Resource:
         """Check a request and its datasets, and start the job.
@@ -154,6 +155,7 @@ class TuningService:
             "name": name,
             "tunedModelDisplayName": display_name or default_display_name(spec),
             "state": "JOB_STATE_PENDING",
+            "tuningJobState": "TUNING_JOB_STATE_WAITING_FOR_CAPACITY",
             "createTime": now,
             "updateTime": now,
         }

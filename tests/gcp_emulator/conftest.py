@@ -3,45 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.emulator_fixture import running_emulator, upload
-
-LOCATION = "projects/my-project/locations/us-central1"
-
-
-class Vertex:
-    """Plain HTTP calls to an emulator.
-
-    :param url: its base URL
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.client = httpx.Client(base_url=url, timeout=30)
-
-    def call(
-        self, method: str, path: str, body: Any = None, *, version: str = "v1beta1", **params: Any
-    ) -> httpx.Response:
-        """Send a request below `/{version}/`; a list as `params` value repeats the parameter."""
-        return self.client.request(method, f"/{version}/{path}", json=body, params=params)
-
-    def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
-        response = self.call(method, path, body, **options)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    def refused(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
-        """The error of a request that must fail."""
-        response = self.call(method, path, body, **options)
-        assert response.status_code >= 400, response.text
-        error = response.json()["error"]
-        assert error["code"] == response.status_code
-        return error
-
-    def upload(self, uri: str, rows: Any) -> str:
-        return upload(self.url, uri, rows)
+from tests.emulator_fixture import running_emulator
+from tests.gcp_emulator.jobs import VALIDATION, finished, upload_datasets
+from tests.gcp_emulator.vertex import Vertex
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +19,17 @@ def emulator() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def vertex(emulator: str) -> Iterator[Vertex]:
-    made = Vertex(emulator)
-    yield made
-    made.client.close()
+    with Vertex(emulator) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def datasets(vertex: Vertex) -> None:
+    """Small training and validation files in the shared emulator."""
+    upload_datasets(vertex)
+
+
+@pytest.fixture(scope="session")
+def tuned(vertex: Vertex, datasets: None) -> dict[str, Any]:
+    """A job of the shared emulator that has succeeded, with validation."""
+    return finished(vertex, validationDatasetUri=VALIDATION, tunedModelDisplayName="tuned", labels={"team": "a"})
