@@ -31,6 +31,7 @@ from include.gcp_emulator.storage_rules import (
     bucket_not_found,
     check_bucket_name,
     check_object_name,
+    invalid,
     object_not_found,
 )
 
@@ -156,7 +157,7 @@ class Objects:
         """Change metadata; the content and its generation stay."""
         row = self.get(bucket, name, generation)
         conditions.check(row)
-        changed = merge(row, settable(fields, ObjectFields))
+        changed = merge(row, _keep_custom_time(row, settable(fields, ObjectFields)))
         changed.setdefault("storageClass", "STANDARD")
         changed.update(metageneration=str(int(row["metageneration"]) + 1), updated=timestamp(now()))
         self._store.put(*_key(changed), changed)
@@ -205,6 +206,16 @@ class Objects:
             yield
         if row and not versioned:
             self._files.remove(row["file"])
+
+
+def _keep_custom_time(row: Resource, changes: Resource) -> Resource:
+    """The changes without the removal of customTime, which once set can only grow."""
+    before, after = row.get("customTime"), changes.get("customTime")
+    if before is None or "customTime" not in changes:
+        return changes
+    if after is not None and after < before:
+        raise invalid(f"Custom time cannot go back: it is {before}, the request says {after}.")
+    return changes | {"customTime": after or before}
 
 
 def content_fields(fields: Resource, digest: Digest) -> Resource:

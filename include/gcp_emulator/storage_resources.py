@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from include.gcp_emulator.state import Resource
+from include.gcp_emulator.storage_rules import invalid
 
 # Sent back as HTTP headers, so they must not break out of one.
 HeaderText = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z")]
@@ -97,7 +98,16 @@ class ComposeRequest(msgspec.Struct, rename="camel"):
 def settable(fields: ObjectFields | BucketFields, of: type[ObjectFields | BucketFields]) -> Resource:
     """The fields the caller did set, as JSON has them (None where null was sent)."""
     sent: Resource = msgspec.to_builtins(fields)
+    if sent.get("customTime"):
+        sent["customTime"] = _utc(sent["customTime"])
     return {name: sent[name] for name in of.__struct_encode_fields__ if name in sent}
+
+
+def _utc(text: str) -> str:
+    try:
+        return timestamp(datetime.fromisoformat(text).astimezone(UTC))
+    except OverflowError:
+        raise invalid(f"Invalid custom time: {text}") from None
 
 
 def merge(resource: Mapping[str, Any], changes: Mapping[str, Any]) -> Resource:

@@ -5,6 +5,7 @@ https://cloud.google.com/storage/docs/multipart-uploads and …/xml-api/referenc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from xml.etree import ElementTree as ET
 
@@ -32,6 +33,7 @@ _HEADERS = {
     "x-goog-storage-class": "storageClass",
 }
 _META = "x-goog-meta-"
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML cannot hold
 
 
 class XmlRoute(RawRoute):
@@ -177,7 +179,7 @@ def _parts_listing(texts: dict[str, str], parts: list[Resource], limit: int, mar
 def _element(tag: str, texts: dict[str, str], namespace: str = NAMESPACE) -> ET.Element:
     root = ET.Element(tag, {"xmlns": namespace} if namespace else {})
     for name, text in texts.items():
-        ET.SubElement(root, name).text = text
+        ET.SubElement(root, name).text = _UNPRINTABLE.sub("\ufffd", text)
     return root
 
 

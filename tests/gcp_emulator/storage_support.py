@@ -58,18 +58,18 @@ def check_schema(resource: Any, schema: str) -> None:
     jsonschema.validate(resource, {"$ref": f"#/schemas/{schema}", "schemas": schemas})
 
 
-def _strict(node: Any) -> Any:
+def _strict(schema: Any) -> Any:
     """The schema with references that resolve, and without room for unknown fields."""
-    if isinstance(node, list):
-        return [_strict(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    kept = {key: _strict(value) for key, value in node.items() if key not in ("id", "required", "format", "enum")}
-    if isinstance(kept.get("$ref"), str):
-        return {"$ref": f"#/schemas/{kept['$ref']}"}
-    if "properties" in kept and isinstance(kept["properties"], dict):
-        kept.setdefault("additionalProperties", False)
-    return kept
+    if "$ref" in schema:
+        return {"$ref": f"#/schemas/{schema['$ref']}"}
+    made = {"type": schema["type"]}
+    if "properties" in schema:
+        made["properties"] = {name: _strict(field) for name, field in schema["properties"].items()}
+        made["additionalProperties"] = False
+    for name in ("items", "additionalProperties"):
+        if name in schema:
+            made[name] = _strict(schema[name])
+    return made
 
 
 class Http:
