@@ -18,17 +18,17 @@ import google_crc32c
 import httpx
 import jsonschema
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud.storage import Client
 
 KIB = 1024
 QUANTUM = 256 * KIB
 
 
 @contextmanager
-def storage_client(url: str) -> Iterator[storage.Client]:
+def storage_client(url: str) -> Iterator[Client]:
     """The official client, pointed at an emulator the way its documentation says."""
     with mock.patch.dict("os.environ", {"STORAGE_EMULATOR_HOST": url}):
-        client = storage.Client(project="my-project", credentials=AnonymousCredentials())
+        client = Client(project="my-project", credentials=AnonymousCredentials())
         yield client
         client.close()
 

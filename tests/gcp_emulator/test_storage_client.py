@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from google.api_core import exceptions
-from google.cloud import storage
-from google.cloud.storage import transfer_manager
+from google.cloud.storage import Bucket, Client, transfer_manager
 
 from tests.gcp_emulator.storage_support import KIB, QUANTUM, crc32c, md5, new_name, storage_client
 
@@ -21,18 +20,18 @@ MIB = 1024 * KIB
 
 
 @pytest.fixture(scope="module")
-def client(emulator: str) -> Iterator[storage.Client]:
+def client(emulator: str) -> Iterator[Client]:
     with storage_client(emulator) as client:
         yield client
 
 
 @pytest.fixture
-def bucket(client: storage.Client) -> storage.Bucket:
+def bucket(client: Client) -> Bucket:
     return client.create_bucket(new_name())
 
 
 class TestBuckets:
-    def test_life(self, client: storage.Client) -> None:
+    def test_life(self, client: Client) -> None:
         name = new_name()
         bucket = client.bucket(name)
         bucket.labels = {"team": "a"}
@@ -50,11 +49,11 @@ class TestBuckets:
         again.delete()
         assert not again.exists()
 
-    def test_the_name_is_taken(self, client: storage.Client, bucket: storage.Bucket) -> None:
+    def test_the_name_is_taken(self, client: Client, bucket: Bucket) -> None:
         with pytest.raises(exceptions.Conflict, match="you already own it"):
             client.create_bucket(bucket.name)
 
-    def test_a_project_lists_its_own(self, bucket: storage.Bucket, client: storage.Client) -> None:
+    def test_a_project_lists_its_own(self, bucket: Bucket, client: Client) -> None:
         others = [new_name("other") for _ in range(5)]
         for name in others:
             client.create_bucket(name, project="another-project")
@@ -63,13 +62,13 @@ class TestBuckets:
         assert bucket.name in [b.name for b in client.list_buckets()]
         assert bucket.name not in [b.name for b in client.list_buckets(project="another-project")]
 
-    def test_only_an_empty_one_is_deleted(self, bucket: storage.Bucket) -> None:
+    def test_only_an_empty_one_is_deleted(self, bucket: Bucket) -> None:
         bucket.blob("a").upload_from_string("x")
         with pytest.raises(exceptions.Conflict, match="not empty"):
             bucket.delete()
         bucket.delete(force=True)
 
-    def test_preconditions(self, client: storage.Client, bucket: storage.Bucket) -> None:
+    def test_preconditions(self, client: Client, bucket: Bucket) -> None:
         bucket.labels = {"a": "b"}
         with pytest.raises(exceptions.PreconditionFailed):
             bucket.patch(if_metageneration_match=7)
@@ -82,7 +81,7 @@ class TestBuckets:
 
 class TestUploads:
     @pytest.mark.parametrize("size", [0, 1, QUANTUM - 1, QUANTUM, QUANTUM + 1, 5 * QUANTUM + 17])
-    def test_resumable(self, bucket: storage.Bucket, size: int) -> None:
+    def test_resumable(self, bucket: Bucket, size: int) -> None:
         content = os.urandom(size)
         blob = bucket.blob("a", chunk_size=QUANTUM)
         blob.upload_from_file(io.BytesIO(content), content_type="text/plain")
@@ -90,13 +89,13 @@ class TestUploads:
         assert blob.content_type == "text/plain"
         assert bucket.blob("a").download_as_bytes() == content
 
-    def test_unknown_length(self, bucket: storage.Bucket) -> None:
+    def test_unknown_length(self, bucket: Bucket) -> None:
         content = os.urandom(3 * QUANTUM + 5)
         with bucket.blob("a").open("wb", chunk_size=QUANTUM) as out:
             out.write(content)
         assert bucket.blob("a").download_as_bytes() == content
 
-    def test_metadata(self, bucket: storage.Bucket) -> None:
+    def test_metadata(self, bucket: Bucket) -> None:
         blob = bucket.blob("dir/é ü?#%2F.jsonl")
         blob.metadata = {"owner": "Ünal", "null": "null"}
         blob.cache_control, blob.content_disposition = "no-store", 'attachment; filename="é.txt"'
@@ -115,18 +114,18 @@ class TestUploads:
         assert (again.metadata, again.metageneration) == ({"null": "null", "more": "1"}, 2)
         assert again.content_language is None
 
-    def test_gzip(self, bucket: storage.Bucket) -> None:
+    def test_gzip(self, bucket: Bucket) -> None:
         blob = bucket.blob("a")
         blob.content_encoding = "gzip"
         blob.upload_from_string(gzip.compress(b"plain" * 1000))
         assert blob.download_as_bytes() == b"plain" * 1000
         assert gzip.decompress(blob.download_as_bytes(raw_download=True)) == b"plain" * 1000
 
-    def test_no_such_bucket(self, client: storage.Client) -> None:
+    def test_no_such_bucket(self, client: Client) -> None:
         with pytest.raises(exceptions.NotFound, match="The specified bucket does not exist"):
             client.bucket(new_name("none")).blob("a").upload_from_string("x")
 
-    def test_many_at_once(self, bucket: storage.Bucket, tmp_path: Path) -> None:
+    def test_many_at_once(self, bucket: Bucket, tmp_path: Path) -> None:
         for number in range(8):
             (tmp_path / f"{number}.bin").write_bytes(os.urandom(1000 + number))
         names = [path.name for path in tmp_path.iterdir()]
@@ -142,13 +141,13 @@ class TestUploads:
 
 
 class TestPreconditions:
-    def test_creation(self, bucket: storage.Bucket) -> None:
+    def test_creation(self, bucket: Bucket) -> None:
         bucket.blob("a").upload_from_string("first", if_generation_match=0)
         with pytest.raises(exceptions.PreconditionFailed, match="did not hold"):
             bucket.blob("a").upload_from_string("second", if_generation_match=0)
         assert bucket.blob("a").download_as_bytes() == b"first"
 
-    def test_resumable_creation(self, bucket: storage.Bucket) -> None:
+    def test_resumable_creation(self, bucket: Bucket) -> None:
         bucket.blob("a").upload_from_string("first")
         late = bucket.blob("a", chunk_size=QUANTUM)
         with pytest.raises(exceptions.PreconditionFailed):
@@ -156,7 +155,7 @@ class TestPreconditions:
         assert bucket.blob("a").download_as_bytes() == b"first"
 
     @pytest.mark.parametrize("chunk_size", [None, QUANTUM])
-    def test_exactly_one_of_many_creates(self, bucket: storage.Bucket, chunk_size: int | None) -> None:
+    def test_exactly_one_of_many_creates(self, bucket: Bucket, chunk_size: int | None) -> None:
         barrier = threading.Barrier(8)
 
         def create(number: int) -> int | None:
@@ -173,7 +172,7 @@ class TestPreconditions:
         assert len(winners) == 1
         assert bucket.blob("race").download_as_bytes() == bytes(winners) * (2 * QUANTUM)
 
-    def test_of_every_call(self, bucket: storage.Bucket) -> None:
+    def test_of_every_call(self, bucket: Bucket) -> None:
         blob = bucket.blob("a")
         blob.upload_from_string("x")
         generation = blob.generation
@@ -193,7 +192,7 @@ class TestPreconditions:
 
 
 class TestDownloads:
-    def test_ranges(self, bucket: storage.Bucket) -> None:
+    def test_ranges(self, bucket: Bucket) -> None:
         blob = bucket.blob("a")
         blob.upload_from_string(bytes(range(100)))
         assert blob.download_as_bytes(start=10, end=19) == bytes(range(10, 20))
@@ -202,7 +201,7 @@ class TestDownloads:
         with pytest.raises(exceptions.RequestRangeNotSatisfiable):
             blob.download_as_bytes(start=100)
 
-    def test_chunks(self, bucket: storage.Bucket, tmp_path: Path) -> None:
+    def test_chunks(self, bucket: Bucket, tmp_path: Path) -> None:
         content = os.urandom(3 * QUANTUM + 9)
         bucket.blob("a").upload_from_string(content)
         blob = bucket.blob("a", chunk_size=QUANTUM)
@@ -212,7 +211,7 @@ class TestDownloads:
             source.seek(QUANTUM + 1)
             assert source.read(10) == content[QUANTUM + 1 :][:10]
 
-    def test_a_missing_object(self, bucket: storage.Bucket) -> None:
+    def test_a_missing_object(self, bucket: Bucket) -> None:
         with pytest.raises(exceptions.NotFound, match=f"No such object: {bucket.name}/none"):
             bucket.blob("none").download_as_bytes()
         assert not bucket.blob("none").exists()
@@ -220,7 +219,7 @@ class TestDownloads:
 
 
 class TestTransferManager:
-    def test_chunks_both_ways(self, bucket: storage.Bucket, tmp_path: Path) -> None:
+    def test_chunks_both_ways(self, bucket: Bucket, tmp_path: Path) -> None:
         content = os.urandom(11 * MIB + 3)
         (tmp_path / "a").write_bytes(content)
         blob = bucket.blob("dir/a b.bin")
@@ -237,7 +236,7 @@ class TestTransferManager:
         assert (tmp_path / "b").read_bytes() == content
 
     @pytest.mark.parametrize("checksum", ["md5", "crc32c", None])
-    def test_checksums(self, bucket: storage.Bucket, tmp_path: Path, checksum: str | None) -> None:
+    def test_checksums(self, bucket: Bucket, tmp_path: Path, checksum: str | None) -> None:
         (tmp_path / "a").write_bytes(b"x" * (6 * MIB))
         transfer_manager.upload_chunks_concurrently(
             str(tmp_path / "a"),
@@ -250,7 +249,7 @@ class TestTransferManager:
 
 
 class TestCopies:
-    def test_copy(self, client: storage.Client, bucket: storage.Bucket) -> None:
+    def test_copy(self, client: Client, bucket: Bucket) -> None:
         other = client.create_bucket(new_name())
         source = bucket.blob("a")
         source.metadata = {"k": "v"}
@@ -263,7 +262,7 @@ class TestCopies:
         with pytest.raises(exceptions.NotFound, match="No such object"):
             bucket.copy_blob(source, other, "c")
 
-    def test_rewrite_in_one_call(self, bucket: storage.Bucket) -> None:
+    def test_rewrite_in_one_call(self, bucket: Bucket) -> None:
         source = bucket.blob("a")
         source.upload_from_string("content", content_type="text/x")
         target = bucket.blob("b")
@@ -274,7 +273,7 @@ class TestCopies:
         with pytest.raises(exceptions.PreconditionFailed):
             target.rewrite(source, if_source_metageneration_match=5)
 
-    def test_rewrite_to_another_place_takes_several_calls(self, client: storage.Client, bucket: storage.Bucket) -> None:
+    def test_rewrite_to_another_place_takes_several_calls(self, client: Client, bucket: Bucket) -> None:
         there = client.create_bucket(new_name(), location="europe-west4")
         content = os.urandom(2 * MIB + 5)
         source, target = bucket.blob("a"), there.blob("a")
@@ -291,7 +290,7 @@ class TestCopies:
         assert done == [str(MIB), str(2 * MIB), str(len(content))]
         assert target.download_as_bytes() == content
 
-    def test_storage_class(self, bucket: storage.Bucket) -> None:
+    def test_storage_class(self, bucket: Bucket) -> None:
         blob = bucket.blob("a")
         blob.metadata = {"k": "v"}
         blob.upload_from_string("content", content_type="text/x")
@@ -299,7 +298,7 @@ class TestCopies:
         blob.reload()
         assert (blob.storage_class, blob.content_type, blob.metadata) == ("COLDLINE", "text/x", {"k": "v"})
 
-    def test_compose(self, bucket: storage.Bucket) -> None:
+    def test_compose(self, bucket: Bucket) -> None:
         parts = [bucket.blob(f"part-{number}") for number in range(32)]
         for number, part in enumerate(parts):
             part.upload_from_string(bytes([65 + number]) * number)
@@ -324,12 +323,12 @@ class TestCopies:
 
 class TestListing:
     @pytest.fixture
-    def named(self, bucket: storage.Bucket) -> storage.Bucket:
+    def named(self, bucket: Bucket) -> Bucket:
         for name in ("a", "a/1", "a/2", "a/b/3", "b", "c/1", "é", "z/"):
             bucket.blob(name).upload_from_string("x")
         return bucket
 
-    def test_order_and_pages(self, client: storage.Client, named: storage.Bucket) -> None:
+    def test_order_and_pages(self, client: Client, named: Bucket) -> None:
         pages = client.list_blobs(named, page_size=3).pages
         assert [[blob.name for blob in page] for page in pages] == [
             ["a", "a/1", "a/2"],
@@ -338,7 +337,7 @@ class TestListing:
         ]
         assert [blob.name for blob in client.list_blobs(named, max_results=2)] == ["a", "a/1"]
 
-    def test_delimiter(self, client: storage.Client, named: storage.Bucket) -> None:
+    def test_delimiter(self, client: Client, named: Bucket) -> None:
         listed = client.list_blobs(named, delimiter="/")
         assert ([blob.name for blob in listed], listed.prefixes) == (["a", "b", "é"], {"a/", "c/", "z/"})
         listed = client.list_blobs(named, prefix="a/", delimiter="/", page_size=1)
@@ -346,15 +345,15 @@ class TestListing:
         listed = client.list_blobs(named, delimiter="/", include_trailing_delimiter=True, page_size=1)
         assert [blob.name for blob in listed] == ["a", "b", "z/", "é"]
 
-    def test_offsets(self, client: storage.Client, named: storage.Bucket) -> None:
+    def test_offsets(self, client: Client, named: Bucket) -> None:
         listed = client.list_blobs(named, start_offset="a/2", end_offset="c/1")
         assert [blob.name for blob in listed] == ["a/2", "a/b/3", "b"]
 
-    def test_fields(self, client: storage.Client, named: storage.Bucket) -> None:
+    def test_fields(self, client: Client, named: Bucket) -> None:
         listed = list(client.list_blobs(named, prefix="a/", fields="items(name,size),nextPageToken", page_size=2))
         assert [blob._properties for blob in listed] == [{"name": n, "size": "1"} for n in ("a/1", "a/2", "a/b/3")]
 
-    def test_versions(self, client: storage.Client, bucket: storage.Bucket) -> None:
+    def test_versions(self, client: Client, bucket: Bucket) -> None:
         bucket.versioning_enabled = True
         bucket.patch()
         first, second = bucket.blob("a"), bucket.blob("a")
@@ -378,7 +377,7 @@ class TestListing:
         assert bucket.blob("a").download_as_bytes() == b"2"
 
 
-def test_batch(client: storage.Client, bucket: storage.Bucket) -> None:
+def test_batch(client: Client, bucket: Bucket) -> None:
     for name in ("ä/1", "2"):
         bucket.blob(name).upload_from_string("x")
     blobs = [bucket.blob("ä/1"), bucket.blob("2")]
@@ -387,7 +386,7 @@ def test_batch(client: storage.Client, bucket: storage.Bucket) -> None:
             blob.metadata = {"k": "ü"}
             blob.patch()
     assert [blob.metageneration for blob in blobs] == [2, 2]
-    assert bucket.get_blob("ä/1").metadata == {"k": "ü"}  # type: ignore[union-attr]
+    assert bucket.get_blob("ä/1").metadata == {"k": "ü"}
     batch = client.batch()
     with pytest.raises(exceptions.NotFound, match="No such object"), batch:
         bucket.delete_blobs([bucket.blob("ä/1"), bucket.blob("none")])

@@ -9,10 +9,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from fsspec.asyn import sync
+from fsspec.asyn import sync  # type: ignore[import-untyped]
 from gcloud.aio.storage import Storage
 from gcloud.aio.storage.storage import UploadType
-from gcsfs.core import GCSFileSystem
+from gcsfs.core import GCSFileSystem  # type: ignore[import-untyped]
 
 from tests.gcp_emulator.storage_support import http_bucket, md5, new_name
 
