@@ -98,18 +98,21 @@ class Speller:
         return self._decoder.decode(b"", final=True)
 
 
-@lru_cache(maxsize=256)
 def features(text: str, salt: int = 0) -> Ids:
     """Hashed words, word pairs and character n-grams of a text: distinct bucket numbers in ascending order.
 
     Of a long text the first :data:`MAX_CHARACTERS` characters count, and of many features the
-    :data:`MAX_FEATURES` lowest, so that every text keeps or loses the same ones.
-
-    The array is shared between callers (a dataset repeats its system instruction): it must not be changed.
+    :data:`MAX_FEATURES` lowest, so that every text keeps or loses the same ones. The array is shared between callers
+    and must not be changed.
 
     :param salt: tells groups apart (system instruction, earlier turns, last turn)
     """
-    text = " ".join(text[:MAX_CHARACTERS].lower().split())
+    return _features(text[:MAX_CHARACTERS], salt)
+
+
+@lru_cache(maxsize=256)  # a dataset repeats its system instruction in every row
+def _features(text: str, salt: int) -> Ids:
+    text = " ".join(text.lower().split())
     if not text:
         return np.empty(0, np.int32)
     words = _WORD.findall(text)

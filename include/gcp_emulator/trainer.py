@@ -69,8 +69,8 @@ class Trainer:
         self._runs: dict[int, tuple[TrainRequest, Listener]] = {}
 
     async def start(self) -> None:
-        """Start the subprocess."""
-        self._process = await self._spawn()
+        """Start the subprocess and what has been submitted so far."""
+        await self._spawn()
         self._follower = asyncio.create_task(self._follow(), name="trainer events")
 
     async def stop(self) -> None:
@@ -107,15 +107,16 @@ class Trainer:
             self._send({"cancel": number})
 
     def _submit(self, number: int) -> None:
-        self._send({"train": number, "request": asdict(self._runs[number][0])})
+        fields = asdict(self._runs[number][0])
+        whole = {key: value.absolute() if isinstance(value, Path) else value for key, value in fields.items()}
+        self._send({"train": number, "request": whole})
 
     def _send(self, command: dict[str, Any]) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(json.dumps(command, default=str).encode() + b"\n")
 
-    @staticmethod
-    async def _spawn() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+    async def _spawn(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "include.gcp_emulator.trainer",
@@ -124,20 +125,21 @@ class Trainer:
             cwd=_ROOT,
             env=os.environ | _ONE_THREAD,
         )
+        for number in self._runs:
+            self._submit(number)
 
     async def _follow(self) -> None:
         """Deliver events; when the subprocess ends by itself its jobs have failed, and another takes its place."""
         while (process := self._process) is not None and process.stdout is not None:
             async for line in process.stdout:
-                self._deliver(json.loads(line))
+                if line.endswith(b"\n"):  # a killed process may leave half a line
+                    self._deliver(json.loads(line))
             code = await process.wait()
             self._process = None
             for number, (request, _) in list(self._runs.items()):
                 self._hand_over(number, Failed(request.job, f"The training process ended with exit code {code}."))
             await asyncio.sleep(_SECONDS_BEFORE_RESTART)
-            self._process = await self._spawn()
-            for number in self._runs:
-                self._submit(number)
+            await self._spawn()
 
     def _deliver(self, message: dict[str, Any]) -> None:
         event: Event = _EVENTS[message["type"]](**_with_paths(message["event"]))
