@@ -16,7 +16,8 @@ from include.gcp_emulator.names import timestamp
 from include.gcp_emulator.rest import found, name_of, page, read_any, vertex_route
 from include.gcp_emulator.state import Resource, Store, new_id
 
-_TYPES: Final = "type.googleapis.com/google.cloud.aiplatform.v1."
+_TYPES: Final = "type.googleapis.com/google.cloud.aiplatform."
+_EMPTY: Final = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 _PARENTS: Final = ("", "models/{parent:id}/", "endpoints/{parent:id}/", "tuningJobs/{parent:id}/")
 _NO_WAIT: Final = 30.0
 """Seconds `wait` lasts at most when the request names no timeout."""
@@ -24,7 +25,11 @@ _LONGEST_WAIT: Final = 300.0
 
 
 class Operations:
-    """google.longrunning.Operations, https://google.aip.dev/151."""
+    """google.longrunning.Operations, https://google.aip.dev/151.
+
+    An operation speaks the API version it was begun in, since its messages' types name one. The REST clients read it
+    under `/ui/`, which names none.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -37,31 +42,33 @@ class Operations:
             path, scope = parent + "operations", parent.split("/")[0] + "." if parent else ""
             one = path + "/{operation:id}"
             routes += [
-                vertex_route("GET", path, self.list_operations, f"{scope}operations.list"),
-                vertex_route("GET", one, self.get, f"{scope}operations.get"),
-                vertex_route("DELETE", one, self.delete, f"{scope}operations.delete"),
-                vertex_route("POST", one + ":cancel", self.cancel, f"{scope}operations.cancel"),
-                vertex_route("POST", one + ":wait", self.wait, f"{scope}operations.wait"),
+                vertex_route("GET", path, self.list_operations, f"{scope}operations.list", version="operations"),
+                vertex_route("GET", one, self.get, f"{scope}operations.get", version="operations"),
+                vertex_route("DELETE", one, self.delete, f"{scope}operations.delete", version="operations"),
+                vertex_route("POST", one + ":cancel", self.cancel, f"{scope}operations.cancel", version="operations"),
+                vertex_route("POST", one + ":wait", self.wait, f"{scope}operations.wait", version="operations"),
             ]
         return routes
 
-    def begin(self, resource: str, metadata_type: str) -> Resource:
-        """A new operation about a resource, not done yet."""
+    def begin(self, version: str, resource: str, metadata_type: str) -> Resource:
+        """A new operation about a resource, not done yet.
+
+        :param metadata_type: short name of the message ("DeleteOperationMetadata")
+        """
         now = timestamp()
-        operation: Resource = {
-            "name": f"{resource}/operations/{new_id()}",
-            "metadata": {
-                "@type": f"{_TYPES}{metadata_type}",
-                "genericMetadata": {"createTime": now, "updateTime": now},
-            },
-            "done": False,
+        metadata = {
+            "@type": f"{_TYPES}{version}.{metadata_type}",
+            "genericMetadata": {"createTime": now, "updateTime": now},
         }
+        operation: Resource = {"name": f"{resource}/operations/{new_id()}", "metadata": metadata}
         self.store.put("operations", operation["name"], operation)
         return operation
 
-    def finish(self, name: str, *, response: Resource | None = None) -> Resource:
-        """End an operation with its response, or nothing (google.protobuf.Empty)."""
-        return self._end(name, {"response": response or {"@type": "type.googleapis.com/google.protobuf.Empty"}})
+    def finish(self, name: str, message: str, resource: Resource) -> Resource:
+        """End an operation with its response, a message of the API ("TuningJob")."""
+        version = str(self._find(name)["metadata"]["@type"]).split(".")[-2]
+        shown = proto_json.present(version, message, resource)
+        return self._end(name, {"response": {"@type": f"{_TYPES}{version}.{message}"} | shown})
 
     def fail(self, name: str, error: Resource) -> Resource:
         """End an operation with a google.rpc.Status."""
@@ -75,9 +82,10 @@ class Operations:
         self._changed = asyncio.Event()
         return operation
 
-    def done(self, resource: str, metadata_type: str, response: Resource | None = None) -> Resource:
-        """An operation that has ended by the time it is answered."""
-        return self.finish(self.begin(resource, metadata_type)["name"], response=response)
+    def deleted(self, version: str, resource: str) -> Resource:
+        """The operation of a deletion, which has ended by the time it is answered."""
+        begun = self.begin(version, resource, "DeleteOperationMetadata")
+        return self._end(begun["name"], {"response": _EMPTY})
 
     def _find(self, name: str) -> Resource:
         return found(self.store.get("operations", name), name)
@@ -108,7 +116,7 @@ class Operations:
 
     async def _wait(self, name: str, timeout: float) -> Resource:  # noqa: ASYNC109 - the API's own parameter
         deadline = asyncio.get_running_loop().time() + timeout
-        while not self._find(name)["done"]:
+        while not self._find(name).get("done"):
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._changed.wait()

@@ -17,7 +17,7 @@ from include.gcp_emulator.names import timestamp
 from include.gcp_emulator.operations import Operations
 from include.gcp_emulator.proto_json import camel
 from include.gcp_emulator.registry import DEFAULT_ALIAS, RegistryService
-from include.gcp_emulator.rest import get_route, list_route, name_of, page, query, read, reply, vertex_route
+from include.gcp_emulator.rest import get_route, list_route, name_of, page, query, read, reply, version_of, vertex_route
 from include.gcp_emulator.state import Resource
 
 _MODEL: Final = "models/{model:id}"
@@ -111,10 +111,11 @@ class RegistryApi:
     async def patch(self, request: Request) -> Response:
         body = await read(request, "Model")
         version = self.registry.version(name_of(request))
-        changed = version | _changes(body, _mask(query(request, "updateMask"), body))
+        now = {"updateTime": timestamp(), "versionUpdateTime": timestamp()}
+        changed = version | _changes(body, _mask(query(request, "updateMask"), body)) | now
         if changed.get("defaultCheckpointId") != version.get("defaultCheckpointId"):
             _check_checkpoint(changed)
-        self.registry.save(changed | {"updateTime": timestamp(), "versionUpdateTime": timestamp()})
+        self.registry.save(changed)
         return reply(request, "Model", self._shown(changed))
 
     async def merge_aliases(self, request: Request) -> Response:
@@ -128,26 +129,26 @@ class RegistryApi:
     async def delete_model(self, request: Request) -> Response:
         name = name_of(request).partition("@")[0]
         self.registry.delete_model(name)
-        return JSONResponse(self.operations.done(name, "DeleteOperationMetadata"))
+        return JSONResponse(self.operations.deleted(version_of(request), name))
 
     async def delete_version(self, request: Request) -> Response:
         name = name_of(request)
         if "@" not in name:
             raise InvalidArgument(f"The name must carry a version (…/models/ID@VERSION), but was {name}.")
         self.registry.delete_version(name)
-        return JSONResponse(self.operations.done(name.partition("@")[0], "DeleteOperationMetadata"))
+        return JSONResponse(self.operations.deleted(version_of(request), name.partition("@")[0]))
 
     async def delete_endpoint(self, request: Request) -> Response:
         name = name_of(request)
         self.registry.delete_endpoint(name)
-        return JSONResponse(self.operations.done(name, "DeleteOperationMetadata"))
+        return JSONResponse(self.operations.deleted(version_of(request), name))
 
     async def undeploy(self, request: Request) -> Response:
         body = await read(request, "UndeployModelRequest")
         name = name_of(request)
         self.registry.undeploy(name, body.get("deployedModelId", ""))
-        response = {"@type": "type.googleapis.com/google.cloud.aiplatform.v1.UndeployModelResponse"}
-        return JSONResponse(self.operations.done(name, "UndeployModelOperationMetadata", response))
+        begun = self.operations.begin(version_of(request), name, "UndeployModelOperationMetadata")
+        return JSONResponse(self.operations.finish(begun["name"], "UndeployModelResponse", {}))
 
 
 def _mask(text: str, body: Resource) -> list[str]:

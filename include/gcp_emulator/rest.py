@@ -32,21 +32,27 @@ class _Version(StringConvertor):
     regex: ClassVar[str] = "v1beta1|v1"
 
 
+class _OperationsVersion(StringConvertor):
+    regex: ClassVar[str] = "v1beta1|v1|ui"
+
+
 class _Id(StringConvertor):
     regex: ClassVar[str] = "[^/:]+"
 
 
 register_url_convertor("version", _Version())
+register_url_convertor("operations", _OperationsVersion())
 register_url_convertor("id", _Id())
 
 
-def vertex_route(http_method: str, path: str, handler: Handler, name: str) -> Route:
+def vertex_route(http_method: str, path: str, handler: Handler, name: str, *, version: str = "version") -> Route:
     """A route of both API versions below a project and location.
 
     :param path: the rest, with `{parameter:id}` for ids ("tuningJobs/{job:id}:cancel")
     :param name: the API method's name ("tuningJobs.cancel")
+    :param version: "operations" for the paths that are also there under `/ui/`
     """
-    full = "/{version:version}/projects/{project}/locations/{location:id}/" + path
+    full = f"/{{version:{version}}}/projects/{{project}}/locations/{{location:id}}/{path}"
     return Route(full, handler, methods=[http_method], name=name, max_body_size=MAX_BODY)
 
 

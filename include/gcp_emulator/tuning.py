@@ -20,7 +20,7 @@ from include.gcp_emulator.lifecycle import Lifecycle
 from include.gcp_emulator.names import canonical, timestamp
 from include.gcp_emulator.names import parent_of as parent_of_name
 from include.gcp_emulator.operations import Operations
-from include.gcp_emulator.rest import found, name_of, page, parent_of, query, read, reply, vertex_route
+from include.gcp_emulator.rest import found, name_of, page, parent_of, query, read, reply, version_of, vertex_route
 from include.gcp_emulator.state import Resource, new_id
 from include.gcp_emulator.storage import StorageService
 from include.gcp_emulator.tuning_data import Dataset, check_validation, data_stats, inspect
@@ -94,7 +94,7 @@ class TuningService:
 
     async def rebase(self, request: Request) -> Response:
         body = await read(request, "RebaseTunedModelRequest")
-        return JSONResponse(await self._rebase(parent_of(request), body))
+        return JSONResponse(await self._rebase(version_of(request), parent_of(request), body))
 
     # Rules
 
@@ -175,7 +175,7 @@ class TuningService:
         }
         return job, record
 
-    async def _rebase(self, parent: str, body: Resource) -> Resource:
+    async def _rebase(self, version: str, parent: str, body: Resource) -> Resource:
         """Tune again, on a newer base model, what an earlier job tuned; the operation ends with the new job."""
         old = self._referenced(body.get("tunedModelRef", {}))
         changes = body.get("tuningJob", {})
@@ -185,7 +185,7 @@ class TuningService:
         job[field] = old[field] | changes.get(field, {})
         same = body.get("deployToSameEndpoint", False)
         made = await self.create(parent, job, deploy_to=old.get("tunedModel", {}).get("endpoint") if same else None)
-        operation = self.operations.begin(made["name"], "RebaseTunedModelOperationMetadata")
+        operation = self.operations.begin(version, made["name"], "RebaseTunedModelOperationMetadata")
         run = JobRun(made["name"], self.services)
         run.note(operation=operation["name"])
         return operation
@@ -216,8 +216,7 @@ class TuningService:
             return
         job = self._job(name)
         if job["state"] == "JOB_STATE_SUCCEEDED":
-            response = {"@type": "type.googleapis.com/google.cloud.aiplatform.v1.TuningJob"} | self._shown(job)
-            self.operations.finish(operation, response=response)
+            self.operations.finish(operation, "TuningJob", self._shown(job))
         else:
             self.operations.fail(operation, job["error"])
 
