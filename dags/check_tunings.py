@@ -1,4 +1,4 @@
-"""Shows mistakes in include/tunings as a DAG import error.
+"""Shows mistakes in include/tunings as an Airflow DAG import error.
 
 In a file of its own, because an import error takes all DAGs of its file with it: the tunings that are right keep
 running from retrain.py while a wrong one is put right.

@@ -37,7 +37,7 @@ def airflow_db() -> None:
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def project_dir() -> Path:
     """The project's folder."""
     return PROJECT_DIR

@@ -5,9 +5,10 @@ Imported inside `execute` and `run`, never by a DAG file: the Google libraries b
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -101,7 +102,14 @@ class VertexTuningHook(GoogleBaseHook):
             self._clients[location] = self._make_client(location)
         return self._clients[location]
 
-    def _make_client(self, location: str) -> Client:
+    @contextlib.asynccontextmanager
+    async def async_client(self) -> AsyncIterator[Client]:
+        """A client for `await client.aio…`, closed at the end of the block."""
+        # Given, because otherwise async calls go through aiohttp where that is installed: other errors, other proxies.
+        async with httpx.AsyncClient(timeout=TIMEOUT) as transport:
+            yield await asyncio.to_thread(self._make_client, self.location, transport)
+
+    def _make_client(self, location: str, transport: httpx.AsyncClient | None = None) -> Client:
         credentials = self.get_credentials()
         if self._get_field("is_anonymous"):
             # The Gen AI client insists on a token, which anonymous credentials cannot give.
@@ -112,7 +120,10 @@ class VertexTuningHook(GoogleBaseHook):
             location=location,
             credentials=credentials,
             http_options=types.HttpOptions(
-                base_url=self.endpoint(location), api_version="v1beta1", timeout=int(TIMEOUT * 1000)
+                base_url=self.endpoint(location),
+                api_version="v1beta1",
+                timeout=int(TIMEOUT * 1000),
+                httpx_async_client=transport,
             ),
         )
 

@@ -45,6 +45,9 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
                 raise AirflowSkipException("Skipped, because soft_fail is set.") from error
             raise
 
+    def awaited_job(self, context: Context) -> str:  # noqa: ARG002
+        return self.job_name
+
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
         self.job = self.hook.get_tuning_job(self.job_name)
         event = terminal_event(self.job)

@@ -79,8 +79,12 @@ class TuningJobTrigger(BaseTrigger):
 
     async def wait(self) -> dict[str, Any]:
         """Look until there is an event; its `status` is one of `waiting.STATUSES`."""
+        hook = await self._hook()
+        async with hook.async_client() as client:
+            return await self._poll(client)
+
+    async def _poll(self, client: Client) -> dict[str, Any]:
         failures, seen = 0, ""
-        client = await self._client()
         while True:
             try:
                 job = await self._look(client)
@@ -117,10 +121,6 @@ class TuningJobTrigger(BaseTrigger):
     async def _hook(self) -> VertexTuningHook:
         # In a thread: the import takes a second and the connection is read with a blocking call.
         return await asyncio.to_thread(self._make_hook)
-
-    async def _client(self) -> Client:
-        hook = await self._hook()
-        return await asyncio.to_thread(hook.client)
 
     def _make_hook(self) -> VertexTuningHook:
         from vertex_tuning.hooks import VertexTuningHook

@@ -73,14 +73,20 @@ class TuningJobWaiter(VertexOperator):
             self.defer(trigger=self._trigger(job), method_name="execute_complete", kwargs={"job_name": job.name})
         return self.judge(event or self._poll(job))
 
-    def execute_complete(self, context: Context, event: Any = None, job_name: str = "") -> dict[str, Any]:  # noqa: ARG002
+    def execute_complete(self, context: Context, event: Any = None, job_name: str | None = None) -> dict[str, Any]:
         """Judge what the trigger has seen.
 
+        :param job_name: the job that was deferred for; `dag.test()` loses it
         :raises UnexpectedEventError: when the event is missing, unknown or another job's
         """
-        if not isinstance(event, dict) or event.get("status") not in STATUSES or event.get("job_name") != job_name:
-            raise exceptions.UnexpectedEventError(f"Resumed with {event!r}, expected an event about {job_name}.")
+        awaited = job_name or self.awaited_job(context)
+        if not isinstance(event, dict) or event.get("status") not in STATUSES or event.get("job_name") != awaited:
+            raise exceptions.UnexpectedEventError(f"Resumed with {event!r}, expected an event about {awaited}.")
         return self.judge(event)
+
+    def awaited_job(self, context: Context) -> str:
+        """Name of the job this task waits for."""
+        raise NotImplementedError
 
     def on_kill(self) -> None:
         """The worker was told to stop the task while it waited without deferring."""

@@ -101,6 +101,9 @@ class CreateTuningJobOperator(TuningJobWaiter):
         context["task_state_store"].set("tuning_job", self.job.name)
         return self.wait_for(self.job) if self.wait_for_completion else self.job.as_xcom()
 
+    def awaited_job(self, context: Context) -> str:
+        return str(context["task_state_store"].get("tuning_job"))
+
     def on_kill(self) -> None:
         """Only a task that waits answers for the job; one that just creates has nothing to stop but itself."""
         if self.wait_for_completion:

@@ -1,0 +1,124 @@
+"""What Airflow sees of the DAG files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
+
+STEPS = ["upload_dataset", "create_tuning_job", "wait_for_tuning_job", "collect_metrics", "smoke_test"]
+
+# Run by a Python of its own, because imports count once a process.
+IMPORT_COST = """
+import sys, time
+sys.path[:0] = [{plugins!r}, {dags!r}]
+import airflow.sdk
+started = time.perf_counter()
+import retrain
+print(time.perf_counter() - started)
+heavy = ("google.genai", "google.cloud.aiplatform", "google.cloud.storage", "google.api_core", "google.auth", "numpy",
+         "airflow.providers.google.common")
+print(",".join(name for name in heavy if name in sys.modules))
+print(",".join(retrain.retrain_support_triage.task_ids))
+"""
+
+
+@pytest.fixture(scope="module")
+def bag(project_dir: Path) -> DagBag:
+    return DagBag(dag_folder=str(project_dir / "dags"))
+
+
+@pytest.fixture
+def dag(bag: DagBag) -> DAG:
+    return bag.dags["retrain_support_triage"]
+
+
+def test_all_dag_files_import(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert "retrain_support_triage" in bag.dags
+
+
+def test_the_five_steps_stand_in_order(dag: DAG) -> None:
+    assert dag.task_ids == STEPS
+    for before, after in itertools.pairwise(STEPS):
+        assert dag.task_dict[before].downstream_task_ids == {after}
+
+
+def test_every_task_is_retried_with_back_off_and_stops_at_errors_a_retry_cannot_help(dag: DAG) -> None:
+    for task in dag.tasks:
+        assert task.retries == 3
+        assert task.retry_exponential_backoff == 2
+        assert task.retry_policy is not None
+
+
+def test_it_is_documented_tagged_and_runs_alone(dag: DAG) -> None:
+    assert "Retrain a Gemini model" in (dag.doc_md or "")
+    assert {"vertex-ai", "tuning"} <= set(dag.tags)
+    assert (dag.catchup, dag.max_active_runs) == (False, 1)
+
+
+def test_it_is_scheduled_in_its_time_zone_and_never_in_the_past(dag: DAG) -> None:
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+    nothing_yet = TimeRestriction(earliest=None, latest=None, catchup=False)
+    first = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=nothing_yet)
+    assert first is not None
+    assert first.run_after > datetime.now(UTC)
+    local = first.run_after.in_timezone("Europe/Berlin")
+    assert (local.day_of_week, local.hour, local.minute) == (0, 6, 0)
+
+
+def test_it_waits_for_its_dataset_and_tells_of_its_model(dag: DAG) -> None:
+    waits_for = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.asset_condition
+    assert [key.name for key, _ in waits_for.iter_assets()] == ["support_triage_dataset"]
+    assert [asset.name for asset in dag.task_dict["smoke_test"].outlets] == ["support_triage_model"]
+
+
+def run_python(code: str, home: Path) -> list[str]:
+    environment = {**os.environ, "AIRFLOW_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_parsing_is_quick_and_loads_no_google_library(project_dir: Path, tmp_path: Path) -> None:
+    code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
+    seconds, heavy, steps = min((run_python(code, tmp_path)[-3:] for _ in range(3)), key=lambda lines: float(lines[0]))
+    assert heavy == ""
+    assert steps.split(",") == STEPS
+    assert float(seconds) <= 0.2
+
+
+def test_parsing_needs_no_network(project_dir: Path, tmp_path: Path) -> None:
+    blocked = """
+import sys
+def refuse(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise RuntimeError(f"{event} {args}")
+sys.addaudithook(refuse)
+"""
+    code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
+    assert run_python(blocked + code, tmp_path)[-1].split(",") == STEPS
+
+
+def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(
+    project_dir: Path, tmp_path: Path
+) -> None:
+    for folder in ("dags", "include/tunings"):
+        shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    right = (tmp_path / "include/tunings/support_triage.yaml").read_text()
+    (tmp_path / "include/tunings/wrong.yaml").write_text(right.replace("epoch_count: 4", "epoch_count: 0"))
+    bag = DagBag(dag_folder=str(tmp_path / "dags"))
+    assert list(bag.dags) == ["retrain_support_triage"]
+    assert len(bag.import_errors) == 1
+    [(path, message)] = bag.import_errors.items()
+    assert path.endswith("check_tunings.py")
+    assert "wrong.yaml: hyper_parameters.epoch_count: found 0. Input should be greater than or equal to 1." in message

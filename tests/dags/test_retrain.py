@@ -1,0 +1,106 @@
+"""The whole DAG against the local Google Cloud, in this process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+
+from tests.emulator_fixture import classification_rows, running_emulator
+from tests.vertex_tuning.conftest import connection
+
+BUCKET = "tuning-data"
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[str]:
+    with running_emulator(concurrent_tuning_jobs=100) as url:
+        httpx.post(f"{url}/storage/v1/b", params={"project": "p"}, json={"name": BUCKET}).raise_for_status()
+        yield url
+
+
+@pytest.fixture
+def dag(
+    project_dir: Path, tmp_path: Path, emulator: str, airflow_db: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DAG]:
+    """The project's DAG, in a copy of the project that the test may change."""
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator))
+    monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_BUCKET", BUCKET)
+    for folder in ("dags", "include/tunings", "include/data"):
+        shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    yield DagBag(dag_folder=str(tmp_path / "dags")).dags["retrain_support_triage"]
+    for kind in ("faults", "lifecycle", "requests"):
+        httpx.delete(f"{emulator}/_internal/{kind}").raise_for_status()
+
+
+def run(dag: DAG, **conf: Any) -> tuple[str, dict[str, str], Any]:
+    """Run the DAG.
+
+    :returns: the run's state, each task's, and a function giving a task's result
+    """
+    dag_run = dag.test(run_conf=conf)
+    instances = {instance.task_id: instance for instance in dag_run.get_task_instances()}
+    states = {task_id: str(instance.state) for task_id, instance in instances.items()}
+    return str(dag_run.state), states, lambda task_id: instances[task_id].xcom_pull(task_ids=task_id)
+
+
+def jobs_of(emulator: str) -> list[dict[str, Any]]:
+    answer = httpx.get(f"{emulator}/v1/projects/p/locations/us-central1/tuningJobs").raise_for_status().json()
+    listed: list[dict[str, Any]] = answer.get("tuningJobs", [])
+    return listed
+
+
+def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> None:
+    state, states, result = run(dag, epoch_count=3, display_name="from a test")
+    assert state == "success", states
+    assert set(states.values()) == {"success"}
+    job = result("wait_for_tuning_job")
+    assert job["tuned_model_display_name"] == "from a test"
+    assert job["supervised_tuning_spec"]["hyper_parameters"]["epoch_count"] == 3
+    assert job["labels"]["team"] == "support"
+    losses = result("collect_metrics")["metrics"]["/eval_total_loss"]
+    assert losses["last"] < losses["first"]
+    assert result("smoke_test")["cases"]["passed"] == result("smoke_test")["cases"]["total"] > 0
+
+
+def test_a_failing_job_ends_the_run_with_the_services_words(dag: DAG, emulator: str, caplog: Any, capfd: Any) -> None:
+    failure = {"code": 3, "message": "Row 7 is beyond learning.", "step": 2}
+    httpx.post(f"{emulator}/_internal/lifecycle", json={"failure": failure}).raise_for_status()
+    state, states, _ = run(dag)
+    assert state == "failed"
+    assert states["wait_for_tuning_job"] == "failed"
+    assert states["collect_metrics"] == states["smoke_test"] == "upstream_failed"
+    assert "Row 7 is beyond learning." in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("rows", [[], [{"contents": []}], ["no JSON at all"]])
+def test_a_bad_dataset_is_refused_before_a_job_exists(dag: DAG, tmp_path: Path, emulator: str, rows: list[Any]) -> None:
+    before = jobs_of(emulator)
+    (tmp_path / "bad.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    state, states, _ = run(dag, training_data="bad.jsonl")
+    assert (state, states["upload_dataset"]) == ("failed", "failed")
+    assert jobs_of(emulator) == before
+
+
+def test_other_data_is_asked_about_itself(dag: DAG, tmp_path: Path) -> None:
+    for name, count in (("train", 120), ("validation", 24)):
+        rows = classification_rows(count)
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    state, states, result = run(
+        dag, training_data="train.jsonl", validation_data="validation.jsonl", epoch_count=6, ask_smoke_cases=False
+    )
+    assert state == "success", states
+    assert result("smoke_test")["sample"] == {**result("smoke_test")["sample"], "passed": 10, "total": 10}
+
+
+@pytest.mark.parametrize("values", [{"epoch_count": 0}, {"adapter_size": 3}, {"base_model": "gemini-0.1"}])
+def test_the_form_refuses_values_beyond_its_limits(dag: DAG, values: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=next(iter(values))):
+        run(dag, **values)
