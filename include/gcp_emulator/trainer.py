@@ -236,7 +236,7 @@ def _listen(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
 def main() -> None:
     """Be the subprocess."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the server, which then ends this one
-    os.nice(10)
+    os.nice(5)
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()
     _Worker(commands, sys.stdout.buffer).run()
