@@ -130,7 +130,9 @@ class ExperimentsService:
 
     def _put_context(self, name: str, schema: str, metadata: Resource, parents: list[str]) -> None:
         context = {"schemaTitle": schema, "schemaVersion": "0.0.1", "metadata": metadata, "parentContexts": parents}
-        self._put("contexts", name, name.rsplit("/", 1)[-1], context)
+        # A run is shown without its experiment's name, which is how the SDK looks it up again.
+        display_name = name.removeprefix(f"{parents[0]}-") if parents else name.rsplit("/", 1)[-1]
+        self._put("contexts", name, display_name, context)
 
     def _put_board(self, name: str, kind: str, display_name: str) -> None:
         self._put(kind, name, display_name, {})

@@ -1,0 +1,50 @@
+"""The emulator as the process its users start, for what only a process shows: being killed, its pace."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def emulator_process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `python -m include.gcp_emulator`; give the process and the base URL once it answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "include.gcp_emulator", "--port", str(port), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_healthy(process, url)
+            yield process, url
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+def _wait_until_healthy(process: subprocess.Popen[str], url: str) -> None:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/_internal/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(f"the emulator did not start; it ended with {process.poll()}")
