@@ -154,11 +154,11 @@ class Objects:
     def patch(
         self, bucket: str, name: str, generation: int | None, fields: ObjectFields, conditions: Conditions
     ) -> Resource:
-        """Change metadata; the content and its generation stay."""
+        """Change metadata; the content, its generation and its storage class stay (that one takes a rewrite)."""
         row = self.get(bucket, name, generation)
         conditions.check(row)
-        changed = merge(row, _keep_custom_time(row, settable(fields, ObjectFields)))
-        changed.setdefault("storageClass", "STANDARD")
+        changes = _keep_custom_time(row, settable(fields, ObjectFields))
+        changed = merge(row, {**changes, "storageClass": row["storageClass"]})
         changed.update(metageneration=str(int(row["metageneration"]) + 1), updated=timestamp(now()))
         self._store.put(*_key(changed), changed)
         return changed

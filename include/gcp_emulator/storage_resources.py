@@ -6,6 +6,7 @@ Field names and types: the discovery document of storage v1.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -18,7 +19,8 @@ from include.gcp_emulator.state import Resource
 from include.gcp_emulator.storage_rules import invalid
 
 # Sent back as HTTP headers, so they must not break out of one.
-HeaderText = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+_HEADER_TEXT = r"^[^\x00-\x1f\x7f]*\Z"
+HeaderText = Annotated[str, Meta(pattern=_HEADER_TEXT)]
 Instant = Annotated[datetime, Meta(tz=True)]
 StorageClass = Literal[
     "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", "MULTI_REGIONAL", "REGIONAL", "DURABLE_REDUCED_AVAILABILITY"
@@ -93,6 +95,16 @@ class ComposeRequest(msgspec.Struct, rename="camel"):
     source_objects: list[ComposeSource] = []
     destination: NewObject = msgspec.field(default_factory=NewObject)
     delete_source_objects: bool = False
+
+
+def header_value(text: str) -> str:
+    """A text that did not come in a JSON body, and is sent back as a header.
+
+    :raises StorageError: 400 when it has control characters
+    """
+    if not re.match(_HEADER_TEXT, text):
+        raise invalid(f"Invalid value: {text[:100]!r} has control characters.")
+    return text
 
 
 def settable(fields: ObjectFields | BucketFields, of: type[ObjectFields | BucketFields]) -> Resource:

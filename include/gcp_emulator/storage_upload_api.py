@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from include.gcp_emulator.storage_http import answer, json_route, read_body
 from include.gcp_emulator.storage_media import RelatedBody
-from include.gcp_emulator.storage_resources import NewObject, object_resource
+from include.gcp_emulator.storage_resources import NewObject, header_value, object_resource
 from include.gcp_emulator.storage_rules import Conditions, decode, invalid, parse_int
 from include.gcp_emulator.storage_uploads import Checksums, ContentRange, Uploads
 
@@ -47,7 +47,7 @@ class UploadApi:
 
     async def _insert_media(self, request: Request) -> Response:
         new = _named(NewObject(), request)
-        new.content_type = request.headers.get("content-type", "application/octet-stream")
+        _default_type(new, request.headers.get("content-type"))
         return await self._store(request, new, request.stream())
 
     async def _insert_multipart(self, request: Request) -> Response:
@@ -95,13 +95,13 @@ def _named(new: NewObject, request: Request) -> NewObject:
         raise invalid(f"Value '{new.name}' in content does not agree with value '{name}'.")
     new.name = name if new.name is None else new.name
     if "contentEncoding" in request.query_params:
-        new.content_encoding = request.query_params["contentEncoding"]
+        new.content_encoding = header_value(request.query_params["contentEncoding"])
     return new
 
 
 def _default_type(new: NewObject, content_type: str | None) -> None:
     if not new.content_type:
-        new.content_type = content_type or "application/octet-stream"
+        new.content_type = header_value(content_type or "application/octet-stream")
 
 
 def _sums(request: Request) -> Checksums:

@@ -182,9 +182,9 @@ class Uploads:
         self._files.truncate(file, kept)
         end = await self._write(upload_id, file, kept, start, blocks)
         wanted = span.stop if span.stop is not None else _agreed_total(session["total"], span.total)
-        if wanted not in (None, end):
+        if wanted not in (None, end) or (span.final and end < kept):
             self._files.truncate(file, kept)
-            raise invalid(_LENGTH.format(sent=end - start, start=start, wanted=wanted))
+            raise invalid(_LENGTH.format(sent=end - start, start=start, wanted=wanted or kept))
         if not span.final and end - start < QUANTUM:
             self._files.truncate(file, kept)
             raise invalid(_TOO_SMALL.format(sent=end - start))

@@ -129,7 +129,7 @@ def test_batches(http: Http, body: bytes) -> None:
 
 @pytest.mark.parametrize("body_type", ["", "multipart/mixed", "text/plain", "multipart/mixed; boundary=é"])
 def test_batches_that_are_none(http: Http, body_type: str) -> None:
-    response = http.client.post("/batch/storage/v1", content=b"x", headers={"content-type": body_type.encode()})
+    response = http.client.post("/batch/storage/v1", content=b"x", headers={b"content-type": body_type.encode()})
     assert response.status_code == 400
 
 

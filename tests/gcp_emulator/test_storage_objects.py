@@ -415,8 +415,8 @@ class TestPatch:
     def test_what_cannot_be_changed_is_left(self, http: Http) -> None:
         made = http.put("a")
         body = {"size": "7", "md5Hash": "x", "generation": "1", "timeCreated": "x", "name": "a", "unknown": 1}
-        changed = http.client.patch(http.object("a"), json=body).json()
-        for name in ("size", "md5Hash", "generation", "timeCreated", "name"):
+        changed = http.client.patch(http.object("a"), json=body | {"storageClass": "COLDLINE"}).json()
+        for name in ("size", "md5Hash", "generation", "timeCreated", "name", "storageClass"):
             assert changed[name] == made[name]
 
     def test_custom_time_only_grows(self, http: Http) -> None:

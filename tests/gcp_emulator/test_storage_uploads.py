@@ -249,6 +249,12 @@ class TestResumable:
         error_of(http.client.put(session, content=b"abc"), 400, "invalid")
         assert http.client.put(session, content=b"abcd").status_code == 200
 
+    def test_less_than_what_is_kept_is_no_end(self, http: Http) -> None:
+        session = http.start("a")
+        http.chunk(session, self.content[:QUANTUM], f"0-{QUANTUM - 1}/*")
+        error_of(http.chunk(session, b"abc", "0-2/3"), 400, "invalid")
+        assert http.chunk(session, b"", f"*/{QUANTUM}").json()["md5Hash"] == md5(self.content[:QUANTUM])
+
     def test_preconditions_count_at_the_end(self, http: Http) -> None:
         session = http.start("a", ifGenerationMatch=0)
         http.put("a", b"earlier")
@@ -332,6 +338,10 @@ class TestRefusals:
         query = {"uploadType": "resumable", "name": "a"}
         response = http.client.post(http.uploads, params=query, json={"name": "b"})
         assert "Value 'b' in content does not agree with value 'a'" in error_of(response, 400, "invalid")
+
+    @pytest.mark.parametrize("value", ["gzip\r\nx: y", "\0", "a\n"])
+    def test_values_that_would_break_out_of_a_header(self, http: Http, value: str) -> None:
+        error_of(http.upload("a", contentEncoding=value), 400, "invalid")
 
     def test_no_name(self, http: Http) -> None:
         response = http.client.post(http.uploads, params={"uploadType": "media"}, content=b"x")
