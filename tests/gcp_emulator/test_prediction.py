@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from google import genai
 from google.api_core import exceptions
@@ -482,17 +480,16 @@ class TestConcurrency:
     def test_a_long_answer_does_not_hold_up_others(self, tuned: Tuned) -> None:
         """An endless model writes while small requests are answered."""
         endless = replace(tuned, endpoint=tuned.endless)
+        answered_meanwhile = 0
         with ThreadPoolExecutor(1) as pool:
-            long = pool.submit(endless.generate, candidateCount=4)
-            waits: list[float] = []
-            while not long.done() and len(waits) < 30:
-                started = time.monotonic()
+            long = pool.submit(endless.generate, candidateCount=8)
+            while not long.done():
                 tuned.ok("countTokens", {"contents": text("user", "hi")}, name=PUBLISHER_MODEL)
-                waits.append(time.monotonic() - started)
+                answered_meanwhile += not long.done()
             response = long.result()
-        assert response["candidates"][3]["finishReason"] == "MAX_TOKENS"
-        assert response["usageMetadata"]["candidatesTokenCount"] == 4 * 8192
-        assert np.median(waits) < 0.2
+        assert answered_meanwhile >= 3
+        assert response["candidates"][7]["finishReason"] == "MAX_TOKENS"
+        assert response["usageMetadata"]["candidatesTokenCount"] == 8 * 8192
 
 
 class TestGenai:
