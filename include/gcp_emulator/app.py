@@ -9,7 +9,7 @@ from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
@@ -75,7 +75,12 @@ class Emulator:
 def create_app(settings: Settings) -> ASGIApp:
     """The whole emulator as an ASGI application."""
     emulator = Emulator(settings)
-    handlers = {ApiError: _refusal, HTTPException: _http_refusal, Exception: _failure}
+    handlers = {
+        ApiError: _refusal,
+        HTTPException: _http_refusal,
+        ClientDisconnect: _gone,
+        Exception: _failure,
+    }
     app = Starlette(routes=emulator.routes, lifespan=emulator.lifespan, exception_handlers=handlers)
     return Monitor(app, emulator.routes, emulator.faults, emulator.log)
 
@@ -91,6 +96,11 @@ async def _http_refusal(request: Request, refusal: Exception) -> Response:
     made = kind(f"{request.method} {request.url.path[:500]}: {error.detail}")
     made.http = error.status_code
     return render(made)
+
+
+async def _gone(_: Request, _error: Exception) -> Response:
+    """The client closed its connection; nobody reads this."""
+    return Response(status_code=499)
 
 
 async def _failure(request: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ from include.gcp_emulator.faults import Faults
 from include.gcp_emulator.lifecycle import Lifecycle
 from include.gcp_emulator.monitor import RequestLog
 from include.gcp_emulator.policies import read_policies
-from include.gcp_emulator.rest import Handler
+from include.gcp_emulator.rest import Handler, body_of
 from include.gcp_emulator.settings import Settings
 from include.gcp_emulator.state import Store
 
@@ -93,7 +93,7 @@ class ControlService:
         return JSONResponse({"faults": msgspec.to_builtins(self.faults.rules)})
 
     async def add_faults(self, request: Request) -> Response:
-        added = self.faults.add(proto_json.decode(await request.body()))
+        added = self.faults.add(proto_json.decode(await body_of(request)))
         return JSONResponse({"faults": msgspec.to_builtins(added)})
 
     async def clear_faults(self, _: Request) -> Response:
@@ -104,7 +104,7 @@ class ControlService:
         return JSONResponse({"policies": msgspec.to_builtins(self.lifecycle.policies)})
 
     async def add_policies(self, request: Request) -> Response:
-        added = read_policies(proto_json.decode(await request.body()))
+        added = read_policies(proto_json.decode(await body_of(request)))
         self.lifecycle.policies += added
         return JSONResponse({"policies": msgspec.to_builtins(added)})
 
@@ -113,7 +113,7 @@ class ControlService:
         return JSONResponse({})
 
     async def exhaust_quota(self, request: Request) -> Response:
-        body = proto_json.decode(await request.body())
+        body = proto_json.decode(await body_of(request))
         self.lifecycle.exhaust_quota(_number(body, "seconds"))
         return JSONResponse({})
 

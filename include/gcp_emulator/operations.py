@@ -13,12 +13,13 @@ from starlette.routing import BaseRoute
 from include.gcp_emulator import proto_json
 from include.gcp_emulator.errors import InvalidArgument
 from include.gcp_emulator.names import timestamp
-from include.gcp_emulator.rest import found, name_of, page, read_any, vertex_route
+from include.gcp_emulator.rest import Handler, found, name_of, page, read_any, vertex_route
 from include.gcp_emulator.state import Resource, Store, new_id
 
 _TYPES: Final = "type.googleapis.com/google.cloud.aiplatform."
 _EMPTY: Final = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-_PARENTS: Final = ("", "models/{parent:id}/", "endpoints/{parent:id}/", "tuningJobs/{parent:id}/")
+_PARENTS: Final = ("models", "endpoints", "tuningJobs")
+_ONE: Final = "/{operation:id}"
 _NO_WAIT: Final = 30.0
 """Seconds `wait` lasts at most when the request names no timeout."""
 _LONGEST_WAIT: Final = 300.0
@@ -39,16 +40,19 @@ class Operations:
     def routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = []
         for parent in _PARENTS:
-            path, scope = parent + "operations", parent.split("/")[0] + "." if parent else ""
-            one = path + "/{operation:id}"
+            path = f"{parent}/{{parent:id}}/operations"
             routes += [
-                vertex_route("GET", path, self.list_operations, f"{scope}operations.list", version="operations"),
-                vertex_route("GET", one, self.get, f"{scope}operations.get", version="operations"),
-                vertex_route("DELETE", one, self.delete, f"{scope}operations.delete", version="operations"),
-                vertex_route("POST", one + ":cancel", self.cancel, f"{scope}operations.cancel", version="operations"),
-                vertex_route("POST", one + ":wait", self.wait, f"{scope}operations.wait", version="operations"),
+                self._route("GET", path, self.list_operations, f"{parent}.operations.list"),
+                self._route("GET", path + _ONE, self.get, f"{parent}.operations.get"),
+                self._route("DELETE", path + _ONE, self.delete, f"{parent}.operations.delete"),
+                self._route("POST", path + _ONE + ":cancel", self.cancel, f"{parent}.operations.cancel"),
+                self._route("POST", path + _ONE + ":wait", self.wait, f"{parent}.operations.wait"),
             ]
         return routes
+
+    @staticmethod
+    def _route(http_method: str, path: str, handler: Handler, name: str) -> BaseRoute:
+        return vertex_route(http_method, path, handler, name, version="operations")
 
     def begin(self, version: str, resource: str, metadata_type: str) -> Resource:
         """A new operation about a resource, not done yet.

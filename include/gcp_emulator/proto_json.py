@@ -25,8 +25,9 @@ Schema = dict[str, Any]
 MAX_DEPTH: Final = 100
 """Nesting a message may have; protobuf's own limit."""
 
-# Enums whose numbers differ from their order in the discovery document (google/cloud/aiplatform/v1/tuning_job.proto).
-_NUMBERS: Final = {"adapterSize": (0, 1, 6, 2, 3, 4, 5)}
+# Enum members whose numbers are not their places in the discovery document (aiplatform/v1/tuning_job.proto).
+_ADAPTER_SIZES: Final = ("UNSPECIFIED", "ONE", "FOUR", "EIGHT", "SIXTEEN", "THIRTY_TWO", "TWO")
+_NUMBERS: Final = {f"ADAPTER_SIZE_{size}": number for number, size in enumerate(_ADAPTER_SIZES)}
 
 
 class _Violation(Exception):  # noqa: N818 - as google.rpc.BadRequest calls it
@@ -133,7 +134,7 @@ class _Reader:
 
     def _scalar(self, name: str, schema: Schema, value: Any, path: str) -> Any:
         if "enum" in schema:
-            return _enum(name, schema["enum"], value) or self._refuse(path, snake(name), value)
+            return _enum(schema["enum"], value) or self._refuse(path, snake(name), value)
         kind = schema.get("format") or schema["type"]
         convert: Callable[[Any], Any] = _SCALARS.get(kind, _text)
         try:
@@ -151,11 +152,10 @@ def quote(value: Any) -> str:
     return text if len(text) <= 200 else text[:200] + "..."
 
 
-def _enum(name: str, members: list[str], value: Any) -> str | None:
+def _enum(members: list[str], value: Any) -> str | None:
     if isinstance(value, str):
         return value if value in members else None
-    numbers = _NUMBERS.get(name, range(len(members)))
-    known = dict(zip(numbers, members, strict=True))
+    known = {_NUMBERS.get(member, place): member for place, member in enumerate(members)}
     return known.get(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -53,7 +53,7 @@ def vertex_route(http_method: str, path: str, handler: Handler, name: str, *, ve
     :param version: "operations" for the paths that are also there under `/ui/`
     """
     full = f"/{{version:{version}}}/projects/{{project}}/locations/{{location:id}}/{path}"
-    return Route(full, handler, methods=[http_method], name=name, max_body_size=MAX_BODY)
+    return Route(full, handler, methods=[http_method], name=name)
 
 
 def version_of(request: Request) -> str:
@@ -72,9 +72,24 @@ def name_of(request: Request) -> str:
     return canonical(path.rsplit(":", 1)[0] if ":" in path.rsplit("/", 1)[-1] else path)
 
 
+async def body_of(request: Request) -> bytes:
+    """The request's body.
+
+    :raises InvalidArgument: as HTTP 413, when it is larger than any JSON request may be
+    """
+    body = bytearray()
+    async for block in request.stream():
+        body += block
+        if len(body) > MAX_BODY:
+            error = InvalidArgument(f"The request is larger than {MAX_BODY} bytes.")
+            error.http = 413
+            raise error
+    return bytes(body)
+
+
 async def read(request: Request, message: str) -> Resource:
     """The body as a message of the request's API version; see `proto_json.parse`."""
-    return proto_json.parse(version_of(request), message, await request.body())
+    return proto_json.parse(version_of(request), message, await body_of(request))
 
 
 async def read_any(request: Request) -> Resource:
@@ -82,7 +97,7 @@ async def read_any(request: Request) -> Resource:
 
     :raises InvalidArgument: when it is none
     """
-    body = proto_json.decode(await request.body())
+    body = proto_json.decode(await body_of(request))
     if not isinstance(body, dict):
         raise InvalidArgument("Invalid JSON payload received. Root element must be a message.")
     return body
@@ -167,7 +182,7 @@ def found(resource: Resource | None, name: str) -> Resource:
     :raises NotFound: when there is no such resource
     """
     if resource is None:
-        collection = name.rsplit("/", 2)[-2]
+        collection = ("resources/" + name).split("/")[-2]
         kind = proto_json.camel(collection).removesuffix("s")
         raise NotFound(f"The {kind[:1].upper()}{kind[1:]} does not exist: {name}")
     return resource

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from google.auth.aio.credentials import AnonymousCredentials as AsyncCredentials
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1, aiplatform_v1beta1
 
+from include.gcp_emulator.proto_json import parse
 from tests.gcp_emulator.jobs import TRAIN, VALIDATION, finished
 from tests.gcp_emulator.vertex import LOCATION, Vertex
 
@@ -168,10 +170,9 @@ def test_rebasing_is_an_operation_the_client_waits_for(emulator: str, vertex: Ve
     client.transport.close()
 
 
-def test_adapter_size_numbers_are_the_clients() -> None:
-    from include.gcp_emulator.proto_json import _NUMBERS, schemas
-
-    members = schemas("v1")["GoogleCloudAiplatformV1SupervisedHyperParameters"]["properties"]["adapterSize"]["enum"]
+def test_enum_numbers_are_the_clients() -> None:
     sizes: Any = aiplatform_v1.SupervisedHyperParameters.AdapterSize
-    theirs = {size.name: size.value for size in sizes}
-    assert dict(zip(members, _NUMBERS["adapterSize"], strict=True)) == theirs
+    for size in sizes:
+        hyper = {"supervisedTuningSpec": {"hyperParameters": {"adapterSize": size.value}}}
+        parsed = parse("v1", "TuningJob", json.dumps(hyper).encode())
+        assert parsed["supervisedTuningSpec"]["hyperParameters"]["adapterSize"] == size.name

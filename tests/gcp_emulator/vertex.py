@@ -7,19 +7,20 @@ from typing import Any, Self
 import httpx
 
 from tests.emulator_fixture import upload
+from tests.gcp_emulator.discovery import check_response
 
 LOCATION = "projects/my-project/locations/us-central1"
 
 
 class Vertex:
-    """Plain HTTP calls to an emulator.
+    """Plain HTTP calls to an emulator; every answer is checked against the discovery documents.
 
     :param url: its base URL
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.client = httpx.Client(base_url=url, timeout=30)
+        self.client = httpx.Client(base_url=url, timeout=30, event_hooks={"response": [check_response]})
 
     def __enter__(self) -> Self:
         return self
