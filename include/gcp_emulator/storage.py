@@ -1,7 +1,11 @@
 """Cloud Storage: buckets and objects, as far as the official clients use them.
 
-The parts, from the bottom up: rules (what is refused), files (bytes on disk), resources (shapes), objects (versions
-and their changes), listing, uploads, and the APIs that speak HTTP.
+The parts, from the bottom up: rules (what is refused), resources (shapes), files (bytes on disk), objects (versions
+and their changes), listing, copies, uploads and parts (content coming in), and the APIs that speak HTTP.
+
+Not emulated: access control (everyone may do everything), lifecycle rules, holds and retention, soft deletion,
+notifications, encryption keys, folders; `matchGlob` and `filter` of listings are refused, other unknown fields and
+parameters ignored. Resumable sessions do not expire.
 """
 
 from __future__ import annotations

@@ -129,8 +129,9 @@ def _order(row: Resource) -> tuple[bytes, int]:
 
 
 def _refuse_unsupported(params: Mapping[str, str]) -> None:
-    for name in ("matchGlob", "filter"):
-        if params.get(name):
+    """Rather than answer something else than what was asked for."""
+    for name in ("matchGlob", "filter", "softDeleted"):
+        if params.get(name, "").lower() not in ("", "false"):
             raise invalid(f"The parameter {name} is not emulated.", "invalidParameter")
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.gcp_emulator.storage_support import Http, discovery, http_bucket
 
 MANY = settings(
-    max_examples=500,
+    max_examples=250,
     derandomize=True,
     database=None,
     deadline=None,

@@ -490,7 +490,9 @@ class TestQueries:
             "versions=maybe",
             "pageToken=x",
             "pageToken=YTpi",
-            "matchGlob=[",
+            "matchGlob=*",
+            "filter=x",
+            "softDeleted=True",
         ],
     )
     def test_of_listings(self, http: Http, query: str) -> None:
