@@ -24,6 +24,9 @@ class AirflowApi:
         headers = {"Authorization": f"Bearer {token.json()['access_token']}"}
         self._client = httpx.Client(base_url=f"{url}/api/v2", headers=headers, timeout=30)
 
+    def close(self) -> None:
+        self._client.close()
+
     def has_dag(self, dag_id: str) -> bool:
         return self._client.get(f"/dags/{dag_id}").status_code == httpx.codes.OK
 

@@ -29,7 +29,11 @@ def run_demo(stack: Stack, conf: dict[str, Any], console: Console) -> bool:
     :param conf: form values other than the tuning's own
     :returns: whether the run succeeded
     """
-    api = AirflowApi(stack.airflow_url, USER, stack.secrets["password"])
+    with contextlib.closing(AirflowApi(stack.airflow_url, USER, stack.secrets["password"])) as api:
+        return _run(stack, api, conf, console)
+
+
+def _run(stack: Stack, api: AirflowApi, conf: dict[str, Any], console: Console) -> bool:
     _wait_for_dag(api)
     api.unpause(DAG_ID)
     run_id = api.trigger(DAG_ID, conf)

@@ -31,6 +31,9 @@ class JobWatcher:
         self._client = httpx.Client(base_url=f"{url}/v1beta1/", timeout=10)
         self.name = name
 
+    def close(self) -> None:
+        self._client.close()
+
     def look(self) -> JobView:
         """:raises httpx.HTTPError: when it cannot be read just now"""
         job = self._get(self.name)

@@ -23,9 +23,9 @@ IMPORT_COST = """
 import sys, time
 sys.path[:0] = [{plugins!r}, {dags!r}]
 import airflow.sdk
-started = time.perf_counter()
+started = time.process_time()
 import retrain
-print(time.perf_counter() - started)
+print(time.process_time() - started)
 heavy = ("google.genai", "google.cloud.aiplatform", "google.cloud.storage", "google.api_core", "google.auth", "numpy",
          "airflow.providers.google.common")
 print(",".join(name for name in heavy if name in sys.modules))

@@ -1,0 +1,287 @@
+"""A real Airflow (all four processes) beside the local Google Cloud, as `make` starts it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from include.local.airflow_api import ENDED, AirflowApi
+from include.local.demo import DAG_ID
+from include.local.stack import CLOUD_PROJECT, USER, Stack
+from tests.emulator_fixture import running_emulator
+
+BANKING77 = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "banking77"
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+pytestmark = [pytest.mark.timeout(420), pytest.mark.xdist_group("local")]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def left_running(home: Path) -> list[psutil.Process]:
+    """Processes that were started for an installation."""
+    found = []
+    for process in psutil.process_iter(["environ"]):
+        environment = process.info["environ"] or {}
+        if environment.get("AIRFLOW_HOME") == str(home) and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def eventually(what: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until something is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (result := what()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+    return result
+
+
+# What `make up` leaves running
+
+
+def local(home: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `make up` or `make down` without make."""
+    return subprocess.run(
+        [sys.executable, "-m", "include.local", command],
+        env={**os.environ, "AIRFLOW_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack(home=tmp_path_factory.mktemp("up"), airflow_port=free_port(), emulator_port=free_port())
+    ports = {"AIRFLOW_PORT": str(made.airflow_port), "EMULATOR_PORT": str(made.emulator_port)}
+    up = local(made.home, "up", **ports)
+    try:
+        assert up.returncode == 0, up.stdout
+        for told in (made.airflow_url, made.emulator_url, USER, made.secrets["password"]):
+            assert told in up.stdout
+        assert "running already" in local(made.home, "up", **ports).stdout
+        yield made
+    finally:
+        assert local(made.home, "down", **ports).stdout == "Stopped.\n"
+        assert left_running(made.home) == []
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Iterator[AirflowApi]:
+    signed_in = AirflowApi(stack.airflow_url, USER, stack.secrets["password"])
+    eventually(lambda: signed_in.has_dag(DAG_ID))
+    signed_in.unpause(DAG_ID)
+    yield signed_in
+    signed_in.close()
+
+
+@pytest.fixture(scope="module")
+def page(stack: Stack) -> Iterator[Page]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        opened = browser.new_page(viewport={"width": 1300, "height": 1500})
+        opened.set_default_timeout(30_000)
+        opened.goto(stack.airflow_url)
+        opened.fill("input[name=username]", USER)
+        opened.fill("input[name=password]", stack.secrets["password"])
+        opened.keyboard.press("Enter")
+        opened.get_by_text("Dags", exact=True).first.wait_for()
+        yield opened
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def run_id(page: Page, stack: Stack, api: AirflowApi) -> str:
+    """A run that was started with the form, with other epochs than the tuning's; its job takes about half a minute."""
+    slow = {"timeScale": 5.0, "count": 1}
+    httpx.post(f"{stack.emulator_url}/_internal/lifecycle", json=slow).raise_for_status()
+    page.goto(f"{stack.airflow_url}/dags/{DAG_ID}")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
+    form.locator("[name=element_epoch_count]").wait_for()
+    shown = form.inner_text()
+    for title in (
+        "Base model",
+        "Training data",
+        "Validation data",
+        "Epochs",
+        "Learning-rate multiplier",
+        "Adapter size",
+    ):
+        assert title in shown
+    assert "Tuned model's display name" in shown
+    assert "Passes over the training data, 1 to 100." in shown
+    form.locator("[name=element_epoch_count]").fill("2")
+    form.get_by_role("button", name="Trigger").click()
+    found: str = eventually(lambda: newest_run(stack, api))
+    return found
+
+
+def newest_run(stack: Stack, api: AirflowApi) -> str | None:
+    runs = api._get(f"/dags/{DAG_ID}/dagRuns?order_by=-run_after")["dag_runs"]
+    return runs[0]["dag_run_id"] if runs else None
+
+
+def test_the_form_starts_a_run_whose_job_has_the_forms_values_and_which_holds_no_worker(
+    run_id: str, api: AirflowApi, stack: Stack
+) -> None:
+    eventually(lambda: api.tasks(DAG_ID, run_id)["wait_for_tuning_job"]["state"] == "deferred")
+    assert [task for task in api.tasks(DAG_ID, run_id).values() if task["state"] in ("running", "queued")] == []
+    assert api._get("/pools/default_pool")["occupied_slots"] == 0
+    job = api.result(DAG_ID, run_id, "create_tuning_job")
+    assert job["supervised_tuning_spec"]["hyper_parameters"]["epoch_count"] == 2
+    assert eventually(lambda: (state := api.state(DAG_ID, run_id)) in ENDED and state) == "success"
+
+
+def test_tasks_link_to_job_and_experiment_in_the_cloud_console(run_id: str, page: Page, stack: Stack) -> None:
+    page.goto(f"{stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/collect_metrics")
+    job, experiment = page.get_by_role("link", name="Tuning job"), page.get_by_role("link", name="Experiment")
+    job.wait_for()
+    assert "console.cloud.google.com/vertex-ai/studio/tuning/tuningjob/us-central1/" in (
+        job.get_attribute("href") or ""
+    )
+    assert "experiments/tuning-experiment-" in (experiment.get_attribute("href") or "")
+
+
+def test_the_models_asset_tells_job_model_endpoint_and_metrics(run_id: str, api: AirflowApi) -> None:
+    events = api._get("/assets/events?source_dag_id=" + DAG_ID)["asset_events"]
+    [event] = [event for event in events if event["source_run_id"] == run_id]
+    assert event["name"] == "support_triage_model"
+    job = api.result(DAG_ID, run_id, "wait_for_tuning_job")
+    assert event["extra"]["job"] == job["name"]
+    assert event["extra"]["model"] == job["tuned_model"]["model"]
+    assert event["extra"]["endpoint"] == job["tuned_model"]["endpoint"]
+    assert 0.5 < event["extra"]["metrics"]["/eval_fraction_of_correct_next_step_preds"] <= 1
+
+
+def test_an_update_of_the_datasets_asset_starts_a_run(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    [asset] = api._get("/assets?name_pattern=support_triage_dataset")["assets"]
+    api._client.post("/assets/events", json={"asset_id": asset["id"], "extra": {}}).raise_for_status()
+    newest: str = eventually(lambda: (newest := newest_run(stack, api)) != run_id and newest)
+    assert newest.startswith("asset_triggered")
+    assert eventually(lambda: (state := api.state(DAG_ID, newest)) in ENDED and state) == "success"
+
+
+def test_nobody_gets_in_without_signing_in(stack: Stack) -> None:
+    assert httpx.get(f"{stack.airflow_url}/api/v2/dags").status_code == httpx.codes.UNAUTHORIZED
+    with pytest.raises(httpx.HTTPStatusError):
+        AirflowApi(stack.airflow_url, USER, "guessed")
+
+
+# What `make demo` does
+
+
+@contextmanager
+def demo(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The demo as a process, in an installation and on ports of its own."""
+    ports = {"AIRFLOW_PORT": str(free_port()), "EMULATOR_PORT": str(free_port())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "include.local", "demo", *arguments],
+        env={**os.environ, "AIRFLOW_HOME": str(home), "COLUMNS": "160", **ports},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        for process_left in left_running(home):
+            process_left.kill()
+
+
+def test_own_data_is_learnt_and_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not BANKING77.is_dir():
+        pytest.skip("shared/data/banking77 does not lie beside the project")
+    data = ["--dataset", str(BANKING77 / "train.jsonl"), "--validation", str(BANKING77 / "validation.jsonl")]
+    with demo(tmp_path, *data) as process:
+        output, _ = process.communicate(timeout=400)
+        assert process.returncode == 0, output
+        assert left_running(tmp_path) == []
+    [accuracy] = [line for line in output.splitlines() if "/eval_fraction_of_correct_next_step_preds" in line]
+    last = float(accuracy.split("│")[3])
+    assert last >= 0.9
+    [endpoint] = [line.split("│")[2].strip() for line in output.splitlines() if line.startswith("│ endpoint")]
+    right = right_answers(tmp_path / "google-cloud", endpoint, 1000, monkeypatch)
+    print(f"validation token accuracy {last:.3f}, {right} of 1,000 test rows answered exactly")
+    assert right >= 800
+
+
+def right_answers(data_dir: Path, endpoint: str, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many of the first rows of banking77's test set the tuned endpoint answers exactly."""
+    import msgspec
+    from vertex_tuning.datasets import Row
+    from vertex_tuning.hooks import VertexTuningHook
+    from vertex_tuning.smoke import case_of
+
+    from tests.vertex_tuning.conftest import connection
+
+    with running_emulator(data_dir) as url, (BANKING77 / "test.jsonl").open("rb") as file:
+        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url, project=CLOUD_PROJECT))
+        hook = VertexTuningHook(location="us-central1")
+        cases = [case_of(msgspec.json.decode(line, type=Row)) for line, _ in zip(file, range(count), strict=False)]
+        answers = [hook.generate(endpoint, case.contents(), case.config()).text or "" for case in cases]
+    return sum(not case.problem(answer) for case, answer in zip(cases, answers, strict=True))
+
+
+def test_a_failing_run_ends_with_the_error_its_log_and_exit_code_1(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"contents": []}\n')
+    with demo(tmp_path / "home", "--dataset", str(bad)) as process:
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 1
+        assert left_running(tmp_path / "home") == []
+    assert "upload_dataset failed:" in output
+    assert "bad.jsonl, line 1: `contents` is empty" in output
+    log = Path(output.partition("Its log: ")[2].splitlines()[0])
+    assert "`contents` is empty" in log.read_text()
+
+
+def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        eventually(lambda: len(left_running(tmp_path)) >= 5)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert left_running(tmp_path) == []
+
+
+@pytest.mark.parametrize("variable", ["AIRFLOW_PORT", "EMULATOR_PORT"])
+def test_a_taken_port_is_named_with_the_variable_that_changes_it(tmp_path: Path, variable: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path), variable: port}
+        command = [sys.executable, "-m", "include.local", "demo"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"Port {port} is taken" in done.stdout
+    assert f"{variable}=" in done.stdout
