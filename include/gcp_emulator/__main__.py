@@ -17,26 +17,23 @@ from include.gcp_emulator.app import create_app
 from include.gcp_emulator.settings import Settings
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m include.gcp_emulator", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8085)
-    parser.add_argument("--data-dir", type=Path, help="keep everything here; without it nothing outlives the process")
-    parser.add_argument("--queue-seconds", type=float, default=Settings.queue_seconds, help="how long a job is PENDING")
-    parser.add_argument("--experiment-seconds", type=float, default=Settings.experiment_seconds,
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser("python -m include.gcp_emulator", description=__doc__)
+    made.add_argument("--host", default="127.0.0.1")
+    made.add_argument("--port", type=int, default=8085)
+    made.add_argument("--data-dir", type=Path, help="keep everything here; without it nothing outlives the process")
+    made.add_argument("--queue-seconds", type=float, default=Settings.queue_seconds, help="how long a job is PENDING")
+    made.add_argument("--experiment-seconds", type=float, default=Settings.experiment_seconds,
                         help="from RUNNING to the job's experiment")  # fmt: skip
-    parser.add_argument(
-        "--step-seconds", type=float, default=Settings.step_seconds, help="least time per training step"
-    )
-    parser.add_argument(
-        "--cancel-seconds", type=float, default=Settings.cancel_seconds, help="how long CANCELLING lasts"
-    )
-    parser.add_argument("--concurrent-tuning-jobs", type=int, default=Settings.concurrent_tuning_jobs,
+    made.add_argument("--step-seconds", type=float, default=Settings.step_seconds, help="least time per training step")
+    made.add_argument("--cancel-seconds", type=float, default=Settings.cancel_seconds, help="how long CANCELLING lasts")
+    made.add_argument("--concurrent-tuning-jobs", type=int, default=Settings.concurrent_tuning_jobs,
                         help="quota global_concurrent_tuning_jobs per project")  # fmt: skip
-    parser.add_argument("--quota-mode", choices=("queue", "refuse"), default=Settings.quota_mode)
-    parser.add_argument("--control", action="store_true", help="obey /_internal although the host is not loopback")
-    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
-    return parser
+    made.add_argument("--quota-mode", choices=("queue", "refuse"), default=Settings.quota_mode)
+    made.add_argument("--control", action="store_true", help="obey /_internal although the host is not loopback")
+    made.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    return made
 
 
 def is_loopback(host: str) -> bool:
@@ -63,7 +60,7 @@ def _serve(arguments: argparse.Namespace, data_dir: Path) -> None:
 
 def main() -> None:
     """Serve until interrupted."""
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done; the directory is to go
     logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     if arguments.data_dir:
