@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from include.gcp_emulator import auth
 from include.gcp_emulator.control import ControlService
 from include.gcp_emulator.errors import ApiError, Internal, InvalidArgument, NotFound
 from include.gcp_emulator.experiments import ExperimentsService
@@ -54,6 +55,7 @@ class Emulator:
             *RegistryApi(self.registry, self.operations).routes,
             *PredictionService(self.registry).routes,
             *self.operations.routes,
+            *auth.routes(),
             *ControlService(self.store, settings, self.tuning.lifecycle, self.faults, self.log).routes,
             *self.storage.routes,  # last: the XML API takes almost any path
         ]

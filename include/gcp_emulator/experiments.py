@@ -6,6 +6,7 @@ below it one run (Context), the TensorBoard run of the same name, and an Artifac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -164,7 +165,11 @@ class ExperimentsService:
         return name
 
     def append(self, experiment: str, step: int, metrics: Mapping[str, float], wall_time: str) -> None:
-        """Add one point to each metric's series; a series begins with its first point."""
+        """Add one point to each metric's series; a series begins with its first point.
+
+        Values that are no numbers (a diverging loss) are left out: JSON and SQLite have none.
+        """
+        metrics = {metric: value for metric, value in metrics.items() if math.isfinite(value)}
         run = self.run_of(experiment)
         series = {str(item["displayName"]): str(item["name"]) for item in self.store.list("timeSeries", run + "/")}
         for metric in metrics:

@@ -77,6 +77,13 @@ def test_the_same_request_trains_the_same_model(vertex: Vertex) -> None:
     assert first["/train_total_loss"][-1] < first["/train_total_loss"][0]
 
 
+def test_a_diverging_job_ends_and_can_be_read(vertex: Vertex) -> None:
+    job = finished(
+        vertex, hyperParameters={"epochCount": 3, "learningRateMultiplier": 100}, validationDatasetUri=VALIDATION
+    )
+    assert metrics(vertex, job)["/train_num_predictions"]
+
+
 @pytest.mark.parametrize("at", ["JOB_STATE_PENDING", "JOB_STATE_RUNNING"])
 def test_cancelling(vertex: Vertex, at: str) -> None:
     job = create(vertex, tunedModelDisplayName=policy(vertex, manual=True))
