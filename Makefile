@@ -45,7 +45,7 @@ check: $(READY) ## format, lint and types
 	@$(BIN)/mypy
 
 test: $(READY) ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2
 
 constraints: $(READY) ## resolve all versions anew
 	@UV_CACHE_DIR=.venv/.uv $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)

@@ -58,7 +58,7 @@ def retraining_dag(tuning: Tuning) -> DAG:
             bucket=tuning.bucket,
             base_dir=str(PROJECT),
             job_timeout=tuning.job_timeout_hours * 3600,
-            smoke_cases=tuning.smoke_test.cases,
+            smoke_cases=tuning.smoke_test.asked(),
             ask_cases="{{ params.ask_smoke_cases }}",
             min_pass_share=tuning.smoke_test.min_pass_share,
             model_asset=Asset(f"{tuning.name}_model"),

@@ -160,7 +160,7 @@ def test_the_form_starts_a_run_whose_job_has_the_forms_values_and_which_holds_no
 
 
 def test_tasks_link_to_job_and_experiment_in_the_cloud_console(run_id: str, page: Page, stack: Stack) -> None:
-    page.goto(f"{stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/collect_metrics")
+    page.goto(f"{stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/collect_metrics/details")
     job, experiment = page.get_by_role("link", name="Tuning job"), page.get_by_role("link", name="Experiment")
     job.wait_for()
     assert "console.cloud.google.com/vertex-ai/studio/tuning/tuningjob/us-central1/" in (

@@ -21,7 +21,7 @@ def main() -> int:
     :returns: the exit code; 1 when it did not work out
     """
     arguments = _parser().parse_args()
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS") or 120))
     try:
         return _COMMANDS[arguments.command](arguments, console)
     except StackError as error:

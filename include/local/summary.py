@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from include.local.airflow_api import AirflowApi
+
+BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -> None:
@@ -57,12 +59,18 @@ def _job(job: dict[str, Any]) -> Table:
     return table
 
 
-def _metrics(metrics: dict[str, dict[str, float]]) -> Table:
-    table = _table("Metrics", "series", "first", "last", "best", "at step", "points")
+def _metrics(metrics: dict[str, dict[str, Any]]) -> Table:
+    table = _table("Metrics", "series", "first", "last", "best", "at step", "course")
     for name, values in sorted(metrics.items()):
         numbers = (f"{values[key]:.4g}" for key in ("first", "last", "best"))
-        table.add_row(name, *numbers, str(values["best_step"]), str(values["points"]))
+        table.add_row(name, *numbers, str(values["best_step"]), _course([value for _, value in values["curve"]]))
     return table
+
+
+def _course(values: list[float]) -> str:
+    """A curve in one line of text."""
+    low, span = min(values), max(values) - min(values)
+    return "".join(BARS[round((value - low) / span * (len(BARS) - 1)) if span else 0] for value in values)
 
 
 def _answers(asked: dict[str, Any], title: str) -> Table:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs import ADAPTER_SIZES
+from vertex_tuning.smoke import parse_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,11 +75,28 @@ class HyperParameters(_Model):
     adapter_size: Annotated[int, AfterValidator(_adapter_size)] = 4
 
 
+def _cases(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    try:
+        parse_cases(cases)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return cases
+
+
 class SmokeTest(_Model):
-    """Prompts the tuned model is asked, see `vertex_tuning.smoke.SmokeCase` for a case's fields."""
+    """Prompts the tuned model is asked.
+
+    :param system_instruction: sent with every case that has none of its own
+    :param cases: for the fields of a case see `vertex_tuning.smoke.SmokeCase`
+    """
 
     min_pass_share: float = Field(default=1.0, ge=0, le=1)
-    cases: list[dict[str, Any]] = Field(min_length=1)
+    system_instruction: str | None = None
+    cases: Annotated[list[dict[str, Any]], AfterValidator(_cases)] = Field(min_length=1)
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The cases as the smoke test takes them."""
+        return [{"system_instruction": self.system_instruction, **case} for case in self.cases]
 
 
 class Tuning(_Model):

@@ -6,12 +6,13 @@ Names are the service's: `/train_…` at each training step, `/eval_…` at each
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 LOWER_IS_BETTER: Final = frozenset({"/train_total_loss", "/eval_total_loss", "/preference_optimization_train_loss"})
 COUNTS: Final = ("num_predictions",)
+CURVE_POINTS: Final = 20
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -34,27 +35,45 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class SeriesSummary(msgspec.Struct, frozen=True):
-    """First, last and best value of a series, and the step of the best."""
+    """What a series comes to.
+
+    :param best_step: step of the best value
+    :param points: how many there are
+    :param curve: `[step, value]` at up to `CURVE_POINTS` steps, evenly spread, the last one included
+    """
 
     first: float
     last: float
     best: float
     best_step: int
     points: int
+    curve: list[tuple[int, float]]
+
+    def __str__(self) -> str:
+        return (
+            f"first {self.first:.4g}, last {self.last:.4g}, best {self.best:.4g} at step {self.best_step}, "
+            f"{self.points} points"
+        )
 
 
-def summarise(series: Iterable[Series]) -> dict[str, dict[str, Any]]:
+def summarise(series: Iterable[Series]) -> dict[str, SeriesSummary]:
     """What each series comes to, by its name; series without points are left out."""
-    return {one.name: msgspec.to_builtins(_summarise(one)) for one in series if one.points}
+    return {one.name: _summarise(one) for one in series if one.points}
 
 
-def headline(summary: dict[str, dict[str, Any]]) -> dict[str, float]:
+def headline(summary: dict[str, SeriesSummary]) -> dict[str, float]:
     """The last value of each metric that says how good the model is, for an event or a title."""
-    return {name: values["last"] for name, values in summary.items() if not name.endswith(COUNTS)}
+    return {name: values.last for name, values in summary.items() if not name.endswith(COUNTS)}
 
 
 def _summarise(series: Series) -> SeriesSummary:
     pick = min if series.name in LOWER_IS_BETTER else max
     best = pick(series.points, key=lambda point: point.value)
     first, last = series.points[0], series.points[-1]
-    return SeriesSummary(first.value, last.value, best.value, best.step, len(series.points))
+    return SeriesSummary(first.value, last.value, best.value, best.step, len(series.points), _curve(series.points))
+
+
+def _curve(points: list[Point]) -> list[tuple[int, float]]:
+    last = len(points) - 1
+    picked = sorted({round(last * n / (CURVE_POINTS - 1)) for n in range(CURVE_POINTS)})
+    return [(points[index].step, points[index].value) for index in picked]

@@ -40,6 +40,7 @@ def test_a_tuning_is_named_by_its_file(tmp_path: Path) -> None:
         ({"bucket": None}, "bucket", "None", "valid string"),
         ({"colour": "blue"}, "colour", "'blue'", "not permitted"),
         ({"smoke_test": {}}, "smoke_test.cases", "nothing", "required"),
+        ({"smoke_test": {"cases": [{"promt": "?"}]}}, "smoke_test.cases", "[{'promt': '?'}]", "`promt`"),
     ],
 )
 def test_a_mistake_names_file_field_value_and_what_is_allowed(

@@ -25,7 +25,7 @@ TEXT_SHOWN: Final = 500
 
 class CollectMetricsOperator(VertexOperator):
     """
-    Read a tuning job's training and validation metrics and return first, last and best value of each.
+    Read a tuning job's training and validation metrics; return first, last and best value and a coarse curve of each.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`, of a job that has ended. (templated)
     """
@@ -48,7 +48,7 @@ class CollectMetricsOperator(VertexOperator):
         for name, values in summary.items():
             self.log.info("%s: %s", name, values)
         context["ti"].xcom_push(key="headline", value=headline(summary))
-        return {"job_name": self.job_name, "experiment": self.job.experiment, "metrics": summary}
+        return {"job_name": self.job_name, "experiment": self.job.experiment, "metrics": msgspec.to_builtins(summary)}
 
 
 class SmokeTestOperator(VertexOperator):
