@@ -26,7 +26,7 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt
 	@echo "Creating .venv with $$($(PYTHON) --version) ..."
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check uv==$(UV)
-	@UV_CACHE_DIR=.venv/.uv $(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt -c constraints.txt
+	@UV_CACHE_DIR=.venv/.uv $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python -r requirements-dev.txt -c constraints.txt
 	@rm -rf .venv/.uv
 	@touch $(READY)
 
@@ -48,6 +48,5 @@ test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2
 
 constraints: $(READY) ## resolve all versions anew
-	@UV_CACHE_DIR=.venv/.uv $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+	@$(BIN)/uv pip compile --quiet --system-certs --no-cache --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate requirements-dev.txt -o constraints.txt

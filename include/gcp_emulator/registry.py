@@ -136,21 +136,25 @@ class RegistryService:
             self.store.delete("models", f"{model}@{version}")
 
     def _check_not_deployed(self, model: str, *versions: str) -> None:
-        endpoints = sorted({ref["endpoint"] for version in versions for ref in self.deployments(model, version)})
+        deployments = self.deployments(model)
+        places = [place for version in versions for place in deployments.get(f"{model}@{version}", [])]
+        endpoints = sorted({place["endpoint"] for place in places})
         if endpoints:
             raise FailedPrecondition(
                 f"The Model {model} is deployed to {', '.join(endpoints[:5])}. Undeploy it before deleting it."
             )
 
-    def deployments(self, model: str, version: str) -> list[Resource]:
-        """Where a version is deployed: `endpoint` and `deployedModelId` of each."""
-        project = model.split("/locations/")[0]
-        return [
-            {"endpoint": endpoint["name"], "deployedModelId": deployed["id"]}
-            for endpoint in self.store.list("endpoints", project + "/")
-            for deployed in endpoint["deployedModels"]
-            if deployed["model"] == f"{model}@{version}"
-        ]
+    def deployments(self, name: str) -> dict[str, list[Resource]]:
+        """Where the model versions of a project are deployed: `endpoint` and `deployedModelId` by version's name.
+
+        :param name: any resource name of the project
+        """
+        found: dict[str, list[Resource]] = {}
+        for endpoint in self.store.list("endpoints", name.split("/locations/")[0] + "/"):
+            for deployed in endpoint["deployedModels"]:
+                place = {"endpoint": endpoint["name"], "deployedModelId": deployed["id"]}
+                found.setdefault(deployed["model"], []).append(place)
+        return found
 
     # Endpoints
 
@@ -229,9 +233,8 @@ class RegistryService:
 
     def withdraw(self, version_name: str) -> None:
         """Take back an unfinished version with its endpoints; its job was cancelled or starts again."""
-        model, _, number = version_name.partition("@")
-        for deployment in self.deployments(model, number):
-            self.store.delete("endpoints", deployment["endpoint"])
+        for place in self.deployments(version_name).get(version_name, []):
+            self.store.delete("endpoints", place["endpoint"])
         self.store.delete("models", version_name)
 
     def weights_of_endpoint(self, endpoint_name: str) -> Path:

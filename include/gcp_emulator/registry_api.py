@@ -17,7 +17,18 @@ from include.gcp_emulator.names import timestamp
 from include.gcp_emulator.operations import Operations
 from include.gcp_emulator.proto_json import camel
 from include.gcp_emulator.registry import DEFAULT_ALIAS, RegistryService
-from include.gcp_emulator.rest import get_route, list_route, name_of, page, query, read, reply, version_of, vertex_route
+from include.gcp_emulator.rest import (
+    get_route,
+    list_route,
+    name_of,
+    page,
+    parent_of,
+    query,
+    read,
+    reply,
+    version_of,
+    vertex_route,
+)
 from include.gcp_emulator.state import Resource
 
 _MODEL: Final = "models/{model:id}"
@@ -74,31 +85,26 @@ class RegistryApi:
             vertex_route("POST", _ENDPOINT + ":undeployModel", self.undeploy, "endpoints.undeployModel"),
         ]
 
-    def _shown(self, version: Resource, *, with_version: bool = False) -> Resource:
-        """A version as the API gives it; in lists of versions its name has the version id."""
-        name = version["name"] + (f"@{version['versionId']}" if with_version else "")
-        return version | {
-            "name": name,
-            "deployedModels": self.registry.deployments(version["name"], version["versionId"]),
-        }
+    def _shown(self, version: Resource) -> Resource:
+        """A version as the API gives it, under its model's name."""
+        return _shown(version, self.registry.deployments(version["name"]))
 
-    def _page(
-        self, request: Request, rows: list[tuple[int, Resource]], message: str, *, with_version: bool
-    ) -> Response:
+    def _page(self, request: Request, rows: list[tuple[int, Resource]], message: str, *, numbered: bool) -> Response:
+        """A page of versions; their names have their ids in it when `numbered`."""
         matches = compile_filter(query(request, "filter"), _MODEL_FIELDS)
-        show = partial(self._shown, with_version=with_version)
+        show = partial(_shown, deployments=self.registry.deployments(parent_of(request)), numbered=numbered)
         return reply(request, message, page(request, (row for row in rows if matches(row[1])), "models", show=show))
 
     async def list_models(self, request: Request) -> Response:
         rows = self.registry.store.numbered("models", name_of(request) + "/")
         defaults = [row for row in rows if DEFAULT_ALIAS in row[1]["versionAliases"]]
-        return self._page(request, defaults, "ListModelsResponse", with_version=False)
+        return self._page(request, defaults, "ListModelsResponse", numbered=False)
 
     async def list_versions(self, request: Request) -> Response:
         model = name_of(request).partition("@")[0]
         self.registry.version(model)
         rows = list(self.registry.store.numbered("models", model + "@"))
-        return self._page(request, rows, "ListModelVersionsResponse", with_version=True)
+        return self._page(request, rows, "ListModelVersionsResponse", numbered=True)
 
     async def list_checkpoints(self, request: Request) -> Response:
         checkpoints = self.registry.version(name_of(request))["checkpoints"]
@@ -149,6 +155,12 @@ class RegistryApi:
         self.registry.undeploy(name, body.get("deployedModelId", ""))
         begun = self.operations.begin(version_of(request), name, "UndeployModelOperationMetadata")
         return JSONResponse(self.operations.finish(begun["name"], "UndeployModelResponse", {}))
+
+
+def _shown(version: Resource, deployments: dict[str, list[Resource]], *, numbered: bool = False) -> Resource:
+    full_name = f"{version['name']}@{version['versionId']}"
+    name = full_name if numbered else version["name"]
+    return version | {"name": name, "deployedModels": deployments.get(full_name, [])}
 
 
 def _mask(text: str, body: Resource) -> list[str]:
