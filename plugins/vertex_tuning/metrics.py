@@ -47,7 +47,7 @@ class SeriesSummary(msgspec.Struct, frozen=True):
     best: float
     best_step: int
     points: int
-    curve: list[tuple[int, float]]
+    curve: list[list[float]]
 
     def __str__(self) -> str:
         return (
@@ -73,7 +73,7 @@ def _summarise(series: Series) -> SeriesSummary:
     return SeriesSummary(first.value, last.value, best.value, best.step, len(series.points), _curve(series.points))
 
 
-def _curve(points: list[Point]) -> list[tuple[int, float]]:
+def _curve(points: list[Point]) -> list[list[float]]:
     last = len(points) - 1
     picked = sorted({round(last * n / (CURVE_POINTS - 1)) for n in range(CURVE_POINTS)})
-    return [(points[index].step, points[index].value) for index in picked]
+    return [[points[index].step, points[index].value] for index in picked]

@@ -51,7 +51,7 @@ class TaskContext(dict[str, Any]):
 
 def execute(operator: BaseOperator, context: TaskContext | None = None) -> Any:
     result = operator.execute(context or TaskContext())  # type: ignore[arg-type]
-    json.dumps(result)  # an XCom is plain JSON
+    assert json.loads(json.dumps(result)) == result  # an XCom is plain JSON
     return result
 
 
