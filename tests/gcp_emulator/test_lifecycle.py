@@ -218,12 +218,12 @@ def test_models_that_serve_from_a_multi_region(vertex: Vertex) -> None:
 
 
 class TestContinuousTuning:
-    def test_a_new_version_of_the_same_model(self, vertex: Vertex, tuned: dict[str, Any]) -> None:
-        source = tuned["tunedModel"]["model"]
+    def test_a_new_version_of_the_same_model(self, vertex: Vertex) -> None:
+        source = finished(vertex, tunedModelDisplayName="continued")["tunedModel"]["model"]
         body = {"tuned_model_name": source.replace(source.split("/")[1], "my-project"), "checkpoint_id": "1"}
         job = finished(vertex, baseModel=None, preTunedModel=body)
         assert job["tunedModel"]["model"] == source.replace("@1", "@2")
-        assert job["tunedModelDisplayName"] == "tuned"
+        assert job["tunedModelDisplayName"] == "continued"
         assert job["preTunedModel"] == {
             "tunedModelName": source,
             "checkpointId": "1",
