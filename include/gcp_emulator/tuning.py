@@ -13,7 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.errors import ApiError, FailedPrecondition, InvalidArgument, NotFound, StorageError
+from include.gcp_emulator.errors import (
+    ApiError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    StorageError,
+)
 from include.gcp_emulator.filters import compile_filter
 from include.gcp_emulator.job_run import JobRun, Services, job_directory, seed_of
 from include.gcp_emulator.lifecycle import Lifecycle
@@ -218,7 +225,8 @@ class TuningService:
         if job["state"] == "JOB_STATE_SUCCEEDED":
             self.operations.finish(operation, "TuningJob", self._shown(job))
         else:
-            self.operations.fail(operation, job["error"])
+            ended = DeadlineExceeded(f"{name} ended as {job['state']}.").rpc_status()
+            self.operations.fail(operation, job.get("error", ended))
 
     def sweep(self) -> None:
         """Remove what jobs that were never stored have left behind."""

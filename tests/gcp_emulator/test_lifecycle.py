@@ -213,8 +213,11 @@ def test_models_that_serve_from_a_multi_region(vertex: Vertex) -> None:
     endpoint = job["tunedModel"]["endpoint"]
     assert "/locations/us/endpoints/" in endpoint
     assert "/locations/us-central1/models/" in job["tunedModel"]["model"]
-    wrong = vertex.refused("GET", endpoint.replace("/us/", "/us-central1/"))
+    asked = {"contents": [{"role": "user", "parts": [{"text": "My card is late."}]}]}
+    assert vertex.ok("POST", f"{endpoint}:generateContent", asked)["candidates"]
+    wrong = vertex.refused("POST", f"{endpoint.replace('/us/', '/us-central1/')}:generateContent", asked)
     assert wrong["code"] == 404
+    assert "can serve only from location us." in wrong["message"]
 
 
 class TestContinuousTuning:
@@ -286,3 +289,11 @@ class TestRebase:
         assert vertex.refused("POST", path, {})["code"] == 400
         assert vertex.refused("POST", path, {"tunedModelRef": {"pipelineJob": "x"}})["code"] == 400
         assert vertex.refused("POST", path, {"tunedModelRef": {"tuningJob": f"{LOCATION}/tuningJobs/1"}})["code"] == 404
+
+    def test_a_rebase_that_does_not_succeed_ends_the_operation_too(self, vertex: Vertex) -> None:
+        name = policy(vertex, script=[], finalState="JOB_STATE_EXPIRED")
+        old = finished(vertex)
+        body = {"tunedModelRef": {"tuningJob": old["name"]}, "tuningJob": {"tunedModelDisplayName": name}}
+        operation = vertex.ok("POST", f"{LOCATION}/tuningJobs:rebaseTunedModel", body)
+        ended = vertex.ok("POST", f"{operation['name']}:wait")
+        assert "JOB_STATE_EXPIRED" in ended["error"]["message"]
