@@ -68,8 +68,7 @@ def reads(vertex: Vertex, job: dict[str, Any], preferring: dict[str, Any]) -> li
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_reading(vertex: Vertex, job: dict[str, Any], preferring: dict[str, Any], version: str) -> None:
+def walk_reads(vertex: Vertex, version: str, job: dict[str, Any], preferring: dict[str, Any]) -> None:
     for path in reads(vertex, job, preferring):
         response = vertex.client.get(f"/{version}/{path}")
         assert response.status_code == 200, response.text
@@ -77,8 +76,7 @@ def test_reading(vertex: Vertex, job: dict[str, Any], preferring: dict[str, Any]
         assert discovery.check("GET", response.request.url.path, body), f"{path} is in no document"
 
 
-@pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_everything_else(vertex: Vertex, version: str) -> None:
+def walk_the_rest(vertex: Vertex, version: str) -> None:
     ok = Walk(vertex, version)
     made = ok("POST", f"{LOCATION}/tuningJobs", request())
     ok("POST", f"{made['name']}:cancel", {})
@@ -146,8 +144,11 @@ def test_storage(vertex: Vertex) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_every_route_has_given_an_answer_that_was_checked(version: str, tmp_path: Path) -> None:
-    """Runs after the others of this file."""
+def test_every_route_gives_what_the_document_says(
+    vertex: Vertex, version: str, job: dict[str, Any], preferring: dict[str, Any], tmp_path: Path
+) -> None:
+    walk_reads(vertex, version, job, preferring)
+    walk_the_rest(vertex, version)
     emulator = Emulator(replace(FAST, data_dir=tmp_path))
     emulator.store.close()
     routes = [route for route in emulator.routes if isinstance(route, Route) and "{version:" in route.path]
