@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -41,12 +41,16 @@ class Stack:
     :param airflow_port: of the Airflow UI and its API
     :param emulator_port: of the local Google Cloud
     :param dataset_dirs: further folders datasets may be read from
+    :param settings: further Airflow configuration, `SECTION__KEY` to value
+    :param emulator_options: further options of the local Google Cloud's command line
     """
 
     home: Path
     airflow_port: int
     emulator_port: int
     dataset_dirs: tuple[Path, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    emulator_options: tuple[str, ...] = ()
 
     @property
     def airflow_url(self) -> str:
@@ -99,6 +103,7 @@ class Stack:
             # The real service is looked at once a minute; here a whole job takes less.
             "VERTEX_TUNING__POLL_INTERVAL": "1",
             "VERTEX_TUNING__DATASET_DIRS": ":".join(map(str, self.dataset_dirs)),
+            **self.settings,
         }
         return {
             **inherited,
@@ -129,22 +134,24 @@ class Stack:
         for port, variable in ((self.airflow_port, "AIRFLOW_PORT"), (self.emulator_port, "EMULATOR_PORT")):
             _require_free(port, variable)
         self.logs.mkdir(parents=True, exist_ok=True)
-        environment = self.environment()
-        self._migrate(environment)
+        self._migrate(self.environment())
+        for name in self._commands():
+            self.spawn(name)
+        self.wait_until_ready()
+        self._create_bucket()
+
+    def _commands(self) -> dict[str, list[str]]:
+        """The arguments Python is called with for each process, in the order they are started."""
         emulator = ["-m", "include.gcp_emulator", "--host", HOST, "--port", str(self.emulator_port)]
         emulator += ["--data-dir", str(self.home / "google-cloud"), "--queue-seconds", "2", "--step-seconds", "0.05"]
         airflow = ["-m", "airflow"]
-        commands = {
-            "emulator": emulator,
+        return {
+            "emulator": [*emulator, *self.emulator_options],
             "api-server": [*airflow, "api-server", "--host", HOST, "--port", str(self.airflow_port), "--workers", "1"],
             "scheduler": [*airflow, "scheduler", "--skip-serve-logs"],
             "dag-processor": [*airflow, "dag-processor"],
             "triggerer": [*airflow, "triggerer", "--skip-serve-logs"],
         }
-        for name, arguments in commands.items():
-            self._spawn(name, arguments, environment)
-        self._wait_until_ready()
-        self._create_bucket()
 
     def _migrate(self, environment: dict[str, str]) -> None:
         """Create or upgrade Airflow's database."""
@@ -161,12 +168,16 @@ class Stack:
         if done.returncode:
             raise StackError(f"Airflow could not create its database; see {log}")
 
-    def _spawn(self, name: str, arguments: list[str], environment: dict[str, str]) -> None:
+    def spawn(self, name: str) -> None:
+        """Start one process, or start it anew when it has ended.
+
+        :param name: emulator, api-server, scheduler, dag-processor or triggerer
+        """
         with (self.logs / f"{name}.log").open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [sys.executable, *self._commands()[name]],
                 cwd=PROJECT_DIR,
-                env=environment,
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -175,7 +186,8 @@ class Stack:
         born = psutil.Process(process.pid).create_time()
         self._save_processes({**self._processes(), name: {"pid": process.pid, "born": born}})
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """:raises StackError: a process ended, or did not come up in time"""
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             self.require_running()
@@ -198,6 +210,10 @@ class Stack:
             answer.raise_for_status()
 
     # Watch and stop
+
+    def process(self, name: str) -> psutil.Process | None:
+        """What `spawn` has started under a name, while it runs."""
+        return _find(self._processes()[name])
 
     def require_running(self) -> None:
         """:raises StackError: when a process has ended by itself"""
