@@ -34,12 +34,36 @@ class VertexUnavailableError(TransientError):
     """Google could not be reached, was overloaded or failed inside."""
 
 
+class LostAnswerError(VertexUnavailableError):
+    """A request was sent and no answer came: what it asked for may have happened."""
+
+
+class QuotaExceededError(TransientError):
+    """As many tuning jobs run as the project may have."""
+
+
+class QuotaTimeoutError(PermanentError):
+    """There was no quota for a job for as long as the task was allowed to wait for it."""
+
+
 class TuningJobFailedError(PermanentError):
-    """The job ended as FAILED, EXPIRED or PARTIALLY_SUCCEEDED; the message is Vertex AI's own."""
+    """The job ended as FAILED; the message is Vertex AI's own. Another job like it would fail as well."""
+
+
+class TuningJobExpiredError(PermanentError):
+    """The job ended as EXPIRED: the service gave it up. Whether another one may take as long, a person decides."""
+
+
+class TuningJobPartiallySucceededError(PermanentError):
+    """The job ended as PARTIALLY_SUCCEEDED; a model made from part of the data is not put to use unseen."""
 
 
 class TuningJobCancelledError(PermanentError):
     """Somebody cancelled the job; starting another is that person's decision."""
+
+
+class ChangedSpecError(PermanentError):
+    """An earlier attempt's job still runs, but asks for something else, and `on_changed_spec` is `fail`."""
 
 
 class TuningJobTimeoutError(PermanentError):

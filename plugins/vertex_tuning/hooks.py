@@ -5,10 +5,10 @@ Imported inside `execute` and `run`, never by a DAG file: the Google libraries b
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import time
 import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -22,8 +22,14 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
-from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
-from vertex_tuning.jobs import ADAPTER_SIZES, TuningJob, TuningSpec, location_of
+from vertex_tuning.exceptions import (
+    ConfigurationError,
+    LostAnswerError,
+    QuotaExceededError,
+    VertexRequestError,
+    VertexUnavailableError,
+)
+from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, TuningSpec, location_of
 from vertex_tuning.metrics import Point, Series
 
 if TYPE_CHECKING:
@@ -36,6 +42,12 @@ TIMEOUT: Final = 60.0
 MULTI_REGIONS: Final = ("us", "eu")
 MAX_SERIES_PER_READ: Final = 20
 """`tensorboards.batchRead` takes no more."""
+
+PAGE_SIZE: Final = 100
+"""Jobs per page of a list; the service publishes no limit."""
+
+CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each try to cancel; together well within the 30 s a killed trigger is given."""
 
 _RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
 
@@ -102,14 +114,7 @@ class VertexTuningHook(GoogleBaseHook):
             self._clients[location] = self._make_client(location)
         return self._clients[location]
 
-    @contextlib.asynccontextmanager
-    async def async_client(self) -> AsyncIterator[Client]:
-        """A client for `await client.aio…`, closed at the end of the block."""
-        # Given, because otherwise async calls go through aiohttp where that is installed: other errors, other proxies.
-        async with httpx.AsyncClient(timeout=TIMEOUT) as transport:
-            yield await asyncio.to_thread(self._make_client, self.location, transport)
-
-    def _make_client(self, location: str, transport: httpx.AsyncClient | None = None) -> Client:
+    def _make_client(self, location: str) -> Client:
         credentials = self.get_credentials()
         if self._get_field("is_anonymous"):
             # The Gen AI client insists on a token, which anonymous credentials cannot give.
@@ -120,17 +125,18 @@ class VertexTuningHook(GoogleBaseHook):
             location=location,
             credentials=credentials,
             http_options=types.HttpOptions(
-                base_url=self.endpoint(location),
-                api_version="v1beta1",
-                timeout=int(TIMEOUT * 1000),
-                httpx_async_client=transport,
+                base_url=self.endpoint(location), api_version="v1beta1", timeout=int(TIMEOUT * 1000)
             ),
         )
 
     # Tuning jobs
 
     def create_tuning_job(self, spec: TuningSpec, labels: Mapping[str, str]) -> TuningJob:
-        """Create a job. This costs money; it is sent once and never repeated from here."""
+        """Create a job. This costs money; it is sent once and never repeated from here.
+
+        :raises QuotaExceededError: when the project may not have another job just now; nothing was created
+        :raises LostAnswerError: when it is not known whether the job was created
+        """
         config = types.CreateTuningJobConfig(
             validation_dataset=(
                 types.TuningValidationDataset(gcs_uri=spec.validation_uri) if spec.validation_uri else None
@@ -144,7 +150,7 @@ class VertexTuningHook(GoogleBaseHook):
             pre_tuned_model_checkpoint_id=spec.checkpoint_id,
             labels=dict(labels),
         )
-        with google_errors("creating the tuning job"), warnings.catch_warnings():
+        with _creating(), google_errors("creating the tuning job"), warnings.catch_warnings():
             # The client calls its tuning module experimental at every first use; that is our version pin's concern.
             warnings.simplefilter("ignore", errors.ExperimentalWarning)
             job = self.client().tunings.tune(
@@ -154,26 +160,55 @@ class VertexTuningHook(GoogleBaseHook):
             )
         return parse_job(job)
 
+    def jobs_of(self, identity: str) -> list[TuningJob]:
+        """All jobs that were created for a task instance."""
+        listed = self.list_tuning_jobs(f"labels.{IDENTITY_LABEL}={identity}")
+        # Checked here as well: the service publishes no grammar for this filter.
+        return [job for job in listed if job.identity == identity]
+
     def get_tuning_job(self, name: str) -> TuningJob:
         with google_errors(f"reading {name}"):
             return parse_job(self.client(name).tunings.get(name=name))
 
-    def list_tuning_jobs(self, filter_: str | None = None, page_size: int = 100) -> Iterator[TuningJob]:
+    def list_tuning_jobs(self, filter_: str | None = None, page_size: int = PAGE_SIZE) -> Iterator[TuningJob]:
         """Jobs of the hook's project and location, newest first, page by page as they are asked for."""
         config = types.ListTuningJobsConfig(filter=filter_, page_size=page_size)
         with google_errors("listing tuning jobs"):
             for job in self.client().tunings.list(config=config):
                 yield parse_job(job)
 
-    def cancel_tuning_job(self, name: str) -> None:
-        """Ask the service to cancel; a job that has ended stays as it is."""
+    def cancel_tuning_job(self, name: str) -> TuningJob:
+        """Cancel a job and make sure of it; one that has ended stays as it is.
+
+        Tries again while the request fails in passing or shows no effect.
+
+        :returns: the job, being cancelled or ended
+        :raises VertexUnavailableError: when it still runs after the last try
+        """
+        failure: VertexUnavailableError | None = None
+        for pause in CANCEL_PAUSES:
+            time.sleep(pause)
+            try:
+                job = self._cancel_once(name)
+            except VertexUnavailableError as error:
+                failure = error
+                self.log.warning("Cancelling %s: %s", name, error)
+            else:
+                if job.state == "JOB_STATE_CANCELLING" or not job.is_live:
+                    return job
+        raise VertexUnavailableError(
+            f"{name} could not be cancelled and may still run. Cancel it by hand."
+        ) from failure
+
+    def _cancel_once(self, name: str) -> TuningJob:
         with google_errors(f"cancelling {name}"):
             try:
                 self.client(name).tunings.cancel(name=name)
             except errors.ClientError as error:
+                # The gcloud reference says that nothing happens to a job that has ended; the API may say so like this.
                 if error.status != "FAILED_PRECONDITION":
                     raise
-                self.log.info("%s has ended already: %s", name, error.message)
+        return self.get_tuning_job(name)
 
     # Metrics
 
@@ -309,6 +344,17 @@ def google_errors(doing: str) -> Iterator[None]:
         raise kind(f"While {doing}: {error}") from error
     except (httpx.HTTPError, requests.RequestException, RetryError, ConnectionError, TimeoutError) as error:
         raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _creating() -> Iterator[None]:
+    """Tell apart why a create failed: refused for want of quota, or with the answer lost on the way."""
+    try:
+        yield
+    except VertexUnavailableError as error:
+        if isinstance(error.__cause__, errors.APIError) and error.__cause__.code == httpx.codes.TOO_MANY_REQUESTS:
+            raise QuotaExceededError(str(error)) from error
+        raise LostAnswerError(str(error)) from error
 
 
 def _typed(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:

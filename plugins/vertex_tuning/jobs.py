@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -33,6 +34,11 @@ ADAPTER_SIZES: Final = {
 
 IDENTITY_LABEL: Final = "airflow-task-identity"
 FINGERPRINT_LABEL: Final = "airflow-fingerprint"
+ATTEMPT_LABEL: Final = "airflow-job-attempt"
+
+PASSING_CODES: Final = frozenset({4, 8, 10, 13, 14})
+"""google.rpc codes that say another job may succeed: deadline exceeded, resource exhausted, aborted, internal,
+unavailable."""
 
 _LABEL = re.compile(r"[\w-]{0,63}")
 
@@ -75,6 +81,14 @@ class TuningMethodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     training_dataset_uri: str = ""
     validation_dataset_uri: str = ""
     hyper_parameters: HyperParameters | None = None
+    export_last_checkpoint_only: bool = False
+
+
+class PreTunedModel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The tuned model a job goes on from."""
+
+    tuned_model_name: str = ""
+    checkpoint_id: str | None = None
 
 
 class SupervisedDataStats(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,7 +125,9 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
     start_time: str | None = None
     end_time: str | None = None
     base_model: str | None = None
+    pre_tuned_model: PreTunedModel | None = None
     tuned_model_display_name: str | None = None
+    description: str | None = None
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     error: RpcStatus | None = None
     supervised_tuning_spec: TuningMethodSpec | None = None
@@ -136,6 +152,42 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
     def location(self) -> str:
         """Where the job really runs: it stands in its name."""
         return location_of(self.name)
+
+    @property
+    def identity(self) -> str:
+        """The task instance it was created for; empty when it was started elsewhere."""
+        return self.labels.get(IDENTITY_LABEL, "")
+
+    @property
+    def fingerprint(self) -> str:
+        return self.labels.get(FINGERPRINT_LABEL, "")
+
+    @property
+    def attempt(self) -> int:
+        """The how-manieth job of its task instance it is, from 1."""
+        label = self.labels.get(ATTEMPT_LABEL, "")
+        return int(label) if label.isdecimal() else 1
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may still cost something."""
+        return terminal_event(self) is None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state == "JOB_STATE_SUCCEEDED"
+
+    @property
+    def failed_in_passing(self) -> bool:
+        """Whether another job like it may succeed. Not one that left a model: that would be paid for twice."""
+        has_model = bool(self.tuned_model and self.tuned_model.model)
+        return self.error is not None and self.error.code in PASSING_CODES and not has_model
+
+    @property
+    def age_rank(self) -> tuple[datetime, str]:
+        """Sorts jobs from the oldest on, the same way for everyone who looks."""
+        created = datetime.fromisoformat(self.create_time) if self.create_time else datetime.max.replace(tzinfo=UTC)
+        return created, self.name
 
 
 class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +233,28 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
             _check_label(key, value)
         return spec
 
+    @classmethod
+    def of(cls, job: TuningJob) -> TuningSpec:
+        """What it takes to ask for a job like this one, with the settings the service resolved."""
+        method = job.supervised_tuning_spec
+        if method is None:
+            raise ConfigurationError(f"{job.name} is no supervised tuning job; only those are started again.")
+        hyper = method.hyper_parameters or HyperParameters()
+        ranks = {name: rank for rank, name in ADAPTER_SIZES.items()}
+        before = job.pre_tuned_model
+        return cls(
+            base_model=(before.tuned_model_name if before else job.base_model) or "",
+            checkpoint_id=before.checkpoint_id if before else None,
+            training_uri=method.training_dataset_uri,
+            validation_uri=method.validation_dataset_uri or None,
+            epoch_count=hyper.epoch_count,
+            learning_rate_multiplier=hyper.learning_rate_multiplier,
+            adapter_size=ranks.get(hyper.adapter_size or ""),
+            display_name=job.tuned_model_display_name,
+            description=job.description,
+            export_last_checkpoint_only=method.export_last_checkpoint_only,
+        )
+
     def fingerprint(self) -> str:
         """The same for two specs exactly when they ask for the same job: 16 hex digits."""
         return _digest(json.dumps(msgspec.to_builtins(self), sort_keys=True))[:16]
@@ -191,9 +265,20 @@ def identity_of(dag_id: str, task_id: str, run_id: str, map_index: int) -> str:
     return _digest(json.dumps([dag_id, task_id, run_id, map_index]))[:32]
 
 
-def identity_labels(identity: str, spec: TuningSpec) -> dict[str, str]:
+def identity_labels(identity: str, spec: TuningSpec, attempt: int) -> dict[str, str]:
     """The labels a job is created with, so that Vertex AI itself is the record of who asked for what."""
-    return {**spec.labels, IDENTITY_LABEL: identity, FINGERPRINT_LABEL: spec.fingerprint()}
+    labels = {IDENTITY_LABEL: identity, FINGERPRINT_LABEL: spec.fingerprint(), ATTEMPT_LABEL: str(attempt)}
+    return {**spec.labels, **labels}
+
+
+def elect(jobs: Iterable[TuningJob]) -> TuningJob | None:
+    """Which of several jobs that were asked for by the same task instance is the one.
+
+    The newest attempt's; of jobs of one attempt (two processes created at once) the oldest. Everyone who looks
+    decides alike.
+    """
+    usable = [job for job in jobs if job.is_live or job.succeeded]
+    return min(usable, key=lambda job: (-job.attempt, job.age_rank), default=None)
 
 
 def terminal_event(job: TuningJob) -> dict[str, Any] | None:

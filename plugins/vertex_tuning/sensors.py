@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout, AirflowSkipException
 
-from vertex_tuning.jobs import terminal_event
+from vertex_tuning.jobs import TuningJob, terminal_event
 from vertex_tuning.waiting import DAY, TuningJobWaiter
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         if not self.deferrable:
             return self._execute_on_worker(context)
         try:
-            return self.wait_for(self.hook.get_tuning_job(self.job_name))
+            return self.wait_for(context, self.hook.get_tuning_job(self.job_name))
         except AirflowException as error:
             if self.soft_fail:
                 raise AirflowSkipException("Skipped, because soft_fail is set.") from error
@@ -48,14 +48,25 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
     def awaited_job(self, context: Context) -> str:  # noqa: ARG002
         return self.job_name
 
-    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002
-        self.job = self.hook.get_tuning_job(self.job_name)
+    def poke(self, context: Context) -> PokeReturnValue:
+        self.job = self.hook.get_tuning_job(self.job.name if self.job else self.job_name)
         event = terminal_event(self.job)
-        return PokeReturnValue(is_done=event is not None, xcom_value=event and self.judge(event))
+        if event is None:
+            return PokeReturnValue(is_done=False)
+        result = self.conclude(context, event)
+        return PokeReturnValue(is_done=result is not None, xcom_value=result)
+
+    def wait_for(self, context: Context, job: TuningJob) -> Any:
+        """On the worker Airflow's own loop goes on to wait, for another job if need be."""
+        if self.deferrable:
+            return super().wait_for(context, job)
+        self.job = job
+        return None
 
     def _execute_on_worker(self, context: Context) -> Any:
         self.poke_interval = self.interval
         try:
             return super().execute(context)
         except AirflowSensorTimeout as error:
-            self.judge({"status": "timeout", "job_name": self.job_name, "message": str(error)})
+            event = {"status": "timeout", "job_name": self.job_name, "message": str(error)}
+            return self.conclude(context, event)

@@ -9,7 +9,7 @@ from airflow.sdk import XComArg, chain
 
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import CollectMetricsOperator, SmokeTestOperator
-from vertex_tuning.operators.tuning_job import CreateTuningJobOperator
+from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.sensors import TuningJobSensor
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def tuning_pipeline(
     **job: Any,
 ) -> Pipeline:
     """Add the five steps of a retraining, in order, to the DAG or task group one is in.
+
+    A teardown beside them cancels a job that a run left behind, as when it was marked failed before the waiting began.
 
     :param base_model: as every text here, may be a template
     :param training_data: local JSONL file or `gs://` URI
@@ -91,7 +93,11 @@ def tuning_pipeline(
         },
         **where,
     )
+    cancel_unfinished = CancelUnfinishedJobsOperator(
+        task_id="cancel_unfinished_jobs", created_by=create.task_id, **where
+    )
     chain(upload, create, wait, metrics, smoke_test)
+    wait >> cancel_unfinished.as_teardown()
     return Pipeline(upload, create, wait, metrics, smoke_test)
 
 

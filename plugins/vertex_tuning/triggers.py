@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from vertex_tuning.exceptions import TuningError, VertexUnavailableError
-from vertex_tuning.jobs import TuningJob, describe_progress, location_of, terminal_event
+from vertex_tuning.jobs import TuningJob, describe_progress, location_of, project_of, terminal_event
+from vertex_tuning.polling import JobPoller, next_tick
 
 if TYPE_CHECKING:
-    from google.genai import Client
-
     from vertex_tuning.hooks import VertexTuningHook
 
 
@@ -73,21 +72,15 @@ class TuningJobTrigger(BaseTrigger):
         """A user cleared or marked the waiting task: nobody waits for the job any more, so it must not run on."""
         if not self.cancel_on_kill:
             return
-        hook = await self._hook()
-        await asyncio.to_thread(hook.cancel_tuning_job, self.job_name)
-        self.log.info("Cancelled %s, because its task was stopped.", self.job_name)
+        job = await asyncio.to_thread(self._cancel)
+        self.log.info("Cancelled %s, because its task was stopped: %s", job.name, describe_progress(job))
 
     async def wait(self) -> dict[str, Any]:
         """Look until there is an event; its `status` is one of `waiting.STATUSES`."""
-        hook = await self._hook()
-        async with hook.async_client() as client:
-            return await self._poll(client)
-
-    async def _poll(self, client: Client) -> dict[str, Any]:
         failures, seen = 0, ""
         while True:
             try:
-                job = await self._look(client)
+                job = await self._poller().look(self.job_name)
             except TuningError as error:
                 failures += 1
                 if not isinstance(error, VertexUnavailableError) or failures >= self.max_poll_failures:
@@ -100,13 +93,11 @@ class TuningJobTrigger(BaseTrigger):
                 seen = self._report(job, seen)
             if time.time() >= self.end_time:
                 return self._event("timeout", f"{self.job_name} had not ended at its deadline; last seen {seen}.")
-            await asyncio.sleep(min(self.poll_interval, max(0.0, self.end_time - time.time())))
+            await asyncio.sleep(min(next_tick(self.poll_interval), max(0.0, self.end_time - time.time())))
 
-    async def _look(self, client: Client) -> TuningJob:
-        from vertex_tuning.hooks import google_errors, parse_job
-
-        with google_errors(f"reading {self.job_name}"):
-            return parse_job(await client.aio.tunings.get(name=self.job_name))
+    def _poller(self) -> JobPoller:
+        place = (self.job_name.partition("/tuningJobs/")[0], self.gcp_conn_id, str(self.impersonation_chain))
+        return JobPoller.shared(place, self._make_hook)
 
     def _report(self, job: TuningJob, seen: str) -> str:
         """Log where the job is when that has changed."""
@@ -118,9 +109,8 @@ class TuningJobTrigger(BaseTrigger):
     def _event(self, status: str, message: str) -> dict[str, Any]:
         return {"status": status, "job_name": self.job_name, "message": message}
 
-    async def _hook(self) -> VertexTuningHook:
-        # In a thread: the import takes a second and the connection is read with a blocking call.
-        return await asyncio.to_thread(self._make_hook)
+    def _cancel(self) -> TuningJob:
+        return self._make_hook().cancel_tuning_job(self.job_name)
 
     def _make_hook(self) -> VertexTuningHook:
         from vertex_tuning.hooks import VertexTuningHook
@@ -129,4 +119,5 @@ class TuningJobTrigger(BaseTrigger):
             location=location_of(self.job_name),
             gcp_conn_id=self.gcp_conn_id,
             impersonation_chain=self.impersonation_chain,
+            project_id=project_of(self.job_name),
         )

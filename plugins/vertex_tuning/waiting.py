@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import conf
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
 
 STATUSES: Final = frozenset({*ENDED.values(), "timeout", "error"})
 DAY: Final = 86_400.0
+CLEARING: Final = timedelta(minutes=1)
+"""How long after a task was cleared the kill of its earlier attempt may still cancel the job; the triggerer gives a
+killed trigger 30 s."""
+
+FAILURES: Final = {
+    "failed": exceptions.TuningJobFailedError,
+    "cancelled": exceptions.TuningJobCancelledError,
+    "expired": exceptions.TuningJobExpiredError,
+    "partially_succeeded": exceptions.TuningJobPartiallySucceededError,
+}
 
 
 class TuningJobWaiter(VertexOperator):
@@ -32,6 +44,9 @@ class TuningJobWaiter(VertexOperator):
     :param max_poll_failures: failed looks in a row after which the waiting ends with an error.
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked by a user.
     :param cancel_on_timeout: cancel the job when `job_timeout` is over.
+    :param max_job_attempts: how many jobs may be created in all for a task instance whose job failed in passing
+        (internal error, service unavailable or overloaded). Jobs that were not created by this package are never
+        created again.
     """
 
     operator_extra_links = (TuningJobLink(), ExperimentLink())
@@ -45,6 +60,7 @@ class TuningJobWaiter(VertexOperator):
         max_poll_failures: int = 10,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
+        max_job_attempts: int = 3,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -54,6 +70,7 @@ class TuningJobWaiter(VertexOperator):
         self.max_poll_failures = max_poll_failures
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+        self.max_job_attempts = max_job_attempts
         self.job: TuningJob | None = None
 
     @property
@@ -62,7 +79,7 @@ class TuningJobWaiter(VertexOperator):
             return self.poll_interval
         return float(conf.getfloat("vertex_tuning", "poll_interval", fallback=60.0))
 
-    def wait_for(self, job: TuningJob) -> dict[str, Any]:
+    def wait_for(self, context: Context, job: TuningJob) -> dict[str, Any]:
         """Wait until the job has ended; a job that has costs no trigger.
 
         :returns: the job as an XCom
@@ -71,7 +88,7 @@ class TuningJobWaiter(VertexOperator):
         event = terminal_event(job)
         if event is None and self.deferrable:
             self.defer(trigger=self._trigger(job), method_name="execute_complete", kwargs={"job_name": job.name})
-        return self.judge(event or self._poll(job))
+        return self.conclude(context, event or self._poll(job))
 
     def execute_complete(self, context: Context, event: Any = None, job_name: str | None = None) -> dict[str, Any]:
         """Judge what the trigger has seen.
@@ -82,16 +99,53 @@ class TuningJobWaiter(VertexOperator):
         awaited = job_name or self.awaited_job(context)
         if not isinstance(event, dict) or event.get("status") not in STATUSES or event.get("job_name") != awaited:
             raise exceptions.UnexpectedEventError(f"Resumed with {event!r}, expected an event about {awaited}.")
-        return self.judge(event)
+        return self.conclude(context, event)
 
     def awaited_job(self, context: Context) -> str:
         """Name of the job this task waits for."""
         raise NotImplementedError
 
     def on_kill(self) -> None:
-        """The worker was told to stop the task while it waited without deferring."""
-        if self.job and self.cancel_on_kill and not terminal_event(self.job):
+        """The worker was told to stop the task."""
+        if self.job and self.cancel_on_kill and self.job.is_live:
             self.hook.cancel_tuning_job(self.job.name)
+
+    def conclude(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the job, wait for the one that took its place, or raise; one error class for each way to end."""
+        if "job" in event:
+            self.job = TuningJob.parse(event["job"])
+            if self.job.succeeded:
+                self.log.info("%s succeeded: %s", self.job.name, self.job.tuned_model)
+                return self.job.as_xcom()
+            if following := self._following(context, self.job):
+                return self.wait_for(context, following)
+        raise self._error(event)
+
+    def _following(self, context: Context, job: TuningJob) -> TuningJob | None:
+        """The job to go on with after one that ended in vain, if there is one or may be one."""
+        if not job.identity:
+            return None
+        from vertex_tuning.submission import resubmit, successor
+
+        if other := successor(self.hook, job):
+            self.log.warning("%s ended as %s; %s took its place.", job.name, job.state, other.name)
+            return other
+        if job.attempt >= self.max_job_attempts or not (job.failed_in_passing or self._cleared(context, job)):
+            return None
+        reason = job.error.message if job.error else job.state
+        self.log.warning("%s ended in vain (%s); creating attempt %d.", job.name, reason, job.attempt + 1)
+        return resubmit(self.hook, job)
+
+    def _cleared(self, context: Context, job: TuningJob) -> bool:
+        """Whether the job was cancelled by the clearing that made this attempt, and not by a person at Google's.
+
+        The killed trigger of the attempt before cancels while this one may already wait for the same job.
+        """
+        if job.state != "JOB_STATE_CANCELLED" or context["ti"].try_number == 1:
+            return False
+        started = context["ti"].start_date
+        ended = datetime.fromisoformat(job.end_time) if job.end_time else None
+        return ended is None or ended < started + CLEARING
 
     def _trigger(self, job: TuningJob) -> TuningJobTrigger:
         return TuningJobTrigger(
@@ -106,18 +160,7 @@ class TuningJobWaiter(VertexOperator):
 
     def _poll(self, job: TuningJob) -> dict[str, Any]:
         """The trigger's own waiting, run here and now on the worker."""
-        import asyncio
-
         return asyncio.run(self._trigger(job).wait())
-
-    def judge(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn the event into the task's result or its error, one class for each way a job can end."""
-        if "job" in event:
-            self.job = TuningJob.parse(event["job"])
-        if event["status"] == "succeeded" and self.job:
-            self.log.info("%s succeeded: %s", self.job.name, self.job.tuned_model)
-            return self.job.as_xcom()
-        raise self._error(event)
 
     def _error(self, event: Mapping[str, Any]) -> exceptions.TuningError:
         name, status = event["job_name"], event["status"]
@@ -128,5 +171,4 @@ class TuningJobWaiter(VertexOperator):
                 self.hook.cancel_tuning_job(name)
             return exceptions.TuningJobTimeoutError(f"{event.get('message')} Allowed were {self.job_timeout:.0f} s.")
         reason = self.job.error.message if self.job and self.job.error else "no reason was given"
-        kind = exceptions.TuningJobCancelledError if status == "cancelled" else exceptions.TuningJobFailedError
-        return kind(f"{name} ended as {status}: {reason}")
+        return FAILURES[status](f"{name} ended as {status}: {reason}")

@@ -17,6 +17,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 STEPS = ["upload_dataset", "create_tuning_job", "wait_for_tuning_job", "collect_metrics", "smoke_test"]
+TEARDOWN = "cancel_unfinished_jobs"
 
 # Run by a Python of its own, because imports count once a process.
 IMPORT_COST = """
@@ -49,9 +50,14 @@ def test_all_dag_files_import(bag: DagBag) -> None:
 
 
 def test_the_five_steps_stand_in_order(dag: DAG) -> None:
-    assert dag.task_ids == STEPS
+    assert dag.task_ids == [*STEPS, TEARDOWN]
     for before, after in itertools.pairwise(STEPS):
-        assert dag.task_dict[before].downstream_task_ids == {after}
+        assert dag.task_dict[before].downstream_task_ids - {TEARDOWN} == {after}
+
+
+def test_a_teardown_follows_the_waiting(dag: DAG) -> None:
+    assert dag.task_dict[TEARDOWN].is_teardown
+    assert dag.task_dict[TEARDOWN].upstream_task_ids == {"wait_for_tuning_job"}
 
 
 def test_every_task_is_retried_with_back_off_and_stops_at_errors_a_retry_cannot_help(dag: DAG) -> None:
@@ -93,7 +99,7 @@ def test_parsing_is_quick_and_loads_no_google_library(project_dir: Path, tmp_pat
     code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
     seconds, heavy, steps = min((run_python(code, tmp_path)[-3:] for _ in range(3)), key=lambda lines: float(lines[0]))
     assert heavy == ""
-    assert steps.split(",") == STEPS
+    assert steps.split(",") == [*STEPS, TEARDOWN]
     assert float(seconds) <= 0.2
 
 
@@ -106,7 +112,7 @@ def refuse(event, args):
 sys.addaudithook(refuse)
 """
     code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
-    assert run_python(blocked + code, tmp_path)[-1].split(",") == STEPS
+    assert run_python(blocked + code, tmp_path)[-1].split(",") == [*STEPS, TEARDOWN]
 
 
 def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(

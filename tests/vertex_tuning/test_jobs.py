@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from google.genai.types import JobState
+from google.rpc.code_pb2 import Code
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs import (
     TuningJob,
     TuningSpec,
     describe_progress,
+    elect,
     identity_labels,
     identity_of,
     location_of,
@@ -99,14 +102,62 @@ def test_identity_tells_task_instances_apart_even_where_names_run_together() -> 
 
 
 def test_identity_labels_are_labels_the_service_takes() -> None:
-    for key, value in identity_labels(identity_of("d", "t", "manual__2026-01-01T00:00:00+00:00", -1), spec()).items():
+    identity = identity_of("d", "t", "manual__2026-01-01T00:00:00+00:00", -1)
+    for key, value in identity_labels(identity, spec(), attempt=2).items():
         assert len(key) <= 63
         assert len(value) <= 63
         assert value == value.lower()
 
 
+def job(number: int, state: str = "RUNNING", attempt: int = 1, created: str = "2026-01-01T00:00:00Z") -> TuningJob:
+    labels = {"airflow-job-attempt": str(attempt)}
+    return TuningJob(name=f"j{number}", state=f"JOB_STATE_{state}", create_time=created, labels=labels)
+
+
+def test_of_jobs_created_at_once_the_oldest_is_elected_whoever_looks() -> None:
+    old, new = job(2, created="2026-01-01T00:00:00Z"), job(1, created="2026-01-01T00:00:00.5Z")
+    twin = job(3, created="2026-01-01T00:00:00Z")
+    for jobs in itertools.permutations([old, new, twin]):
+        assert elect(jobs) == old
+
+
+def test_the_newest_attempt_is_elected_and_only_jobs_that_may_yield_a_model() -> None:
+    assert elect([job(1, "SUCCEEDED"), job(2, "RUNNING", attempt=2), job(3, "FAILED", attempt=3)]) == job(2, attempt=2)
+    assert elect([job(1, "FAILED"), job(2, "CANCELLED")]) is None
+
+
+@pytest.mark.parametrize("code", range(17))
+def test_the_error_code_decides_whether_another_job_may_succeed(code: int) -> None:
+    failed = TuningJob.parse({"name": NAME, "state": "JOB_STATE_FAILED", "error": {"code": code}})
+    passing = {Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.INTERNAL, Code.UNAVAILABLE}
+    assert failed.failed_in_passing is (code in passing)
+
+
+def test_a_failed_job_that_left_a_model_is_not_paid_for_again() -> None:
+    data = {"name": NAME, "error": {"code": 13}, "tuned_model": {"model": "projects/1/locations/us/models/2@1"}}
+    assert not TuningJob.parse(data).failed_in_passing
+
+
+def test_a_job_can_be_asked_for_again_as_the_service_resolved_it() -> None:
+    asked = spec(
+        validation_uri="gs://b/v.jsonl", epoch_count=3, learning_rate_multiplier=0.5, adapter_size=8, display_name="m"
+    )
+    method = {
+        "training_dataset_uri": asked.training_uri,
+        "validation_dataset_uri": asked.validation_uri,
+        "hyper_parameters": {"epoch_count": "3", "learning_rate_multiplier": 0.5, "adapter_size": "ADAPTER_SIZE_EIGHT"},
+    }
+    made = {
+        "name": NAME,
+        "base_model": asked.base_model,
+        "tuned_model_display_name": "m",
+        "supervised_tuning_spec": method,
+    }
+    assert TuningSpec.of(TuningJob.parse(made)) == asked
+
+
 def test_progress_names_state_detail_step_and_epoch() -> None:
-    job = TuningJob.parse(
+    running = TuningJob.parse(
         {
             "name": NAME,
             "state": "JOB_STATE_RUNNING",
@@ -116,7 +167,7 @@ def test_progress_names_state_detail_step_and_epoch() -> None:
             "tuning_data_stats": {"supervised_tuning_data_stats": {"tuning_step_count": 80}},
         }
     )
-    assert describe_progress(job) == "RUNNING, tuning, step 20 of 80, epoch 1 of 4 completed"
+    assert describe_progress(running) == "RUNNING, tuning, step 20 of 80, epoch 1 of 4 completed"
     assert describe_progress(TuningJob(name=NAME, state="JOB_STATE_PENDING")) == "PENDING"
 
 

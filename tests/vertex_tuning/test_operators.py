@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,7 @@ HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 class TaskContext(dict[str, Any]):
     """What the operators use of a task's context; XComs and the state store are kept for a look."""
 
-    def __init__(self, run_id: str = "run", map_index: int = -1) -> None:
+    def __init__(self, run_id: str = "run", map_index: int = -1, try_number: int = 1) -> None:
         self.xcoms: dict[str, Any] = {}
         self.stored: dict[str, Any] = {}
         instance = SimpleNamespace(
@@ -42,6 +43,8 @@ class TaskContext(dict[str, Any]):
             task_id="task",
             run_id=run_id,
             map_index=map_index,
+            try_number=try_number,
+            start_date=datetime.now(UTC),
             xcom_push=lambda key, value: self.xcoms.update({key: value}),
         )
         super().__init__(
@@ -247,8 +250,8 @@ def test_a_strange_event_fails_loudly(event: Any) -> None:
     ("status", "kind"),
     [
         ("failed", exceptions.TuningJobFailedError),
-        ("expired", exceptions.TuningJobFailedError),
-        ("partially_succeeded", exceptions.TuningJobFailedError),
+        ("expired", exceptions.TuningJobExpiredError),
+        ("partially_succeeded", exceptions.TuningJobPartiallySucceededError),
         ("cancelled", exceptions.TuningJobCancelledError),
         ("error", exceptions.PollingError),
     ],

@@ -73,7 +73,7 @@ async def test_fires_at_the_deadline(held: TuningJob) -> None:
 
 
 async def test_gives_up_after_so_many_failures_in_a_row(held: TuningJob, control: Callable[..., None]) -> None:
-    control("faults", method="tuningJobs.get", error={"code": 503, "message": "Down."})
+    control("faults", method="tuningJobs.*", error={"code": 503, "message": "Down."})
     event = await event_of(waiting_for(held))
     assert event["status"] == "error"
     assert "3 failed looks in a row" in event["message"]
@@ -82,8 +82,8 @@ async def test_gives_up_after_so_many_failures_in_a_row(held: TuningJob, control
 
 async def test_recovers_from_passing_failures(hook: VertexTuningHook, control: Callable[..., None]) -> None:
     job = hook.create_tuning_job(spec(), {})
-    control("faults", method="tuningJobs.get", error={"code": 503}, count=2)
-    control("faults", method="tuningJobs.get", drop="after", probability=0.2)
+    control("faults", method="tuningJobs.list", error={"code": 503}, count=2)
+    control("faults", method="tuningJobs.list", drop="after", probability=0.2)
     assert (await event_of(waiting_for(job, max_poll_failures=5)))["status"] == "succeeded"
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from vertex_tuning.jobs import (
-    FINGERPRINT_LABEL,
-    IDENTITY_LABEL,
-    TuningJob,
-    TuningSpec,
-    identity_labels,
-    identity_of,
-    terminal_event,
-)
+import pendulum
+
+from vertex_tuning import exceptions
+from vertex_tuning.jobs import TuningJob, TuningSpec, identity_of
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import VertexOperator
-from vertex_tuning.waiting import TuningJobWaiter
+from vertex_tuning.waiting import DAY, TuningJobWaiter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from vertex_tuning.submission import OnChangedSpec, Reuse
 
 
 class CreateTuningJobOperator(TuningJobWaiter):
@@ -42,6 +41,11 @@ class CreateTuningJobOperator(TuningJobWaiter):
     :param labels: further labels. (templated)
     :param export_last_checkpoint_only: keep no checkpoint but the last.
     :param checkpoint_id: checkpoint of the tuned model to go on from. (templated)
+    :param reuse: which jobs of earlier attempts of this task will do when they asked for the same: those that still run
+        (`active`), those that succeeded as well (`succeeded`), or none (`never`).
+    :param on_changed_spec: what becomes of a job of an earlier attempt that still runs but asked for something else:
+        `cancel_and_recreate` or `fail`.
+    :param quota_timeout: seconds to wait, without a worker, for quota for another job.
     :param wait_for_completion: wait here until the job has ended; see
         :class:`~vertex_tuning.waiting.TuningJobWaiter` for how.
     """
@@ -75,6 +79,9 @@ class CreateTuningJobOperator(TuningJobWaiter):
         labels: dict[str, str] | None = None,
         export_last_checkpoint_only: bool = False,
         checkpoint_id: str | None = None,
+        reuse: Reuse = "succeeded",
+        on_changed_spec: OnChangedSpec = "cancel_and_recreate",
+        quota_timeout: float = DAY,
         wait_for_completion: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -90,39 +97,64 @@ class CreateTuningJobOperator(TuningJobWaiter):
         self.labels = labels
         self.export_last_checkpoint_only = export_last_checkpoint_only
         self.checkpoint_id = checkpoint_id
+        self.reuse = reuse
+        self.on_changed_spec = on_changed_spec
+        self.quota_timeout = quota_timeout
         self.wait_for_completion = wait_for_completion
+        self.identity = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        spec = TuningSpec.parse(
-            **{field: getattr(self, field) for field in self.spec_fields},
-            export_last_checkpoint_only=self.export_last_checkpoint_only,
-        )
-        self.job = self._adopt_or_create(spec, _identity(context))
-        context["task_state_store"].set("tuning_job", self.job.name)
-        return self.wait_for(self.job) if self.wait_for_completion else self.job.as_xcom()
+        return self._submit(context, quota_deadline=time.time() + self.quota_timeout)
+
+    def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:  # noqa: ARG002
+        """There may be quota now."""
+        return self._submit(context, quota_deadline or time.time() + self.quota_timeout)
 
     def awaited_job(self, context: Context) -> str:
         return str(context["task_state_store"].get("tuning_job"))
 
     def on_kill(self) -> None:
-        """Only a task that waits answers for the job; one that just creates has nothing to stop but itself."""
-        if self.wait_for_completion:
-            super().on_kill()
+        """Whatever this task has created so far, nobody will wait for it."""
+        if self.cancel_on_kill and self.identity:
+            for job in self.hook.jobs_of(self.identity):
+                if job.is_live:
+                    self.hook.cancel_tuning_job(job.name)
 
-    def _adopt_or_create(self, spec: TuningSpec, identity: str) -> TuningJob:
-        for job in self.hook.list_tuning_jobs(f"labels.{IDENTITY_LABEL}={identity}"):
-            if self._is_adoptable(job, spec, identity):
-                self.log.info("Adopting %s (%s), created by an earlier attempt of this task.", job.name, job.state)
-                return job
-        job = self.hook.create_tuning_job(spec, identity_labels(identity, spec))
-        self.log.info("Created %s: %s on %s.", job.name, spec.base_model, spec.training_uri)
-        return job
+    def _submit(self, context: Context, quota_deadline: float) -> dict[str, Any]:
+        from vertex_tuning.submission import submit
 
-    def _is_adoptable(self, job: TuningJob, spec: TuningSpec, identity: str) -> bool:
-        # Checked here as well: the service publishes no grammar for this filter.
-        mine = job.labels.get(IDENTITY_LABEL) == identity and job.labels.get(FINGERPRINT_LABEL) == spec.fingerprint()
-        event = terminal_event(job)
-        return mine and (event is None or event["status"] == "succeeded")
+        self.identity = _identity(context)
+        try:
+            job = submit(self.hook, self._spec(), self.identity, reuse=self.reuse, on_changed_spec=self.on_changed_spec)
+        except exceptions.QuotaExceededError as error:
+            self._wait_for_quota(error, quota_deadline)
+        self.job = job
+        # For the UI; nothing depends on it.
+        context["task_state_store"].set("tuning_job", job.name)
+        return self.wait_for(context, job) if self.wait_for_completion else job.as_xcom()
+
+    def _spec(self) -> TuningSpec:
+        fields = {field: getattr(self, field) for field in self.spec_fields}
+        return TuningSpec.parse(**fields, export_last_checkpoint_only=self.export_last_checkpoint_only)
+
+    def _wait_for_quota(self, error: exceptions.QuotaExceededError, deadline: float) -> NoReturn:
+        """Leave the worker and come back, without using up a retry."""
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        if not self.deferrable:
+            raise error
+        if time.time() >= deadline:
+            raise exceptions.QuotaTimeoutError(
+                f"Waited {self.quota_timeout:.0f} s for quota in vain. {error}"
+            ) from error
+        # Jitter, so that tasks that wait for the same quota do not come back together for ever.
+        pause = self.interval * random.uniform(1, 2)  # noqa: S311 - no secret
+        self.log.warning("No quota for another tuning job; trying again in %.0f s. %s", pause, error)
+        self.defer(
+            trigger=DateTimeTrigger(moment=pendulum.now("UTC").add(seconds=pause)),
+            method_name="retry_submit",
+            kwargs={"quota_deadline": deadline},
+        )
 
 
 class GetTuningJobOperator(VertexOperator):
@@ -181,12 +213,33 @@ class CancelTuningJobOperator(VertexOperator):
         self.job: TuningJob | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
-        self.hook.cancel_tuning_job(self.job_name)
-        self.job = self.hook.get_tuning_job(self.job_name)
+        self.job = self.hook.cancel_tuning_job(self.job_name)
         return self.job.as_xcom()
 
 
-def _identity(context: Context) -> str:
+class CancelUnfinishedJobsOperator(VertexOperator):
+    """
+    Cancel what another task of the same run has created and nobody waits for any more.
+
+    Meant as a teardown: it runs even when the run is marked as failed between creating and waiting. Does nothing when
+    all jobs have ended.
+
+    :param created_by: task id of the :class:`CreateTuningJobOperator`.
+    """
+
+    def __init__(self, *, created_by: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.created_by = created_by
+
+    def execute(self, context: Context) -> list[str]:
+        live = [job.name for job in self.hook.jobs_of(_identity(context, self.created_by)) if job.is_live]
+        for name in live:
+            self.log.warning("Cancelling %s: the run has ended without it.", name)
+            self.hook.cancel_tuning_job(name)
+        return live
+
+
+def _identity(context: Context, task_id: str | None = None) -> str:
     instance = context["ti"]
     index = -1 if instance.map_index is None else instance.map_index
-    return identity_of(instance.dag_id, instance.task_id, instance.run_id, index)
+    return identity_of(instance.dag_id, task_id or instance.task_id, instance.run_id, index)
