@@ -13,7 +13,7 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test constraints
+.PHONY: help setup demo up down check test chaos constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ check: $(READY) ## format, lint and types
 
 test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2
+
+chaos: $(READY) ## kill parts of a running stack at random; RUNS=n
+	@$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
 
 constraints: $(READY) ## resolve all versions anew
 	@$(BIN)/uv pip compile --quiet --system-certs --no-cache --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
