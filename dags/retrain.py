@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, conf
 from vertex_tuning.config import Tuning, load_tunings
 from vertex_tuning.exceptions import STOP_ON_PERMANENT_ERRORS
 from vertex_tuning.task_groups import tuning_pipeline
@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 DEFAULT_ARGS = {
     "retries": 3,
-    "retry_delay": timedelta(minutes=1),
+    "retry_delay": timedelta(seconds=conf.getfloat("vertex_tuning", "retry_delay", fallback=60.0)),
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=30),
     "retry_policy": STOP_ON_PERMANENT_ERRORS,

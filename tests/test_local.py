@@ -188,6 +188,61 @@ def test_an_update_of_the_datasets_asset_starts_a_run(run_id: str, api: AirflowA
     assert eventually(lambda: (state := api.state(DAG_ID, newest)) in ENDED and state) == "success"
 
 
+# What a user's hand does to a job that is waited for
+
+
+def jobs(stack: Stack, identity: str) -> list[dict[str, Any]]:
+    url = f"{stack.emulator_url}/v1/projects/{CLOUD_PROJECT}/locations/us-central1/tuningJobs"
+    listed = httpx.get(url, params={"filter": f"labels.airflow-task-identity={identity}"}).raise_for_status().json()
+    found: list[dict[str, Any]] = listed.get("tuningJobs", [])
+    return found
+
+
+def waited_for(stack: Stack, api: AirflowApi) -> tuple[str, str]:
+    """Start a run whose job lasts, and wait until it is waited for.
+
+    :returns: the run's id, and the identity its jobs have
+    """
+    slow = {"timeScale": 5.0, "count": 1}
+    httpx.post(f"{stack.emulator_url}/_internal/lifecycle", json=slow).raise_for_status()
+    started = api.trigger(DAG_ID, {"epoch_count": 2})
+    eventually(lambda: api.tasks(DAG_ID, started)["wait_for_tuning_job"]["state"] == "deferred")
+    return started, api.result(DAG_ID, started, "create_tuning_job")["labels"]["airflow-task-identity"]
+
+
+def test_marking_the_run_failed_cancels_the_job(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    started, identity = waited_for(stack, api)
+    api._client.patch(f"/dags/{DAG_ID}/dagRuns/{started}", json={"state": "failed"}).raise_for_status()
+    eventually(lambda: [job["state"] for job in jobs(stack, identity)] == ["JOB_STATE_CANCELLED"])
+
+
+def test_clearing_the_waiting_task_ends_with_one_job_and_a_model(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    started, identity = waited_for(stack, api)
+    body = {"dry_run": False, "dag_run_id": started, "task_ids": ["wait_for_tuning_job"], "only_failed": False}
+    api._client.post(f"/dags/{DAG_ID}/clearTaskInstances", json=body).raise_for_status()
+    assert eventually(lambda: (state := api.state(DAG_ID, started)) in ENDED and state) == "success"
+    states = sorted(job["state"] for job in jobs(stack, identity))
+    assert states in (["JOB_STATE_CANCELLED", "JOB_STATE_SUCCEEDED"], ["JOB_STATE_SUCCEEDED"])
+
+
+def test_clearing_a_finished_run_costs_nothing(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    identity = api.result(DAG_ID, run_id, "create_tuning_job")["labels"]["airflow-task-identity"]
+    before = jobs(stack, identity)
+    body = {"dry_run": False, "dag_run_id": run_id, "only_failed": False}
+    api._client.post(f"/dags/{DAG_ID}/clearTaskInstances", json=body).raise_for_status()
+    eventually(lambda: api.state(DAG_ID, run_id) not in ENDED)
+    assert eventually(lambda: (state := api.state(DAG_ID, run_id)) in ENDED and state) == "success"
+    assert jobs(stack, identity) == before
+
+
+def test_no_secret_is_in_the_database_or_the_logs(run_id: str, stack: Stack) -> None:
+    """Triggers, XComs, rendered templates and connections lie in the one, everything that was said in the others."""
+    marker = stack.secrets["google"].splitlines()[5].encode()
+    searched = [path for path in stack.home.rglob("*") if path.is_file() and path.name != "secrets.json"]
+    assert {path.name for path in searched} >= {"airflow.db", "triggerer.log", "scheduler.log", "attempt=1.log"}
+    assert [path for path in searched if marker in path.read_bytes()] == []
+
+
 def test_nobody_gets_in_without_signing_in(stack: Stack) -> None:
     assert httpx.get(f"{stack.airflow_url}/api/v2/dags").status_code == httpx.codes.UNAUTHORIZED
     with pytest.raises(httpx.HTTPStatusError):

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 import httpx
 import psutil
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 PROJECT_DIR: Final = Path(__file__).resolve().parent.parent.parent
 CLOUD_PROJECT: Final = "local-project"
@@ -71,6 +73,7 @@ class Stack:
         if not path.exists():
             self.home.mkdir(parents=True, exist_ok=True)
             made = {name: secrets.token_urlsafe(16) for name in ("password", "jwt", "api")}
+            made["google"] = _private_key()
             _write_private(path, made)
         loaded: dict[str, str] = json.loads(path.read_text())
         return loaded
@@ -115,9 +118,19 @@ class Stack:
         }
 
     def _connection(self) -> dict[str, Any]:
+        """A service account's key, as one would use at Google's; the local Google Cloud gives it its tokens."""
+        key = {
+            "type": "service_account",
+            "project_id": CLOUD_PROJECT,
+            "private_key_id": "local",
+            "private_key": self.secrets["google"],
+            "client_email": f"airflow@{CLOUD_PROJECT}.iam.gserviceaccount.com",
+            "client_id": "1",
+            "token_uri": f"{self.emulator_url}/token",
+        }
         extra = {
             "project": CLOUD_PROJECT,
-            "is_anonymous": True,
+            "keyfile_dict": json.dumps(key),
             "vertex_api_endpoint": self.emulator_url,
             "storage_api_endpoint": self.emulator_url,
         }
@@ -289,6 +302,12 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
+
+
+def _private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
 def _write_private(path: Path, content: Any) -> None:

@@ -6,6 +6,7 @@ Imported inside `execute` and `run`, never by a DAG file: the Google libraries b
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import httpx
 import requests
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed, RetryError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
@@ -26,6 +27,7 @@ from vertex_tuning.exceptions import (
     ConfigurationError,
     LostAnswerError,
     QuotaExceededError,
+    TuningError,
     VertexRequestError,
     VertexUnavailableError,
 )
@@ -33,6 +35,7 @@ from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, TuningS
 from vertex_tuning.metrics import Point, Series
 
 if TYPE_CHECKING:
+    import google.auth.credentials
     from google.cloud import storage
     from google.cloud.aiplatform_v1 import MetadataServiceClient, TensorboardServiceClient
 
@@ -48,6 +51,14 @@ PAGE_SIZE: Final = 100
 
 CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each try to cancel; together well within the 30 s a killed trigger is given."""
+
+_BROKEN_EXCHANGES: Final = (
+    httpx.HTTPError,
+    requests.RequestException,
+    errors.UnknownApiResponseError,
+    json.JSONDecodeError,
+)
+"""What the clients raise when no answer came or none that can be read."""
 
 _RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
 
@@ -91,13 +102,25 @@ class VertexTuningHook(GoogleBaseHook):
 
         :raises ConfigurationError: when neither the task nor the connection nor the credentials name one
         """
-        with google_errors("finding credentials"):
-            project = self._project or self.project_id
+        project = self._project or (self.get_credentials() and self.project_id)
         if not project:
             raise ConfigurationError(
                 f"project_id: not given, and connection {self.gcp_conn_id!r} names none; set it in either."
             )
         return str(project)
+
+    def get_credentials(self) -> google.auth.credentials.Credentials:
+        """The connection's credentials.
+
+        :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
+        """
+        try:
+            with google_errors(f"finding the credentials of connection {self.gcp_conn_id!r}"):
+                return super().get_credentials()
+        except TuningError:
+            raise
+        except (AirflowException, ValueError) as error:
+            raise ConfigurationError(f"Connection {self.gcp_conn_id!r}: {error}") from error
 
     def endpoint(self, location: str) -> str:
         """Base URL of Vertex AI for a location; multi-regions have a host of their own."""
@@ -342,7 +365,7 @@ def google_errors(doing: str) -> Iterator[None]:
     except GoogleAuthError as error:
         kind = VertexUnavailableError if error.retryable else ConfigurationError
         raise kind(f"While {doing}: {error}") from error
-    except (httpx.HTTPError, requests.RequestException, RetryError, ConnectionError, TimeoutError) as error:
+    except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:
         raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
 
 

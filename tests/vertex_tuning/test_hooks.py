@@ -116,6 +116,17 @@ def test_a_missing_connection_is_named() -> None:
         VertexTuningHook(location=LOCATION, gcp_conn_id="no_such_connection")
 
 
+@pytest.mark.parametrize("keyfile", ["no JSON", '{"type": "service_account", "private_key": "no JSON"}'])
+def test_credentials_that_cannot_work_are_permanent_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, emulator: str, keyfile: str
+) -> None:
+    broken = connection(emulator, is_anonymous=False, keyfile_dict=keyfile)
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", broken)
+    with pytest.raises(ConfigurationError, match="google_cloud_default") as error:
+        list(VertexTuningHook(location=LOCATION).list_tuning_jobs())
+    assert "no JSON" not in str(error.value)
+
+
 def test_a_missing_project_is_named(monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator, project=""))
     with pytest.raises(ConfigurationError, match="project_id"):
