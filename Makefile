@@ -13,10 +13,10 @@ export AIRFLOW_HOME := $(CURDIR)/.airflow
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test chaos constraints
+.PHONY: help setup demo up down check test chaos bench-triggerer constraints
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create the environment (.venv)
 
@@ -49,6 +49,9 @@ test: $(READY) ## the whole test suite
 
 chaos: $(READY) ## kill parts of a running stack at random; RUNS=n
 	@$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+
+bench-triggerer: $(READY) ## 1,000 waiting sensors in one triggerer, beside the Google provider's
+	@$(BIN)/python -m tests.bench_triggerer
 
 constraints: $(READY) ## resolve all versions anew
 	@$(BIN)/uv pip compile --quiet --system-certs --no-cache --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
