@@ -17,6 +17,7 @@ from pathlib import Path
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, conf
 from vertex_tuning.config import Tuning, load_tunings
 from vertex_tuning.exceptions import STOP_ON_PERMANENT_ERRORS
+from vertex_tuning.form import form
 from vertex_tuning.task_groups import tuning_pipeline
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -42,7 +43,7 @@ def retraining_dag(tuning: Tuning) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
-        params=tuning.params(),
+        params=form(tuning),
         tags=["vertex-ai", "tuning"],
     ) as dag:
         tuning_pipeline(

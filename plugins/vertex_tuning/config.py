@@ -1,4 +1,4 @@
-"""A recurring tuning as a YAML file describes it, and the form that starts it by hand.
+"""A recurring tuning as a YAML file describes it.
 
 Everything is checked when the file is read, so that a mistake shows in the DAG list and not at night in a run.
 """
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import pendulum
 import yaml
-from airflow.sdk import Param
 from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -121,72 +120,6 @@ class Tuning(_Model):
     labels: dict[str, str] = Field(default_factory=dict)
     job_timeout_hours: float = Field(default=24.0, gt=0)
     smoke_test: SmokeTest
-
-    def params(self) -> dict[str, Param]:
-        """The form in the Airflow UI: this file's values, which a person may change for one run."""
-        hyper = self.hyper_parameters
-        models = dict.fromkeys([self.base_model, *TUNABLE_MODELS])
-        return {
-            "base_model": Param(
-                self.base_model,
-                type="string",
-                enum=list(models),
-                title="Base model",
-                description="The Gemini model to tune.",
-            ),
-            "training_data": Param(
-                self.training_data,
-                type="string",
-                minLength=1,
-                title="Training data",
-                description="JSONL file, relative to the project, or a gs:// URI.",
-            ),
-            "validation_data": Param(
-                self.validation_data,
-                type=["null", "string"],
-                title="Validation data",
-                description="The same. Without it there are no validation metrics.",
-            ),
-            "epoch_count": Param(
-                hyper.epoch_count,
-                type="integer",
-                minimum=1,
-                maximum=MAX_EPOCHS,
-                title="Epochs",
-                description=f"Passes over the training data, 1 to {MAX_EPOCHS}. The price grows with them.",
-            ),
-            "learning_rate_multiplier": Param(
-                hyper.learning_rate_multiplier,
-                type="number",
-                exclusiveMinimum=0,
-                maximum=MAX_LEARNING_RATE_MULTIPLIER,
-                title="Learning-rate multiplier",
-                description="Factor on the recommended learning rate; above 0, at most "
-                f"{MAX_LEARNING_RATE_MULTIPLIER:g}.",
-            ),
-            "adapter_size": Param(
-                hyper.adapter_size,
-                type="integer",
-                enum=list(ADAPTER_SIZES),
-                title="Adapter size",
-                description="Rank of the adapter. Not every model takes every size.",
-            ),
-            "display_name": Param(
-                self.display_name,
-                type="string",
-                minLength=1,
-                maxLength=128,
-                title="Tuned model's display name",
-                description="What people see in the Model Registry.",
-            ),
-            "ask_smoke_cases": Param(
-                True,
-                type="boolean",
-                title="Ask the smoke-test prompts",
-                description="Switch off when the training data is about something else than this tuning's prompts; "
-                "then only examples of the validation data are asked.",
-            ),
-        }
 
 
 def load_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:

@@ -6,33 +6,29 @@ Imported inside `execute` and `run`, never by a DAG file: the Google libraries b
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
 
-import httpx
-import requests
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from google.api_core.client_options import ClientOptions
-from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed, RetryError
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.api_core.exceptions import PreconditionFailed
 from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
 from vertex_tuning.exceptions import (
     ConfigurationError,
-    LostAnswerError,
-    QuotaExceededError,
     TuningError,
     VertexRequestError,
     VertexUnavailableError,
 )
-from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, TuningSpec, location_of
+from vertex_tuning.google_errors import creating, google_errors
+from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, location_of
 from vertex_tuning.metrics import Point, Series
+from vertex_tuning.specs import TuningSpec
 
 if TYPE_CHECKING:
     import google.auth.credentials
@@ -51,16 +47,6 @@ PAGE_SIZE: Final = 100
 
 CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each try to cancel; together well within the 30 s a killed trigger is given."""
-
-_BROKEN_EXCHANGES: Final = (
-    httpx.HTTPError,
-    requests.RequestException,
-    errors.UnknownApiResponseError,
-    json.JSONDecodeError,
-)
-"""What the clients raise when no answer came or none that can be read."""
-
-_RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
 
 
 class VertexTuningHook(GoogleBaseHook):
@@ -173,7 +159,7 @@ class VertexTuningHook(GoogleBaseHook):
             pre_tuned_model_checkpoint_id=spec.checkpoint_id,
             labels=dict(labels),
         )
-        with _creating(), google_errors("creating the tuning job"), warnings.catch_warnings():
+        with creating(), google_errors("creating the tuning job"), warnings.catch_warnings():
             # The client calls its tuning module experimental at every first use; that is our version pin's concern.
             warnings.simplefilter("ignore", errors.ExperimentalWarning)
             job = self.client().tunings.tune(
@@ -346,39 +332,3 @@ def _points(values: Iterable[Any]) -> list[Point]:
 def parse_job(job: types.TuningJob) -> TuningJob:
     """The client's job as ours: plain values, small."""
     return TuningJob.parse(job.model_dump(mode="json", exclude_none=True))
-
-
-@contextlib.contextmanager
-def google_errors(doing: str) -> Iterator[None]:
-    """Turn what Google's clients raise into this package's errors, which say whether a retry can help.
-
-    :param doing: what was being done, for the message
-    """
-    try:
-        yield
-    except errors.APIError as error:
-        raise _typed(error.code, f"While {doing}: {error.code} {error.status}: {error.message}") from error
-    except GoogleAPICallError as error:
-        raise _typed(error.code or 503, f"While {doing}: {error.code} {error.message}") from error
-    except DefaultCredentialsError as error:
-        raise ConfigurationError(f"While {doing}: no Google credentials: {error}") from error
-    except GoogleAuthError as error:
-        kind = VertexUnavailableError if error.retryable else ConfigurationError
-        raise kind(f"While {doing}: {error}") from error
-    except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:
-        raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def _creating() -> Iterator[None]:
-    """Tell apart why a create failed: refused for want of quota, or with the answer lost on the way."""
-    try:
-        yield
-    except VertexUnavailableError as error:
-        if isinstance(error.__cause__, errors.APIError) and error.__cause__.code == httpx.codes.TOO_MANY_REQUESTS:
-            raise QuotaExceededError(str(error)) from error
-        raise LostAnswerError(str(error)) from error
-
-
-def _typed(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
-    return VertexUnavailableError(message) if http_code in _RETRYABLE_HTTP else VertexRequestError(message)

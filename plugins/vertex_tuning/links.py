@@ -37,7 +37,7 @@ class TuningJobLink(BaseOperatorLink):
     def name(self) -> str:
         return "Tuning job"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         job: TuningJob | None = getattr(operator, "job", None)
         return job_url(job) if job else ""
 
@@ -49,6 +49,6 @@ class ExperimentLink(BaseOperatorLink):
     def name(self) -> str:
         return "Experiment"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         job: TuningJob | None = getattr(operator, "job", None)
         return experiment_url(job.experiment) if job and job.experiment else ""

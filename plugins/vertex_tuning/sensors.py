@@ -45,7 +45,7 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
                 raise AirflowSkipException("Skipped, because soft_fail is set.") from error
             raise
 
-    def awaited_job(self, context: Context) -> str:  # noqa: ARG002
+    def awaited_job(self, context: Context) -> str:
         return self.job_name
 
     def poke(self, context: Context) -> PokeReturnValue:

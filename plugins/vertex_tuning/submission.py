@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Literal
 
 from vertex_tuning.exceptions import ChangedSpecError, LostAnswerError, VertexUnavailableError
-from vertex_tuning.jobs import ATTEMPT_LABEL, TuningJob, TuningSpec, elect, identity_labels
+from vertex_tuning.jobs import ATTEMPT_LABEL, TuningJob, elect
+from vertex_tuning.specs import TuningSpec, identity_labels
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks import VertexTuningHook

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from vertex_tuning.hooks import VertexTuningHook
-from vertex_tuning.jobs import TuningSpec
+from vertex_tuning.specs import TuningSpec
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 

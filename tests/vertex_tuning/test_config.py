@@ -7,6 +7,7 @@ import pytest
 import yaml
 from vertex_tuning.config import Tuning, load_tuning, load_tunings
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.form import form
 
 GOOD: dict[str, Any] = {
     "schedule": {"cron": "0 6 * * 1", "timezone": "Europe/Berlin"},
@@ -72,7 +73,7 @@ def test_a_wrong_file_leaves_the_right_ones_alone(tmp_path: Path) -> None:
 
 
 def test_the_form_offers_the_files_values_with_titles_and_limits(tmp_path: Path) -> None:
-    params = load_tuning(write(tmp_path)).params()
+    params = form(load_tuning(write(tmp_path)))
     assert {name: param.value for name, param in params.items()} == {
         "base_model": "gemini-2.5-flash",
         "training_data": "train.jsonl",

@@ -7,17 +7,8 @@ import pytest
 from google.genai.types import JobState
 from google.rpc.code_pb2 import Code
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.jobs import (
-    TuningJob,
-    TuningSpec,
-    describe_progress,
-    elect,
-    identity_labels,
-    identity_of,
-    location_of,
-    project_of,
-    terminal_event,
-)
+from vertex_tuning.jobs import TuningJob, describe_progress, elect, location_of, project_of, terminal_event
+from vertex_tuning.specs import TuningSpec, identity_labels, identity_of
 
 NAME = "projects/123/locations/us-central1/tuningJobs/456"
 ENDED = {"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"}

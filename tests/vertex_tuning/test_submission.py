@@ -14,7 +14,8 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions, submission
 from vertex_tuning.hooks import VertexTuningHook
-from vertex_tuning.jobs import TuningJob, identity_labels
+from vertex_tuning.jobs import TuningJob
+from vertex_tuning.specs import identity_labels
 from vertex_tuning.submission import resubmit, submit, successor
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from vertex_tuning.links import ExperimentLink, TuningJobLink
+
 if TYPE_CHECKING:
     from vertex_tuning.hooks import VertexTuningHook
+    from vertex_tuning.jobs import TuningJob
 
 
 class VertexOperator(BaseOperator):
@@ -50,3 +53,19 @@ class VertexOperator(BaseOperator):
             impersonation_chain=self.impersonation_chain,
             project_id=self.project_id,
         )
+
+
+class TuningJobOperator(VertexOperator):
+    """
+    Base of the operators that do something with one tuning job.
+
+    :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
+    """
+
+    template_fields: Sequence[str] = (*VertexOperator.template_fields, "job_name")
+    operator_extra_links = (TuningJobLink(), ExperimentLink())
+
+    def __init__(self, *, job_name: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_name = job_name
+        self.job: TuningJob | None = None

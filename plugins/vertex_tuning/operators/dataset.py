@@ -58,7 +58,7 @@ class UploadDatasetOperator(VertexOperator):
         self.prefix = prefix
         self.base_dir = base_dir
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         sources = {"training": self.training_data}
         if self.validation_data and self.validation_data != "None":
             sources["validation"] = self.validation_data

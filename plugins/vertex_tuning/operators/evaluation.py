@@ -10,10 +10,8 @@ import msgspec
 
 from vertex_tuning.datasets import sample
 from vertex_tuning.exceptions import ConfigurationError, MetricsError, SmokeTestError
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.metrics import headline, summarise
-from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.operators.base import TuningJobOperator, VertexOperator
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, case_of, parse_cases
 
 if TYPE_CHECKING:
@@ -23,20 +21,8 @@ TEXT_SHOWN: Final = 500
 """Characters of a prompt or an answer kept in XCom."""
 
 
-class CollectMetricsOperator(VertexOperator):
-    """
-    Read a tuning job's training and validation metrics; return first, last and best value and a coarse curve of each.
-
-    :param job_name: `projects/…/locations/…/tuningJobs/ID`, of a job that has ended. (templated)
-    """
-
-    template_fields: Sequence[str] = (*VertexOperator.template_fields, "job_name")
-    operator_extra_links = (TuningJobLink(), ExperimentLink())
-
-    def __init__(self, *, job_name: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.job_name = job_name
-        self.job: TuningJob | None = None
+class CollectMetricsOperator(TuningJobOperator):
+    """Read the metrics of a tuning job that has ended; return first, last and best value and a coarse curve of each."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.get_tuning_job(self.job_name)

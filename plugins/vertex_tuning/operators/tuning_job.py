@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pendulum
 
 from vertex_tuning import exceptions
-from vertex_tuning.jobs import TuningJob, TuningSpec, identity_of
-from vertex_tuning.links import ExperimentLink, TuningJobLink
-from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.operators.base import TuningJobOperator, VertexOperator
+from vertex_tuning.specs import TuningSpec, identity_of
 from vertex_tuning.waiting import DAY, TuningJobWaiter
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
     def execute(self, context: Context) -> dict[str, Any]:
         return self._submit(context, quota_deadline=time.time() + self.quota_timeout)
 
-    def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:
         """There may be quota now."""
         return self._submit(context, quota_deadline or time.time() + self.quota_timeout)
 
@@ -157,22 +156,10 @@ class CreateTuningJobOperator(TuningJobWaiter):
         )
 
 
-class GetTuningJobOperator(VertexOperator):
-    """
-    Read a tuning job and return it.
+class GetTuningJobOperator(TuningJobOperator):
+    """Read a tuning job and return it."""
 
-    :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
-    """
-
-    template_fields: Sequence[str] = (*VertexOperator.template_fields, "job_name")
-    operator_extra_links = (TuningJobLink(), ExperimentLink())
-
-    def __init__(self, *, job_name: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.job_name = job_name
-        self.job: TuningJob | None = None
-
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.get_tuning_job(self.job_name)
         return self.job.as_xcom()
 
@@ -192,27 +179,15 @@ class ListTuningJobsOperator(VertexOperator):
         self.filter = filter
         self.limit = limit
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002
+    def execute(self, context: Context) -> list[dict[str, Any]]:
         jobs = islice(self.hook.list_tuning_jobs(self.filter or None), self.limit)
         return [job.as_xcom() for job in jobs]
 
 
-class CancelTuningJobOperator(VertexOperator):
-    """
-    Ask Vertex AI to cancel a tuning job; one that has ended stays as it is.
+class CancelTuningJobOperator(TuningJobOperator):
+    """Ask Vertex AI to cancel a tuning job; one that has ended stays as it is."""
 
-    :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
-    """
-
-    template_fields: Sequence[str] = (*VertexOperator.template_fields, "job_name")
-    operator_extra_links = (TuningJobLink(),)
-
-    def __init__(self, *, job_name: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.job_name = job_name
-        self.job: TuningJob | None = None
-
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.cancel_tuning_job(self.job_name)
         return self.job.as_xcom()
 

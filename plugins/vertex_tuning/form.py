@@ -1,0 +1,83 @@
+"""The form in the Airflow UI that starts a tuning by hand: the YAML file's values, to be changed for one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Param
+
+from vertex_tuning.config import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, TUNABLE_MODELS, Tuning
+from vertex_tuning.jobs import ADAPTER_SIZES
+
+
+def form(tuning: Tuning) -> dict[str, Param]:
+    """A DAG's `params`: each with a title, a description and its limits."""
+    return {**_data(tuning), **_hyper_parameters(tuning), **_model(tuning)}
+
+
+def _data(tuning: Tuning) -> dict[str, Param]:
+    models = list(dict.fromkeys([tuning.base_model, *TUNABLE_MODELS]))
+    return {
+        "base_model": _text("Base model", "The Gemini model to tune.", tuning.base_model, enum=models),
+        "training_data": _text(
+            "Training data", "JSONL file, relative to the project, or a gs:// URI.", tuning.training_data, minLength=1
+        ),
+        "validation_data": Param(
+            tuning.validation_data,
+            type=["null", "string"],
+            title="Validation data",
+            description="The same. Without it there are no validation metrics.",
+        ),
+    }
+
+
+def _hyper_parameters(tuning: Tuning) -> dict[str, Param]:
+    hyper, top = tuning.hyper_parameters, MAX_LEARNING_RATE_MULTIPLIER
+    return {
+        "epoch_count": Param(
+            hyper.epoch_count,
+            type="integer",
+            minimum=1,
+            maximum=MAX_EPOCHS,
+            title="Epochs",
+            description=f"Passes over the training data, 1 to {MAX_EPOCHS}. The price grows with them.",
+        ),
+        "learning_rate_multiplier": Param(
+            hyper.learning_rate_multiplier,
+            type="number",
+            exclusiveMinimum=0,
+            maximum=top,
+            title="Learning-rate multiplier",
+            description=f"Factor on the recommended learning rate; above 0, at most {top:g}.",
+        ),
+        "adapter_size": Param(
+            hyper.adapter_size,
+            type="integer",
+            enum=list(ADAPTER_SIZES),
+            title="Adapter size",
+            description="Rank of the adapter. Not every model takes every size.",
+        ),
+    }
+
+
+def _model(tuning: Tuning) -> dict[str, Param]:
+    return {
+        "display_name": _text(
+            "Tuned model's display name",
+            "What people see in the Model Registry.",
+            tuning.display_name,
+            minLength=1,
+            maxLength=128,
+        ),
+        "ask_smoke_cases": Param(
+            True,
+            type="boolean",
+            title="Ask the smoke-test prompts",
+            description="Switch off when the training data is about something else than this tuning's prompts; "
+            "then only examples of the validation data are asked.",
+        ),
+    }
+
+
+def _text(title: str, description: str, value: str, **limits: Any) -> Param:
+    return Param(value, type="string", title=title, description=description, **limits)

@@ -1,0 +1,68 @@
+"""What Google's clients raise, as this package's errors, which say whether a retry can help."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Final
+
+import httpx
+import requests
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.genai import errors
+
+from vertex_tuning.exceptions import (
+    ConfigurationError,
+    LostAnswerError,
+    QuotaExceededError,
+    VertexRequestError,
+    VertexUnavailableError,
+)
+
+_BROKEN_EXCHANGES: Final = (
+    httpx.HTTPError,
+    requests.RequestException,
+    errors.UnknownApiResponseError,
+    json.JSONDecodeError,
+)
+"""What the clients raise when no answer came or none that can be read."""
+
+_RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
+
+
+@contextlib.contextmanager
+def google_errors(doing: str) -> Iterator[None]:
+    """Turn what Google's clients raise into this package's errors, which say whether a retry can help.
+
+    :param doing: what was being done, for the message
+    """
+    try:
+        yield
+    except errors.APIError as error:
+        raise _typed(error.code, f"While {doing}: {error.code} {error.status}: {error.message}") from error
+    except GoogleAPICallError as error:
+        raise _typed(error.code or 503, f"While {doing}: {error.code} {error.message}") from error
+    except DefaultCredentialsError as error:
+        raise ConfigurationError(f"While {doing}: no Google credentials: {error}") from error
+    except GoogleAuthError as error:
+        kind = VertexUnavailableError if error.retryable else ConfigurationError
+        raise kind(f"While {doing}: {error}") from error
+    except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:
+        raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def creating() -> Iterator[None]:
+    """Tell apart why a create failed: refused for want of quota, or with the answer lost on the way."""
+    try:
+        yield
+    except VertexUnavailableError as error:
+        if isinstance(error.__cause__, errors.APIError) and error.__cause__.code == httpx.codes.TOO_MANY_REQUESTS:
+            raise QuotaExceededError(str(error)) from error
+        raise LostAnswerError(str(error)) from error
+
+
+def _typed(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
+    return VertexUnavailableError(message) if http_code in _RETRYABLE_HTTP else VertexRequestError(message)
