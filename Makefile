@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 AIRFLOW_PORT ?= 8080
 EMULATOR_PORT ?= 8085
-PYTHON ?= $(shell for v in 3.12 3.11 3.13; do command -v python$$v && python$$v -c '' && break; done 2>/dev/null | tail -n 1)
+PYTHON ?= $(shell for v in 3.12 3.11 3.13 3; do command -v python$$v && python$$v -c '' && break; done 2>/dev/null | tail -n 1)
 UV := 0.13.9
 
 export AIRFLOW_PORT EMULATOR_PORT

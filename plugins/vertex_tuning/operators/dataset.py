@@ -98,8 +98,9 @@ class UploadDatasetOperator(VertexOperator):
     def _local(self, source: str) -> Path:
         base = Path(self.base_dir).resolve()
         path = (base / source).resolve()
-        allowed = [base, *map(Path, conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":"))]
-        if not any(path.is_relative_to(folder) for folder in allowed if folder != Path()):
+        further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
+        allowed = [base, *(Path(folder).resolve() for folder in further if folder)]
+        if not any(path.is_relative_to(folder) for folder in allowed):
             raise ConfigurationError(
                 f"{source}: lies outside the folders datasets are read from ({', '.join(map(str, allowed))}). "
                 "Add its folder to [vertex_tuning] dataset_dirs."
