@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from include.gcp_emulator.job_run import ENDED as ENDED_STATES
+from include.gcp_emulator.tuning.job_run import ENDED as ENDED_STATES
 from tests.chaos.cloud import ENDED, Cloud, Job
 from tests.chaos.plan import AROUND_CREATION, FAULTS, KILLS, MOMENTS, Blow, draw
 from tests.chaos.report import Report, Run

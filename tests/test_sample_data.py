@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from include.data.support_triage import generate
-from include.gcp_emulator.engine import Model
-from include.gcp_emulator.prompts import Prompt, Turn
-from include.gcp_emulator.sampling import Answer, Sampling, write
-from include.gcp_emulator.training import Evaluation, Event, TrainRequest, train
+from include.gcp_emulator.model.engine import Model
+from include.gcp_emulator.model.prompts import Prompt, Turn
+from include.gcp_emulator.model.sampling import Answer, Sampling, write
+from include.gcp_emulator.model.training import Evaluation, Event, TrainRequest, train
 
 FOLDER = Path(generate.__file__).parent
 FILES = ("training.jsonl", "validation.jsonl")

@@ -15,22 +15,22 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from include.gcp_emulator import auth
-from include.gcp_emulator.control import ControlService
+from include.gcp_emulator.control.faults import Faults
+from include.gcp_emulator.control.monitor import Monitor, RequestLog
+from include.gcp_emulator.control.service import ControlService
 from include.gcp_emulator.errors import ApiError, Internal, InvalidArgument, NotFound
-from include.gcp_emulator.experiments import ExperimentsService
-from include.gcp_emulator.faults import Faults
-from include.gcp_emulator.job_run import Services
-from include.gcp_emulator.monitor import Monitor, RequestLog
-from include.gcp_emulator.operations import Operations
-from include.gcp_emulator.prediction import PredictionService
-from include.gcp_emulator.registry import RegistryService
-from include.gcp_emulator.registry_api import RegistryApi
-from include.gcp_emulator.rest import render
+from include.gcp_emulator.experiments.service import ExperimentsService
+from include.gcp_emulator.model.trainer import Trainer
+from include.gcp_emulator.prediction.service import PredictionService
+from include.gcp_emulator.registry.api import RegistryApi
+from include.gcp_emulator.registry.service import RegistryService
 from include.gcp_emulator.settings import Settings
 from include.gcp_emulator.state import Store
-from include.gcp_emulator.storage import StorageService
-from include.gcp_emulator.trainer import Trainer
-from include.gcp_emulator.tuning import TuningService
+from include.gcp_emulator.storage.service import StorageService
+from include.gcp_emulator.tuning.job_run import Services
+from include.gcp_emulator.tuning.service import TuningService
+from include.gcp_emulator.vertex.operations import Operations
+from include.gcp_emulator.vertex.rest import render
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from google.auth.aio.credentials import AnonymousCredentials as AsyncCredentials
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1, aiplatform_v1beta1
 
-from include.gcp_emulator.proto_json import parse
+from include.gcp_emulator.vertex.proto_json import parse
 from tests.gcp_emulator.jobs import TRAIN, VALIDATION, finished
 from tests.gcp_emulator.vertex import LOCATION, Vertex
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.gcp_emulator.engine import Adam, Batch, Example, Model
-from include.gcp_emulator.prompts import (
+from include.gcp_emulator.model.engine import Adam, Batch, Example, Model
+from include.gcp_emulator.model.prompts import (
     Preference,
     Prompt,
     RowError,
@@ -21,8 +21,8 @@ from include.gcp_emulator.prompts import (
     preference_row,
     supervised_row,
 )
-from include.gcp_emulator.sampling import Answer, Sampling, choose, write
-from include.gcp_emulator.tokens import (
+from include.gcp_emulator.model.sampling import Answer, Sampling, choose, write
+from include.gcp_emulator.model.tokens import (
     BUCKETS,
     END,
     MAX_FEATURES,
@@ -156,7 +156,7 @@ class TestGradient:
         batch = Batch.of([example(model, prompt(f"count {n}"), "one two three four five") for n in range(20)])
         weights = np.ones(len(batch.target), np.float32)
         whole = model.gradient(batch, weights)
-        monkeypatch.setattr("include.gcp_emulator.engine._SLICE", 7)
+        monkeypatch.setattr("include.gcp_emulator.model.engine._SLICE", 7)
         parts = model.gradient(batch, weights)
         np.testing.assert_allclose(whole[0], parts[0], rtol=1e-5)
         for name, (_, slope) in whole[2].items():

@@ -23,13 +23,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.gcp_emulator.base_models import BASE_MODELS
-from include.gcp_emulator.engine import Batch, Example, Model
+from include.gcp_emulator.model.engine import Batch, Example, Model
+from include.gcp_emulator.model.prompts import Prompt, Turn
+from include.gcp_emulator.model.tokens import END, pieces
+from include.gcp_emulator.model.training import Checkpoint, TrainRequest, train
 from include.gcp_emulator.names import canonical
-from include.gcp_emulator.prompts import Prompt, Turn
-from include.gcp_emulator.registry import RegistryService
+from include.gcp_emulator.registry.service import RegistryService
 from include.gcp_emulator.state import Store
-from include.gcp_emulator.tokens import END, pieces
-from include.gcp_emulator.training import Checkpoint, TrainRequest, train
 from tests.emulator_fixture import running_emulator
 
 PARENT = canonical("projects/my-project/locations/us-central1")

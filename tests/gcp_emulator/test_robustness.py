@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from starlette.routing import Route
 
 from include.gcp_emulator.app import Emulator
-from include.gcp_emulator.proto_json import schemas
+from include.gcp_emulator.vertex.proto_json import schemas
 from tests.emulator_fixture import FAST, running_emulator
 from tests.gcp_emulator import discovery
 from tests.gcp_emulator.jobs import TRAIN, VALIDATION, finished, request, upload_datasets

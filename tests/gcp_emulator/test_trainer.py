@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-from include.gcp_emulator.dataset import Dataset, DatasetError
-from include.gcp_emulator.engine import Model
-from include.gcp_emulator.objectives import Preferred, Supervised
-from include.gcp_emulator.prompts import Prompt, Turn, supervised_row
-from include.gcp_emulator.sampling import Answer, Sampling, write
-from include.gcp_emulator.trainer import Checkpoint, Done, Evaluation, Event, Failed, Step, Trainer, TrainRequest
-from include.gcp_emulator.training import TrainingError, batch_size, checkpoint_epochs, schedule, train
+from include.gcp_emulator.model.dataset import Dataset, DatasetError
+from include.gcp_emulator.model.engine import Model
+from include.gcp_emulator.model.objectives import Preferred, Supervised
+from include.gcp_emulator.model.prompts import Prompt, Turn, supervised_row
+from include.gcp_emulator.model.sampling import Answer, Sampling, write
+from include.gcp_emulator.model.trainer import Checkpoint, Done, Evaluation, Event, Failed, Step, Trainer, TrainRequest
+from include.gcp_emulator.model.training import TrainingError, batch_size, checkpoint_epochs, schedule, train
 
 E = TypeVar("E", Step, Evaluation, Checkpoint)
 
@@ -216,7 +216,7 @@ class TestTraining:
         self, request_: TrainRequest, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         roomy = events_of(request_)
-        monkeypatch.setattr("include.gcp_emulator.dataset._CACHED_FEATURES", 500)
+        monkeypatch.setattr("include.gcp_emulator.model.dataset._CACHED_FEATURES", 500)
         assert events_of(request_) == roomy
 
     def test_blank_lines_do_not_count(self, request_: TrainRequest) -> None:
@@ -560,7 +560,7 @@ def cpu_seconds(process: int) -> float:
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from include.gcp_emulator.trainer import Step, Trainer, TrainRequest
+from include.gcp_emulator.model.trainer import Step, Trainer, TrainRequest
 
 async def main():
     trainer = Trainer()

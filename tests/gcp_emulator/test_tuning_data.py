@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from include.gcp_emulator.engine import count_tokens
 from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.rows import RowError, decode, preference, supervised
-from include.gcp_emulator.tuning_data import Dataset, check_validation, data_stats, inspect
+from include.gcp_emulator.model.engine import count_tokens
+from include.gcp_emulator.tuning.datasets import Dataset, check_validation, data_stats, inspect
+from include.gcp_emulator.tuning.rows import RowError, decode, preference, supervised
 from tests.emulator_fixture import classification_rows
 from tests.gcp_emulator.jobs import TRAIN, create, finished, refused, wait
 from tests.gcp_emulator.vertex import Vertex

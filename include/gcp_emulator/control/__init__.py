@@ -1,0 +1,1 @@
+"""`/_internal`: faults, the request log and how jobs run."""

@@ -1,0 +1,1 @@
+"""Answers of tuned models, and counting tokens."""

@@ -1,0 +1,264 @@
+"""Buckets and objects: the resources, their versions and the rules of changing them.
+
+Every change is made without an `await` between checking its preconditions and storing it, on the event loop's one
+thread, and in one transaction: of several conditional requests exactly one can win.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import Any
+
+from include.gcp_emulator.names import project_number
+from include.gcp_emulator.state import Resource, Store
+from include.gcp_emulator.storage.files import Digest, Files
+from include.gcp_emulator.storage.resources import (
+    BucketFields,
+    NewBucket,
+    ObjectFields,
+    location_type,
+    merge,
+    now,
+    settable,
+    timestamp,
+)
+from include.gcp_emulator.storage.rules import (
+    Conditions,
+    RefusedError,
+    bucket_not_found,
+    check_bucket_name,
+    check_object_name,
+    invalid,
+    object_not_found,
+)
+
+BUCKET, LIVE, NONCURRENT = "storage.bucket", "storage.object", "storage.noncurrent"
+
+
+class Buckets:
+    """The buckets of all projects."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def insert(self, project: str, new: NewBucket) -> Resource:
+        """:raises StorageError: 400 for a bad name, 409 when the bucket exists"""
+        name = check_bucket_name(new.name)
+        if self._store.get(BUCKET, name):
+            message = "Your previous request to create the named bucket succeeded and you already own it."
+            raise RefusedError(409, "conflict", message)
+        row = merge(_new_bucket(name, project, (new.location or "US").upper()), settable(new, BucketFields))
+        self._store.put(BUCKET, name, row)
+        return row
+
+    def get(self, name: str) -> Resource:
+        """:raises StorageError: 404 when there is no such bucket, 400 when there cannot be one"""
+        row = self._store.get(BUCKET, check_bucket_name(name))
+        if row is None:
+            raise bucket_not_found()
+        return row
+
+    def list(self, project: str, prefix: str) -> list[Resource]:
+        """A project's buckets in the order of their names."""
+        number = project_number(project)
+        rows = (row for name, row in scan(self._store, BUCKET, prefix) if name.startswith(prefix))
+        return [row for row in rows if row["projectNumber"] == number]
+
+    def patch(self, name: str, fields: BucketFields, conditions: Conditions) -> Resource:
+        row = self.get(name)
+        conditions.check(row)
+        changed = merge(row, settable(fields, BucketFields))
+        changed.setdefault("storageClass", "STANDARD")
+        changed.setdefault("iamConfiguration", row["iamConfiguration"])
+        changed.update(metageneration=str(int(row["metageneration"]) + 1), updated=timestamp(now()))
+        self._store.put(BUCKET, name, changed)
+        return changed
+
+    def delete(self, name: str, conditions: Conditions) -> None:
+        """:raises StorageError: 409 while it holds any version of any object"""
+        conditions.check(self.get(name))
+        for kind in (LIVE, NONCURRENT):
+            if next(scan(self._store, kind, f"{name}/"), ("", {}))[0].startswith(f"{name}/"):
+                raise RefusedError(409, "conflict", "The bucket you tried to delete is not empty.")
+        self._store.delete(BUCKET, name)
+
+
+class Objects:
+    """The objects of all buckets: one live version per name, and the noncurrent ones of versioned buckets."""
+
+    def __init__(self, store: Store, buckets: Buckets, files: Files) -> None:
+        self._store, self._buckets, self._files = store, buckets, files
+        self._last_generation = 0
+
+    def live(self, bucket: str, name: str) -> Resource | None:
+        """The current version, if there is one.
+
+        :raises StorageError: 404 when there is no such bucket
+        """
+        self._buckets.get(bucket)
+        return self._store.get(LIVE, f"{bucket}/{name}")
+
+    def get(self, bucket: str, name: str, generation: int | None = None) -> Resource:
+        """The current version, or the one of that generation.
+
+        :raises StorageError: 404
+        """
+        row = self.live(bucket, name)
+        if generation is not None and (row is None or row["generation"] != str(generation)):
+            row = self._store.get(NONCURRENT, f"{bucket}/{name}\n{generation}")
+        if row is None:
+            raise object_not_found(bucket, name)
+        return row
+
+    def create(
+        self,
+        bucket: str,
+        name: str,
+        fields: Resource,
+        file: str,
+        conditions: Conditions,
+        together: Callable[[Resource], None] | None = None,
+    ) -> Resource:
+        """Make a file the current version of an object.
+
+        :param fields: the content's size and checksums, and what the caller sets
+        :param together: a change that is stored in the same transaction
+        :raises StorageError: 412 when a precondition does not hold; the file is then still the caller's
+        """
+        previous = self.live(bucket, check_object_name(name))
+        conditions.check(previous)
+        created = timestamp(now())
+        row = {
+            "name": name,
+            "bucket": bucket,
+            "generation": str(self._new_generation(previous)),
+            "metageneration": "1",
+            "contentType": "application/octet-stream",
+            "storageClass": self._buckets.get(bucket)["storageClass"],
+            "timeCreated": created,
+            "updated": created,
+            "timeStorageClassUpdated": created,
+            "timeFinalized": created,
+            "file": file,
+        }
+        row = merge(row, fields)
+        with self._retiring(previous, created):
+            self._store.put(*_key(row), row)
+            if together:
+                together(row)
+        return row
+
+    def patch(
+        self, bucket: str, name: str, generation: int | None, fields: ObjectFields, conditions: Conditions
+    ) -> Resource:
+        """Change metadata; the content, its generation and its storage class stay (that one takes a rewrite)."""
+        row = self.get(bucket, name, generation)
+        conditions.check(row)
+        changes = _keep_custom_time(row, settable(fields, ObjectFields))
+        changed = merge(row, {**changes, "storageClass": row["storageClass"]})
+        changed.update(metageneration=str(int(row["metageneration"]) + 1), updated=timestamp(now()))
+        self._store.put(*_key(changed), changed)
+        return changed
+
+    def delete(self, bucket: str, name: str, generation: int | None, conditions: Conditions) -> None:
+        """Delete the current version (a versioned bucket keeps it as noncurrent), or one generation for good."""
+        row = self.get(bucket, name, generation)
+        conditions.check(row)
+        if generation is None:
+            with self._retiring(row, timestamp(now())):
+                self._store.delete(*_key(row))
+        else:
+            self._store.delete(*_key(row))
+            self._files.remove(row["file"])
+
+    def scan(self, bucket: str, start: str) -> Iterator[Resource]:
+        """The current versions in a bucket from the name `start` on, in the order of their names."""
+        self._buckets.get(bucket)
+        rows = scan(self._store, LIVE, f"{bucket}/{start}")
+        return (row for _, row in takewhile(lambda named: named[0].startswith(f"{bucket}/"), rows))
+
+    def scan_noncurrent(self, bucket: str, start: str) -> Iterator[Resource]:
+        """The noncurrent versions in a bucket from the name `start` on, in no certain order."""
+        rows = scan(self._store, NONCURRENT, f"{bucket}/{start}")
+        return (row for _, row in takewhile(lambda named: named[0].startswith(f"{bucket}/"), rows))
+
+    def files(self) -> set[str]:
+        """The files of all versions of all objects."""
+        return {row["file"] for kind in (LIVE, NONCURRENT) for row in self._store.list(kind)}
+
+    def _new_generation(self, previous: Resource | None) -> int:
+        """Microseconds since 1970, and always more than any before."""
+        least = max(self._last_generation, int(previous["generation"]) if previous else 0) + 1
+        self._last_generation = max(least, int(now().timestamp() * 1_000_000))
+        return self._last_generation
+
+    @contextmanager
+    def _retiring(self, row: Resource | None, moment: str) -> Iterator[None]:
+        """One transaction around a change that ends the life of a current version."""
+        versioned = row and self._buckets.get(row["bucket"]).get("versioning", {}).get("enabled")
+        with transaction(self._store):
+            if row and versioned:
+                archived = {**row, "timeDeleted": moment}
+                self._store.put(*_key(archived), archived)
+            yield
+        if row and not versioned:
+            self._files.remove(row["file"])
+
+
+def _keep_custom_time(row: Resource, changes: Resource) -> Resource:
+    """The changes without the removal of customTime, which once set can only grow."""
+    before, after = row.get("customTime"), changes.get("customTime")
+    if before is None or "customTime" not in changes:
+        return changes
+    if after is not None and after < before:
+        raise invalid(f"Custom time cannot go back: it is {before}, the request says {after}.")
+    return changes | {"customTime": after or before}
+
+
+def content_fields(fields: Resource, digest: Digest) -> Resource:
+    """A caller's fields and those that follow from the content."""
+    return {**fields, "size": str(digest.size), "md5Hash": digest.md5, "crc32c": digest.crc32c}
+
+
+def _key(row: Resource) -> tuple[str, str]:
+    """Kind and name of an object's row. A line break cannot be in a name, so it separates."""
+    name = f"{row['bucket']}/{row['name']}"
+    return (NONCURRENT, f"{name}\n{row['generation']}") if "timeDeleted" in row else (LIVE, name)
+
+
+def _new_bucket(name: str, project: str, location: str) -> dict[str, Any]:
+    moment = now()
+    return {
+        "name": name,
+        "projectNumber": project_number(project),
+        "generation": str(int(moment.timestamp() * 1_000_000)),
+        "metageneration": "1",
+        "location": location,
+        "locationType": location_type(location),
+        "storageClass": "STANDARD",
+        "timeCreated": timestamp(moment),
+        "updated": timestamp(moment),
+        "iamConfiguration": {
+            "uniformBucketLevelAccess": {"enabled": False},
+            "publicAccessPrevention": "inherited",
+        },
+        # Nothing is kept after it was deleted.
+        "softDeletePolicy": {"retentionDurationSeconds": "0"},
+    }
+
+
+def scan(store: Store, kind: str, start: str) -> Iterator[tuple[str, Resource]]:
+    """Names and resources of a kind in the order of their names' UTF-8 bytes, from `start` on, read as needed."""
+    rows = store.db.execute("SELECT name, body FROM resource WHERE kind = ? AND name >= ? ORDER BY name", (kind, start))
+    return ((name, json.loads(body)) for name, body in rows)
+
+
+@contextmanager
+def transaction(store: Store) -> Iterator[None]:
+    """All changes within, or none."""
+    store.db.execute("BEGIN")
+    with store.db:
+        yield

@@ -1,0 +1,1 @@
+"""What the services of Vertex AI share: paths, proto3 JSON, filters, labels, operations."""
