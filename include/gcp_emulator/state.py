@@ -10,6 +10,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ CREATE TABLE IF NOT EXISTS point (
 
 
 class Store:
-    """JSON resources by kind and name, and points by series. Every call is one transaction.
+    """JSON resources by kind and name, and points by series. Every call is one transaction, but for those within
+    `transaction`.
 
     :param data_dir: the emulator's directory; created when absent
     :raises sqlite3.OperationalError: when another process has it
@@ -47,6 +49,16 @@ class Store:
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute("PRAGMA synchronous=NORMAL")
         self.db.executescript(_SCHEMA)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All changes within, or none, also after a kill; one inside another joins it. Never await within."""
+        if self.db.in_transaction:
+            yield
+            return
+        self.db.execute("BEGIN")
+        with self.db:
+            yield
 
     def put(self, kind: str, name: str, body: Resource) -> None:
         """Create or replace a resource; a replaced one keeps its place in the order of creation."""

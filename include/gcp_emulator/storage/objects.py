@@ -199,7 +199,7 @@ class Objects:
     def _retiring(self, row: Resource | None, moment: str) -> Iterator[None]:
         """One transaction around a change that ends the life of a current version."""
         versioned = row and self._buckets.get(row["bucket"]).get("versioning", {}).get("enabled")
-        with transaction(self._store):
+        with self._store.transaction():
             if row and versioned:
                 archived = {**row, "timeDeleted": moment}
                 self._store.put(*_key(archived), archived)
@@ -254,11 +254,3 @@ def scan(store: Store, kind: str, start: str) -> Iterator[tuple[str, Resource]]:
     """Names and resources of a kind in the order of their names' UTF-8 bytes, from `start` on, read as needed."""
     rows = store.db.execute("SELECT name, body FROM resource WHERE kind = ? AND name >= ? ORDER BY name", (kind, start))
     return ((name, json.loads(body)) for name, body in rows)
-
-
-@contextmanager
-def transaction(store: Store) -> Iterator[None]:
-    """All changes within, or none."""
-    store.db.execute("BEGIN")
-    with store.db:
-        yield

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from include.gcp_emulator.state import Resource, Store
 from include.gcp_emulator.storage.files import Files
-from include.gcp_emulator.storage.objects import Objects, content_fields, scan, transaction
+from include.gcp_emulator.storage.objects import Objects, content_fields, scan
 from include.gcp_emulator.storage.resources import ObjectFields, now, settable, timestamp
 from include.gcp_emulator.storage.rules import Conditions, RefusedError, check_object_name
 from include.gcp_emulator.storage.uploads import Checksums
@@ -98,7 +98,7 @@ class PartUploads:
         async with self._lock(upload_id):
             self._still_open(upload_id)
             parts = self.parts(upload_id)
-            with transaction(self._store):
+            with self._store.transaction():
                 self._forget(upload_id)
         self._remove(parts)
 

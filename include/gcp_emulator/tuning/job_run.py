@@ -104,15 +104,16 @@ class JobRun:
         await self._train()
         self.update(tuningJobState="TUNING_JOB_STATE_POST_PROCESSING")
         await self.pause(0)
-        self._deploy()
-        self.finish("JOB_STATE_SUCCEEDED")
+        self._deploy("JOB_STATE_SUCCEEDED")
 
     def _enter_running(self, detail: str | None) -> None:
         started = self.job.get("startTime", timestamp())
         self.update(state="JOB_STATE_RUNNING", startTime=started, tuningJobState=detail)
 
     def _show_experiment(self) -> None:
-        if "experiment" not in self.job:
+        if "experiment" in self.job:
+            return
+        with self.services.store.transaction():
             experiment = self.services.experiments.create(parent_of(self.name), tuning_job=self.name)
             self.update(experiment=experiment, tuningDataStats=self.record["dataStats"])
 
@@ -182,16 +183,20 @@ class JobRun:
 
     def _on_checkpoint(self, event: Checkpoint) -> None:
         """Upload the model with its first checkpoint; deploy each one to an endpoint of its own as it comes."""
+        checkpoint = {"checkpointId": event.checkpoint_id, "epoch": str(event.epoch), "step": str(event.step)}
+        with self.services.store.transaction():
+            self._add_checkpoint(checkpoint, event.weights)
+            self.update(tuningJobMetadata=self.job["tuningJobMetadata"] | {"completedEpochCount": str(event.epoch)})
+
+    def _add_checkpoint(self, checkpoint: Resource, weights: Path) -> None:
         if not self.record.get("version"):
             self.note(version=self._publish())
-        checkpoint = {"checkpointId": event.checkpoint_id, "epoch": str(event.epoch), "step": str(event.step)}
-        self.services.registry.add_checkpoint(self.record["version"], checkpoint, event.weights)
+        self.services.registry.add_checkpoint(self.record["version"], checkpoint, weights)
         if not self._fails_at_deployment and not self.record["lastCheckpointOnly"]:
-            endpoint = self._endpoint(event.checkpoint_id)
+            endpoint = self._endpoint(checkpoint["checkpointId"])
             tuned = self.job.get("tunedModel") or {"model": self.record["version"], "checkpoints": []}
             tuned["checkpoints"].append(checkpoint | {"endpoint": endpoint})
             self.update(tunedModel=tuned)
-        self.update(tuningJobMetadata=self.job["tuningJobMetadata"] | {"completedEpochCount": str(event.epoch)})
 
     @property
     def _fails_at_deployment(self) -> bool:
@@ -213,18 +218,25 @@ class JobRun:
         base = BASE_MODELS[self.record["base"]]
         return self.services.registry.create_endpoint(self.record["version"], base, checkpoint_id)
 
-    def _deploy(self) -> None:
-        """Name the tuned model and the endpoint of its default checkpoint."""
-        tuned = self.job.get("tunedModel") or {"model": self.record["version"]}
-        self.services.registry.make_default(self.record["version"])
+    def _deploy(self, end: str) -> None:
+        """Name the tuned model and the endpoint of its default checkpoint, and end the job in the state `end`."""
         if self._fails_at_deployment:
-            self.update(tunedModel=tuned)
+            self.services.registry.make_default(self.record["version"])
+            self.update(tunedModel={"model": self.record["version"]})
             raise Internal(_DEPLOYMENT_FAILED)
+        with self.services.store.transaction():
+            self.services.registry.make_default(self.record["version"])
+            self.update(tunedModel=self._deployed(self.job.get("tunedModel") or {"model": self.record["version"]}))
+            self._finish(end)
+        self._remove_data()
+
+    def _deployed(self, tuned: Resource) -> Resource:
+        """The tuned model with its endpoint: the one it takes over, that of its last checkpoint, or a new one."""
         checkpoints = tuned.get("checkpoints")
         endpoint = self.record["deployTo"] or (checkpoints[-1]["endpoint"] if checkpoints else self._endpoint(None))
         if self.record["deployTo"]:
             self.services.registry.deploy(endpoint, self.record["version"])
-        self.update(tunedModel=tuned | {"endpoint": endpoint})
+        return tuned | {"endpoint": endpoint}
 
     async def _follow_script(self) -> None:
         """Go through the given states and metrics; nothing is trained, so the model has no weights to answer with."""
@@ -237,10 +249,11 @@ class JobRun:
             else:
                 self.update(state=item.state)
             await self.pause(item.seconds)
-        if self.policy.final_state != "JOB_STATE_EXPIRED":
+        if self.policy.final_state == "JOB_STATE_EXPIRED":
+            return self.finish(self.policy.final_state)
+        with self.services.store.transaction():
             self.note(version=self._publish())
-            self._deploy()
-        self.finish(self.policy.final_state)
+        return self._deploy(self.policy.final_state)
 
     def _show_metrics(self) -> None:
         for step in range(max(map(len, self.policy.metrics.values()), default=0)):
@@ -250,15 +263,23 @@ class JobRun:
 
     def finish(self, state: str, error: ApiError | None = None) -> None:
         """End the job; a model that no deployment names goes with it."""
+        with self.services.store.transaction():
+            self._finish(state, error)
+        self._remove_data()
+
+    def _finish(self, state: str, error: ApiError | None = None) -> None:
         if "experiment" in self.job:
             outcome = {"JOB_STATE_SUCCEEDED": "COMPLETE", "JOB_STATE_CANCELLED": "KILLED"}.get(state, "FAILED")
             self.services.experiments.finish(self.job["experiment"], outcome)
         uploaded = self._fails_at_deployment and "tunedModel" in self.job
         if state in ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED") and not uploaded:
             self._take_back()
+        self.update(state=state, endTime=timestamp(), tuningJobState=None, error=error.rpc_status() if error else None)
+
+    def _remove_data(self) -> None:
+        """Only once the job's end is stored: a job that is not seen to have ended is trained again."""
         for file in ("training.jsonl", "validation.jsonl"):
             (self.directory / file).unlink(missing_ok=True)
-        self.update(state=state, endTime=timestamp(), tuningJobState=None, error=error.rpc_status() if error else None)
 
     def begin_again(self) -> None:
         """Undo what a course that was cut off has shown, so that nothing is there twice."""

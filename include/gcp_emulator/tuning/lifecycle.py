@@ -75,18 +75,26 @@ class Lifecycle:
     def start(self, job: Resource, record: Resource) -> None:
         """Store a new job with its run record, and run it."""
         record["policy"] = msgspec.to_builtins(self.policy_for(job))
-        self.services.store.put("tuningRuns", job["name"], record)
-        self.services.store.put("tuningJobs", job["name"], job)
+        with self.services.store.transaction():
+            self.services.store.put("tuningRuns", job["name"], record)
+            self.services.store.put("tuningJobs", job["name"], job)
         self._launch(job["name"], self._run)
 
     def resume(self) -> None:
         """Take up the jobs that had not ended when the emulator stopped, those that ran first."""
         jobs = [job for job in self.services.store.list("tuningJobs") if job["state"] not in ENDED]
         jobs.reverse()
+        self._report_ended()
         for job in sorted(jobs, key=lambda job: bool(job["state"] != "JOB_STATE_RUNNING")):
             JobRun(job["name"], self.services).begin_again()
             cancelling = job["state"] == "JOB_STATE_CANCELLING"
             self._launch(job["name"], self._finish_cancelling if cancelling else self._run)
+
+    def _report_ended(self) -> None:
+        """Say again which jobs have ended; of the last one nobody may have heard."""
+        for job in self.services.store.list("tuningJobs"):
+            if job["state"] in ENDED:
+                self.on_end(job["name"])
 
     def _launch(self, name: str, course: Callable[[JobRun], Coroutine[None, None, None]]) -> None:
         run = JobRun(name, self.services)

@@ -228,8 +228,8 @@ class TuningService:
 
     def _ended(self, name: str) -> None:
         """Report the end of a rebase."""
-        operation = (self.store.get("tuningRuns", name) or {}).get("operation")
-        if not operation or not self.store.get("operations", operation):
+        operation = (self.store.get("tuningRuns", name) or {}).get("operation", "")
+        if (self.store.get("operations", operation) or {"done": True}).get("done"):
             return
         job = self._job(name)
         if job["state"] == "JOB_STATE_SUCCEEDED":
