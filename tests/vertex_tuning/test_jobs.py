@@ -160,6 +160,8 @@ def test_progress_names_state_detail_step_and_epoch() -> None:
     )
     assert describe_progress(running) == "RUNNING, tuning, step 20 of 80, epoch 1 of 4 completed"
     assert describe_progress(TuningJob(name=NAME, state="JOB_STATE_PENDING")) == "PENDING"
+    queued = TuningJob(name=NAME, state="JOB_STATE_QUEUED", tuning_job_state="TUNING_JOB_STATE_WAITING_FOR_QUOTA")
+    assert describe_progress(queued) == "QUEUED, waiting for quota"
 
 
 def test_location_and_project_are_read_from_names() -> None:
