@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowException
 
@@ -84,6 +86,14 @@ class MetricsError(PermanentError):
 
 class SmokeTestError(PermanentError):
     """The tuned model answered, but not as its smoke test expects."""
+
+
+_RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
+
+
+def error_of(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
+    """The error for an answer of Google's that is none."""
+    return VertexUnavailableError(message) if http_code in _RETRYABLE_HTTP else VertexRequestError(message)
 
 
 STOP_ON_PERMANENT_ERRORS = ExceptionRetryPolicy(

@@ -17,8 +17,8 @@ from vertex_tuning.exceptions import (
     ConfigurationError,
     LostAnswerError,
     QuotaExceededError,
-    VertexRequestError,
     VertexUnavailableError,
+    error_of,
 )
 
 _BROKEN_EXCHANGES: Final = (
@@ -28,8 +28,6 @@ _BROKEN_EXCHANGES: Final = (
     json.JSONDecodeError,
 )
 """What the clients raise when no answer came or none that can be read."""
-
-_RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
 
 
 @contextlib.contextmanager
@@ -41,9 +39,9 @@ def google_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except errors.APIError as error:
-        raise _typed(error.code, f"While {doing}: {error.code} {error.status}: {error.message}") from error
+        raise error_of(error.code, f"While {doing}: {error.code} {error.status}: {error.message}") from error
     except GoogleAPICallError as error:
-        raise _typed(error.code or 503, f"While {doing}: {error.code} {error.message}") from error
+        raise error_of(error.code or 503, f"While {doing}: {error.code} {error.message}") from error
     except DefaultCredentialsError as error:
         raise ConfigurationError(f"While {doing}: no Google credentials: {error}") from error
     except GoogleAuthError as error:
@@ -62,7 +60,3 @@ def creating() -> Iterator[None]:
         if isinstance(error.__cause__, errors.APIError) and error.__cause__.code == httpx.codes.TOO_MANY_REQUESTS:
             raise QuotaExceededError(str(error)) from error
         raise LostAnswerError(str(error)) from error
-
-
-def _typed(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
-    return VertexUnavailableError(message) if http_code in _RETRYABLE_HTTP else VertexRequestError(message)

@@ -8,113 +8,44 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import PreconditionFailed
 from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
+from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import (
-    ConfigurationError,
-    TuningError,
     VertexRequestError,
     VertexUnavailableError,
 )
 from vertex_tuning.google_errors import creating, google_errors
 from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, location_of
 from vertex_tuning.metrics import Point, Series
+from vertex_tuning.reader import PAGE_SIZE, TIMEOUT
 from vertex_tuning.specs import TuningSpec
 
 if TYPE_CHECKING:
-    import google.auth.credentials
     from google.cloud import storage
     from google.cloud.aiplatform_v1 import MetadataServiceClient, TensorboardServiceClient
 
-TIMEOUT: Final = 60.0
-"""Seconds one request may take."""
-
-MULTI_REGIONS: Final = ("us", "eu")
 MAX_SERIES_PER_READ: Final = 20
 """`tensorboards.batchRead` takes no more."""
-
-PAGE_SIZE: Final = 100
-"""Jobs per page of a list; the service publishes no limit."""
 
 CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each try to cancel; together well within the 30 s a killed trigger is given."""
 
 
-class VertexTuningHook(GoogleBaseHook):
-    """Asks Vertex AI and Cloud Storage for what retraining a Gemini model needs.
+class VertexTuningHook(GoogleConnection):
+    """Asks Vertex AI and Cloud Storage for what retraining a Gemini model needs; parameters as its base's."""
 
-    On top of what every Google Cloud connection takes, the connection's extra may hold `vertex_api_endpoint` and
-    `storage_api_endpoint`: base URLs that replace Google's own, for a private endpoint or the local Google Cloud.
-
-    :param location: where tuning jobs run, e.g. `us-central1`
-    :param gcp_conn_id: the Google Cloud connection
-    :param impersonation_chain: service account to act as, or a chain of them
-    :param project_id: the project; the connection's when empty
-    :raises ConfigurationError: when there is no such connection
-    """
-
-    def __init__(
-        self,
-        *,
-        location: str,
-        gcp_conn_id: str = GoogleBaseHook.default_conn_name,
-        impersonation_chain: str | Sequence[str] | None = None,
-        project_id: str | None = None,
-    ) -> None:
-        try:
-            super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
-        except AirflowNotFoundException as error:
-            raise ConfigurationError(
-                f"gcp_conn_id: found {gcp_conn_id!r}, which is not defined, expected a Google Cloud connection. "
-                "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment."
-            ) from error
-        self.location = location
-        self._project = project_id
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         # Kept, because a Gen AI client closes its connections as soon as nobody holds it.
         self._clients: dict[str, Client] = {}
-
-    @cached_property
-    def project(self) -> str:
-        """The project to work in.
-
-        :raises ConfigurationError: when neither the task nor the connection nor the credentials name one
-        """
-        project = self._project or (self.get_credentials() and self.project_id)
-        if not project:
-            raise ConfigurationError(
-                f"project_id: not given, and connection {self.gcp_conn_id!r} names none; set it in either."
-            )
-        return str(project)
-
-    def get_credentials(self) -> google.auth.credentials.Credentials:
-        """The connection's credentials.
-
-        :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
-        """
-        try:
-            with google_errors(f"finding the credentials of connection {self.gcp_conn_id!r}"):
-                return super().get_credentials()
-        except TuningError:
-            raise
-        except (AirflowException, ValueError) as error:
-            raise ConfigurationError(f"Connection {self.gcp_conn_id!r}: {error}") from error
-
-    def endpoint(self, location: str) -> str:
-        """Base URL of Vertex AI for a location; multi-regions have a host of their own."""
-        if override := self._get_field("vertex_api_endpoint"):
-            return str(override)
-        if location in MULTI_REGIONS:
-            return f"https://aiplatform.{location}.rep.googleapis.com"
-        return f"https://{location}-aiplatform.googleapis.com"
 
     def client(self, resource_name: str | None = None) -> Client:
         """A Gen AI client for the location of a resource, or for the hook's own."""

@@ -7,6 +7,7 @@ cost as many calls as a dozen, but for the pages.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 import weakref
@@ -17,7 +18,8 @@ from vertex_tuning.exceptions import TuningError
 from vertex_tuning.jobs import TuningJob
 
 if TYPE_CHECKING:
-    from vertex_tuning.hooks import VertexTuningHook
+    from vertex_tuning.connection import GoogleConnection
+    from vertex_tuning.reader import JobReader
 
 GATHER_SECONDS: Final = 0.1
 """How long a poll waits for others to join it."""
@@ -28,20 +30,20 @@ _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Jo
 class JobPoller:
     """Looks at many jobs at once, in a thread, so that the event loop never waits for Google.
 
-    :param make_hook: connects; called in a thread, once
+    :param connect: called in a thread, once
     """
 
-    def __init__(self, make_hook: Callable[[], VertexTuningHook]) -> None:
-        self._make_hook = make_hook
-        self._hook: VertexTuningHook | None = None
+    def __init__(self, connect: Callable[[], GoogleConnection]) -> None:
+        self._connect = connect
+        self._reader: JobReader | None = None
         self._wanted: set[str] = set()
         self._joinable: asyncio.Task[dict[str, TuningJob | TuningError]] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     @classmethod
-    def shared(cls, key: Hashable, make_hook: Callable[[], VertexTuningHook]) -> JobPoller:
+    def shared(cls, key: Hashable, connect: Callable[[], GoogleConnection]) -> JobPoller:
         """The poller everyone in this event loop shares who waits in the same place."""
-        return _pollers.setdefault(asyncio.get_running_loop(), {}).setdefault(key, cls(make_hook))
+        return _pollers.setdefault(asyncio.get_running_loop(), {}).setdefault(key, cls(connect))
 
     async def look(self, name: str) -> TuningJob:
         """The job as the next poll finds it.
@@ -63,33 +65,37 @@ class JobPoller:
             return await asyncio.to_thread(self._read, wanted)
 
     def _read(self, wanted: set[str]) -> dict[str, TuningJob | TuningError]:
+        # Imported here, in the thread: the Google libraries take a second.
+        from vertex_tuning.reader import JobReader
+
         try:
-            if self._hook is None:
-                self._hook = self._make_hook()
-            found = self._read_list(self._hook, wanted)
+            reader = self._reader = self._reader or JobReader(self._connect())
+            found = _find(reader, wanted)
         except TuningError as error:
-            self._hook = None  # the connection may be what has to be read anew
+            self._reader = None  # the connection may be what has to be read anew
             return dict.fromkeys(wanted, error)
-        return {name: found.get(name) or self._read_one(self._hook, name) for name in wanted}
+        return {name: found.get(name) or _read_one(reader, name) for name in wanted}
 
-    def _read_list(self, hook: VertexTuningHook, wanted: set[str]) -> dict[str, TuningJob]:
-        """The wanted jobs among the newest: one page more than they would fill, and no further than needed."""
-        from vertex_tuning.hooks import PAGE_SIZE
 
-        found: dict[str, TuningJob] = {}
-        limit = PAGE_SIZE * (math.ceil(len(wanted) / PAGE_SIZE) + 1)
-        for number, job in enumerate(hook.list_tuning_jobs(), 1):
-            if job.name in wanted:
-                found[job.name] = job
-            if number >= limit or len(found) == len(wanted):
-                break
-        return found
+def _find(reader: JobReader, wanted: set[str]) -> dict[str, TuningJob]:
+    """The wanted jobs among the newest: one page more than they would fill, and no further than needed."""
+    from vertex_tuning.reader import PAGE_SIZE, parse
 
-    def _read_one(self, hook: VertexTuningHook, name: str) -> TuningJob | TuningError:
-        try:
-            return hook.get_tuning_job(name)
-        except TuningError as error:
-            return error
+    found: dict[str, TuningJob] = {}
+    limit = PAGE_SIZE * (math.ceil(len(wanted) / PAGE_SIZE) + 1)
+    for job in itertools.islice(reader.recent(), limit):
+        if job.get("name") in wanted:
+            found[job["name"]] = parse(job)
+        if len(found) == len(wanted):
+            break
+    return found
+
+
+def _read_one(reader: JobReader, name: str) -> TuningJob | TuningError:
+    try:
+        return reader.get(name)
+    except TuningError as error:
+        return error
 
 
 def next_tick(interval: float) -> float:

@@ -14,7 +14,7 @@ from vertex_tuning.jobs import TuningJob, describe_progress, location_of, projec
 from vertex_tuning.polling import JobPoller, next_tick
 
 if TYPE_CHECKING:
-    from vertex_tuning.hooks import VertexTuningHook
+    from vertex_tuning.connection import GoogleConnection
 
 
 class TuningJobTrigger(BaseTrigger):
@@ -97,7 +97,7 @@ class TuningJobTrigger(BaseTrigger):
 
     def _poller(self) -> JobPoller:
         place = (self.job_name.partition("/tuningJobs/")[0], self.gcp_conn_id, str(self.impersonation_chain))
-        return JobPoller.shared(place, self._make_hook)
+        return JobPoller.shared(place, self._connect)
 
     def _report(self, job: TuningJob, seen: str) -> str:
         """Log where the job is when that has changed."""
@@ -109,15 +109,20 @@ class TuningJobTrigger(BaseTrigger):
     def _event(self, status: str, message: str) -> dict[str, Any]:
         return {"status": status, "job_name": self.job_name, "message": message}
 
-    def _cancel(self) -> TuningJob:
-        return self._make_hook().cancel_tuning_job(self.job_name)
+    def _connect(self) -> GoogleConnection:
+        from vertex_tuning.connection import GoogleConnection
 
-    def _make_hook(self) -> VertexTuningHook:
+        return GoogleConnection(**self._place())
+
+    def _cancel(self) -> TuningJob:
         from vertex_tuning.hooks import VertexTuningHook
 
-        return VertexTuningHook(
-            location=location_of(self.job_name),
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-            project_id=project_of(self.job_name),
-        )
+        return VertexTuningHook(**self._place()).cancel_tuning_job(self.job_name)
+
+    def _place(self) -> dict[str, Any]:
+        return {
+            "location": location_of(self.job_name),
+            "project_id": project_of(self.job_name),
+            "gcp_conn_id": self.gcp_conn_id,
+            "impersonation_chain": self.impersonation_chain,
+        }

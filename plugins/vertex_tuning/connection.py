@@ -1,0 +1,84 @@
+"""The Airflow connection to Google Cloud. Light enough for the triggerer, where the clients are not wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from google.auth.exceptions import GoogleAuthError
+
+from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
+
+if TYPE_CHECKING:
+    import google.auth.credentials
+
+MULTI_REGIONS: Final = ("us", "eu")
+
+
+class GoogleConnection(GoogleBaseHook):
+    """Project, credentials and addresses, without any of the clients.
+
+    On top of what every Google Cloud connection takes, the connection's extra may hold `vertex_api_endpoint` and
+    `storage_api_endpoint`: base URLs that replace Google's own, for a private endpoint or the local Google Cloud.
+
+    :param location: where tuning jobs run, e.g. `us-central1`
+    :param gcp_conn_id: the Google Cloud connection
+    :param impersonation_chain: service account to act as, or a chain of them
+    :param project_id: the project; the connection's when empty
+    :raises ConfigurationError: when there is no such connection
+    """
+
+    def __init__(
+        self,
+        *,
+        location: str,
+        gcp_conn_id: str = GoogleBaseHook.default_conn_name,
+        impersonation_chain: str | Sequence[str] | None = None,
+        project_id: str | None = None,
+    ) -> None:
+        try:
+            super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
+        except AirflowNotFoundException as error:
+            raise ConfigurationError(
+                f"gcp_conn_id: found {gcp_conn_id!r}, which is not defined, expected a Google Cloud connection. "
+                "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment."
+            ) from error
+        self.location = location
+        self._project = project_id
+
+    @cached_property
+    def project(self) -> str:
+        """The project to work in.
+
+        :raises ConfigurationError: when neither the task nor the connection nor the credentials name one
+        """
+        project = self._project or (self.get_credentials() and self.project_id)
+        if not project:
+            raise ConfigurationError(
+                f"project_id: not given, and connection {self.gcp_conn_id!r} names none; set it in either."
+            )
+        return str(project)
+
+    def get_credentials(self) -> google.auth.credentials.Credentials:
+        """The connection's credentials.
+
+        :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
+        """
+        try:
+            return super().get_credentials()
+        except GoogleAuthError as error:
+            kind = VertexUnavailableError if error.retryable else ConfigurationError
+            raise kind(f"Connection {self.gcp_conn_id!r}: {error}") from error
+        except (AirflowException, ValueError) as error:
+            raise ConfigurationError(f"Connection {self.gcp_conn_id!r}: {error}") from error
+
+    def endpoint(self, location: str) -> str:
+        """Base URL of Vertex AI for a location; multi-regions have a host of their own."""
+        if override := self._get_field("vertex_api_endpoint"):
+            return str(override)
+        if location in MULTI_REGIONS:
+            return f"https://aiplatform.{location}.rep.googleapis.com"
+        return f"https://{location}-aiplatform.googleapis.com"
