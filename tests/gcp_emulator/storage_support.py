@@ -136,3 +136,21 @@ def error_of(response: httpx.Response, status: int, reason: str) -> str:
     assert error["code"] == status
     assert error["errors"] == [{"message": error["message"], "domain": "global", "reason": reason}]
     return str(error["message"])
+
+
+def copy(http: Http, params: dict[str, Any], source: str = "other", target: str = "a") -> httpx.Response:
+    path = f"{http.object(source)}/copyTo/b/{http.bucket}/o/{target}"
+    return http.client.post(path, params=params)
+
+
+def rewrite(http: Http, params: dict[str, Any], source: str = "other", target: str = "a") -> httpx.Response:
+    path = f"{http.object(source)}/rewriteTo/b/{http.bucket}/o/{target}"
+    return http.client.post(path, params=params)
+
+
+def compose(http: Http, params: dict[str, Any]) -> httpx.Response:
+    return http.client.post(f"{http.object('a')}/compose", params=params, json={"sourceObjects": [{"name": "other"}]})
+
+
+def resumable(http: Http, params: dict[str, Any]) -> httpx.Response:
+    return http.chunk(http.start("a", **params), b"new", "0-2/3")

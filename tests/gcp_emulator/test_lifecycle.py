@@ -201,10 +201,10 @@ class TestQuota:
             create(vertex)
 
     def test_quota_exhausted_for_a_while(self, vertex: Vertex) -> None:
-        vertex.client.post("/_internal/quota:exhaust", json={"seconds": 0.5}).raise_for_status()
+        vertex.client.post("/_internal/quota:exhaust", json={"seconds": 2}).raise_for_status()
         job = create(vertex, "projects/exhausted/locations/us-central1")
-        waiting = wait(vertex, job["name"], "JOB_STATE_QUEUED", "JOB_STATE_PENDING")
-        assert get(vertex, waiting["name"])["tuningJobState"] == "TUNING_JOB_STATE_WAITING_FOR_QUOTA"
+        waiting = wait(vertex, job["name"], "JOB_STATE_QUEUED")
+        assert waiting["tuningJobState"] == "TUNING_JOB_STATE_WAITING_FOR_QUOTA"
         assert wait(vertex, job["name"])["state"] == "JOB_STATE_SUCCEEDED"
 
 

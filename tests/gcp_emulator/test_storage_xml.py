@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
 
-from tests.gcp_emulator.storage_support import Http, crc32c, http_bucket, md5, quoted
+from tests.gcp_emulator.storage_support import Http, crc32c, md5, quoted
 
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 PART = 5 * 2**20
@@ -48,12 +47,6 @@ class Multipart:
         response = self.http.client.get(self.path, params={"uploadId": self.id} | params)
         assert response.status_code == 200, response.text
         return parsed(response)
-
-
-@pytest.fixture
-def http(emulator: str) -> Iterator[Http]:
-    with http_bucket(emulator) as http:
-        yield http
 
 
 def refused(response: httpx.Response, status: int, code: str) -> None:

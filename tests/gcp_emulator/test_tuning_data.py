@@ -11,7 +11,7 @@ import pytest
 
 from include.gcp_emulator.errors import InvalidArgument
 from include.gcp_emulator.model.engine import count_tokens
-from include.gcp_emulator.tuning.datasets import Dataset, check_validation, data_stats, inspect
+from include.gcp_emulator.tuning.datasets import Dataset, Method, check_validation, data_stats, inspect
 from include.gcp_emulator.tuning.rows import RowError, decode, preference, supervised
 from tests.emulator_fixture import classification_rows
 from tests.gcp_emulator.jobs import TRAIN, create, finished, refused, wait
@@ -123,10 +123,10 @@ def test_bad_preference_rows(given: dict[str, Any]) -> None:
         preference(given)
 
 
-def inspected(tmp_path: Path, rows: list[Any]) -> Dataset:
+def inspected(tmp_path: Path, rows: list[Any], method: Method = "supervised") -> Dataset:
     source = tmp_path / "source"
     source.write_text("\n".join(json.dumps(item) for item in rows))
-    return inspect(source, tmp_path / "target.jsonl", "supervised")
+    return inspect(source, tmp_path / "target.jsonl", method)
 
 
 def test_statistics_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -156,6 +156,14 @@ def test_rows_that_are_too_long_are_dropped_and_reported(tmp_path: Path) -> None
     assert stats["truncatedExampleIndices"] == ["2"]
     assert "131072" in stats["droppedExampleReasons"][0]
     assert len(dataset.path.read_text().splitlines()) == 2
+
+
+def test_dropped_preference_rows_are_reported_too(tmp_path: Path) -> None:
+    answers = [completion(1, "good"), completion(0, "bad")]
+    rows = [row(turn("user", said), completions=answers) for said in ("hi", "hi", "word " * 140_000)]
+    stats = data_stats(inspected(tmp_path, rows, "preference"), "preference")["preferenceOptimizationDataStats"]
+    assert (stats["tuningDatasetExampleCount"], stats["droppedExampleIndices"]) == ("2", ["3"])
+    assert "131072" in stats["droppedExampleReasons"][0]
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:

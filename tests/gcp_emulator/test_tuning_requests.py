@@ -20,7 +20,7 @@ def fields_of(error: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-def test_the_guides_own_request(vertex: Vertex, version: str) -> None:
+def test_the_guides_own_request(vertex: Vertex, version: str, caplog: pytest.LogCaptureFixture) -> None:
     """Snake case and camel case mixed, a retired model, as the guide prints it."""
     body = {
         "baseModel": "gemini-1.0-pro-002",
@@ -32,6 +32,7 @@ def test_the_guides_own_request(vertex: Vertex, version: str) -> None:
         "tunedModelDisplayName": "guide",
     }
     job = vertex.ok("POST", f"{LOCATION}/tuningJobs", body, version=version)
+    assert "base model gemini-1.0-pro-002 is retired" in caplog.text
     assert re.fullmatch(r"projects/\d{12}/locations/us-central1/tuningJobs/\d{19}", job["name"])
     spec = job["supervisedTuningSpec"]
     assert spec["trainingDatasetUri"] == TRAIN
