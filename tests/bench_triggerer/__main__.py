@@ -95,7 +95,7 @@ def _contestants(plan: Plan, home: Path, url: str, stack: ExitStack, *, ours_onl
     roots = home / "roots.pem"
     roots.write_bytes(certificate)
     redirect = {"GOOGLE_CLOUD_UNIVERSE_DOMAIN": domain, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(roots)}
-    return [Contestant(), Sleeping(), ours, Hyperparameter(service, redirect, "hyperparameter", plan.interval)]
+    return [Contestant(), Sleeping("tuning"), ours, Hyperparameter(service, redirect, "hyperparameter", plan.interval)]
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Contestant:
     title = "idle"
     task_id = waiters.OTHER
     environment: Mapping[str, str] = {}
+    waits_for_jobs = False
 
     def triggers(self, count: int) -> list[BaseTrigger]:  # noqa: ARG002
         """What is to wait, in the order of the map indexes."""
@@ -51,10 +52,18 @@ class Contestant:
 
 
 class Sleeping(Contestant):
+    """They wait for nothing; one has looked up a connection, which any trigger must that asks anything.
+
+    :param conn_id: that connection
+    """
+
     title = "sleeping"
 
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+
     def triggers(self, count: int) -> list[BaseTrigger]:
-        return [Sleeper() for _ in range(count)]  # type: ignore[no-untyped-call]
+        return [Sleeper(conn_id=self.conn_id if index == 0 else None) for index in range(count)]
 
 
 class Tuning(Contestant):
@@ -66,6 +75,7 @@ class Tuning(Contestant):
 
     title = "TuningJobTrigger"
     task_id = waiters.SENSOR
+    waits_for_jobs = True
 
     def __init__(self, url: str, conn_id: str, interval: float) -> None:
         self.client = httpx.Client(base_url=url, timeout=30)

@@ -19,6 +19,7 @@ class Hyperparameter(Contestant):
     """
 
     title = "CreateHyperparameterTuningJobTrigger"
+    waits_for_jobs = True
 
     def __init__(self, service: JobService, environment: Mapping[str, str], conn_id: str, interval: int) -> None:
         self.service = service

@@ -83,11 +83,10 @@ def measure(contestant: Contestant, plan: Plan, environment: Mapping[str, str], 
         calls = contestant.calls() - calls
         marks.append(time.time())
         contestant.end(plan.ending)
-        ends = contestant.ends()
-        if ends:
+        if contestant.waits_for_jobs:
             _until(triggerer, 4 * plan.interval, lambda: not waiters.waiting(run_id))
         marks.append(time.time())
-    woken = waiters.events(run_id)
+    ends, woken = contestant.ends(), waiters.events(run_id)
     waiters.clear()
     return Result(
         title=contestant.title,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 TICK: Final = 0.01
@@ -45,11 +46,20 @@ class LoopProbe(BaseTrigger):
 
 
 class Sleeper(BaseTrigger):
-    """Never fires and does nothing: what is left is what Airflow itself spends on a waiting trigger."""
+    """Never fires and does nothing: what is left is what Airflow itself spends on a waiting trigger.
+
+    :param conn_id: a connection to look up first; the first look-up has Airflow load its API into the triggerer
+    """
+
+    def __init__(self, *, conn_id: str | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id = conn_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return f"{__name__}.{type(self).__name__}", {}
+        return f"{__name__}.{type(self).__name__}", {"conn_id": self.conn_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        if self.conn_id:
+            await asyncio.to_thread(BaseHook.get_connection, self.conn_id)
         await asyncio.Event().wait()
         yield TriggerEvent(None)

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 NOTES: Final = (
     "One triggerer after the other on this machine, with SQLite. sleeping: triggers that wait for nothing, so what is "
-    "left is what Airflow itself spends on a waiting trigger. TuningJobTrigger asks the emulator over HTTP. "
-    "CreateHyperparameterTuningJobTrigger is the Google provider's, unmodified; it asks a gRPC server of the benchmark "
-    "that knows the one method it calls, over TLS, because GOOGLE_CLOUD_UNIVERSE_DOMAIN, the universe_domain of its "
-    "key file and GRPC_DEFAULT_SSL_ROOTS_FILE_PATH say so. Blocks are measured by a trigger beside the others that "
-    "sleeps 10 ms at a time; what it costs is in every column. End to event: from the API's end time until the event "
-    "is in Airflow's database."
+    "left is what Airflow itself spends; one of them has looked up a connection, for which Airflow loads its API. "
+    "TuningJobTrigger asks the emulator over HTTP. CreateHyperparameterTuningJobTrigger is the Google provider's, "
+    "unmodified; it asks a gRPC server of the benchmark that knows the one method it calls, over TLS, because "
+    "GOOGLE_CLOUD_UNIVERSE_DOMAIN, the universe_domain of its key file and GRPC_DEFAULT_SSL_ROOTS_FILE_PATH say so. "
+    "Blocks are measured by a trigger beside the others that sleeps 10 ms at a time; what it costs is in every column. "
+    "End to event: from the API's end time until the event is in Airflow's database."
 )
 
 
@@ -41,7 +41,7 @@ def _rows(results: list[Result]) -> dict[str, list[str]]:
         "CPU seconds per minute": [f"{result.cpu_seconds:.2f}" for result in results],
         "share of a core": [f"{result.cpu_seconds / 60:.1%}" for result in results],
         "resident, MB": [f"{result.resident:.0f}" for result in results],
-        "over the first column, MB": [f"{result.resident - idle:+.0f}" for result in results],
+        "over the first, MB": [f"{result.resident - idle:+.0f}" for result in results],
         "longest block, starting, ms": [f"{1000 * result.blocks[0]:.0f}" for result in results],
         "longest block, waiting, ms": [f"{1000 * result.blocks[1]:.0f}" for result in results],
         "longest block, jobs ending, ms": [f"{1000 * result.blocks[2]:.0f}" for result in results],
@@ -55,22 +55,24 @@ def _delays(result: Result) -> str:
 
 
 def print_goals(results: list[Result], interval: float, console: Console) -> None:
-    """What ours was meant to cost at most, and whether it does."""
-    idle = results[0]
-    ours = next(result for result in results if result.title == "TuningJobTrigger")
-    p95 = ours.delays[1] if ours.delays else float("inf")
-    goals = {
-        "API calls per minute": (ours.calls_per_minute, 30.0, ""),
-        "share of a core": (100 * ours.cpu_seconds / 60, 5.0, "%"),
-        "resident over idle": (ours.resident - idle.resident, 60.0, "MB"),
-        "longest block": (1000 * max(ours.blocks), 100.0, "ms"),
-        "p95 from end to event": (p95, interval + 1, "s"),
-        "waiters without their event": (float(ours.waiters - ours.events), 0.0, ""),
+    """What ours was meant to cost at most, whether it does, and what of it is Airflow's own: the sleeping triggers'."""
+    idle, sleeping, ours, _ = results
+    late = ours.delays[1] if ours.delays else float("inf")
+    missing = float(ours.waiters - ours.events)
+    goals: dict[str, tuple[float, float, float | None, str]] = {
+        "API calls per minute": (ours.calls_per_minute, 30, None, ""),
+        "share of a core": (100 * ours.cpu_seconds / 60, 5, 100 * sleeping.cpu_seconds / 60, "%"),
+        "resident over idle": (ours.resident - idle.resident, 60, sleeping.resident - idle.resident, "MB"),
+        "longest block once started": (1000 * max(ours.blocks[1:]), 100, 1000 * max(sleeping.blocks[1:]), "ms"),
+        "p95 from end to event": (late, interval + 1, None, "s"),
+        "waiters without their event": (missing, 0, None, ""),
     }
     table = Table(title="Goals for TuningJobTrigger", title_justify="left", title_style="bold")
-    for column in ("", "measured", "at most", ""):
+    for column in ("", "measured", "at most", "Airflow's own", ""):
         table.add_column(column)
-    for name, (value, most, unit) in goals.items():
+    for name, (value, most, own, unit) in goals.items():
         verdict = "[green]met" if value <= most else "[bold red]MISSED"
-        table.add_row(name, f"{value:.1f} {unit}", f"{most:g} {unit}", verdict)
+        table.add_row(
+            name, f"{value:.1f} {unit}", f"{most:g} {unit}", "" if own is None else f"{own:.1f} {unit}", verdict
+        )
     console.print(table)
