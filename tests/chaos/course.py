@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import httpx
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from include.local.airflow_api import ENDED, AirflowApi
 from include.local.demo import DAG_ID
-from include.local.stack import USER, Stack
+from include.local.stack import USER, Stack, StackError
 from tests.chaos.cloud import Cloud
 from tests.chaos.monkey import Monkey
 from tests.chaos.plan import Blow
@@ -58,9 +58,13 @@ class Course:
     def run(self, blows: Sequence[Blow]) -> Report:
         """One run for each blow.
 
-        :raises include.local.stack.StackError: when a process ended that nobody killed
+        :raises StackError: when a process ended that nobody killed, or there is nothing to run
         """
-        _wait(lambda: self.api.has_dag(DAG_ID), PARSE_SECONDS)
+        deadline = time.monotonic() + PARSE_SECONDS
+        while not self.api.has_dag(DAG_ID):
+            if time.monotonic() > deadline:
+                raise StackError(f"The DAG {DAG_ID} did not appear within {PARSE_SECONDS} s.")
+            time.sleep(0.5)
         self.api.unpause(DAG_ID)
         runs = []
         for number, blow in enumerate(blows, 1):
@@ -74,8 +78,13 @@ class Course:
         self.cloud.forget_calls()
         started = time.monotonic()
         run_id = self.api.trigger(DAG_ID, CONF)
-        hit = self.monkey.strike(blow, lambda: self._state(run_id) in ENDED)
-        _wait(lambda: self._state(run_id) in ENDED, started + RUN_SECONDS - time.monotonic())
+
+        def is_over() -> bool:
+            return self._state(run_id) in ENDED or time.monotonic() > started + RUN_SECONDS
+
+        hit = self.monkey.strike(blow, is_over)
+        while not is_over():
+            time.sleep(0.5)
         state, seconds = self._state(run_id), time.monotonic() - started
         self._end(run_id, state)
         time.sleep(GRACE_SECONDS)
@@ -94,12 +103,3 @@ class Course:
         """Make room for the next run when this one does not end."""
         if state not in ENDED:
             self.api._client.patch(f"/dags/{DAG_ID}/dagRuns/{run_id}", json={"state": "failed"}).raise_for_status()
-
-
-def _wait(what: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.5)
-    return True

@@ -13,6 +13,11 @@ PROCESSES: Final = ("scheduler", "triggerer", "emulator")
 KILLS: Final = (*PROCESSES, "worker", "task")
 """LocalExecutor's worker and the task's process under it, which Airflow itself replaces."""
 
+ZOMBIE: Final = "zombie"
+"""A worker that stands still with its task until Airflow has given it up and its replacement is at work, and then goes
+on: a machine that was frozen, or cut off from the network.
+"""
+
 _QUOTA: Final = "aiplatform.googleapis.com/global_concurrent_tuning_jobs"
 _REFUSAL: Final = {
     "code": 429,
@@ -51,17 +56,18 @@ MOMENTS: Final = {
 creating a job and waiting for it is where one can be lost.
 """
 
-PHASE_SECONDS: Final = 4.0
+PHASE_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
 class Blow:
     """One thing done to one run.
 
-    :param name: one of `KILLS` or `FAULTS`
+    :param name: one of `KILLS` or `FAULTS`, or `ZOMBIE`
     :param after: the API method whose first call in the run starts the clock; the run's start when empty
     :param wait: seconds from then on
-    :param lasts: seconds a killed process stays away, or a fault stays in force once it has struck
+    :param lasts: seconds a killed process stays away, a fault stays in force once it has struck, or a zombie stands
+        still once its replacement is at work
     """
 
     name: str
@@ -81,7 +87,7 @@ def draw(runs: int, seed: int) -> list[Blow]:
     blows = []
     for _ in range(runs):
         if not deck:
-            deck = [*KILLS, *FAULTS]
+            deck = [*KILLS, *FAULTS, ZOMBIE]
             chance.shuffle(deck)
         blows.append(_blow(deck.pop(), chance))
     return blows
@@ -93,5 +99,7 @@ def _blow(name: str, chance: random.Random) -> Blow:
     early, lasts = chance.random(), chance.uniform(1, 4)
     if name in AROUND_CREATION:
         return Blow(name, "", 0.0, lasts)
-    # Squared: most blows fall right after the call, between what it did and what the caller makes of it.
-    return Blow(name, after, early**2 * PHASE_SECONDS, lasts)
+    if name == ZOMBIE:
+        return Blow(name, chance.choice(("storage.objects.insert", "tuningJobs.list")), early * PHASE_SECONDS, early)
+    # Cubed: most blows fall right after the call, between what it did and what the caller makes of it.
+    return Blow(name, after, early**3 * PHASE_SECONDS, lasts)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.cloud import Job
-from tests.chaos.plan import FAULTS, KILLS, Blow
+from tests.chaos.plan import FAULTS, KILLS, ZOMBIE, Blow
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Report:
 
     def _blows(self) -> Table:
         table = Table("blow", "runs", "hit", "completed", "slowest", title="Blows", title_justify="left")
-        for name in (*KILLS, *FAULTS):
+        for name in (*KILLS, ZOMBIE, *FAULTS):
             runs = [run for run in self.runs if run.blow.name == name]
             if runs:
                 completed = sum(run in self.completed for run in runs)
@@ -104,6 +104,7 @@ class Report:
         totals = {
             "runs": self.runs,
             "kills": [run for run in self.runs if run.hit and run.blow.name in KILLS],
+            "zombies": [run for run in self.runs if run.hit and run.blow.name == ZOMBIE],
             "faults injected": [run for run in self.runs if run.hit and run.blow.name in FAULTS],
             "pipelines completed": self.completed,
             "tuning jobs created": self.jobs,
