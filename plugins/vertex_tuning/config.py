@@ -6,6 +6,7 @@ Everything is checked when the file is read, so that a mistake shows in the DAG 
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,21 +15,13 @@ import yaml
 from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
 from vertex_tuning.jobs import ADAPTER_SIZES
+from vertex_tuning.models import retirement_note
 from vertex_tuning.smoke import parse_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TUNABLE_MODELS: Final = (
-    "gemini-3.5-flash",
-    "gemini-3.1-flash-lite",
-    "gemini-2.5-pro",
-    "gemini-2.5-flash",
-    "gemini-2.5-flash-lite",
-)
-"""Models the guide to supervised tuning lists (October 2026); what the service takes today, it says itself."""
 
 MAX_EPOCHS: Final = 100
 """This project's own guard against a slip in a form; the service publishes no limit."""
@@ -125,6 +118,8 @@ class Tuning(_Model):
 def load_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:
     """Read every `*.yaml` of a folder.
 
+    A retired base model is a warning, which Airflow shows with the DAG file.
+
     :returns: the tunings that are right, and one message for each mistake in the others
     """
     tunings: list[Tuning] = []
@@ -150,9 +145,12 @@ def load_tuning(path: Path) -> Tuning:
     if not isinstance(content, dict):
         raise ConfigurationError(f"{where}: found {type(content).__name__}, expected fields such as `base_model:`.")
     try:
-        return Tuning.model_validate({"name": path.stem, **content})
+        tuning = Tuning.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise ConfigurationError("\n".join(f"{where}: {mistake}" for mistake in _mistakes(error))) from error
+    if note := retirement_note(tuning.base_model):
+        warnings.warn(f"{where}: base_model: {note}", RetiredModelWarning, stacklevel=2)
+    return tuning
 
 
 def _mistakes(error: ValidationError) -> Iterator[str]:

@@ -88,6 +88,10 @@ class SmokeTestError(PermanentError):
     """The tuned model answered, but not as its smoke test expects."""
 
 
+class RetiredModelWarning(UserWarning):
+    """A base model is gone or going; said before a job on it is paid for."""
+
+
 _RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from vertex_tuning.config import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, TUNABLE_MODELS, Tuning
+from vertex_tuning.config import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
 from vertex_tuning.jobs import ADAPTER_SIZES
+from vertex_tuning.models import TUNABLE_MODELS, retirement_note
 
 
 def form(tuning: Tuning) -> dict[str, Param]:
@@ -17,8 +18,9 @@ def form(tuning: Tuning) -> dict[str, Param]:
 
 def _data(tuning: Tuning) -> dict[str, Param]:
     models = list(dict.fromkeys([tuning.base_model, *TUNABLE_MODELS]))
+    notes = " ".join(filter(None, map(retirement_note, models)))
     return {
-        "base_model": _text("Base model", "The Gemini model to tune.", tuning.base_model, enum=models),
+        "base_model": _text("Base model", f"The Gemini model to tune. {notes}".strip(), tuning.base_model, enum=models),
         "training_data": _text(
             "Training data", "JSONL file, relative to the project, or a gs:// URI.", tuning.training_data, minLength=1
         ),

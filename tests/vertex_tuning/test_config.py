@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from vertex_tuning.config import Tuning, load_tuning, load_tunings
-from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
 from vertex_tuning.form import form
 
 GOOD: dict[str, Any] = {
     "schedule": {"cron": "0 6 * * 1", "timezone": "Europe/Berlin"},
     "bucket": "a-bucket",
-    "base_model": "gemini-2.5-flash",
+    "base_model": "gemini-3.5-flash",
     "training_data": "train.jsonl",
     "hyper_parameters": {"epoch_count": 3},
     "display_name": "a model",
@@ -75,7 +76,7 @@ def test_a_wrong_file_leaves_the_right_ones_alone(tmp_path: Path) -> None:
 def test_the_form_offers_the_files_values_with_titles_and_limits(tmp_path: Path) -> None:
     params = form(load_tuning(write(tmp_path)))
     assert {name: param.value for name, param in params.items()} == {
-        "base_model": "gemini-2.5-flash",
+        "base_model": "gemini-3.5-flash",
         "training_data": "train.jsonl",
         "validation_data": None,
         "epoch_count": 3,
@@ -94,3 +95,23 @@ def test_the_projects_own_tunings_are_right(project_dir: Path) -> None:
     assert mistakes == []
     assert "support_triage" in [tuning.name for tuning in tunings]
     assert all(isinstance(tuning, Tuning) for tuning in tunings)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("gemini-1.0-pro-002", "has been retired"),
+        ("gemini-2.0-flash-001", "2026-06-01"),
+        ("gemini-2.5-flash-lite", "2026-10-20"),
+        ("gemini-3.5-flash", ""),
+        ("projects/p/locations/us-central1/models/1@1", ""),
+    ],
+)
+def test_a_retired_model_is_warned_of_in_the_configuration_and_the_form(tmp_path: Path, model: str, said: str) -> None:
+    path = write(tmp_path, base_model=model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        described = form(load_tuning(path))["base_model"].description or ""
+    own = [str(one.message) for one in caught if one.category is RetiredModelWarning]
+    assert [said in message and "a_tuning.yaml" in message for message in own] == ([True] if said else [])
+    assert (f"{model}" in described) is bool(said)
