@@ -68,14 +68,15 @@ class Monkey:
 
     def _freeze(self, blow: Blow, victim: psutil.Process, is_over: Callable[[], bool]) -> None:
         family = [victim, *_children(victim)]
-        self._orphans += family
-        for member in family:
-            member.suspend()
         looked = len(self.cloud.calls("tuningJobs.list"))
-        _until(lambda: len(self.cloud.calls("tuningJobs.list")) > looked, is_over)
-        time.sleep(blow.lasts)
-        for member in family:
-            member.resume()
+        try:
+            for member in family:
+                member.suspend()
+            _until(lambda: len(self.cloud.calls("tuningJobs.list")) > looked, is_over)
+            time.sleep(blow.lasts)
+        finally:
+            for member in family:
+                member.resume()
 
     def _victim(self, name: str) -> psutil.Process | None:
         if name in PROCESSES:
