@@ -63,6 +63,7 @@ def _run(arguments: argparse.Namespace, home: Path, stack: ExitStack, console: C
     for contestant in _contestants(plan, home, url, stack, ours_only=arguments.ours_only):
         console.print(f"Measuring {contestant.title} …")
         results.append(measure(contestant, plan, environment, home))
+        console.print(str(results[-1]), highlight=False)
     return results
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from tests.bench_triggerer import waiters
 from tests.bench_triggerer.contestants import Contestant
 from tests.bench_triggerer.probe import LoopProbe
-from tests.bench_triggerer.processes import Triggerer, running_triggerer
+from tests.bench_triggerer.processes import Triggerer, Usage, running_triggerer
 
 START_SECONDS: Final = 300
 SUCCESS: Final = frozenset({"succeeded", "success"})
@@ -45,8 +45,7 @@ class Plan:
 class Result:
     """What one contestant cost.
 
-    :param cpu_seconds: per minute, the triggerer's processes together
-    :param resident: megabytes, the most while waiting
+    :param usage: while waiting
     :param blocks: longest block of the event loop in seconds: while starting, waiting, ending
     :param events: waiters that were told that their job succeeded
     :param delays: seconds from a job's end until its waiter was woken: median, 95th percentile, most
@@ -55,8 +54,7 @@ class Result:
     title: str
     waiters: int
     calls_per_minute: float
-    cpu_seconds: float
-    resident: float
+    usage: Usage
     blocks: tuple[float, float, float]
     events: int
     delays: tuple[float, float, float] | None
@@ -79,7 +77,7 @@ def measure(contestant: Contestant, plan: Plan, environment: Mapping[str, str], 
         triggerer.watch(plan.interval)
         marks.append(time.time())
         calls = contestant.calls()
-        cpu_seconds, resident = triggerer.watch(plan.window)
+        usage = triggerer.watch(plan.window)
         calls = contestant.calls() - calls
         marks.append(time.time())
         contestant.end(plan.ending)
@@ -92,8 +90,7 @@ def measure(contestant: Contestant, plan: Plan, environment: Mapping[str, str], 
         title=contestant.title,
         waiters=len(triggers),
         calls_per_minute=60 * calls / plan.window,
-        cpu_seconds=cpu_seconds,
-        resident=resident,
+        usage=usage,
         blocks=_blocks(lags, marks),
         events=sum(status in SUCCESS for _, status in woken.values()),
         delays=_spread([moment - ends[index] for index, (moment, _) in woken.items()]),

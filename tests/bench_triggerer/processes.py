@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,19 @@ STOP_SECONDS: Final = 30
 
 class TriggererEndedError(Exception):
     """The triggerer has ended by itself; the message has the end of its log."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """
+    :param cpu_seconds: per minute, user and system, of all processes of the triggerer
+    :param resident: megabytes (1e6 bytes), the most at one time, pages that processes share counted in each
+    :param machine: per cent of all the machine's cores that anyone used; near 100, blocks and delays say little
+    """
+
+    cpu_seconds: float
+    resident: float
+    machine: float
 
 
 class Triggerer:
@@ -45,23 +59,20 @@ class Triggerer:
         return [self.process, *self.process.children(recursive=True)]
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its processes so far."""
         return sum(sum(member.cpu_times()[:2]) for member in self.family())
 
     def resident(self) -> float:
-        """Megabytes (1e6 bytes) resident, pages that processes share counted in each."""
         return sum(member.memory_info().rss for member in self.family()) / 1e6
 
-    def watch(self, seconds: float) -> tuple[float, float]:
-        """Let time pass.
-
-        :returns: CPU seconds per minute, and the most megabytes resident
-        """
+    def watch(self, seconds: float) -> Usage:
+        """Let time pass, and see what is used meanwhile."""
         started, cpu, most = time.monotonic(), self.cpu_seconds(), 0.0
+        psutil.cpu_percent()  # begins the measurement that the next call ends
         while (left := started + seconds - time.monotonic()) > 0:
             time.sleep(min(SAMPLE_SECONDS, left))
             most = max(most, self.resident())
-        return 60 * (self.cpu_seconds() - cpu) / (time.monotonic() - started), most
+        cpu_seconds = 60 * (self.cpu_seconds() - cpu) / (time.monotonic() - started)
+        return Usage(cpu_seconds, most, psutil.cpu_percent())
 
 
 @contextmanager

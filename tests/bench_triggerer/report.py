@@ -34,19 +34,20 @@ def print_results(results: list[Result], console: Console) -> None:
 
 
 def _rows(results: list[Result]) -> dict[str, list[str]]:
-    idle = results[0].resident
+    idle = results[0].usage.resident
     return {
         "waiters": [str(result.waiters) for result in results],
         "API calls per minute": [f"{result.calls_per_minute:.1f}" for result in results],
-        "CPU seconds per minute": [f"{result.cpu_seconds:.2f}" for result in results],
-        "share of a core": [f"{result.cpu_seconds / 60:.1%}" for result in results],
-        "resident, MB": [f"{result.resident:.0f}" for result in results],
-        "over the first, MB": [f"{result.resident - idle:+.0f}" for result in results],
+        "CPU seconds per minute": [f"{result.usage.cpu_seconds:.2f}" for result in results],
+        "share of a core": [f"{result.usage.cpu_seconds / 60:.1%}" for result in results],
+        "resident, MB": [f"{result.usage.resident:.0f}" for result in results],
+        "over the first, MB": [f"{result.usage.resident - idle:+.0f}" for result in results],
         "longest block, starting, ms": [f"{1000 * result.blocks[0]:.0f}" for result in results],
         "longest block, waiting, ms": [f"{1000 * result.blocks[1]:.0f}" for result in results],
         "longest block, jobs ending, ms": [f"{1000 * result.blocks[2]:.0f}" for result in results],
         "waiters told of success": [str(result.events) for result in results],
         "end to event, s: p50 / p95 / most": [_delays(result) for result in results],
+        "whole machine busy while waiting": [f"{result.usage.machine:.0f}%" for result in results],
     }
 
 
@@ -61,8 +62,13 @@ def print_goals(results: list[Result], interval: float, console: Console) -> Non
     missing = float(ours.waiters - ours.events)
     goals: dict[str, tuple[float, float, float | None, str]] = {
         "API calls per minute": (ours.calls_per_minute, 30, None, ""),
-        "share of a core": (100 * ours.cpu_seconds / 60, 5, 100 * sleeping.cpu_seconds / 60, "%"),
-        "resident over idle": (ours.resident - idle.resident, 60, sleeping.resident - idle.resident, "MB"),
+        "share of a core": (100 * ours.usage.cpu_seconds / 60, 5, 100 * sleeping.usage.cpu_seconds / 60, "%"),
+        "resident over idle": (
+            ours.usage.resident - idle.usage.resident,
+            60,
+            sleeping.usage.resident - idle.usage.resident,
+            "MB",
+        ),
         "longest block once started": (1000 * max(ours.blocks[1:]), 100, 1000 * max(sleeping.blocks[1:]), "ms"),
         "p95 from end to event": (late, interval + 1, None, "s"),
         "waiters without their event": (missing, 0, None, ""),
