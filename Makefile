@@ -10,6 +10,9 @@ UV := 0.13.9
 export AIRFLOW_PORT EMULATOR_PORT
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 
+# Tests that run whole stacks of processes: one after the other, two cores are not enough for more.
+STACKS := tests/test_local.py tests/test_chaos.py tests/test_bench_triggerer.py tests/test_compose_stack.py
+
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -45,7 +48,8 @@ check: $(READY) ## format, lint and types
 	@$(BIN)/mypy
 
 test: $(READY) ## the whole test suite
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(STACKS))
+	@$(BIN)/python -m pytest $(STACKS)
 
 chaos: $(READY) ## kill parts of a running stack at random; RUNS=n
 	@$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))

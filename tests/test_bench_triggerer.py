@@ -11,7 +11,7 @@ import pytest
 
 from include.local.stack import PROJECT_DIR
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("local")]
+pytestmark = [pytest.mark.timeout(240)]
 
 SENSORS, INTERVAL = 50, 3
 

@@ -35,7 +35,6 @@ def free_port() -> int:
 
 
 @pytest.mark.timeout(480)
-@pytest.mark.xdist_group("local")
 def test_three_runs_pass(tmp_path: Path) -> None:
     ports = {"AIRFLOW_PORT": str(free_port()), "EMULATOR_PORT": str(free_port())}
     done = subprocess.run(

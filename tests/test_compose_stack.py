@@ -55,7 +55,8 @@ def test_the_services_retrain_a_model(stack: ComposeStack, airflow: httpx.Client
     run = _retrain(stack, airflow)
     tasks = airflow.get(f"{run}/taskInstances").json()["task_instances"]
     tasks.sort(key=lambda task: task["start_date"] or "~")
-    assert [(task["task_id"], task["state"]) for task in tasks] == [(step, "success") for step in STEPS]
+    ended = [(task["task_id"], task["state"]) for task in tasks if task["task_id"] in STEPS]
+    assert ended == [(step, "success") for step in STEPS]
     assert "retrain_support_triage" in stack.tail("worker")
     _assert_logs_are_shown(airflow, run)
     _assert_health_checks_notice(stack)

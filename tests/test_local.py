@@ -29,7 +29,7 @@ CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
 
-pytestmark = [pytest.mark.timeout(420), pytest.mark.xdist_group("local")]
+pytestmark = [pytest.mark.timeout(420)]
 
 
 def free_port() -> int:
