@@ -17,7 +17,7 @@ from rich.console import Console
 
 from include.gcp_emulator.tuning.job_run import ENDED as ENDED_STATES
 from tests.chaos.cloud import ENDED, Cloud, Job
-from tests.chaos.plan import AROUND_CREATION, FAULTS, KILLS, MOMENTS, Blow, draw
+from tests.chaos.plan import AROUND_CREATION, FAULTS, KILLS, MOMENTS, ZOMBIE, Blow, draw
 from tests.chaos.report import Report, Run
 from tests.emulator_fixture import running_emulator
 
@@ -133,10 +133,10 @@ def test_a_run_whose_job_did_not_succeed_is_not_completed() -> None:
 
 
 def test_a_plan_repeats_with_its_seed_and_has_every_kind_in_turn() -> None:
-    blows = draw(30, seed=1)
-    assert blows == draw(30, seed=1) != draw(30, seed=2)
-    kinds = {*KILLS, *FAULTS}
-    for start in (0, 10, 20):
+    kinds = {*KILLS, *FAULTS, ZOMBIE}
+    blows = draw(3 * len(kinds), seed=1)
+    assert blows == draw(len(blows), seed=1) != draw(len(blows), seed=2)
+    for start in range(0, len(blows), len(kinds)):
         assert {blow.name for blow in blows[start : start + len(kinds)]} == kinds
     for blow in draw(500, seed=3):
         assert blow.after in ([""] if blow.name in AROUND_CREATION else MOMENTS)
