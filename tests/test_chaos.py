@@ -21,7 +21,7 @@ from tests.chaos.plan import AROUND_CREATION, FAULTS, KILLS, MOMENTS, ZOMBIE, Bl
 from tests.chaos.report import Report, Run
 from tests.emulator_fixture import running_emulator
 
-SEED = 4
+SEED = 28
 BLOW = Blow("task", "tuningJobs.create", 0.0, 1.0)
 RUN = Run("run-1", BLOW, hit=True, state="success", seconds=40.0, job="job-1")
 JOB = Job("job-1", "identity-1", "JOB_STATE_SUCCEEDED", 2)
