@@ -326,7 +326,7 @@ def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
         eventually(lambda: len(left_running(tmp_path)) >= 5)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
-    # A shell says 130 for both. Python ends itself by the signal when it struck in code made from a string, as dataclasses are.
+    # A shell says 130 for both: Python ends itself by the signal when it struck in code made from a string.
     assert process.returncode in (130, -signal.SIGINT), output
     assert "Stopped." in output
     assert left_running(tmp_path) == []
