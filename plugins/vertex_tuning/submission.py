@@ -18,7 +18,7 @@ from vertex_tuning.jobs import ATTEMPT_LABEL, TuningJob, elect
 from vertex_tuning.specs import TuningSpec, identity_labels
 
 if TYPE_CHECKING:
-    from vertex_tuning.hooks import VertexTuningHook
+    from vertex_tuning.hooks.tuning import VertexTuningHook
 
 Reuse = Literal["active", "succeeded", "never"]
 OnChangedSpec = Literal["cancel_and_recreate", "fail"]

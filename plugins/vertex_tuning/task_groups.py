@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import XComArg, chain
 
 from vertex_tuning.operators.dataset import UploadDatasetOperator
-from vertex_tuning.operators.evaluation import CollectMetricsOperator, SmokeTestOperator
+from vertex_tuning.operators.metrics import CollectMetricsOperator
+from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.sensors import TuningJobSensor
 

@@ -115,7 +115,7 @@ class TuningJobTrigger(BaseTrigger):
         return GoogleConnection(**self._place())
 
     def _cancel(self) -> TuningJob:
-        from vertex_tuning.hooks import VertexTuningHook
+        from vertex_tuning.hooks.tuning import VertexTuningHook
 
         return VertexTuningHook(**self._place()).cancel_tuning_job(self.job_name)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from vertex_tuning.hooks import VertexTuningHook
+from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.specs import TuningSpec
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
@@ -61,6 +62,11 @@ def control(emulator: str) -> Callable[..., None]:
 @pytest.fixture
 def hook() -> VertexTuningHook:
     return VertexTuningHook(location=LOCATION)
+
+
+@pytest.fixture
+def storage() -> StorageHook:
+    return StorageHook(location=LOCATION)
 
 
 def spec(**fields: Any) -> TuningSpec:

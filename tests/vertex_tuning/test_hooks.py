@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import requests
 from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
-from vertex_tuning.hooks import VertexTuningHook
+from vertex_tuning.hooks.experiments import ExperimentsHook
+from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob, terminal_event
 
 from tests.vertex_tuning.conftest import LOCATION, PROJECT, TRAINING, connection, spec
@@ -44,7 +44,7 @@ def test_a_job_is_created_watched_and_its_model_asked(hook: VertexTuningHook) ->
     assert len(job.tuned_model.checkpoints) == 3
 
     assert job.experiment is not None
-    series = {one.name: one.points for one in hook.read_metrics(job.experiment)}
+    series = {one.name: one.points for one in ExperimentsHook(location=LOCATION).read_metrics(job.experiment)}
     assert {"/train_total_loss", "/eval_total_loss", "/eval_fraction_of_correct_next_step_preds"} <= set(series)
     losses = [point.value for point in series["/train_total_loss"]]
     assert losses[-1] < losses[0]
@@ -138,32 +138,6 @@ def test_the_tasks_own_project_comes_first() -> None:
     assert VertexTuningHook(location=LOCATION, project_id="another").project == "another"
 
 
-def test_the_same_content_is_uploaded_once(hook: VertexTuningHook, tmp_path: Path, emulator: str) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"contents": []}\n')
-    assert hook.upload_once(str(path), "bucket", "x/rows.jsonl") == "gs://bucket/x/rows.jsonl"
-    first = requests.get(f"{emulator}/storage/v1/b/bucket/o/x%2Frows.jsonl", timeout=5).json()
-    hook.upload_once(str(path), "bucket", "x/rows.jsonl")
-    assert requests.get(f"{emulator}/storage/v1/b/bucket/o/x%2Frows.jsonl", timeout=5).json() == first
-    with hook.open_object("gs://bucket/x/rows.jsonl") as file:
-        assert file.read() == path.read_bytes()
-
-
-def test_a_bucket_that_does_not_exist_is_named(hook: VertexTuningHook, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(gzip.compress(b"x"))
-    with pytest.raises(VertexRequestError, match=r"gs://no-such-bucket/rows\.jsonl"):
-        hook.upload_once(str(path), "no-such-bucket", "rows.jsonl")
-
-
-def test_an_object_that_does_not_exist_is_named(hook: VertexTuningHook) -> None:
-    with (
-        pytest.raises(VertexRequestError, match=r"gs://data/none\.jsonl"),
-        hook.open_object("gs://data/none.jsonl") as f,
-    ):
-        f.read()
-
-
 @pytest.mark.parametrize(
     ("location", "host"),
     [
@@ -201,10 +175,11 @@ def test_metrics_and_storage_of_google_itself_are_asked_too(monkeypatch: pytest.
 
     monkeypatch.setattr(requests.Session, "send", answer)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection("", vertex_api_endpoint=""))
-    hook = VertexTuningHook(location="europe-west4")
     with pytest.raises(VertexRequestError):
-        hook.read_metrics("projects/1/locations/europe-west4/metadataStores/default/contexts/tuning-experiment-1")
-    with pytest.raises(VertexRequestError), hook.open_object("gs://b/o") as file:
+        ExperimentsHook(location="europe-west4").read_metrics(
+            "projects/1/locations/europe-west4/metadataStores/default/contexts/tuning-experiment-1"
+        )
+    with pytest.raises(VertexRequestError), StorageHook(location="europe-west4").open_object("gs://b/o") as file:
         file.read()
     assert asked[0].startswith("https://europe-west4-aiplatform.googleapis.com/v1/projects/1/")
     assert asked[1].startswith("https://storage.googleapis.com/")

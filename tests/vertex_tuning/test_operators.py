@@ -14,10 +14,12 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
-from vertex_tuning.hooks import VertexTuningHook
+from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.operators.dataset import UploadDatasetOperator
-from vertex_tuning.operators.evaluation import CollectMetricsOperator, SmokeTestOperator
+from vertex_tuning.operators.metrics import CollectMetricsOperator
+from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import (
     CancelTuningJobOperator,
     CreateTuningJobOperator,
@@ -96,13 +98,13 @@ def upload(folder: Path, **arguments: Any) -> UploadDatasetOperator:
     return UploadDatasetOperator(task_id="upload", bucket="bucket", base_dir=str(folder), **arguments)
 
 
-def test_local_files_are_checked_and_uploaded_under_their_content(tmp_path: Path, hook: VertexTuningHook) -> None:
+def test_local_files_are_checked_and_uploaded_under_their_content(tmp_path: Path, storage: StorageHook) -> None:
     training = write(tmp_path / "t.jsonl", *classification_rows(30))
     validation = write(tmp_path / "v.jsonl", *classification_rows(6))
     result = execute(upload(tmp_path, training_data=training, validation_data=validation))
     assert (result["training"]["rows"], result["validation"]["rows"]) == (30, 6)
     assert result["training"]["sha256"] in result["training_uri"]
-    with hook.open_object(result["validation_uri"]) as file:
+    with storage.open_object(result["validation_uri"]) as file:
         assert file.read() == (tmp_path / "v.jsonl").read_bytes()
     assert execute(upload(tmp_path, training_data=training))["training_uri"] == result["training_uri"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from vertex_tuning.hooks import VertexTuningHook
+from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.polling import next_tick
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions, submission
-from vertex_tuning.hooks import VertexTuningHook
+from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.specs import identity_labels
 from vertex_tuning.submission import resubmit, submit, successor
@@ -157,7 +157,7 @@ def test_a_cancel_is_repeated_until_it_shows(
 def test_a_cancel_in_vain_says_so(
     hook: VertexTuningHook, held: None, identity: str, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vertex_tuning.hooks.CANCEL_PAUSES", (0.0, 0.1))
+    monkeypatch.setattr("vertex_tuning.hooks.tuning.CANCEL_PAUSES", (0.0, 0.1))
     job = submit(hook, spec(), identity)
     control("faults", method="tuningJobs.cancel", error={"code": 503})
     with pytest.raises(exceptions.VertexUnavailableError, match="may still run"):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from vertex_tuning.hooks import VertexTuningHook
+from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob, terminal_event
 from vertex_tuning.triggers import TuningJobTrigger
 

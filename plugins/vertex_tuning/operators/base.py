@@ -11,7 +11,9 @@ from airflow.sdk import BaseOperator
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 
 if TYPE_CHECKING:
-    from vertex_tuning.hooks import VertexTuningHook
+    from vertex_tuning.hooks.experiments import ExperimentsHook
+    from vertex_tuning.hooks.storage import StorageHook
+    from vertex_tuning.hooks.tuning import VertexTuningHook
     from vertex_tuning.jobs import TuningJob
 
 
@@ -42,17 +44,33 @@ class VertexOperator(BaseOperator):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
 
+    # Hooks are imported where they are made: the Google libraries take seconds, and DAG files are parsed all the time.
+
     @cached_property
     def hook(self) -> VertexTuningHook:
-        # Imported here: the Google libraries take seconds, and a DAG file is parsed again and again.
-        from vertex_tuning.hooks import VertexTuningHook
+        from vertex_tuning.hooks.tuning import VertexTuningHook
 
-        return VertexTuningHook(
-            location=self.location,
-            gcp_conn_id=self.gcp_conn_id,
-            impersonation_chain=self.impersonation_chain,
-            project_id=self.project_id,
-        )
+        return VertexTuningHook(**self._place())
+
+    @cached_property
+    def storage(self) -> StorageHook:
+        from vertex_tuning.hooks.storage import StorageHook
+
+        return StorageHook(**self._place())
+
+    @cached_property
+    def experiments(self) -> ExperimentsHook:
+        from vertex_tuning.hooks.experiments import ExperimentsHook
+
+        return ExperimentsHook(**self._place())
+
+    def _place(self) -> dict[str, Any]:
+        return {
+            "location": self.location,
+            "gcp_conn_id": self.gcp_conn_id,
+            "impersonation_chain": self.impersonation_chain,
+            "project_id": self.project_id,
+        }
 
 
 class TuningJobOperator(VertexOperator):

@@ -82,14 +82,14 @@ class UploadDatasetOperator(VertexOperator):
             self.log.info("%s is in Cloud Storage already and used where it is.", source)
             return source
         name = f"{self.prefix.strip('/')}/{report.sha256}/{kind}.jsonl"
-        uri = self.hook.upload_once(str(self._local(source)), self.bucket, name)
+        uri = self.storage.upload_once(str(self._local(source)), self.bucket, name)
         self.log.info("%s is at %s", source, uri)
         return uri
 
     @contextlib.contextmanager
     def _open(self, source: str) -> Iterator[IO[bytes]]:
         if source.startswith("gs://"):
-            with self.hook.open_object(source) as file:
+            with self.storage.open_object(source) as file:
                 yield file
         else:
             with self._local(source).open("rb") as file:

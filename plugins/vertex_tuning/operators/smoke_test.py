@@ -1,4 +1,4 @@
-"""After the job: what its metrics say, and whether the tuned model answers as it should."""
+"""Asking a tuned model prompts whose answers are known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from vertex_tuning.datasets import sample
-from vertex_tuning.exceptions import ConfigurationError, MetricsError, SmokeTestError
-from vertex_tuning.metrics import headline, summarise
-from vertex_tuning.operators.base import TuningJobOperator, VertexOperator
+from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
+from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, case_of, parse_cases
 
 if TYPE_CHECKING:
@@ -19,22 +18,6 @@ if TYPE_CHECKING:
 
 TEXT_SHOWN: Final = 500
 """Characters of a prompt or an answer kept in XCom."""
-
-
-class CollectMetricsOperator(TuningJobOperator):
-    """Read the metrics of a tuning job that has ended; return first, last and best value and a coarse curve of each."""
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        self.job = self.hook.get_tuning_job(self.job_name)
-        if not self.job.experiment:
-            raise MetricsError(f"{self.job_name} has no experiment, expected one to read metrics from.")
-        summary = summarise(self.hook.read_metrics(self.job.experiment))
-        if not summary:
-            raise MetricsError(f"{self.job.experiment} holds no metrics, expected /train_total_loss at least.")
-        for name, values in summary.items():
-            self.log.info("%s: %s", name, values)
-        context["ti"].xcom_push(key="headline", value=headline(summary))
-        return {"job_name": self.job_name, "experiment": self.job.experiment, "metrics": msgspec.to_builtins(summary)}
 
 
 class SmokeTestOperator(VertexOperator):
@@ -100,7 +83,7 @@ class SmokeTestOperator(VertexOperator):
     def _sample(self) -> list[SmokeCase]:
         if not self.sample_uri or self.sample_uri == "None":
             return []
-        with self.hook.open_object(self.sample_uri) as file:
+        with self.storage.open_object(self.sample_uri) as file:
             return [case_of(row) for row in sample(file, self.sample_size)]
 
     def _ask_all(self, cases: list[SmokeCase]) -> dict[str, Any]:
