@@ -73,3 +73,20 @@ def spec(**fields: Any) -> TuningSpec:
     """A small job on data that is learnt in a moment."""
     given = {"base_model": "gemini-2.5-flash", "training_uri": TRAINING, "validation_uri": VALIDATION, "epoch_count": 3}
     return TuningSpec.parse(**{**given, **fields})
+
+
+@pytest.fixture(scope="session")
+def succeeded() -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    return result
+
+
+@pytest.fixture
+def done(succeeded: dict[str, Any]) -> dict[str, Any]:
+    """A job that has succeeded, as the create operator returns it."""
+    from tests.vertex_tuning.tasks import TaskContext, create, execute
+
+    if not succeeded:
+        context = TaskContext("a run that succeeds")
+        succeeded.update(execute(create(wait_for_completion=True, deferrable=False, epoch_count=6), context))
+    return succeeded

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,7 +11,6 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
-from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.operators.dataset import UploadDatasetOperator
@@ -28,134 +24,10 @@ from vertex_tuning.operators.tuning_job import (
 )
 from vertex_tuning.sensors import TuningJobSensor
 
-from tests.emulator_fixture import classification_rows
-from tests.vertex_tuning.conftest import TRAINING, VALIDATION, spec
+from tests.vertex_tuning.conftest import spec
+from tests.vertex_tuning.tasks import TaskContext, create, execute
 
 HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
-
-
-class TaskContext(dict[str, Any]):
-    """What the operators use of a task's context; XComs and the state store are kept for a look."""
-
-    def __init__(self, run_id: str = "run", map_index: int = -1, try_number: int = 1) -> None:
-        self.xcoms: dict[str, Any] = {}
-        self.stored: dict[str, Any] = {}
-        instance = SimpleNamespace(
-            dag_id="dag",
-            task_id="task",
-            run_id=run_id,
-            map_index=map_index,
-            try_number=try_number,
-            start_date=datetime.now(UTC),
-            xcom_push=lambda key, value: self.xcoms.update({key: value}),
-        )
-        super().__init__(
-            ti=instance, task_state_store=SimpleNamespace(set=self.stored.__setitem__, get=self.stored.get)
-        )
-
-
-def execute(operator: BaseOperator, context: TaskContext | None = None) -> Any:
-    result = operator.execute(context or TaskContext())  # type: ignore[arg-type]
-    assert json.loads(json.dumps(result)) == result  # an XCom is plain JSON
-    return result
-
-
-def create(**arguments: Any) -> CreateTuningJobOperator:
-    defaults = {
-        "task_id": "create",
-        "base_model": "gemini-2.5-flash",
-        "training_uri": TRAINING,
-        "validation_uri": VALIDATION,
-        "epoch_count": "2",
-    }
-    return CreateTuningJobOperator(**{**defaults, **arguments})
-
-
-@pytest.fixture(scope="module")
-def succeeded() -> dict[str, Any]:
-    """A job that has succeeded, as the create operator returns it."""
-    result: dict[str, Any] = {}
-    return result
-
-
-@pytest.fixture
-def done(succeeded: dict[str, Any]) -> dict[str, Any]:
-    if not succeeded:
-        context = TaskContext("a run that succeeds")
-        succeeded.update(execute(create(wait_for_completion=True, deferrable=False, epoch_count=6), context))
-    return succeeded
-
-
-# Dataset
-
-
-def write(path: Path, *rows: Any) -> str:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path.name
-
-
-def upload(folder: Path, **arguments: Any) -> UploadDatasetOperator:
-    return UploadDatasetOperator(task_id="upload", bucket="bucket", base_dir=str(folder), **arguments)
-
-
-def test_local_files_are_checked_and_uploaded_under_their_content(tmp_path: Path, storage: StorageHook) -> None:
-    training = write(tmp_path / "t.jsonl", *classification_rows(30))
-    validation = write(tmp_path / "v.jsonl", *classification_rows(6))
-    result = execute(upload(tmp_path, training_data=training, validation_data=validation))
-    assert (result["training"]["rows"], result["validation"]["rows"]) == (30, 6)
-    assert result["training"]["sha256"] in result["training_uri"]
-    with storage.open_object(result["validation_uri"]) as file:
-        assert file.read() == (tmp_path / "v.jsonl").read_bytes()
-    assert execute(upload(tmp_path, training_data=training))["training_uri"] == result["training_uri"]
-
-
-def test_data_in_cloud_storage_is_checked_and_used_where_it_is(tmp_path: Path) -> None:
-    result = execute(upload(tmp_path, training_data=TRAINING, validation_data=""))
-    assert (result["training_uri"], result["validation_uri"]) == (TRAINING, None)
-    assert result["training"]["rows"] == 120
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ([], "found no rows"),
-        (["not json"], "t.jsonl, line 1: not JSON"),
-        ([{"contents": []}], "line 1"),
-        ([*classification_rows(3), {"prompt": "x"}], "line 4"),
-    ],
-)
-def test_a_dataset_that_cannot_work_is_refused_before_anything_is_uploaded(
-    tmp_path: Path, emulator: str, content: list[Any], words: str
-) -> None:
-    write(tmp_path / "v.jsonl", *classification_rows(3))
-    operator = upload(tmp_path, training_data="v.jsonl", validation_data=write(tmp_path / "t.jsonl", *content))
-    before = httpx.get(f"{emulator}/storage/v1/b/bucket/o").json()
-    with pytest.raises(exceptions.DatasetError, match=words):
-        execute(operator)
-    assert httpx.get(f"{emulator}/storage/v1/b/bucket/o").json() == before
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(exceptions.DatasetError, match=r"none\.jsonl: found no file"):
-        execute(upload(tmp_path, training_data="none.jsonl"))
-
-
-@pytest.mark.parametrize("source", ["/etc/passwd", "../outside.jsonl", "link.jsonl"])
-def test_a_path_from_a_form_reads_nothing_outside_the_dataset_folders(tmp_path: Path, source: str) -> None:
-    (tmp_path / "outside.jsonl").write_text("secret")
-    inside = tmp_path / "inside"
-    inside.mkdir()
-    (inside / "link.jsonl").symlink_to(tmp_path / "outside.jsonl")
-    with pytest.raises(exceptions.ConfigurationError, match="dataset_dirs") as error:
-        execute(upload(inside, training_data=source))
-    assert "secret" not in str(error.value)
-
-
-def test_further_folders_are_opened_by_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "t.jsonl", *classification_rows(3))
-    monkeypatch.setenv("AIRFLOW__VERTEX_TUNING__DATASET_DIRS", f"/nowhere:{tmp_path}")
-    (tmp_path / "base").mkdir()
-    assert execute(upload(tmp_path / "base", training_data=str(tmp_path / "t.jsonl")))["training"]["rows"] == 3
 
 
 # Creating
@@ -316,59 +188,6 @@ def test_get_list_and_cancel(hook: VertexTuningHook, control: Callable[..., None
     assert [one["name"] for one in listed] == [job.name]
     cancelled = execute(CancelTuningJobOperator(task_id="cancel", job_name=job.name))
     assert cancelled["state"].startswith("JOB_STATE_CANCELL")
-
-
-# Evaluation
-
-
-def test_metrics_are_summed_up_and_the_headline_pushed(done: dict[str, Any]) -> None:
-    context = TaskContext()
-    result = execute(CollectMetricsOperator(task_id="metrics", job_name=done["name"]), context)
-    loss = result["metrics"]["/eval_total_loss"]
-    assert loss["last"] < loss["first"]
-    assert context.xcoms["headline"]["/eval_total_loss"] == loss["last"]
-
-
-def test_a_job_without_experiment_has_no_metrics(hook: VertexTuningHook, control: Callable[..., None]) -> None:
-    control("lifecycle", labels={"queued": "yes"}, script=[{"state": "JOB_STATE_PENDING", "seconds": 600}])
-    job = hook.create_tuning_job(spec(), {"queued": "yes"})
-    with pytest.raises(exceptions.MetricsError, match="no experiment"):
-        execute(CollectMetricsOperator(task_id="metrics", job_name=job.name))
-
-
-def smoke_test(done: dict[str, Any], *cases: dict[str, Any], **arguments: Any) -> SmokeTestOperator:
-    endpoint = done["tuned_model"]["endpoint"]
-    return SmokeTestOperator(task_id="smoke", endpoint=endpoint, cases=list(cases), **arguments)
-
-
-RIGHT = {"prompt": "My card is lost, message 5000.", "equals": "lost"}
-WRONG = {"prompt": "My card is lost, message 5000.", "equals": "found"}
-
-
-def test_a_model_that_answers_as_expected_passes(done: dict[str, Any]) -> None:
-    result = execute(smoke_test(done, RIGHT, sample_uri=VALIDATION, sample_size=4))
-    assert (result["cases"]["passed"], result["sample"]["passed"], result["sample"]["total"]) == (1, 4, 4)
-
-
-def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: dict[str, Any]) -> None:
-    context = TaskContext()
-    with pytest.raises(exceptions.SmokeTestError, match="1 of 2 cases passed") as error:
-        execute(smoke_test(done, RIGHT, WRONG), context)
-    assert "'lost': expected 'found'" in str(error.value)
-    assert len(context.xcoms["answers"]["cases"]["answers"]) == 2
-    assert execute(smoke_test(done, RIGHT, WRONG, min_pass_share=0.5))["cases"]["passed"] == 1
-
-
-def test_cases_of_another_subject_can_be_left_out(done: dict[str, Any]) -> None:
-    result = execute(smoke_test(done, WRONG, ask_cases="False", sample_uri=VALIDATION))
-    assert (result["cases"]["total"], result["sample"]["total"]) == (0, 10)
-    with pytest.raises(exceptions.ConfigurationError, match="something to ask"):
-        execute(smoke_test(done, WRONG, ask_cases=False))
-
-
-def test_a_case_that_is_none_is_named(done: dict[str, Any]) -> None:
-    with pytest.raises(exceptions.ConfigurationError, match="`question`"):
-        execute(smoke_test(done, {"question": "?"}))
 
 
 # All of them

@@ -20,7 +20,7 @@ from vertex_tuning.submission import resubmit, submit, successor
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 from tests.vertex_tuning.conftest import LOCATION, TRAINING, VALIDATION, connection, spec
-from tests.vertex_tuning.test_operators import TaskContext, create, execute, sensor
+from tests.vertex_tuning.tasks import TaskContext, create, execute, sensor
 
 RUNNING = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 Control = Callable[..., None]

@@ -1,0 +1,50 @@
+"""Operators executed as a worker would, without an Airflow around them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from vertex_tuning.operators.tuning_job import CreateTuningJobOperator
+
+from tests.vertex_tuning.conftest import TRAINING, VALIDATION
+
+
+class TaskContext(dict[str, Any]):
+    """What the operators use of a task's context; XComs and the state store are kept for a look."""
+
+    def __init__(self, run_id: str = "run", map_index: int = -1, try_number: int = 1) -> None:
+        self.xcoms: dict[str, Any] = {}
+        self.stored: dict[str, Any] = {}
+        instance = SimpleNamespace(
+            dag_id="dag",
+            task_id="task",
+            run_id=run_id,
+            map_index=map_index,
+            try_number=try_number,
+            start_date=datetime.now(UTC),
+            xcom_push=lambda key, value: self.xcoms.update({key: value}),
+        )
+        super().__init__(
+            ti=instance, task_state_store=SimpleNamespace(set=self.stored.__setitem__, get=self.stored.get)
+        )
+
+
+def execute(operator: BaseOperator, context: TaskContext | None = None) -> Any:
+    result = operator.execute(context or TaskContext())  # type: ignore[arg-type]
+    assert json.loads(json.dumps(result)) == result  # an XCom is plain JSON
+    return result
+
+
+def create(**arguments: Any) -> CreateTuningJobOperator:
+    defaults = {
+        "task_id": "create",
+        "base_model": "gemini-2.5-flash",
+        "training_uri": TRAINING,
+        "validation_uri": VALIDATION,
+        "epoch_count": "2",
+    }
+    return CreateTuningJobOperator(**{**defaults, **arguments})
