@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 from vertex_tuning.operators.tuning_job import CreateTuningJobOperator
+from vertex_tuning.sensors import TuningJobSensor
 
 from tests.vertex_tuning.conftest import TRAINING, VALIDATION
 
@@ -48,3 +49,7 @@ def create(**arguments: Any) -> CreateTuningJobOperator:
         "epoch_count": "2",
     }
     return CreateTuningJobOperator(**{**defaults, **arguments})
+
+
+def sensor(job_name: str, **arguments: Any) -> TuningJobSensor:
+    return TuningJobSensor(task_id="wait", job_name=job_name, **arguments)

@@ -25,7 +25,7 @@ from vertex_tuning.operators.tuning_job import (
 from vertex_tuning.sensors import TuningJobSensor
 
 from tests.vertex_tuning.conftest import spec
-from tests.vertex_tuning.tasks import TaskContext, create, execute
+from tests.vertex_tuning.tasks import TaskContext, create, execute, sensor
 
 HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 
@@ -87,10 +87,6 @@ def test_one_task_can_wait_as_well(done: dict[str, Any]) -> None:
 
 
 # Waiting
-
-
-def sensor(job_name: str, **arguments: Any) -> TuningJobSensor:
-    return TuningJobSensor(task_id="wait", job_name=job_name, **arguments)
 
 
 def held(hook: VertexTuningHook, control: Callable[..., None]) -> TuningJob:
