@@ -88,16 +88,25 @@ class SmokeTestError(PermanentError):
     """The tuned model answered, but not as its smoke test expects."""
 
 
+class ModelRefusedError(PermanentError):
+    """The new model does not pass its gates or is not better than the one in use; nothing was changed."""
+
+
+class ChampionError(PermanentError):
+    """The model in use cannot be compared with, or is another by now: a person decides, or a new run."""
+
+
 class RetiredModelWarning(UserWarning):
     """A base model is gone or going; said before a job on it is paid for."""
 
 
-_RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
+RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
+"""What Google answers to trouble that passes."""
 
 
 def error_of(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
     """The error for an answer of Google's that is none."""
-    return VertexUnavailableError(message) if http_code in _RETRYABLE_HTTP else VertexRequestError(message)
+    return VertexUnavailableError(message) if http_code in RETRYABLE_HTTP else VertexRequestError(message)
 
 
 STOP_ON_PERMANENT_ERRORS = ExceptionRetryPolicy(

@@ -12,7 +12,7 @@ from google.api_core.exceptions import PreconditionFailed
 
 from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.google_errors import google_errors
-from vertex_tuning.reader import TIMEOUT
+from vertex_tuning.rest import TIMEOUT
 
 if TYPE_CHECKING:
     from google.cloud import storage

@@ -14,7 +14,8 @@ from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import VertexUnavailableError
 from vertex_tuning.google_errors import creating, google_errors
 from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, location_of
-from vertex_tuning.reader import PAGE_SIZE, TIMEOUT
+from vertex_tuning.reader import PAGE_SIZE
+from vertex_tuning.rest import TIMEOUT
 from vertex_tuning.specs import TuningSpec
 
 CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)

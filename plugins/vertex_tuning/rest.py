@@ -1,0 +1,95 @@
+"""Google's REST interface as it is, for the triggerer and for what the Gen AI client has not: registry, experiments.
+
+The generated clients for these take four seconds and 140 MB to import; a request here takes neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import requests
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError, error_of
+from vertex_tuning.jobs import location_of
+
+if TYPE_CHECKING:
+    from vertex_tuning.connection import GoogleConnection
+
+TIMEOUT: Final = 60.0
+"""Seconds one request may take."""
+
+
+def patient(retries: int) -> Retry:
+    """Tries again, after 0.5, 1, 2 … seconds (or the answer's Retry-After), while the trouble is one that passes.
+
+    For requests that may be sent twice without harm: what was lost may have happened.
+    """
+    return Retry(
+        total=retries,
+        backoff_factor=0.5,
+        backoff_max=10,
+        status_forcelist=RETRYABLE_HTTP,
+        allowed_methods=None,
+        raise_on_status=False,
+        retry_after_max=60,
+    )
+
+
+class RestClient:
+    """
+    Each request goes to the location that stands in its resource name.
+
+    :param retry: what is tried again; nothing when not given
+    """
+
+    def __init__(self, connection: GoogleConnection, retry: Retry | None = None) -> None:
+        self._connection = connection
+        self._session = AuthorizedSession(connection.get_credentials())
+        if retry:
+            for scheme in ("https://", "http://"):
+                self._session.mount(scheme, HTTPAdapter(max_retries=retry))
+
+    def get(self, name: str, **query: Any) -> dict[str, Any]:
+        """
+        :param name: `projects/P/locations/L/…`, with the custom method if there is one
+        :raises VertexRequestError: Google refused it
+        :raises VertexUnavailableError: no answer, or one that may be another next time
+        """
+        return self._send("GET", name, params=query)
+
+    def post(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """As `get`."""
+        return self._send("POST", name, json=body)
+
+    def pages(self, name: str, key: str, page_size: int, **query: Any) -> Iterator[dict[str, Any]]:
+        """What a list holds, page by page as it is asked for; raises as `get`.
+
+        :param key: the field of the answer with the resources in it
+        """
+        page_token = ""
+        while True:
+            page = self.get(name, pageSize=page_size, pageToken=page_token, **query)
+            yield from page.get(key, [])
+            page_token = page.get("nextPageToken", "")
+            if not page_token:
+                return
+
+    def _send(self, method: str, name: str, **request: Any) -> dict[str, Any]:
+        doing = f"While {'reading' if method == 'GET' else 'changing'} {name}"
+        address = f"{self._connection.endpoint(location_of(name))}/v1beta1/{name}"
+        try:
+            answer = self._session.request(method, address, timeout=TIMEOUT, **request)
+        except (requests.RequestException, GoogleAuthError) as error:
+            raise VertexUnavailableError(f"{doing}: {type(error).__name__}: {error}") from error
+        if answer.status_code != requests.codes.ok:
+            raise error_of(answer.status_code, f"{doing}: {answer.status_code} {answer.text[:500]}")
+        try:
+            return msgspec.json.decode(answer.content, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise VertexUnavailableError(f"{doing}: no JSON: {error}") from error
