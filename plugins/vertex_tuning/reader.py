@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from vertex_tuning.jobs import TuningJob
-from vertex_tuning.rest import RestClient
+from vertex_tuning.rest import RestClient, decode
 
 if TYPE_CHECKING:
     from vertex_tuning.connection import GoogleConnection
@@ -30,13 +32,24 @@ class JobReader:
         self._rest = RestClient(connection)
         self._parent = f"projects/{connection.project}/locations/{connection.location}"
 
-    def get(self, name: str) -> TuningJob:
-        """:raises TuningError: it could not be read"""
-        return parse(self._rest.get(name))
+    def get(self, name: str) -> bytes:
+        """The job as the service answers it.
 
-    def recent(self) -> Iterator[dict[str, Any]]:
-        """Jobs as the service answers them, newest first, page by page as they are asked for."""
-        return self._rest.pages(f"{self._parent}/tuningJobs", "tuningJobs", PAGE_SIZE)
+        :raises TuningError: it could not be read
+        """
+        return self._rest.read(name)
+
+    def recent(self) -> Iterator[tuple[str, bytes]]:
+        """Names and jobs as the service answers them, newest first, page by page as they are asked for."""
+        page_token = ""
+        while True:
+            answer = self._rest.read(f"{self._parent}/tuningJobs", pageSize=PAGE_SIZE, pageToken=page_token)
+            page = decode(answer, _Page)
+            for job in page.tuning_jobs:
+                yield decode(bytes(job), _Named).name, bytes(job)
+            page_token = page.next_page_token
+            if not page_token:
+                return
 
 
 class _Page(msgspec.Struct, rename="camel"):
@@ -52,7 +65,7 @@ class _Named(msgspec.Struct):
 
 def parse(answer: bytes) -> TuningJob:
     """A job of the REST interface as ours."""
-    return TuningJob.parse(_snake_case(msgspec.json.decode(answer)))
+    return TuningJob.parse(_snake_case(decode(answer, dict[str, Any])))
 
 
 def _snake_case(value: Any) -> Any:

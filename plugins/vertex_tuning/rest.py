@@ -6,7 +6,7 @@ The generated clients for these take four seconds and 140 MB to import; a reques
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import requests
@@ -20,6 +20,8 @@ from vertex_tuning.jobs import location_of
 
 if TYPE_CHECKING:
     from vertex_tuning.connection import GoogleConnection
+
+T = TypeVar("T")
 
 TIMEOUT: Final = 60.0
 """Seconds one request may take."""
@@ -61,11 +63,15 @@ class RestClient:
         :raises VertexRequestError: Google refused it
         :raises VertexUnavailableError: no answer, or one that may be another next time
         """
+        return decode(self.read(name, **query), dict[str, Any])
+
+    def read(self, name: str, **query: Any) -> bytes:
+        """As `get`, the answer as it came."""
         return self._send("GET", name, params=query)
 
     def post(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """As `get`."""
-        return self._send("POST", name, json=body)
+        return decode(self._send("POST", name, json=body), dict[str, Any])
 
     def pages(self, name: str, key: str, page_size: int, **query: Any) -> Iterator[dict[str, Any]]:
         """What a list holds, page by page as it is asked for; raises as `get`.
@@ -80,7 +86,7 @@ class RestClient:
             if not page_token:
                 return
 
-    def _send(self, method: str, name: str, **request: Any) -> dict[str, Any]:
+    def _send(self, method: str, name: str, **request: Any) -> bytes:
         doing = f"While {'reading' if method == 'GET' else 'changing'} {name}"
         address = f"{self._connection.endpoint(location_of(name))}/v1beta1/{name}"
         try:
@@ -89,7 +95,15 @@ class RestClient:
             raise VertexUnavailableError(f"{doing}: {type(error).__name__}: {error}") from error
         if answer.status_code != requests.codes.ok:
             raise error_of(answer.status_code, f"{doing}: {answer.status_code} {answer.text[:500]}")
-        try:
-            return msgspec.json.decode(answer.content, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise VertexUnavailableError(f"{doing}: no JSON: {error}") from error
+        return bytes(answer.content)
+
+
+def decode(answer: bytes, type_: type[T]) -> T:
+    """Read an answer's JSON.
+
+    :raises VertexUnavailableError: it is none, as when a proxy answered in Google's place
+    """
+    try:
+        return msgspec.json.decode(answer, type=type_)
+    except msgspec.DecodeError as error:
+        raise VertexUnavailableError(f"Google answered {answer[:200]!r}: {error}") from error
