@@ -32,6 +32,10 @@ class VertexRequestError(PermanentError):
     """Google refused the request itself: invalid, forbidden, not found."""
 
 
+class NotFoundError(VertexRequestError):
+    """There is nothing of that name."""
+
+
 class VertexUnavailableError(TransientError):
     """Google could not be reached, was overloaded or failed inside."""
 
@@ -103,9 +107,13 @@ class RetiredModelWarning(UserWarning):
 RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
 """What Google answers to trouble that passes."""
 
+_NOT_FOUND: Final = 404
+
 
 def error_of(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
     """The error for an answer of Google's that is none."""
+    if http_code == _NOT_FOUND:
+        return NotFoundError(message)
     return VertexUnavailableError(message) if http_code in RETRYABLE_HTTP else VertexRequestError(message)
 
 
