@@ -1,18 +1,22 @@
 """One look for all: every trigger of a process that waits in the same place shares one client and one poll.
 
 A poll is a list of recent jobs; single reads are only for jobs that list does not show. So a thousand waiting triggers
-cost as many calls as a dozen, but for the pages.
+cost as many calls as a dozen, but for the pages. And only those are woken whose job has changed: a thousand that wake
+at the same moment would hold up the event loop for all others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.jobs import TuningJob
@@ -24,7 +28,39 @@ if TYPE_CHECKING:
 GATHER_SECONDS: Final = 0.1
 """How long a poll waits for others to join it."""
 
+WOKEN_TOGETHER: Final = 20
+"""How many are woken before the event loop gets to do other things."""
+
 _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, JobPoller]] = weakref.WeakKeyDictionary()
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A job that could not be read.
+
+    :param in_a_row: how many looks have failed since the last one that did not
+    """
+
+    error: Exception
+    in_a_row: int
+
+
+class Watch:
+    """One who waits for news of a job.
+
+    :param interval: seconds between two looks
+    """
+
+    def __init__(self, name: str, interval: float) -> None:
+        self.name = name
+        self.interval = interval
+        self._news: asyncio.Queue[TuningJob | Failure] = asyncio.Queue()
+
+    async def news(self) -> TuningJob | Failure:
+        """The job as soon as it is first seen and whenever it has changed, and every look that fails."""
+        return await self._news.get()
+
+    def tell(self, look: TuningJob | Failure) -> None:
+        self._news.put_nowait(look)
 
 
 class JobPoller:
@@ -36,62 +72,115 @@ class JobPoller:
     def __init__(self, connect: Callable[[], GoogleConnection]) -> None:
         self._connect = connect
         self._reader: JobReader | None = None
-        self._wanted: set[str] = set()
-        self._joinable: asyncio.Task[dict[str, TuningJob | TuningError]] | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._watches: dict[str, list[Watch]] = {}
+        self._failures: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        self._newcomers: set[str] = set()
+        self._joined = asyncio.Event()
+        self._polling: asyncio.Task[None] | None = None
 
     @classmethod
     def shared(cls, key: Hashable, connect: Callable[[], GoogleConnection]) -> JobPoller:
         """The poller everyone in this event loop shares who waits in the same place."""
         return _pollers.setdefault(asyncio.get_running_loop(), {}).setdefault(key, cls(connect))
 
-    async def look(self, name: str) -> TuningJob:
-        """The job as the next poll finds it.
+    @contextlib.contextmanager
+    def watch(self, name: str, interval: float) -> Iterator[Watch]:
+        """Have a job looked at for the length of a block: at once and then at this interval, in seconds."""
+        watch = Watch(name, interval)
+        self._watches.setdefault(name, []).append(watch)
+        self._newcomers.add(name)
+        self._joined.set()
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+        try:
+            yield watch
+        finally:
+            self._leave(watch)
 
-        :raises TuningError: it could not be read
-        """
-        self._wanted.add(name)
-        if self._joinable is None:
-            self._joinable = asyncio.create_task(self._poll())
-        found = (await asyncio.shield(self._joinable))[name]
-        if isinstance(found, TuningError):
-            raise found
-        return found
+    def _leave(self, watch: Watch) -> None:
+        self._watches[watch.name].remove(watch)
+        if not self._watches[watch.name]:
+            del self._watches[watch.name]
+            self._failures.pop(watch.name, None)
+            self._seen.pop(watch.name, None)
 
-    async def _poll(self) -> dict[str, TuningJob | TuningError]:
-        async with self._one_at_a_time:
+    async def _poll(self) -> None:
+        """Look and tell until nobody watches any more."""
+        while self._watches:
             await asyncio.sleep(GATHER_SECONDS)
-            wanted, self._wanted, self._joinable = self._wanted, set(), None
-            return await asyncio.to_thread(self._read, wanted)
+            self._joined.clear()
+            await self._tell(await self._look())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._joined.wait(), self._pause())
 
-    def _read(self, wanted: set[str]) -> dict[str, TuningJob | TuningError]:
+    async def _look(self) -> dict[str, TuningJob | Exception | None]:
+        # Whoever joins is told what the others know already.
+        for name in self._newcomers:
+            self._seen.pop(name, None)
+        self._newcomers.clear()
+        wanted = set(self._watches)
+        try:
+            return await asyncio.to_thread(self._read, wanted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            self._reader = None  # the connection may be what has to be read anew
+            return dict.fromkeys(wanted, error)
+
+    async def _tell(self, looks: dict[str, TuningJob | Exception | None]) -> None:
+        for number, (name, look) in enumerate(looks.items()):
+            if number % WOKEN_TOGETHER == 0:
+                await asyncio.sleep(0)
+            if news := self._news(name, look):
+                for watch in self._watches.get(name, ()):
+                    watch.tell(news)
+
+    def _news(self, name: str, look: TuningJob | Exception | None) -> TuningJob | Failure | None:
+        if not isinstance(look, Exception):
+            self._failures.pop(name, None)
+            return look
+        self._failures[name] = self._failures.get(name, 0) + 1
+        return Failure(look, self._failures[name])
+
+    def _pause(self) -> float:
+        watches = itertools.chain.from_iterable(self._watches.values())
+        return min((next_tick(watch.interval) for watch in watches), default=0.0)
+
+    def _read(self, wanted: set[str]) -> dict[str, TuningJob | Exception | None]:
+        """Every wanted job that has changed, or why it could not be read; None for those that are as they were."""
         # Imported here, in the thread: the Google libraries take a second.
         from vertex_tuning.reader import JobReader
 
-        try:
-            reader = self._reader = self._reader or JobReader(self._connect())
-            found = _find(reader, wanted)
-        except TuningError as error:
-            self._reader = None  # the connection may be what has to be read anew
-            return dict.fromkeys(wanted, error)
-        return {name: found.get(name) or _read_one(reader, name) for name in wanted}
+        reader = self._reader = self._reader or JobReader(self._connect())
+        found = _find(reader, wanted)
+        return {name: self._change(name, found.get(name) or _read_one(reader, name)) for name in wanted}
+
+    def _change(self, name: str, look: bytes | TuningError) -> TuningJob | Exception | None:
+        from vertex_tuning.reader import parse
+
+        if isinstance(look, TuningError):
+            return look
+        digest = hash(look)
+        if self._seen.get(name) == digest:
+            return None
+        self._seen[name] = digest
+        return parse(look)
 
 
-def _find(reader: JobReader, wanted: set[str]) -> dict[str, TuningJob]:
+def _find(reader: JobReader, wanted: set[str]) -> dict[str, bytes]:
     """The wanted jobs among the newest: one page more than they would fill, and no further than needed."""
-    from vertex_tuning.reader import PAGE_SIZE, parse
+    from vertex_tuning.reader import PAGE_SIZE
 
-    found: dict[str, TuningJob] = {}
+    found: dict[str, bytes] = {}
     limit = PAGE_SIZE * (math.ceil(len(wanted) / PAGE_SIZE) + 1)
-    for job in itertools.islice(reader.recent(), limit):
-        if job.get("name") in wanted:
-            found[job["name"]] = parse(job)
+    for name, job in itertools.islice(reader.recent(), limit):
+        if name in wanted:
+            found[name] = job
         if len(found) == len(wanted):
             break
     return found
 
 
-def _read_one(reader: JobReader, name: str) -> TuningJob | TuningError:
+def _read_one(reader: JobReader, name: str) -> bytes | TuningError:
     try:
         return reader.get(name)
     except TuningError as error:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from vertex_tuning.exceptions import TuningError, VertexUnavailableError
 from vertex_tuning.jobs import TuningJob, describe_progress, location_of, project_of, terminal_event
-from vertex_tuning.polling import JobPoller, next_tick
+from vertex_tuning.polling import Failure, JobPoller
 
 if TYPE_CHECKING:
     from vertex_tuning.connection import GoogleConnection
+
+
+FIRST_LOOK_SECONDS: Final = 5.0
 
 
 class TuningJobTrigger(BaseTrigger):
@@ -76,24 +79,34 @@ class TuningJobTrigger(BaseTrigger):
         self.log.info("Cancelled %s, because its task was stopped: %s", job.name, describe_progress(job))
 
     async def wait(self) -> dict[str, Any]:
-        """Look until there is an event; its `status` is one of `waiting.STATUSES`."""
-        failures, seen = 0, ""
-        while True:
-            try:
-                job = await self._poller().look(self.job_name)
-            except TuningError as error:
-                failures += 1
-                if not isinstance(error, VertexUnavailableError) or failures >= self.max_poll_failures:
-                    return self._event("error", f"{failures} failed looks in a row; the last: {error}")
-                self.log.warning("Look %d of %d failed: %s", failures, self.max_poll_failures, error)
-            else:
-                failures = 0
-                if event := terminal_event(job):
+        """Watch until there is an event; its `status` is one of `waiting.STATUSES`."""
+        seen = ""
+        with self._poller().watch(self.job_name, self.poll_interval) as watch:
+            while True:
+                try:
+                    look = await asyncio.wait_for(watch.news(), self._time_left(seen))
+                except TimeoutError:
+                    return self._event("timeout", f"{self.job_name} had not ended at its deadline; last seen {seen}.")
+                if isinstance(look, Failure):
+                    if event := self._failure(look):
+                        return event
+                elif event := terminal_event(look):
                     return event
-                seen = self._report(job, seen)
-            if time.time() >= self.end_time:
-                return self._event("timeout", f"{self.job_name} had not ended at its deadline; last seen {seen}.")
-            await asyncio.sleep(min(next_tick(self.poll_interval), max(0.0, self.end_time - time.time())))
+                else:
+                    seen = self._report(look, seen)
+
+    def _time_left(self, seen: str) -> float:
+        """Seconds until the deadline; enough for a first look, however late it is after a restart."""
+        return max(self.end_time - time.time(), 0.0 if seen else FIRST_LOOK_SECONDS)
+
+    def _failure(self, look: Failure) -> dict[str, Any] | None:
+        """The event, once it is clear that the trouble does not pass."""
+        if not isinstance(look.error, TuningError):
+            raise look.error
+        if not isinstance(look.error, VertexUnavailableError) or look.in_a_row >= self.max_poll_failures:
+            return self._event("error", f"{look.in_a_row} failed looks in a row; the last: {look.error}")
+        self.log.warning("Look %d of %d failed: %s", look.in_a_row, self.max_poll_failures, look.error)
+        return None
 
     def _poller(self) -> JobPoller:
         place = (self.job_name.partition("/tuningJobs/")[0], self.gcp_conn_id, str(self.impersonation_chain))

@@ -112,6 +112,8 @@ class TuningJobWaiter(VertexOperator):
 
     def conclude(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the job, wait for the one that took its place, or raise; one error class for each way to end."""
+        if event["status"] == "timeout":
+            event = self._last_look(event)
         if "job" in event:
             self.job = TuningJob.parse(event["job"])
             if self.job.succeeded:
@@ -120,6 +122,11 @@ class TuningJobWaiter(VertexOperator):
             if following := self._following(context, self.job):
                 return self.wait_for(context, following)
         raise self._error(event)
+
+    def _last_look(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """At the deadline: the job's end when it has just ended after all; else it is cancelled if it shall."""
+        job = (self.hook.cancel_tuning_job if self.cancel_on_timeout else self.hook.get_tuning_job)(event["job_name"])
+        return (terminal_event(job) if job.succeeded else None) or event
 
     def _following(self, context: Context, job: TuningJob) -> TuningJob | None:
         """The job to go on with after one that ended in vain, if there is one or may be one."""
@@ -167,8 +174,6 @@ class TuningJobWaiter(VertexOperator):
         if status == "error":
             return exceptions.PollingError(f"{name}: {event.get('message')}")
         if status == "timeout":
-            if self.cancel_on_timeout:
-                self.hook.cancel_tuning_job(name)
             return exceptions.TuningJobTimeoutError(f"{event.get('message')} Allowed were {self.job_timeout:.0f} s.")
         reason = self.job.error.message if self.job and self.job.error else "no reason was given"
         return FAILURES[status](f"{name} ended as {status}: {reason}")

@@ -145,6 +145,12 @@ def test_a_job_over_time_is_cancelled_if_it_shall(
     assert hook.get_tuning_job(job.name).state.startswith("JOB_STATE_CANCELL") is cancel
 
 
+def test_a_job_that_succeeded_at_the_last_moment_is_not_thrown_away(done: dict[str, Any]) -> None:
+    event = {"status": "timeout", "job_name": done["name"], "message": "Late."}
+    result = sensor(done["name"]).execute_complete(TaskContext(), event, job_name=done["name"])  # type: ignore[arg-type]
+    assert result["tuned_model"] == done["tuned_model"]
+
+
 def test_the_sensor_also_waits_on_the_worker(done: dict[str, Any], hook: VertexTuningHook) -> None:
     job = hook.create_tuning_job(spec(), {})
     assert execute(sensor(job.name, deferrable=False, poke_interval=0.05))["state"] == "JOB_STATE_SUCCEEDED"

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.polling import next_tick
+from vertex_tuning.jobs import TuningJob, terminal_event
+from vertex_tuning.polling import JobPoller, next_tick
 
-from tests.vertex_tuning.conftest import connection, spec
+from tests.vertex_tuning.conftest import LOCATION, connection, spec
 from tests.vertex_tuning.test_triggers import HOLD, event_of, waiting_for
 
 
@@ -88,6 +89,35 @@ async def test_the_event_loop_is_never_blocked(hook: VertexTuningHook, control: 
         now = time.perf_counter()
         worst, before = max(worst, now - before), now
     assert worst < 0.5
+
+
+async def test_only_those_whose_job_has_changed_are_woken(
+    hook: VertexTuningHook, control: Callable[..., None], emulator: str
+) -> None:
+    first, second = held_jobs(hook, control, 2)
+    await asyncio.sleep(0.5)  # until both run and change no more
+    poller = JobPoller(lambda: GoogleConnection(location=LOCATION))
+    with poller.watch(first.name, 0.1) as one, poller.watch(second.name, 0.1) as other:
+        assert isinstance(await one.news(), TuningJob)
+        assert isinstance(await other.news(), TuningJob)
+        forget_calls(emulator)
+        hook.cancel_tuning_job(second.name)
+        while not (isinstance(look := await asyncio.wait_for(other.news(), 5), TuningJob) and terminal_event(look)):
+            pass
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(one.news(), 1.0)
+    assert calls(emulator)["tuningJobs.list"] >= 5
+
+
+async def test_who_joins_late_is_told_what_the_others_know(
+    hook: VertexTuningHook, control: Callable[..., None]
+) -> None:
+    [job] = held_jobs(hook, control, 1)
+    poller = JobPoller(lambda: GoogleConnection(location=LOCATION))
+    with poller.watch(job.name, 0.1) as early:
+        await early.news()
+        with poller.watch(job.name, 60.0) as late:
+            assert isinstance(await asyncio.wait_for(late.news(), 5), TuningJob)
 
 
 def test_all_who_look_equally_often_look_at_the_same_moments() -> None:
