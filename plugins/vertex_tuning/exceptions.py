@@ -28,12 +28,20 @@ class DatasetError(PermanentError):
     """The dataset is missing, empty, or has rows the service would refuse."""
 
 
+class CostLimitError(PermanentError):
+    """The run would cost more than it may, or nobody knows what it would cost."""
+
+
 class VertexRequestError(PermanentError):
     """Google refused the request itself: invalid, forbidden, not found."""
 
 
 class NotFoundError(VertexRequestError):
     """There is nothing of that name."""
+
+
+class ContentMismatchError(PermanentError):
+    """An object that is named by its content holds something else."""
 
 
 class VertexUnavailableError(TransientError):
