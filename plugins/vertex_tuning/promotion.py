@@ -1,0 +1,135 @@
+"""Putting a model into use and taking it out again, whatever crashes, races or gets lost.
+
+Every step may be repeated, and a call that finds the work of another half done finishes it (see `champions`). Two
+promotions at once end with one champion, the newer of the two; the other one's caller is told so.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from vertex_tuning.champions import (
+    CHAMPION,
+    OUTGOING,
+    PREVIOUS,
+    ROLLED_BACK,
+    ModelVersion,
+    champion_of,
+    previous_of,
+    settlement,
+)
+from vertex_tuning.exceptions import ChampionError, VertexUnavailableError
+
+if TYPE_CHECKING:
+    from vertex_tuning.hooks.registry import RegistryHook
+
+ROUNDS: Final = 10
+"""How often is looked again while others change the same aliases."""
+
+log = logging.getLogger(__name__)
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The models of a tuning that matter.
+
+    :param champion: the one in use
+    :param previous: the one a rollback goes back to
+    """
+
+    champion: ModelVersion | None
+    previous: ModelVersion | None
+
+
+class Succession(msgspec.Struct, frozen=True):
+    """The models of a recurring tuning, one of which is in use at a time.
+
+    :param hook: in their location
+    :param tuning: value of the label `airflow-tuning`; without it the versions of one Model are all there are
+    :param alias: the champion's
+    """
+
+    hook: RegistryHook
+    tuning: str
+    alias: str = CHAMPION
+
+    def standing(self, model: str = "") -> Standing:
+        """What is in use now; nothing is changed.
+
+        :param model: a version that belongs to them, whether or not the service lists it already
+        """
+        versions = self.hook.versions_of(self.tuning, model)
+        return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
+
+    def promote(self, model: str, expected: str | None = None) -> Standing:
+        """Put a version into use in the place of the present one, which becomes the previous one.
+
+        :param model: `projects/…/models/ID@VERSION`
+        :param expected: the version that should be in use, "" for none: what `model` was compared with; any if None
+        :raises ChampionError: another one is in use than expected, `model` was rolled back, or another promotion won
+        """
+        challenger = self.hook.get(model)
+        champion = self.standing(challenger.name).champion
+        if champion is None or champion.name != challenger.name:
+            self._check_expected(champion, expected)
+            if ROLLED_BACK in challenger.aliases:
+                raise ChampionError(
+                    f"{model} was rolled back. Take the alias {ROLLED_BACK} from it in the Model Registry to have it "
+                    "promoted all the same."
+                )
+            self._replace(champion, OUTGOING, challenger)
+        return self._settled(challenger)
+
+    def roll_back(self, model: str, expected: str) -> Standing:
+        """Put the previous version into use again; the one that was in use is marked `rolled-back`.
+
+        :param model: the previous version
+        :param expected: the version to be taken out of use
+        :raises ChampionError: another one is in use, or `model` is not the previous one (any more)
+        """
+        target = self.hook.get(model)
+        champion = self.standing(target.name).champion
+        if champion is None or champion.name != target.name:
+            self._check_expected(champion, expected)
+            if PREVIOUS not in target.aliases:
+                raise ChampionError(f"{model} has not the alias {PREVIOUS}, so it is not what a rollback goes back to.")
+            self._replace(champion, ROLLED_BACK, target)
+        return self._settled(target)
+
+    def _check_expected(self, champion: ModelVersion | None, expected: str | None) -> None:
+        found = champion.name if champion else ""
+        if expected is not None and found != expected:
+            raise ChampionError(
+                f"{found or 'No model'} is in use by now, expected {expected or 'none'}: another run was faster. "
+                "Nothing was changed. Clear the task that compared the models, to compare with the one in use."
+            )
+
+    def _replace(self, old: ModelVersion | None, mark: str, new: ModelVersion) -> None:
+        if old and mark not in old.aliases:
+            self.hook.merge_aliases(old.name, [mark])
+        stale = sorted(f"-{alias}" for alias in new.aliases & {OUTGOING, PREVIOUS})
+        self.hook.merge_aliases(new.name, [self.alias, *stale])
+
+    def _settled(self, wanted: ModelVersion) -> Standing:
+        """Look and change until nothing is left to be changed.
+
+        :raises ChampionError: another one than wanted has come out as champion
+        """
+        for _ in range(ROUNDS):
+            versions = self.hook.versions_of(self.tuning, wanted.name)
+            changes = settlement(versions, self.alias)
+            if not changes:
+                return self._won(wanted, Standing(champion_of(versions, self.alias), previous_of(versions, self.alias)))
+            for name, aliases in changes.items():
+                self.hook.merge_aliases(name, aliases)
+        raise VertexUnavailableError(f"The alias {self.alias} of tuning {self.tuning!r} was changed again and again.")
+
+    def _won(self, wanted: ModelVersion, standing: Standing) -> Standing:
+        if standing.champion and standing.champion.name == wanted.name:
+            return standing
+        raise ChampionError(
+            f"{standing.champion and standing.champion.name} was promoted at the same moment as {wanted.name} and "
+            "stays in use. Clear the task that compared the models, to compare with it."
+        )
