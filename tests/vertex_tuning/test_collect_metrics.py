@@ -22,8 +22,8 @@ def test_metrics_are_summed_up_and_the_headline_pushed(done: dict[str, Any]) -> 
     assert context.xcoms["headline"]["/eval_total_loss"] == loss["last"]
 
 
-def test_a_job_without_experiment_has_no_metrics(hook: VertexTuningHook, control: Callable[..., None]) -> None:
+def test_a_job_that_has_not_ended_has_no_metrics_yet(hook: VertexTuningHook, control: Callable[..., None]) -> None:
     control("lifecycle", labels={"queued": "yes"}, script=[{"state": "JOB_STATE_PENDING", "seconds": 600}])
     job = hook.create_tuning_job(spec(), {"queued": "yes"})
-    with pytest.raises(exceptions.MetricsError, match="no experiment"):
+    with pytest.raises(exceptions.MetricsError, match="is JOB_STATE_PENDING, expected a job that has ended"):
         execute(CollectMetricsOperator(task_id="metrics", job_name=job.name))

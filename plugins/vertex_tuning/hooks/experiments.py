@@ -2,82 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Final
 
-from google.api_core.client_options import ClientOptions
+import msgspec
 
 from vertex_tuning.connection import GoogleConnection
-from vertex_tuning.exceptions import VertexRequestError
-from vertex_tuning.google_errors import google_errors
-from vertex_tuning.jobs import location_of
-from vertex_tuning.metrics import Point, Series
+from vertex_tuning.exceptions import MetricsError, NotFoundError, VertexUnavailableError
+from vertex_tuning.job_metrics import job_metrics
+from vertex_tuning.jobs import TuningJob
+from vertex_tuning.metrics import Point, Series, tidy
+from vertex_tuning.rest import RestClient, decode, patient
 
-if TYPE_CHECKING:
-    from google.cloud.aiplatform_v1 import MetadataServiceClient, TensorboardServiceClient
-
-MAX_SERIES_PER_READ: Final = 20
-"""`tensorboards.batchRead` takes no more."""
+ALL_POINTS: Final = -1
+"""Of `maxDataPoints`; above it, or above 1,000 without it, the answer would be a random sample."""
+RUNS_PER_PAGE: Final = 100
+SERIES_PER_PAGE: Final = 1000
+"""The most that the lists take."""
+RETRIES: Final = 3
 
 
 class ExperimentsHook(GoogleConnection):
-    """Reads metrics and never writes any; parameters as its base's."""
+    """Reads metrics and never writes any; parameters as its base's.
+
+    Four kinds of GET and nothing else: the experiment names its TensorBoard, the contexts below it are its runs, each
+    run lists its series, and `timeSeries:read` gives all points of one. Not `tensorboards:batchRead`, which gives no
+    more than 1,000 of each, drawn at random, and not the export, a POST that pages through the same points.
+    """
+
+    @cached_property
+    def _rest(self) -> RestClient:
+        return RestClient(self, retry=patient(RETRIES))
+
+    def series_of(self, job: TuningJob) -> list[Series]:
+        """As `read_metrics`; none when the job has no experiment or it is gone."""
+        try:
+            return self.read_metrics(job.experiment) if job.experiment else []
+        except NotFoundError as error:
+            self.log.warning("%s has no metrics (any more): %s", job.name, error)
+            return []
 
     def read_metrics(self, experiment: str) -> list[Series]:
-        """All series of all runs of a tuning job's experiment, read without writing anything.
+        """All series of all runs of a tuning job's experiment, whole and in order, read without writing anything.
 
         :param experiment: the job's `experiment`, a Metadata context
+        :raises MetricsError: it has no TensorBoard
         """
-        with google_errors(f"reading the metrics of {experiment}"):
-            tensorboard = self._backing_tensorboard(experiment)
-            runs = self._experiment_runs(experiment)
-            return [series for run in runs for series in self._read_run(tensorboard, experiment, run)]
+        context = decode(self._rest.read(experiment), _Experiment)
+        if not context.metadata.backing_tensorboard_resource:
+            raise MetricsError(f"{experiment} names no TensorBoard, expected backing_tensorboard_resource.")
+        runs = self._runs(experiment)
+        return tidy(one for run in runs for one in self._read_run(context.metadata.backing_tensorboard_resource, run))
 
-    def _backing_tensorboard(self, experiment: str) -> str:
-        metadata: Any = self._metadata(experiment).get_context(name=experiment).metadata
-        name = metadata and metadata.get("backing_tensorboard_resource")
-        if not name:
-            raise VertexRequestError(f"{experiment} names no TensorBoard, expected backing_tensorboard_resource.")
-        return str(name)
-
-    def _experiment_runs(self, experiment: str) -> list[str]:
-        store = experiment.partition("/contexts/")[0]
+    def _runs(self, experiment: str) -> Iterator[str]:
+        """`EXPERIMENT/runs/RUN` of each: a run's context is called after both."""
+        store, _, experiment_id = experiment.partition("/contexts/")
         filter_ = f'schema_title="system.ExperimentRun" AND parent_contexts:"{experiment}"'
-        contexts = self._metadata(experiment).list_contexts(request={"parent": store, "filter": filter_})
-        prefix = f"{experiment}-"
-        return [context.name.removeprefix(prefix) for context in contexts]
+        for context in self._rest.pages(f"{store}/contexts", "contexts", RUNS_PER_PAGE, filter=filter_):
+            run = str(context["name"]).rpartition("/")[2].removeprefix(f"{experiment_id}-")
+            yield f"{experiment_id}/runs/{run}"
 
-    def _read_run(self, tensorboard: str, experiment: str, run: str) -> Iterator[Series]:
-        client = self._tensorboard(tensorboard)
-        parent = f"{tensorboard}/experiments/{experiment.rpartition('/')[2]}/runs/{run}"
-        listed = list(client.list_tensorboard_time_series(parent=parent))
-        for start in range(0, len(listed), MAX_SERIES_PER_READ):
-            batch = listed[start : start + MAX_SERIES_PER_READ]
-            names = {series.name.rpartition("/")[2]: series.display_name for series in batch}
-            reply = client.batch_read_tensorboard_time_series_data(
-                request={"tensorboard": tensorboard, "time_series": [series.name for series in batch]}
-            )
-            for data in reply.time_series_data:
-                yield Series(name=names[data.tensorboard_time_series_id], points=_points(data.values))
+    def _read_run(self, tensorboard: str, run: str) -> Iterator[Series]:
+        path = f"{tensorboard}/experiments/{run}/timeSeries"
+        for series in self._rest.pages(path, "tensorboardTimeSeries", SERIES_PER_PAGE):
+            if series.get("valueType") == "SCALAR":
+                yield Series(series["displayName"], self._read_points(series["name"]))
 
-    def _metadata(self, resource_name: str) -> MetadataServiceClient:
-        from google.cloud.aiplatform_v1 import MetadataServiceClient
-
-        return MetadataServiceClient(**self._gapic(resource_name))
-
-    def _tensorboard(self, resource_name: str) -> TensorboardServiceClient:
-        from google.cloud.aiplatform_v1 import TensorboardServiceClient
-
-        return TensorboardServiceClient(**self._gapic(resource_name))
-
-    def _gapic(self, resource_name: str) -> dict[str, Any]:
-        return {
-            "transport": "rest",
-            "credentials": self.get_credentials(),
-            "client_options": ClientOptions(api_endpoint=self.endpoint(location_of(resource_name))),
-        }
+    def _read_points(self, name: str) -> list[Point]:
+        return parse_points(self._rest.read(f"{name}:read", maxDataPoints=ALL_POINTS))
 
 
-def _points(values: Iterable[Any]) -> list[Point]:
-    points = [Point(value.step, value.scalar.value, value.wall_time.isoformat()) for value in values]
-    return sorted(points, key=lambda point: point.step)
+def job_values(experiments: ExperimentsHook, job: TuningJob) -> dict[str, float]:
+    """The values of `JobMetrics` for any job that has ended, as the model's in use, from what Google keeps of it."""
+    return job_metrics(job, experiments.series_of(job)).values
+
+
+class _Metadata(msgspec.Struct):
+    backing_tensorboard_resource: str = ""
+
+
+class _Experiment(msgspec.Struct):
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+
+
+class _Scalar(msgspec.Struct, frozen=True, gc=False):
+    value: float = 0.0
+
+
+class _DataPoint(msgspec.Struct, gc=False, rename="camel"):
+    """What is 0 or empty is not there, as in all proto3 JSON."""
+
+    step: int = 0
+    wall_time: str = ""
+    scalar: _Scalar = _Scalar()
+
+
+class _Data(msgspec.Struct):
+    values: list[_DataPoint] = []
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    time_series_data: _Data = msgspec.field(default_factory=_Data)
+
+
+def parse_points(answer: bytes) -> list[Point]:
+    """The points in an answer of `timeSeries:read`.
+
+    :raises VertexUnavailableError: there are none in it
+    """
+    try:
+        # Not strict: int64, NaN and Infinity come as text.
+        data = msgspec.json.decode(answer, type=_Answer, strict=False).time_series_data
+    except msgspec.DecodeError as error:
+        raise VertexUnavailableError(f"Google answered {answer[:200]!r}: {error}") from error
+    return [Point(one.step, one.scalar.value, one.wall_time) for one in data.values]

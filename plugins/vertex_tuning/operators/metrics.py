@@ -2,29 +2,117 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from vertex_tuning.exceptions import MetricsError
-from vertex_tuning.metrics import headline, summarise
+from vertex_tuning.exceptions import ConfigurationError, MetricsError
+from vertex_tuning.gates import ON_MISSING, OnMissing
+from vertex_tuning.job_metrics import JobMetrics, job_metrics, missing
+from vertex_tuning.metrics import Series, columns, headline
 from vertex_tuning.operators.base import TuningJobOperator
+from vertex_tuning.tables import text_table
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from vertex_tuning.jobs import TuningJob
+
+PAUSE: Final = 30.0
+"""Seconds between two looks at metrics that lag behind."""
+
 
 class CollectMetricsOperator(TuningJobOperator):
-    """Read the metrics of a tuning job that has ended; return first, last and best value and a coarse curve of each."""
+    """
+    Read the metrics of a tuning job that has ended, all points, and return what they come to.
+
+    Metrics may lag behind the job's end; they are waited for without holding a worker. A job without experiment has
+    none: then there is only what the job itself reports, and a warning. The result is that of
+    :class:`~vertex_tuning.job_metrics.JobMetrics`; the last value of each metric is pushed as XCom `headline`.
+
+    :param run_folder: `gs://…` folder to write all of it to, as `metrics.json`; nothing is written without. (templated)
+    :param metrics_timeout: seconds after the job's end that its metrics are waited for; then those that are there
+        count.
+    :param on_missing_metrics: what becomes of this task when metrics are missing then: `pass` goes on with a warning
+        and leaves it to the gates, `fail` raises. (templated)
+    """
+
+    template_fields: Sequence[str] = (*TuningJobOperator.template_fields, "run_folder", "on_missing_metrics")
+
+    def __init__(
+        self,
+        *,
+        run_folder: str | None = None,
+        metrics_timeout: float = 600.0,
+        on_missing_metrics: OnMissing = "pass",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_folder = run_folder
+        self.metrics_timeout = metrics_timeout
+        self.on_missing_metrics = on_missing_metrics
 
     def execute(self, context: Context) -> dict[str, Any]:
+        if self.on_missing_metrics not in ON_MISSING:
+            raise ConfigurationError(
+                f"on_missing_metrics: found {self.on_missing_metrics!r}, expected one of {', '.join(ON_MISSING)}."
+            )
         self.job = self.hook.get_tuning_job(self.job_name)
-        if not self.job.experiment:
-            raise MetricsError(f"{self.job_name} has no experiment, expected one to read metrics from.")
-        summary = summarise(self.experiments.read_metrics(self.job.experiment))
-        if not summary:
-            raise MetricsError(f"{self.job.experiment} holds no metrics, expected /train_total_loss at least.")
-        for name, values in summary.items():
-            self.log.info("%s: %s", name, values)
-        context["ti"].xcom_push(key="headline", value=headline(summary))
-        return {"job_name": self.job_name, "experiment": self.job.experiment, "metrics": msgspec.to_builtins(summary)}
+        if self.job.is_live:
+            raise MetricsError(f"{self.job_name} is {self.job.state}, expected a job that has ended.")
+        series = self.experiments.series_of(self.job)
+        gaps = missing(self.job, series)
+        if gaps and self.job.experiment:
+            self._wait_for(gaps, self.job)
+        return self._conclude(context, self.job, series, gaps)
+
+    def look_again(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """The metrics may be there now."""
+        return self.execute(context)
+
+    def _wait_for(self, gaps: list[str], job: TuningJob) -> None:
+        """Leave the worker and come back, until `metrics_timeout` after the job's end."""
+        from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+
+        ended = datetime.fromisoformat(job.end_time).timestamp() if job.end_time else 0.0
+        left = ended + self.metrics_timeout - time.time()
+        if left > 0:
+            pause = min(PAUSE, left)
+            self.log.info("Looking again in %.0f s: %s.", pause, "; ".join(gaps))
+            self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=pause)), method_name="look_again")
+
+    def _conclude(self, context: Context, job: TuningJob, series: list[Series], gaps: list[str]) -> dict[str, Any]:
+        warnings = _warnings(job, gaps)
+        if warnings and self.on_missing_metrics == "fail":
+            raise MetricsError("; ".join(warnings))
+        found = job_metrics(job, series)
+        found = msgspec.structs.replace(found, warnings=[*warnings, *found.warnings])
+        self._log(found)
+        result = {"job_name": self.job_name, "experiment": job.experiment, "series_uri": None}
+        result |= msgspec.to_builtins(found)
+        context["ti"].xcom_push(key="headline", value=headline(found.metrics))
+        if self.run_folder and self.run_folder != "None":
+            result["series_uri"] = self._write(result, series)
+        return result
+
+    def _log(self, found: JobMetrics) -> None:
+        for name, values in found.metrics.items():
+            epochs = [(one.epoch, one.step, one.mean.get(name), one.last.get(name)) for one in found.epochs]
+            table = text_table(("epoch", "last step", "mean", "last"), epochs)
+            self.log.info("%s: %s\n%s", name, values, table)
+        for warning in found.warnings:
+            self.log.warning("%s", warning)
+
+    def _write(self, result: dict[str, Any], series: list[Series]) -> str:
+        uri = f"{str(self.run_folder).rstrip('/')}/metrics.json"
+        whole = {**result, "series_uri": uri, "series": {one.name: columns(one) for one in series}}
+        return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
+
+
+def _warnings(job: TuningJob, gaps: list[str]) -> list[str]:
+    if not job.experiment:
+        return [f"{job.name} has no experiment, so there are no series, only what the job reports."]
+    return [f"{job.experiment}: metrics are missing: {'; '.join(gaps)}."] if gaps else []
