@@ -71,7 +71,7 @@ class Succession(msgspec.Struct, frozen=True):
         :raises ChampionError: another one is in use than expected, `model` was rolled back, or another promotion won
         """
         challenger = self.hook.get(model)
-        champion = self.standing(challenger.name).champion
+        champion = self._settle(challenger).champion
         if champion is None or champion.name != challenger.name:
             self._check_expected(champion, expected)
             if ROLLED_BACK in challenger.aliases:
@@ -80,7 +80,7 @@ class Succession(msgspec.Struct, frozen=True):
                     "promoted all the same."
                 )
             self._replace(champion, OUTGOING, challenger)
-        return self._settled(challenger)
+        return self._check_won(self._settle(challenger), challenger)
 
     def roll_back(self, model: str, expected: str) -> Standing:
         """Put the previous version into use again; the one that was in use is marked `rolled-back`.
@@ -90,13 +90,13 @@ class Succession(msgspec.Struct, frozen=True):
         :raises ChampionError: another one is in use, or `model` is not the previous one (any more)
         """
         target = self.hook.get(model)
-        champion = self.standing(target.name).champion
+        champion = self._settle(target).champion
         if champion is None or champion.name != target.name:
             self._check_expected(champion, expected)
             if PREVIOUS not in target.aliases:
                 raise ChampionError(f"{model} has not the alias {PREVIOUS}, so it is not what a rollback goes back to.")
             self._replace(champion, ROLLED_BACK, target)
-        return self._settled(target)
+        return self._check_won(self._settle(target), target)
 
     def _check_expected(self, champion: ModelVersion | None, expected: str | None) -> None:
         found = champion.name if champion else ""
@@ -112,24 +112,22 @@ class Succession(msgspec.Struct, frozen=True):
         stale = sorted(f"-{alias}" for alias in new.aliases & {OUTGOING, PREVIOUS})
         self.hook.merge_aliases(new.name, [self.alias, *stale])
 
-    def _settled(self, wanted: ModelVersion) -> Standing:
-        """Look and change until nothing is left to be changed.
-
-        :raises ChampionError: another one than wanted has come out as champion
-        """
+    def _settle(self, version: ModelVersion) -> Standing:
+        """Look, and change what a killed run or two at once left half done, until nothing is left to be changed."""
         for _ in range(ROUNDS):
-            versions = self.hook.versions_of(self.tuning, wanted.name)
+            versions = self.hook.versions_of(self.tuning, version.name)
             changes = settlement(versions, self.alias)
             if not changes:
-                return self._won(wanted, Standing(champion_of(versions, self.alias), previous_of(versions, self.alias)))
+                return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
             for name, aliases in changes.items():
                 self.hook.merge_aliases(name, aliases)
         raise VertexUnavailableError(f"The alias {self.alias} of tuning {self.tuning!r} was changed again and again.")
 
-    def _won(self, wanted: ModelVersion, standing: Standing) -> Standing:
-        if standing.champion and standing.champion.name == wanted.name:
+    def _check_won(self, standing: Standing, wanted: ModelVersion) -> Standing:
+        found = standing.champion.name if standing.champion else "No model"
+        if found == wanted.name:
             return standing
         raise ChampionError(
-            f"{standing.champion and standing.champion.name} was promoted at the same moment as {wanted.name} and "
-            "stays in use. Clear the task that compared the models, to compare with it."
+            f"{found} was promoted at the same moment as {wanted.name} and stays in use, being the newer one. Clear "
+            "the task that compared the models, to compare with it."
         )
