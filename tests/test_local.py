@@ -294,18 +294,19 @@ def test_own_data_is_learnt_and_answered(tmp_path: Path, monkeypatch: pytest.Mon
 def right_answers(data_dir: Path, endpoint: str, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many of the first rows of banking77's test set the tuned endpoint answers exactly."""
     import msgspec
+    from vertex_tuning.asking import ask_all
     from vertex_tuning.datasets import Row
     from vertex_tuning.hooks.tuning import VertexTuningHook
-    from vertex_tuning.smoke import case_of
+    from vertex_tuning.smoke import sample_cases
 
     from tests.vertex_tuning.conftest import connection
 
     with running_emulator(data_dir) as url, (BANKING77 / "test.jsonl").open("rb") as file:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url, project=CLOUD_PROJECT))
         hook = VertexTuningHook(location="us-central1")
-        cases = [case_of(msgspec.json.decode(line, type=Row)) for line, _ in zip(file, range(count), strict=False)]
-        answers = [hook.generate(endpoint, case.contents(), case.config()).text or "" for case in cases]
-    return sum(not case.problem(answer) for case, answer in zip(cases, answers, strict=True))
+        rows = (msgspec.json.decode(line, type=Row) for line, _ in zip(file, range(count), strict=False))
+        answers = ask_all(hook, endpoint, sample_cases(rows), deadline=time.time() + 60)
+    return sum(not answer.problem for answer in answers)
 
 
 def test_a_failing_run_ends_with_the_error_its_log_and_exit_code_1(tmp_path: Path) -> None:

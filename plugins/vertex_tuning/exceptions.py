@@ -48,6 +48,14 @@ class VertexUnavailableError(TransientError):
     """Google could not be reached, was overloaded or failed inside."""
 
 
+class EndpointNotReadyError(VertexUnavailableError):
+    """The endpoint does not answer yet: its model is still being deployed, or is not to be seen everywhere."""
+
+
+class EndpointTimeoutError(PermanentError):
+    """The endpoint refused prompts for as long as the task was allowed to wait."""
+
+
 class LostAnswerError(VertexUnavailableError):
     """A request was sent and no answer came: what it asked for may have happened."""
 

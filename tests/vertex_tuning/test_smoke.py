@@ -1,43 +1,132 @@
+"""Cases as they are read, and what becomes of their answers."""
+
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from vertex_tuning.datasets import Content, Part, Row
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.smoke import SmokeCase, case_of, parse_cases
+from vertex_tuning.smoke import SmokeAnswer, case_of, parse_cases, sample_cases, share, summarize, values_of
 
 
-@pytest.mark.parametrize(
-    ("expectation", "answer", "passes"),
-    [
-        ({"equals": "billing"}, " billing\n", True),
-        ({"equals": "billing"}, "Billing", False),
-        ({"one_of": ["a", "b"]}, "b", True),
-        ({"one_of": ["a", "b"]}, "c", False),
-        ({"contains": "refund"}, "a refund is due", True),
-        ({"contains": "refund"}, "no", False),
-        ({}, "anything", True),
-        ({}, "  ", False),
-    ],
-)
-def test_expectations(expectation: dict[str, Any], answer: str, passes: bool) -> None:
-    assert bool(SmokeCase(prompt="?", **expectation).problem(answer)) is not passes
+def answered(problem: str = "", latency: float = 1.0, **texts: str) -> SmokeAnswer:
+    given = {"name": "n", "prompt": "p", "answer": "a", **texts}
+    return SmokeAnswer(**given, problem=problem, latency=latency, tokens=3, finish_reason="STOP")
 
 
 def test_cases_are_asked_greedily_unless_they_say_otherwise() -> None:
-    assert SmokeCase(prompt="?").config()["temperature"] == 0
-    assert SmokeCase(prompt="?", generation_config={"temperature": 1.5}).config()["temperature"] == 1.5
+    settings = {"temperature": 1.5, "top_k": 3, "thinking_config": {"thinking_budget": 0}}
+    usual, other = parse_cases([{"prompt": "?"}, {"prompt": "?", "generation_config": settings}])
+    assert usual.config() == {"temperature": 0.0, "max_output_tokens": 1024}
+    assert other.config()["temperature"] == 1.5
+    assert other.config()["top_k"] == 3
+    assert other.config()["thinking_config"]["thinking_budget"] == 0
 
 
-def test_an_unknown_field_of_a_case_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"`equal`.*\$\[1\]"):
-        parse_cases([{"prompt": "?"}, {"prompt": "?", "equal": "x"}])
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ({"prompt": "?", "equal": "x"}, r"cases\[1\]: found .*'equal': 'x'.*unknown field `equal`"),
+        ({"prompt": "?", "equals": False}, r"cases\[1\]\.equals: found False\. Expected `str \| null`"),
+        ({"prompt": "?", "contains": ["a", 3]}, r"cases\[1\]\.contains\[1\]: found 3\. Expected `str`"),
+        ({"prompt": "?", "matches": "["}, r"cases\[1\]: found .*expected a regular expression"),
+        ({}, r"cases\[1\]: found \{\}.*prompt: found none"),
+        ({"turns": [{"role": "model", "text": "Hi."}]}, "turns that end with the user's"),
+        ({"turns": [{"role": "boss", "text": "Hi."}]}, r"turns\[0\]\.role: found 'boss'"),
+        ({"turns": [{"role": "user"}]}, "expected either text or parts"),
+        ({"prompt": "?", "name": "first"}, "found the name 'first' twice"),
+        ("?", r"cases\[1\]: found '\?'\. Expected `object`"),
+    ],
+)
+def test_what_is_no_case_is_named_with_place_and_finding(case: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        parse_cases([{"prompt": "?", "name": "first"}, case])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 2.1),
+        ("temperature", float("nan")),
+        ("top_p", -0.1),
+        ("top_k", 0),
+        ("max_output_tokens", 0),
+        ("stop_sequences", ["a"] * 6),
+        ("stop_sequences", [""]),
+        ("seed", 2**31),
+        ("frequency_penalty", 2.0),
+        ("response_mime_type", "text/html"),
+        ("tempreature", 1.0),
+    ],
+)
+def test_generation_settings_have_limits(field: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"cases\[0\]\.generation_config.*{field}"):
+        parse_cases([{"prompt": "?", "generation_config": {field: value}}])
+
+
+def test_every_case_has_a_name_of_its_own() -> None:
+    prompts = [{"prompt": "Where is it?"}, {"prompt": "Where  is\nit?"}, {"prompt": "Where is it? (2)"}]
+    named = parse_cases([*prompts, {"prompt": "x" * 100}, {"prompt": "?", "name": "Where is it?"}])
+    names = [case.name for case in named]
+    assert names == ["Where is it? (2)", "Where is it? (3)", "Where is it? (2) (2)", "x" * 59 + "…", "Where is it?"]
+
+
+@given(st.lists(st.sampled_from(["a", "a (2)", "b", " "]).map(lambda prompt: {"prompt": prompt})))
+def test_names_are_unique_and_stay(cases: list[dict[str, Any]]) -> None:
+    names = [case.name for case in parse_cases(cases)]
+    assert len(set(names)) == len(cases)
+    assert names == [case.name for case in parse_cases(cases)]
+
+
+def test_a_conversation_is_asked_turn_by_turn() -> None:
+    turns = [{"text": "Hi."}, {"role": "model", "text": "Hello."}]
+    with_prompt, without = parse_cases([{"turns": turns, "prompt": "Bye."}, {"turns": [*turns, {"text": "Bye."}]}])
+    assert with_prompt.contents() == without.contents()
+    assert [turn["role"] for turn in without.contents()] == ["user", "model", "user"]
+    assert with_prompt.question == without.question == "Bye."
+
+
+def content(role: str, *texts: str) -> Content:
+    return Content(role, [Part(text=text) for text in texts])
 
 
 def test_an_example_becomes_a_case_with_its_earlier_turns() -> None:
-    turns = [("user", "hi"), ("model", "hello"), ("user", "bye"), ("model", "see you")]
-    contents = [Content(role, [Part(text=text)]) for role, text in turns]
-    case = case_of(Row(contents, Content(parts=[Part(text="Be kind.")])))
-    assert (case.prompt, case.equals, case.system_instruction) == ("bye", "see you", "Be kind.")
+    turns = [content("user", "hi"), content("MODEL", "hello"), content("USER", "good", "bye"), content("model", "bye")]
+    case = case_of(Row(turns, content("system", "Be kind.")))
+    assert (case.question, case.equals, case.system_instruction) == ("goodbye", "bye", "Be kind.")
     assert [turn["role"] for turn in case.contents()] == ["user", "model", "user"]
+    assert case.contents()[2]["parts"] == [{"text": "good"}, {"text": "bye"}]
+
+
+def test_examples_that_cannot_be_compared_are_left_out() -> None:
+    image = Content("user", [Part(file_data={"fileUri": "gs://b/i.png", "mimeType": "image/png"})])
+    call = Content("model", [Part(function_call={"name": "f"})])
+    right = content("model", "cat")
+    rows = [Row([]), Row([right]), Row([image, call]), Row([Content("user"), right]), Row([image, right])]
+    [case] = sample_cases(rows)
+    assert (case.name, case.equals) == ("sample 1", "cat")
+    assert case.contents()[0]["parts"] == [{"fileData": {"fileUri": "gs://b/i.png", "mimeType": "image/png"}}]
+
+
+def test_answers_are_counted_and_their_values_named() -> None:
+    cases = [answered(latency=number / 10) for number in range(1, 20)] + [answered("wrong", latency=9.0)]
+    assert summarize(cases)["passed"] == 19
+    assert values_of(cases, [answered("wrong")]) == {
+        "smoke.pass_share": 0.95,
+        "sample.exact_share": 0.0,
+        "smoke.latency_p95": 1.9,
+    }
+    assert values_of([], []) == {}
+    assert values_of([answered()], []) == {"smoke.pass_share": 1.0, "smoke.latency_p95": 1.0}
+    assert share([]) is None
+
+
+def test_long_texts_are_cut_for_xcom() -> None:
+    cut = answered(problem="x" * 501, answer="y" * 5000).cut()
+    assert {len(cut.problem), len(cut.answer)} == {500}
+    assert cut.answer.endswith("…")
+    assert msgspec.structs.asdict(cut)["name"] == "n"

@@ -11,7 +11,7 @@ from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
 from vertex_tuning.connection import GoogleConnection
-from vertex_tuning.exceptions import VertexUnavailableError
+from vertex_tuning.exceptions import EndpointNotReadyError, VertexRequestError, VertexUnavailableError
 from vertex_tuning.google_errors import creating, google_errors
 from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, location_of
 from vertex_tuning.reader import PAGE_SIZE
@@ -20,6 +20,9 @@ from vertex_tuning.specs import TuningSpec
 
 CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each try to cancel; together well within the 30 s a killed trigger is given."""
+
+NOT_READY: Final = frozenset({"NOT_FOUND", "FAILED_PRECONDITION"})
+"""What an endpoint answers that is not there or has no traffic split (nothing deployed)."""
 
 
 class VertexTuningHook(GoogleConnection):
@@ -138,11 +141,20 @@ class VertexTuningHook(GoogleConnection):
     def generate(
         self, endpoint: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
     ) -> types.GenerateContentResponse:
-        """Ask a tuned model. The location is the endpoint's own: some models serve only from `us` or `eu`."""
-        with google_errors(f"asking {endpoint}"):
-            return self.client(endpoint).models.generate_content(
-                model=endpoint, contents=contents, config=types.GenerateContentConfig(**config)
-            )
+        """Ask a tuned model. The location is the endpoint's own: some models serve only from `us` or `eu`.
+
+        :raises EndpointNotReadyError: when there is no such endpoint or nothing is deployed to it, as may be shortly
+            after its model was tuned
+        """
+        try:
+            with google_errors(f"asking {endpoint}"):
+                return self.client(endpoint).models.generate_content(
+                    model=endpoint, contents=contents, config=types.GenerateContentConfig(**config)
+                )
+        except VertexRequestError as error:
+            if isinstance(error.__cause__, errors.APIError) and error.__cause__.status in NOT_READY:
+                raise EndpointNotReadyError(str(error)) from error
+            raise
 
 
 def parse_job(job: types.TuningJob) -> TuningJob:

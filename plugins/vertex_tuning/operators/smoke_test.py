@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
+from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
 from vertex_tuning.datasets import sample
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
 from vertex_tuning.operators.base import VertexOperator
-from vertex_tuning.smoke import SmokeAnswer, SmokeCase, case_of, parse_cases
+from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases, share, summarize, values_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-TEXT_SHOWN: Final = 500
-"""Characters of a prompt or an answer kept in XCom."""
+NOT_GIVEN: Final = (None, "", "None")
+"""What an argument is when it was left out, or when its template had nothing to say."""
 
 
 class SmokeTestOperator(VertexOperator):
     """
     Ask a tuned model prompts whose answers are known, and fail when too many answers are not as expected.
 
+    An endpoint that is not ready or overloaded is waited for; when that takes longer than a minute, in the triggerer,
+    without a worker. Answers it has given by then are kept.
+
     :param endpoint: `projects/…/locations/…/endpoints/ID`. (templated)
     :param cases: prompts and expectations; the fields are those of :class:`~vertex_tuning.smoke.SmokeCase`.
         (templated)
     :param ask_cases: false to ask the sample only, as when a run's data is not what the cases are about. (templated)
     :param min_pass_share: share of the cases that must pass, 0 to 1.
-    :param sample_uri: dataset in Cloud Storage to ask examples of as well. They are scored by exact match and
-        reported, not judged. (templated)
+    :param sample_uri: dataset in Cloud Storage to ask examples of as well, scored by exact match. (templated)
     :param sample_size: how many of them.
+    :param min_sample_share: share of the examples that must be answered exactly, 0 to 1; when not given, the share is
+        reported and not judged.
+    :param parallel: how many prompts are asked at the same time.
+    :param timeout: seconds to wait in all for an endpoint that is not ready or overloaded.
+    :param deferrable: leave the worker when the wait is long.
+    :param run_folder: `gs://` folder to write all answers to, in full, as `smoke-test.json`. (templated)
     :param event_extra: what the event of each of the task's outlets says when the model has passed. (templated)
     """
 
@@ -41,6 +51,7 @@ class SmokeTestOperator(VertexOperator):
         "cases",
         "ask_cases",
         "sample_uri",
+        "run_folder",
         "event_extra",
     )
     template_fields_renderers = {"cases": "json", "event_extra": "json"}
@@ -54,6 +65,11 @@ class SmokeTestOperator(VertexOperator):
         min_pass_share: float = 1.0,
         sample_uri: str | None = None,
         sample_size: int = 10,
+        min_sample_share: float | None = None,
+        parallel: int = PARALLEL,
+        timeout: float = 1800.0,
+        deferrable: bool = True,
+        run_folder: str | None = None,
         event_extra: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -64,52 +80,102 @@ class SmokeTestOperator(VertexOperator):
         self.min_pass_share = min_pass_share
         self.sample_uri = sample_uri
         self.sample_size = sample_size
+        self.min_sample_share = min_sample_share
+        self.parallel = parallel
+        self.timeout = timeout
+        self.deferrable = deferrable
+        self.run_folder = run_folder
         self.event_extra = event_extra
 
     def execute(self, context: Context) -> dict[str, Any]:
+        return self._test(context, deadline=time.time() + self.timeout, answered=[])
+
+    def ask_rest(
+        self,
+        context: Context,
+        event: Any = None,
+        deadline: float | None = None,
+        answered: list[dict[str, Any]] | None = None,
+    ) -> dict[str, Any]:
+        """The endpoint may answer now.
+
+        :param deadline, answered: as they were when the worker was left; `dag.test()` loses them
+        """
+        kept = msgspec.convert(answered or [], list[SmokeAnswer])
+        return self._test(context, deadline or time.time() + self.timeout, kept)
+
+    def _test(self, context: Context, deadline: float, answered: list[SmokeAnswer]) -> dict[str, Any]:
         cases = parse_cases(self.cases) if str(self.ask_cases) == "True" else []
         sampled = self._sample()
         if not cases and not sampled:
             raise ConfigurationError("cases: found none and no sample_uri, expected something to ask the model.")
-        asked, exact = self._ask_all(cases), self._ask_all(sampled)
-        result = {"endpoint": self.endpoint, "cases": asked, "sample": exact}
+        asked, exact = self._ask(cases, sampled, deadline, answered)
+        result = self._result(asked, exact)
         # Pushed before judging, because a failed task returns nothing and somebody will want to read the answers.
         context["ti"].xcom_push(key="answers", value=result)
-        self._require_passed(asked["answers"])
+        self.log.info("Passed: %s.", ", ".join(f"{name} {value:.3g}" for name, value in result["values"].items()))
+        self._require("cases", asked, self.min_pass_share)
+        if self.min_sample_share is not None:
+            self._require("examples", exact, self.min_sample_share)
         for asset in self.outlets:
             context["outlet_events"][asset].extra = self.event_extra or {}
         return result
 
     def _sample(self) -> list[SmokeCase]:
-        if not self.sample_uri or self.sample_uri == "None":
+        if self.sample_uri in NOT_GIVEN:
             return []
-        with self.storage.open_object(self.sample_uri) as file:
-            return [case_of(row) for row in sample(file, self.sample_size)]
+        with self.storage.open_object(str(self.sample_uri)) as file:
+            return sample_cases(sample(file, self.sample_size))
 
-    def _ask_all(self, cases: list[SmokeCase]) -> dict[str, Any]:
-        answers = [self._ask(case) for case in cases]
-        passed = sum(not answer.problem for answer in answers)
-        return {"passed": passed, "total": len(answers), "answers": msgspec.to_builtins(answers)}
-
-    def _require_passed(self, answers: list[dict[str, Any]]) -> None:
-        failed = [one for one in answers if one["problem"]]
-        passed = len(answers) - len(failed)
-        if passed < self.min_pass_share * len(answers):
-            listed = "\n".join(f"  {one['prompt']!r} -> {one['answer']!r}: {one['problem']}" for one in failed)
-            raise SmokeTestError(
-                f"{passed} of {len(answers)} cases passed, expected a share of {self.min_pass_share:g}.\n{listed}"
+    def _ask(
+        self, cases: list[SmokeCase], sampled: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
+    ) -> tuple[list[SmokeAnswer], list[SmokeAnswer]]:
+        """Both in one go, so that none waits for the slowest of the others."""
+        try:
+            answers = ask_all(
+                self.hook,
+                self.endpoint,
+                [*cases, *sampled],
+                deadline=deadline,
+                parallel=self.parallel,
+                patience=None if self.deferrable else math.inf,
+                answered=answered,
             )
+        except AskLaterError as later:
+            self._come_back(later, deadline)
+        return answers[: len(cases)], answers[len(cases) :]
 
-    def _ask(self, case: SmokeCase) -> SmokeAnswer:
-        started = time.monotonic()
-        response = self.hook.generate(self.endpoint, case.contents(), case.config())
-        latency, answer = time.monotonic() - started, response.text or ""
-        problem, usage = case.problem(answer), response.usage_metadata
-        self.log.info("%r -> %r %s", case.prompt, answer, f"({problem})" if problem else "as expected")
-        return SmokeAnswer(
-            prompt=case.prompt[:TEXT_SHOWN],
-            answer=answer[:TEXT_SHOWN],
-            problem=problem[:TEXT_SHOWN],
-            latency=round(latency, 3),
-            tokens=(usage.total_token_count or 0) if usage else 0,
+    def _come_back(self, later: AskLaterError, deadline: float) -> NoReturn:
+        """Leave the worker. The answers go along: asked all over again, an endpoint that takes fewer prompts a minute
+        than there are would never be done with them."""
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        moment = next_visit(deadline)
+        self.log.warning("%d answers so far; asking the rest at %s. %s", len(later.answers), moment, later)
+        self.defer(
+            trigger=DateTimeTrigger(moment=moment),
+            method_name="ask_rest",
+            kwargs={"deadline": deadline, "answered": msgspec.to_builtins(later.answers)},
         )
+
+    def _result(self, asked: list[SmokeAnswer], exact: list[SmokeAnswer]) -> dict[str, Any]:
+        """What goes to XCom, with texts cut; the whole is written to the run's folder."""
+        common = {"endpoint": self.endpoint, "values": values_of(asked, exact)}
+        uri = None
+        if self.run_folder not in NOT_GIVEN:
+            whole = msgspec.json.encode({**common, "cases": summarize(asked), "sample": summarize(exact)})
+            uri = f"{str(self.run_folder).rstrip('/')}/smoke-test.json"
+            self.storage.write_object(uri, whole, "application/json")
+        cut = {
+            "cases": summarize([answer.cut() for answer in asked]),
+            "sample": summarize([answer.cut() for answer in exact]),
+        }
+        return {**common, **cut, "result_uri": uri}
+
+    def _require(self, what: str, answers: list[SmokeAnswer], least: float) -> None:
+        passed = share(answers)
+        if passed is not None and passed < least:
+            failed = [answer.cut() for answer in answers if answer.problem]
+            listed = "\n".join(f"  {one.name}: {one.prompt!r} -> {one.answer!r}: {one.problem}" for one in failed)
+            right = len(answers) - len(failed)
+            raise SmokeTestError(f"{right} of {len(answers)} {what} passed, expected a share of {least:g}.\n{listed}")

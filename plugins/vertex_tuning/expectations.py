@@ -1,0 +1,220 @@
+"""What an answer can be expected to be, and in words what is wrong with one that is not. Pure.
+
+Answers are hostile input, and may be long: expressions are searched in linear time, JSON is decoded to a bounded
+depth, and a schema never makes anybody fetch anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Validator
+
+FOUND_SHOWN: Final = 200
+"""Characters of an answer that a problem quotes."""
+
+FinishReason = Literal[
+    "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII",
+    "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+    "IMAGE_OTHER", "UNEXPECTED_TOOL_CALL", "NO_IMAGE", "MALFORMED_RESPONSE", "CONTINUATION", "TOO_MANY_TOOL_CALLS",
+]  # fmt: skip
+"""Why an answer ended (Candidate.FinishReason of the service's discovery document)."""
+
+EXPLAINED: Final[Mapping[str, str]] = {
+    "MAX_TOKENS": "it was cut off at generation_config.max_output_tokens",
+    "SAFETY": "the safety filters stopped it",
+    "RECITATION": "it recited protected text",
+    "BLOCKLIST": "it had a term of a blocklist in it",
+    "PROHIBITED_CONTENT": "it had prohibited content in it",
+    "SPII": "it had personal data in it",
+}
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Texts = Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
+Length = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back for a prompt.
+
+    :param text: the answer's, without surrounding space; see :func:`storable`
+    :param finish_reason: the service's name for why it ended; empty when there was no answer
+    :param blocked: why the prompt itself was refused; empty when it was not
+    :param latency: seconds
+    :param tokens: of prompt and answer
+    """
+
+    text: str = ""
+    finish_reason: str = ""
+    blocked: str = ""
+    latency: float = 0.0
+    tokens: int = 0
+
+
+class Expectations(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer must be; all that is given must hold. Without any, every complete answer will do.
+
+    :param equals: the whole answer, compared without surrounding space
+    :param one_of: answers that will do
+    :param contains: a text the answer must have in it, or several
+    :param not_contains: a text it must not have in it, or several
+    :param matches: regular expression to be found in it, of the kind that needs no backtracking (RE2, Rust): no
+        look-around, no back-references; `^` and `$` for the whole answer, `(?i)` for either case
+    :param json_schema: the answer must be JSON that fits this schema; references only within it
+    :param min_length: fewest characters
+    :param max_length: most characters
+    :param finish_reason: why the answer must have ended, or several reasons that will do
+    :param max_latency: seconds the answer may take
+    """
+
+    equals: Text | None = None
+    one_of: Annotated[list[Text], msgspec.Meta(min_length=1)] | None = None
+    contains: Texts | None = None
+    not_contains: Texts | None = None
+    matches: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
+    json_schema: dict[str, Any] | None = None
+    min_length: Length | None = None
+    max_length: Length | None = None
+    finish_reason: FinishReason | Annotated[list[FinishReason], msgspec.Meta(min_length=1)] = "STOP"
+    max_latency: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: names the field, what was found and what is expected"""
+        if self.min_length and self.max_length and self.min_length > self.max_length:
+            raise ValueError(f"min_length: found {self.min_length}, expected at most max_length, {self.max_length}")
+        if self.matches is not None:
+            _require("matches", _pattern(self.matches), "a regular expression without look-around and back-references")
+        if self.json_schema is not None:
+            _require("json_schema", self.json_schema, "a JSON schema with references only within itself")
+
+    def problem(self, reply: Reply) -> str:
+        """What is wrong with a reply, in words; empty when nothing is."""
+        if unusable := _unusable(_listed(self.finish_reason), reply):
+            return unusable
+        given = {name: getattr(self, name) for name in CHECKS}
+        found = [CHECKS[name](expected, reply) for name, expected in given.items() if expected is not None]
+        return "; ".join(filter(None, found))
+
+
+def storable(text: str) -> str:
+    """A text without what neither UTF-8 nor PostgreSQL's JSON can hold: lone surrogates and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def shorten(text: str, limit: int = FOUND_SHOWN) -> str:
+    """At most so many characters, and `…` when that is not all."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _unusable(finish_reasons: Sequence[str], reply: Reply) -> str:
+    if reply.blocked:
+        return f"the prompt was blocked: {shorten(reply.blocked)}"
+    if not reply.finish_reason:
+        return "there was no answer: the service sent no candidate"
+    if reply.finish_reason not in finish_reasons:
+        why = f" ({EXPLAINED[reply.finish_reason]})" if reply.finish_reason in EXPLAINED else ""
+        return f"expected the answer to end with {' or '.join(finish_reasons)}, found {reply.finish_reason}{why}"
+    if reply.finish_reason == "STOP" and not reply.text:
+        return "the answer was empty"
+    return ""
+
+
+def _equals(expected: str, reply: Reply) -> str:
+    return _unless(reply.text == expected.strip(), repr(expected), reply)
+
+
+def _one_of(expected: list[str], reply: Reply) -> str:
+    fits = reply.text in [text.strip() for text in expected]
+    return _unless(fits, f"one of {', '.join(map(repr, expected))}", reply)
+
+
+def _contains(expected: str | list[str], reply: Reply) -> str:
+    missing = [repr(text) for text in _listed(expected) if text not in reply.text]
+    return _unless(not missing, f"{' and '.join(missing)} in it", reply)
+
+
+def _not_contains(expected: str | list[str], reply: Reply) -> str:
+    present = [repr(text) for text in _listed(expected) if text in reply.text]
+    return _unless(not present, f"no {' and no '.join(present)} in it", reply)
+
+
+def _matches(expected: str, reply: Reply) -> str:
+    return _unless(_compiled(_pattern(expected)).is_valid(reply.text), f"something that matches {expected!r}", reply)
+
+
+def _json_schema(expected: dict[str, Any], reply: Reply) -> str:
+    try:
+        value = msgspec.json.decode(reply.text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return _unless(False, f"JSON ({error})", reply)
+    misfit = next(_compiled(expected).iter_errors(value), None)
+    if misfit is None:
+        return ""
+    place = "".join(f"[{step!r}]" for step in misfit.instance_path)
+    return f"expected JSON that fits the schema, found at ${place}: {shorten(misfit.message)}"
+
+
+def _min_length(expected: int, reply: Reply) -> str:
+    return _unless(len(reply.text) >= expected, f"at least {expected} characters", reply)
+
+
+def _max_length(expected: int, reply: Reply) -> str:
+    return _unless(len(reply.text) <= expected, f"at most {expected} characters", reply)
+
+
+def _max_latency(expected: float, reply: Reply) -> str:
+    in_time = reply.latency <= expected
+    return "" if in_time else f"expected an answer within {expected:g} s, found {reply.latency:.3f} s"
+
+
+CHECKS: Final[Mapping[str, Callable[[Any, Reply], str]]] = {
+    "equals": _equals,
+    "one_of": _one_of,
+    "contains": _contains,
+    "not_contains": _not_contains,
+    "matches": _matches,
+    "json_schema": _json_schema,
+    "min_length": _min_length,
+    "max_length": _max_length,
+    "max_latency": _max_latency,
+}
+"""Field of :class:`Expectations` -> what is wrong with a reply, given what was expected."""
+
+
+def _unless(fits: bool, expected: str, reply: Reply) -> str:
+    size = f" ({len(reply.text)} characters)" if len(reply.text) > FOUND_SHOWN else ""
+    return "" if fits else f"expected {expected}, found {shorten(reply.text)!r}{size}"
+
+
+def _listed(texts: str | Sequence[str]) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts
+
+
+def _pattern(expression: str) -> dict[str, Any]:
+    # The schema library's expressions run in linear time, so they serve for `matches` as well.
+    return {"pattern": expression}
+
+
+def _require(field: str, schema: dict[str, Any], expected: str) -> None:
+    try:
+        _compiled(schema)
+    except ValueError as error:
+        found = str(error).partition("\n")[0]
+        raise ValueError(f"{field}: found {shorten(found)}, expected {expected}") from error
+
+
+def _compiled(schema: dict[str, Any]) -> Validator:
+    return _compiled_text(msgspec.json.encode(schema).decode())
+
+
+@lru_cache(maxsize=256)
+def _compiled_text(schema: str) -> Validator:
+    # Imported here: DAG files whose cases need none of it are parsed faster.
+    import jsonschema_rs
+
+    return jsonschema_rs.validator_for(schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True)
