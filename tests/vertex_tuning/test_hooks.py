@@ -181,5 +181,5 @@ def test_metrics_and_storage_of_google_itself_are_asked_too(monkeypatch: pytest.
         )
     with pytest.raises(VertexRequestError), StorageHook(location="europe-west4").open_object("gs://b/o") as file:
         file.read()
-    assert asked[0].startswith("https://europe-west4-aiplatform.googleapis.com/v1/projects/1/")
+    assert asked[0].startswith("https://europe-west4-aiplatform.googleapis.com/v1beta1/projects/1/")
     assert asked[1].startswith("https://storage.googleapis.com/")
