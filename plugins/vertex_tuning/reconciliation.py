@@ -1,0 +1,35 @@
+"""What we counted in a dataset, held against what Vertex AI counted in it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vertex_tuning.jobs import TuningJob
+
+TOLERANCE: Final = 0.02
+"""Largest difference between the two counts that is passed over, as a share of the service's."""
+
+REASONS_SHOWN: Final = 5
+
+
+def compare_with_service(summary: Mapping[str, Any], job: TuningJob) -> list[str]:
+    """Warnings about rows the service left out and counts that differ from ours; none while it has not counted yet.
+
+    :param summary: `training` of what the upload task returned: `rows` and `tokens`
+    """
+    stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
+    if not stats:
+        return []
+    warnings = []
+    if dropped := stats.total_truncated_example_count:
+        reasons = "; ".join(sorted(set(stats.dropped_example_reasons))[:REASONS_SHOWN]) or "it does not say why"
+        warnings.append(f"Vertex AI dropped or cut {dropped} of {summary['rows']} training examples: {reasons}")
+    for what, ours, theirs in (
+        ("training examples", summary["rows"], stats.tuning_dataset_example_count),
+        ("billable tokens", summary["tokens"], stats.total_billable_token_count),
+    ):
+        if theirs is not None and abs(ours - theirs) > TOLERANCE * theirs:
+            difference = f" ({(ours - theirs) / theirs:+.1%})" if theirs else ""
+            warnings.append(f"We counted {ours:,} {what}{difference}, Vertex AI {theirs:,}.")
+    return warnings
