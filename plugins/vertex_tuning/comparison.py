@@ -1,0 +1,144 @@
+"""Which of two models is better, by the rule of their tuning. Pure: no Airflow, no network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.gates import GateResult
+from vertex_tuning.smoke import SmokeAnswer, SmokeCase, summarize, values_of
+from vertex_tuning.tables import text_table
+
+Verdict = Literal["first", "better", "unchanged", "refused"]
+"""`first`: there was none to compare with; `unchanged`: it is the one in use already."""
+
+ROUNDING: Final = 1e-9
+"""What subtracting two floats may be off by."""
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a new model is better than the one in use.
+
+    :param value: what is compared, e.g. `sample.exact_share`; names as in gates. Values of training, such as
+        `eval_total_loss.last`, are of one kind only while both were measured on the same validation data; those of
+        `sample` and `smoke` always are, for both models are asked the same now.
+    :param higher_is_better: false for losses
+    :param min_gain: by how much it must be better; 0 lets an equal one through, which has learnt from newer data
+    :param no_regression: names of cases that must not fail if the model in use passes them
+    """
+
+    value: str
+    higher_is_better: bool = True
+    min_gain: float = 0.0
+    no_regression: list[str] = msgspec.field(default_factory=list)
+
+    def gain(self, challenger: float, champion: float) -> float:
+        """By how much the challenger is better; below 0 when it is worse."""
+        return challenger - champion if self.higher_is_better else champion - challenger
+
+
+class Side(msgspec.Struct, frozen=True):
+    """A model in the comparison.
+
+    :param values: of its training, and of what it was asked now
+    :param cases: its answers to the cases
+    :param sampled: its answers to the examples
+    """
+
+    values: dict[str, float]
+    cases: Sequence[SmokeAnswer] = ()
+    sampled: Sequence[SmokeAnswer] = ()
+
+    @classmethod
+    def of(cls, values: Mapping[str, float], cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> Side:
+        """:param values: of its training; what is asked now counts before what was asked earlier"""
+        return cls({**values, **values_of(cases, sampled)}, cases, sampled)
+
+    def answers(self) -> dict[str, Any]:
+        return {"cases": summarize(self.cases), "sample": summarize(self.sampled)}
+
+    def cut(self) -> Side:
+        """With texts short enough for an XCom."""
+        return Side(self.values, [one.cut() for one in self.cases], [one.cut() for one in self.sampled])
+
+
+def parse_rule(rule: Any, cases: Iterable[SmokeCase] = ()) -> Rule:
+    """
+    :param rule: as YAML has it
+    :param cases: those there are, for `no_regression` to name
+    :raises ConfigurationError: names the field, what was found and what is expected
+    """
+    try:
+        parsed = msgspec.convert(rule, Rule)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"rule: found {rule!r}. {error}.") from error
+    if not parsed.value.strip() or not (math.isfinite(parsed.min_gain) and parsed.min_gain >= 0):
+        raise ConfigurationError(f"rule: found {rule!r}, expected the name of a value and a min_gain from 0.")
+    names = [case.name for case in cases]
+    if unknown := [name for name in parsed.no_regression if name not in names]:
+        raise ConfigurationError(f"rule.no_regression: found {unknown[0]!r}, expected names of cases ({names}).")
+    return parsed
+
+
+def objections(rule: Rule, champion: Side, challenger: Side) -> list[str]:
+    """Why the challenger is not better, in words; nothing when it is."""
+    return [*_no_gain(rule, champion, challenger), *_regressions(rule, champion, challenger)]
+
+
+def failed_gates(results: Iterable[GateResult]) -> list[str]:
+    """Why the gates keep a model out, in words."""
+    return [
+        f"{one.value} is not known, expected {one.limit}."
+        if one.verdict == "missing"
+        else f"{one.value} is {one.found:.4g}, expected {one.limit}."
+        for one in results
+        if not one.passed
+    ]
+
+
+def compared_values(names: Iterable[str], champion: Side, challenger: Side) -> dict[str, dict[str, float | None]]:
+    """The named values that one of them has, of both."""
+    return {
+        name: {"champion": champion.values.get(name), "challenger": challenger.values.get(name)}
+        for name in names
+        if name in champion.values or name in challenger.values
+    }
+
+
+def comparison_table(values: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Both models' values as text, for the log."""
+    rows = [(name, both["champion"], both["challenger"]) for name, both in values.items()]
+    return text_table(("value", "champion", "challenger"), rows)
+
+
+def _no_gain(rule: Rule, champion: Side, challenger: Side) -> list[str]:
+    new, old = (_known(side.values.get(rule.value)) for side in (challenger, champion))
+    if new is None or old is None:
+        missing = "both models" if new is old else "the new model" if new is None else "the model in use"
+        return [f"{rule.value} of {missing} is not known, so they cannot be compared by it."]
+    if rule.gain(new, old) >= rule.min_gain - ROUNDING * max(abs(new), abs(old)):
+        return []
+    direction = "more" if rule.higher_is_better else "less"
+    wanted = (
+        f"at least {rule.min_gain:g} {direction}"
+        if rule.min_gain
+        else f"no {'less' if rule.higher_is_better else 'more'}"
+    )
+    return [f"{rule.value} is {new:.4g}, and {old:.4g} of the model in use; expected {wanted}."]
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _regressions(rule: Rule, champion: Side, challenger: Side) -> list[str]:
+    passed = {one.name for one in champion.cases if not one.problem}
+    return [
+        f"Case {one.name!r} fails ({one.problem}), and passes with the model in use."
+        for one in challenger.cases
+        if one.problem and one.name in passed and one.name in rule.no_regression
+    ]
