@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
@@ -30,6 +31,31 @@ def experiment_url(experiment: str) -> str:
     return f"{CONSOLE}/locations/{location}/experiments/{experiment_id}/metrics?project={project}"
 
 
+def model_url(model: str) -> str:
+    """The page of a model's version; `model` is `projects/…/models/ID@VERSION`."""
+    model_id, _, version = model.rpartition("/")[2].partition("@")
+    place = f"locations/{location_of(model)}/models/{quote(model_id)}"
+    return f"{CONSOLE}/models/{place}/versions/{quote(version or 'default')}?project={project_of(model)}"
+
+
+def endpoint_url(endpoint: str) -> str:
+    """The endpoint's page."""
+    place = f"locations/{location_of(endpoint)}/endpoints/{quote(endpoint.rpartition('/')[2])}"
+    return f"{CONSOLE}/online-prediction/{place}?project={project_of(endpoint)}"
+
+
+def object_url(uri: str, storage_endpoint: str = "") -> str:
+    """Where a person who is signed in can open an object in a browser.
+
+    :param uri: `gs://BUCKET/NAME`
+    :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
+    """
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    if storage_endpoint:
+        return f"{storage_endpoint.rstrip('/')}/storage/v1/b/{quote(bucket)}/o/{quote(name, safe='')}?alt=media"
+    return f"https://storage.cloud.google.com/{quote(bucket)}/{quote(name)}"
+
+
 class TuningJobLink(BaseOperatorLink):
     """To the tuning job."""
 
@@ -52,3 +78,18 @@ class ExperimentLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         job: TuningJob | None = getattr(operator, "job", None)
         return experiment_url(job.experiment) if job and job.experiment else ""
+
+
+class ReportLink(BaseOperatorLink):
+    """To the page that shows all of the run; for tasks that are told the run's folder."""
+
+    @property
+    def name(self) -> str:
+        return "Report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        folder = str(getattr(operator, "run_folder", None) or "")
+        if not folder.startswith("gs://"):
+            return ""
+        endpoint = operator.storage._get_field("storage_api_endpoint")  # type: ignore[attr-defined]
+        return object_url(f"{folder.rstrip('/')}/report.html", endpoint or "")

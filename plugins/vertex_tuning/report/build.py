@@ -1,0 +1,96 @@
+"""From what the tasks of a run returned to a report. Any of them may have returned nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+
+from vertex_tuning.jobs import TuningJob
+from vertex_tuning.report import content as to
+from vertex_tuning.report import parts
+from vertex_tuning.report.links import links_of
+from vertex_tuning.report.verdict import NO_STEP, ROLES, verdict_of
+
+NAMES: Final = {
+    "upload": "Dataset",
+    "create": "Tuning job",
+    "wait": "Training",
+    "metrics": "Metrics",
+    "smoke": "Smoke test",
+    "evaluation": "Evaluation",
+    "approval": "Approval",
+    "promotion": "Promotion",
+}
+
+Json = dict[str, Any]
+
+
+class Material(msgspec.Struct, kw_only=True):
+    """All there is to know of a run; what a task did not leave is None or empty.
+
+    :param run_url: the run's page in Airflow
+    :param tasks: role (see `ROLES`) and task id
+    :param states: task id and Airflow's state
+    :param errors: role and what its task failed with
+    :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
+    :param dataset_report: what the upload wrote beside the dataset
+    :param series: metrics.json
+    """
+
+    title: str
+    dag_id: str
+    run_id: str
+    created: str
+    run_url: str = ""
+    run_folder: str = ""
+    storage_endpoint: str = ""
+    tasks: dict[str, str]
+    states: dict[str, str | None]
+    errors: dict[str, str] = msgspec.field(default_factory=dict)
+    upload: Json | None = None
+    dataset_report: Json | None = None
+    job: Json | None = None
+    metrics: Json | None = None
+    series: Json | None = None
+    smoke: Json | None = None
+    evaluation: Json | None = None
+    promotion: Json | None = None
+
+
+def build(given: Material) -> to.Report:
+    """The report of a run."""
+    job = TuningJob.parse(given.job) if given.job else None
+    steps = {role: _step(given, role) for role in ROLES}
+    report = to.Report(
+        title=given.title,
+        dag_id=given.dag_id,
+        run_id=given.run_id,
+        created=given.created,
+        verdict=verdict_of(steps, given.evaluation),
+        steps=list(steps.values()),
+        dataset=parts.dataset(given.upload, given.dataset_report or {}) if given.upload else None,
+        settings=parts.settings(job) if job else [],
+        metrics=parts.metrics(given.metrics, given.series or {}, job) if given.metrics else None,
+        gates=parts.gates(given.evaluation) if given.evaluation else None,
+        smoke=parts.answers((given.smoke or {}).get("cases")),
+        sample=parts.answers((given.smoke or {}).get("sample")),
+        comparison=parts.comparison(given.evaluation, job) if given.evaluation else None,
+        cost=parts.facts((given.upload or {}).get("cost") or {}) or None,
+        links=links_of(given, job),
+    )
+    return _storable(report)
+
+
+def _storable(report: to.Report) -> to.Report:
+    """Without half surrogate pairs, as a cut emoji leaves them: a str may hold one, no file can."""
+    text = json.dumps(msgspec.to_builtins(report), ensure_ascii=False).encode("utf-8", "replace")
+    return msgspec.convert(json.loads(text), to.Report)
+
+
+def _step(given: Material, role: str) -> to.Step:
+    task_id = given.tasks.get(role, "")
+    state = (given.states[task_id] or "not started") if task_id in given.states else NO_STEP
+    url = f"{given.run_url}/tasks/{task_id}" if given.run_url and state != NO_STEP else None
+    return to.Step(NAMES[role], task_id, state, given.errors.get(role) if state == "failed" else None, url)

@@ -1,0 +1,87 @@
+"""The report as a page that needs nothing but itself, and as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from vertex_tuning.report import names
+from vertex_tuning.report.charts import bars, for_script, picture
+from vertex_tuning.report.content import Report
+
+HERE: Final = Path(__file__).parent
+UPLOT: Final = HERE / "vendor" / "uplot"
+
+HEADLINE: Final = ("/eval_total_loss", "/eval_fraction_of_correct_next_step_preds")
+
+SIGNS: Final = {
+    "promoted": "✓", "first": "✓", "passed": "✓", "success": "✓",
+    "refused": "✕", "failed": "✕",
+    "skipped": "–", "upstream_failed": "–", "removed": "–", "missing": "?",
+}  # fmt: skip
+"""Beside every colour a sign, for who does not see it."""
+
+
+def to_json(report: Report) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def to_html(report: Report) -> str:
+    """The page. The browser is told to load nothing and to run these scripts alone, whatever a text says."""
+    style = _file(UPLOT / "uPlot.min.css") + _file(HERE / "style.css")
+    library = f"/*\n{_file(UPLOT / 'LICENSE')}*/\n{_file(UPLOT / 'uPlot.iife.min.js')}"
+    script = _file(HERE / "charts.js")
+    charts = report.metrics.charts if report.metrics else []
+    return _environment().get_template("template.html.j2").render(
+        report=report,
+        tiles=list(_tiles(report)),
+        steps={step.name: step for step in report.steps},
+        pictures=[(chart, picture(chart)) for chart in charts],
+        charts=for_script(charts),
+        # Our own files, not data: the only texts that are not escaped.
+        style=Markup(style),  # noqa: S704
+        scripts=[Markup(library), Markup(script)],  # noqa: S704
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        f"script-src {_hash(library)} {_hash(script)}; base-uri 'none'; form-action 'none'",
+    )  # fmt: skip
+
+
+def _tiles(report: Report) -> Iterator[tuple[str, str]]:
+    """What one wants to see at a glance, as far as it is there."""
+    for measure in report.metrics.measures if report.metrics else []:
+        if measure.name in HEADLINE:
+            yield measure.label, names.number(measure.last)
+    for name, asked in (("Smoke cases passed", report.smoke), ("Sample answered exactly", report.sample)):
+        if asked:
+            yield name, f"{asked.passed} of {asked.total}"
+    if report.gates:
+        yield "Gates passed", f"{sum(gate.verdict == 'passed' for gate in report.gates)} of {len(report.gates)}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        number=names.number, seconds=names.seconds, share=names.share, size=names.size, moment=names.moment
+    )
+    environment.globals.update(bars=bars, sign=lambda state: SIGNS.get(state, "○"))
+    return environment
+
+
+@cache
+def _file(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names an inline script or style."""
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
