@@ -12,6 +12,7 @@ from vertex_tuning.links import ExperimentLink, TuningJobLink
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.experiments import ExperimentsHook
+    from vertex_tuning.hooks.registry import RegistryHook
     from vertex_tuning.hooks.storage import StorageHook
     from vertex_tuning.hooks.tuning import VertexTuningHook
     from vertex_tuning.jobs import TuningJob
@@ -64,6 +65,12 @@ class VertexOperator(BaseOperator):
 
         return ExperimentsHook(**self._place())
 
+    @cached_property
+    def registry(self) -> RegistryHook:
+        from vertex_tuning.hooks.registry import RegistryHook
+
+        return RegistryHook(**self._place())
+
     def _place(self) -> dict[str, Any]:
         return {
             "location": self.location,
@@ -71,6 +78,11 @@ class VertexOperator(BaseOperator):
             "impersonation_chain": self.impersonation_chain,
             "project_id": self.project_id,
         }
+
+
+def is_true(value: bool | str) -> bool:
+    """A switch that may have been a template."""
+    return str(value) == "True"
 
 
 class TuningJobOperator(VertexOperator):

@@ -9,9 +9,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pendulum
+from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning import exceptions
-from vertex_tuning.operators.base import TuningJobOperator, VertexOperator
+from vertex_tuning.champions import CHAMPION, TUNING_LABEL
+from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, is_true
 from vertex_tuning.specs import TuningSpec, identity_of
 from vertex_tuning.waiting import DAY, TuningJobWaiter
 
@@ -44,6 +46,9 @@ class CreateTuningJobOperator(TuningJobWaiter):
         (`active`), those that succeeded as well (`succeeded`), or none (`never`).
     :param on_changed_spec: what becomes of a job of an earlier attempt that still runs but asked for something else:
         `cancel_and_recreate` or `fail`.
+    :param skip_if_unchanged: skip this task when the model in use was made by a job that asked for exactly the same.
+        The model in use is found by the label `airflow-tuning`, which `labels` must have then. (templated)
+    :param champion_alias: alias of the model in use in the Model Registry.
     :param quota_timeout: seconds to wait, without a worker, for quota for another job.
     :param wait_for_completion: wait here until the job has ended; see
         :class:`~vertex_tuning.waiting.TuningJobWaiter` for how.
@@ -61,7 +66,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         "labels",
         "checkpoint_id",
     )
-    template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, *spec_fields)
+    template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, *spec_fields, "skip_if_unchanged")
     template_fields_renderers = {"labels": "json"}
 
     def __init__(
@@ -80,6 +85,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
         checkpoint_id: str | None = None,
         reuse: Reuse = "succeeded",
         on_changed_spec: OnChangedSpec = "cancel_and_recreate",
+        skip_if_unchanged: bool | str = False,
+        champion_alias: str = CHAMPION,
         quota_timeout: float = DAY,
         wait_for_completion: bool = False,
         **kwargs: Any,
@@ -98,12 +105,30 @@ class CreateTuningJobOperator(TuningJobWaiter):
         self.checkpoint_id = checkpoint_id
         self.reuse = reuse
         self.on_changed_spec = on_changed_spec
+        self.skip_if_unchanged = skip_if_unchanged
+        self.champion_alias = champion_alias
         self.quota_timeout = quota_timeout
         self.wait_for_completion = wait_for_completion
         self.identity = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
+        if is_true(self.skip_if_unchanged):
+            self._skip_if_unchanged(self._spec(), _identity(context))
         return self._submit(context, quota_deadline=time.time() + self.quota_timeout)
+
+    def _skip_if_unchanged(self, spec: TuningSpec, identity: str) -> None:
+        from vertex_tuning.promotion import Succession
+
+        if TUNING_LABEL not in spec.labels:
+            raise exceptions.ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which skip_if_unchanged needs.")
+        champion = Succession(self.registry, spec.labels[TUNING_LABEL], self.champion_alias).standing().champion
+        job = champion and self.registry.job_of(champion)
+        # A job of this very task instance is not what this run repeats: it is adopted.
+        if champion and job and job.fingerprint == spec.fingerprint() and job.identity != identity:
+            raise AirflowSkipException(
+                f"Nothing has changed: {champion.name}, the model in use, was tuned by {job.name} from the same data "
+                "with the same settings. No job was created."
+            )
 
     def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:
         """There may be quota now."""

@@ -1,0 +1,66 @@
+"""A retraining that would only repeat the model in use costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+from vertex_tuning.champions import TUNING_LABEL
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.hooks.registry import RegistryHook
+from vertex_tuning.hooks.tuning import VertexTuningHook
+from vertex_tuning.promotion import Succession
+
+from tests.vertex_tuning.conftest import LOCATION
+from tests.vertex_tuning.tasks import TaskContext, create, execute
+
+TUNING = "repeats"
+
+
+def retrain(run_id: str, **arguments: Any) -> dict[str, Any]:
+    waiting = {"wait_for_completion": True, "deferrable": False, "poll_interval": 0.05}
+    operator = create(labels={TUNING_LABEL: TUNING}, skip_if_unchanged="True", **waiting, **arguments)
+    job: dict[str, Any] = execute(operator, TaskContext(run_id))
+    return job
+
+
+@pytest.fixture(scope="module")
+def in_use() -> dict[str, Any]:
+    return {}
+
+
+@pytest.fixture
+def champion(in_use: dict[str, Any]) -> dict[str, Any]:
+    """The job whose model is in use."""
+    if not in_use:
+        in_use.update(retrain("the first run"))
+        Succession(RegistryHook(location=LOCATION), TUNING).promote(in_use["tuned_model"]["model"])
+    return in_use
+
+
+def test_the_same_data_and_settings_are_not_paid_for_again(champion: dict[str, Any], hook: VertexTuningHook) -> None:
+    before = [job.name for job in hook.list_tuning_jobs()]
+    with pytest.raises(AirflowSkipException, match="Nothing has changed") as skipped:
+        retrain("the second run")
+    assert champion["name"] in str(skipped.value)
+    assert champion["tuned_model"]["model"] in str(skipped.value)
+    assert [job.name for job in hook.list_tuning_jobs()] == before
+
+
+def test_a_repeated_task_of_the_run_that_made_it_adopts_its_job(champion: dict[str, Any]) -> None:
+    assert retrain("the first run")["name"] == champion["name"]
+
+
+def test_other_settings_are_trained(champion: dict[str, Any]) -> None:
+    assert retrain("the third run", epoch_count="1")["name"] != champion["name"]
+
+
+def test_it_can_be_forced(champion: dict[str, Any]) -> None:
+    forced = create(labels={TUNING_LABEL: TUNING}, skip_if_unchanged="False")
+    assert execute(forced, TaskContext("the fourth run"))["name"] != champion["name"]
+
+
+def test_without_the_label_nobody_knows_the_model_in_use() -> None:
+    with pytest.raises(ConfigurationError, match=TUNING_LABEL):
+        execute(create(skip_if_unchanged=True), TaskContext("no label"))
