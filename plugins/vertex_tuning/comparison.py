@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.gates import GateResult
+from vertex_tuning.gates import Gate, GateResult, OnMissing, check_gates
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, summarize, values_of
 from vertex_tuning.tables import text_table
 
@@ -66,6 +66,19 @@ class Side(msgspec.Struct, frozen=True):
         return Side(self.values, [one.cut() for one in self.cases], [one.cut() for one in self.sampled])
 
 
+class Judgement(msgspec.Struct, frozen=True):
+    """What is to be thought of a new model.
+
+    :param reasons: why it is refused, in words
+    :param values: those that count, of `champion` and `challenger`; empty when there is nothing to compare with
+    """
+
+    verdict: Verdict
+    reasons: list[str]
+    gates: list[GateResult]
+    values: dict[str, dict[str, float | None]]
+
+
 def parse_rule(rule: Any, cases: Iterable[SmokeCase] = ()) -> Rule:
     """
     :param rule: as YAML has it
@@ -89,24 +102,29 @@ def objections(rule: Rule, champion: Side, challenger: Side) -> list[str]:
     return [*_no_gain(rule, champion, challenger), *_regressions(rule, champion, challenger)]
 
 
-def failed_gates(results: Iterable[GateResult]) -> list[str]:
-    """Why the gates keep a model out, in words."""
-    return [
-        f"{one.value} is not known, expected {one.limit}."
-        if one.verdict == "missing"
-        else f"{one.value} is {one.found:.4g}, expected {one.limit}."
-        for one in results
-        if not one.passed
-    ]
+def judge(
+    rule: Rule, gates: Sequence[Gate], on_missing: OnMissing, challenger: Side, champion: Side | None
+) -> Judgement:
+    """
+    :param champion: the model in use; None when there is none, or when it is the challenger itself
+    """
+    checked = check_gates(gates, challenger.values, champion.values if champion else None, on_missing)
+    reasons = [_words(gate) for gate in checked if not gate.passed]
+    if champion:
+        reasons += objections(rule, champion, challenger)
+    verdict: Verdict = "refused" if reasons else "better" if champion else "first"
+    shown = [rule.value, *(gate.value for gate in gates), *values_of(challenger.cases, challenger.sampled)]
+    values = _both(dict.fromkeys(shown), champion, challenger) if champion else {}
+    return Judgement(verdict, reasons, checked, values)
 
 
-def compared_values(names: Iterable[str], champion: Side, challenger: Side) -> dict[str, dict[str, float | None]]:
-    """The named values that one of them has, of both."""
-    return {
-        name: {"champion": champion.values.get(name), "challenger": challenger.values.get(name)}
-        for name in names
-        if name in champion.values or name in challenger.values
-    }
+def _words(gate: GateResult) -> str:
+    found = "not known" if gate.found is None or gate.verdict == "missing" else f"{gate.found:.4g}"
+    return f"{gate.value} is {found}, expected {gate.limit}."
+
+
+def _both(names: Iterable[str], champion: Side, challenger: Side) -> dict[str, dict[str, float | None]]:
+    return {name: {"champion": champion.values.get(name), "challenger": challenger.values.get(name)} for name in names}
 
 
 def comparison_table(values: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -82,11 +82,11 @@ class Succession(msgspec.Struct, frozen=True):
             self._replace(champion, OUTGOING, challenger)
         return self._check_won(self._settle(challenger), challenger)
 
-    def roll_back(self, model: str, expected: str) -> Standing:
+    def roll_back(self, model: str, expected: str | None = None) -> Standing:
         """Put the previous version into use again; the one that was in use is marked `rolled-back`.
 
         :param model: the previous version
-        :param expected: the version to be taken out of use
+        :param expected: the version to be taken out of use; any if None
         :raises ChampionError: another one is in use, or `model` is not the previous one (any more)
         """
         target = self.hook.get(model)
