@@ -56,7 +56,6 @@ class Material(msgspec.Struct, kw_only=True):
     series: Json | None = None
     smoke: Json | None = None
     evaluation: Json | None = None
-    promotion: Json | None = None
 
 
 def build(given: Material) -> to.Report:
@@ -70,14 +69,14 @@ def build(given: Material) -> to.Report:
         created=given.created,
         verdict=verdict_of(steps, given.evaluation),
         steps=list(steps.values()),
-        dataset=parts.dataset(given.upload, given.dataset_report or {}) if given.upload else None,
+        dataset=parts.dataset(given.upload, given.dataset_report or {}, job) if given.upload else None,
         settings=parts.settings(job) if job else [],
-        metrics=parts.metrics(given.metrics, given.series or {}, job) if given.metrics else None,
+        metrics=parts.metrics(given.metrics, given.series or {}) if given.metrics else None,
         gates=parts.gates(given.evaluation) if given.evaluation else None,
         smoke=parts.answers((given.smoke or {}).get("cases")),
         sample=parts.answers((given.smoke or {}).get("sample")),
-        comparison=parts.comparison(given.evaluation, job) if given.evaluation else None,
-        cost=parts.facts((given.upload or {}).get("cost") or {}) or None,
+        comparison=parts.comparison(given.evaluation) if given.evaluation else None,
+        cost=parts.cost(given.upload or {}, given.metrics or {}),
         links=links_of(given, job),
     )
     return _storable(report)

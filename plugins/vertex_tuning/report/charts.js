@@ -85,7 +85,7 @@
     return {
       width,
       height: 300,
-      padding: [24, 14, 0, 0],
+      padding: [24, 30, 0, 0],
       scales: { x: { time: false } },
       axes: [
         { ...axis, size: 28, grid: { show: false }, values: (plot, ticks) => ticks.map((tick) => (tick % 1 ? "" : tick.toLocaleString("en"))) },

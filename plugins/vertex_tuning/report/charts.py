@@ -68,7 +68,7 @@ def charts_of(curves: Mapping[str, Curve], marks: list[Mark], overfitting_step: 
 
 
 def thin(curve: Curve, buckets: int = BUCKETS) -> list[tuple[int, float]]:
-    """At most twice as many points as buckets, and the ends: of each bucket the lowest and the highest, so that spikes stay."""
+    """Of each bucket the lowest and the highest point, so that spikes stay; and both ends."""
     if len(curve) <= 2 * buckets:
         return list(curve)
     edges = [round(n * len(curve) / buckets) for n in range(buckets + 1)]

@@ -101,16 +101,29 @@ class Measure(msgspec.Struct, frozen=True):
     points: int
 
 
-class Metrics(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A model saved on the way. `best` has the lowest validation loss."""
+
+    checkpoint_id: str
+    epoch: int
+    step: int
+    best: bool
+    validation_loss: float | None
+    validation_accuracy: float | None
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """
-    :param notes: what to know when reading them, over-fitting for one
+    :param overfitting: whether there is any; None when that cannot be told
     :param values: what gates speak of, by name
     """
 
     measures: list[Measure]
     charts: list[Chart]
-    notes: list[str]
-    values: list[Fact]
+    checkpoints: list[Checkpoint]
+    overfitting: bool | None
+    warnings: list[str]
+    values: dict[str, float]
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -123,13 +136,14 @@ class Gate(msgspec.Struct, frozen=True):
     verdict: str
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt and what the model said. `problem` is empty when that was right; `latency` in seconds."""
 
     name: str
     prompt: str
     answer: str
     problem: str
+    finish_reason: str
     latency: float | None
     tokens: int | None
 
@@ -138,6 +152,19 @@ class Answers(msgspec.Struct, frozen=True):
     passed: int
     total: int
     answers: list[Answer]
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """
+    :param expected: before the job, with the arithmetic
+    :param billed: by the service's own count, likewise
+    :param amount: the latter's, or the former's
+    """
+
+    expected: str
+    billed: str | None
+    amount: float | None
+    currency: str
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -149,16 +176,31 @@ class Compared(msgspec.Struct, frozen=True):
     challenger: Text
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class AnswerPair(msgspec.Struct, frozen=True):
+    """What both models said to one prompt, now. A problem is empty when the answer was right."""
+
+    name: str
+    prompt: str
+    champion: str
+    champion_problem: str
+    challenger: str
+    challenger_problem: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """
     :param champion: the model in use before this run
-    :param notes: what the comparison itself has to say
+    :param rule: when the challenger counts as better, in words
+    :param notes: what to know when reading the values side by side
+    :param answers: both models were asked the same
     """
 
     champion: str
     challenger: str
-    values: list[Compared]
+    rule: str
     notes: list[str]
+    values: list[Compared]
+    answers: list[AnswerPair]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,5 +224,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     smoke: Answers | None
     sample: Answers | None
     comparison: Comparison | None
-    cost: list[Fact] | None
+    cost: Cost | None
     links: list[Link]

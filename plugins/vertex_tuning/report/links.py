@@ -38,6 +38,7 @@ def _object_links(given: Material) -> list[Link]:
         "Manifest of the dataset": upload.get("manifest_uri"),
         "All points of the metrics": (given.metrics or {}).get("series_uri"),
         "All answers of the smoke test": (given.smoke or {}).get("result_uri"),
+        "All of the evaluation": (given.evaluation or {}).get("result_uri"),
         "This report as JSON": folder and f"{folder}/report.json",
     }
     return [Link(name, uri, object_url(uri, given.storage_endpoint)) for name, uri in uris.items() if uri]

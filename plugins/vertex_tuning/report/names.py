@@ -6,6 +6,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+DASH: Final = "\N{EN DASH}"
+
 _SERIES: Final = re.compile(r"^/?(?P<method>.*?)_?(?P<kind>train|eval)_(?P<metric>.+)$")
 _METRICS: Final = {
     "total_loss": "loss",
@@ -22,6 +24,12 @@ _VALUES: Final = {
     "smoke.latency_p95": "Latency, 95th percentile (s)",
     "sample.exact_share": "Validation sample answered exactly",
 }
+_DISTRIBUTIONS: Final = {
+    "userInputTokenDistribution": "Input tokens",
+    "userOutputTokenDistribution": "Output tokens",
+    "userMessagePerExampleDistribution": "Turns",
+}
+"""As the service calls them."""
 _PARTS: Final = {"first": "first", "last": "last", "best": "best", "best_step": "step of the best"}
 
 
@@ -51,6 +59,10 @@ def value_label(name: str) -> str:
     return f"{series_label(series)}, {_PARTS[part]}" if part in _PARTS and _SERIES.match(series) else words(name)
 
 
+def distribution_label(name: str) -> str:
+    return _DISTRIBUTIONS.get(name, words(name))
+
+
 def words(name: str) -> str:
     """A field's name as words."""
     if name == "sha256":
@@ -60,9 +72,9 @@ def words(name: str) -> str:
 
 
 def number(value: Any) -> str:
-    """A number for people, and anything else as it is; `–` for nothing."""
+    """A number for people, and anything else as it is; a dash for nothing."""
     if value is None or value == "":
-        return "–"
+        return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 1e15):
@@ -75,7 +87,7 @@ def number(value: Any) -> str:
 def seconds(value: float | None) -> str:
     """A length of time: `1 h 02 min`, `3 min 20 s`, `0.42 s`."""
     if value is None:
-        return "–"
+        return DASH
     if value < 60:
         return f"{value:.3g} s"
     minutes, rest = divmod(round(value), 60)

@@ -23,10 +23,11 @@ UPLOT: Final = HERE / "vendor" / "uplot"
 HEADLINE: Final = ("/eval_total_loss", "/eval_fraction_of_correct_next_step_preds")
 
 SIGNS: Final = {
-    "promoted": "✓", "first": "✓", "passed": "✓", "success": "✓",
-    "refused": "✕", "failed": "✕",
-    "skipped": "–", "upstream_failed": "–", "removed": "–", "missing": "?",
-}  # fmt: skip
+    **dict.fromkeys(("promoted", "first", "passed", "success"), "\N{CHECK MARK}"),
+    **dict.fromkeys(("refused", "failed"), "\N{MULTIPLICATION X}"),
+    **dict.fromkeys(("skipped", "upstream_failed", "removed"), names.DASH),
+    "missing": "?",
+}
 """Beside every colour a sign, for who does not see it."""
 
 
@@ -40,12 +41,14 @@ def to_html(report: Report) -> str:
     library = f"/*\n{_file(UPLOT / 'LICENSE')}*/\n{_file(UPLOT / 'uPlot.iife.min.js')}"
     script = _file(HERE / "charts.js")
     charts = report.metrics.charts if report.metrics else []
+    answers = report.comparison.answers if report.comparison else []
     return _environment().get_template("template.html.j2").render(
         report=report,
         tiles=list(_tiles(report)),
         steps={step.name: step for step in report.steps},
         pictures=[(chart, picture(chart)) for chart in charts],
         charts=for_script(charts),
+        differing=[one for one in answers if one.champion != one.challenger],
         # Our own files, not data: the only texts that are not escaped.
         style=Markup(style),  # noqa: S704
         scripts=[Markup(library), Markup(script)],  # noqa: S704
@@ -62,6 +65,8 @@ def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     for name, asked in (("Smoke cases passed", report.smoke), ("Sample answered exactly", report.sample)):
         if asked:
             yield name, f"{asked.passed} of {asked.total}"
+    if report.cost and report.cost.amount is not None:
+        yield "Cost", f"{report.cost.currency} {report.cost.amount:,.2f}"
     if report.gates:
         yield "Gates passed", f"{sum(gate.verdict == 'passed' for gate in report.gates)} of {len(report.gates)}"
 
@@ -73,7 +78,7 @@ def _environment() -> Environment:
     environment.filters.update(
         number=names.number, seconds=names.seconds, share=names.share, size=names.size, moment=names.moment
     )
-    environment.globals.update(bars=bars, sign=lambda state: SIGNS.get(state, "○"))
+    environment.globals.update(bars=bars, sign=lambda state: SIGNS.get(state, "\N{WHITE CIRCLE}"))
     return environment
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
 from vertex_tuning.jobs import ADAPTER_SIZES, TuningJob, total_epochs, total_steps
+from vertex_tuning.pricing import Cost
+from vertex_tuning.reconciliation import compare_with_service
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
-from vertex_tuning.report.names import number, seconds, series_label, value_label, words
+from vertex_tuning.report.names import distribution_label, seconds, series_label, value_label, words
 
 Json = dict[str, Any]
 
@@ -21,9 +25,13 @@ def facts(values: Mapping[str, Any]) -> list[to.Fact]:
     return [to.Fact(words(name), value) for name, value in values.items() if isinstance(value, str | int | float)]
 
 
-def dataset(upload: Json, report: Json) -> to.Dataset:
+def dataset(upload: Json, report: Json, job: TuningJob | None) -> to.Dataset:
+    """:param job: what the service counted in the same data, once it has"""
     files = [_file(kind, upload[kind], report.get(kind)) for kind in ("training", "validation") if upload.get(kind)]
-    return to.Dataset(str(upload.get("dataset_hash", "")), files, [str(one) for one in upload.get("warnings") or []])
+    warnings = [str(warning) for warning in upload.get("warnings") or []]
+    if job and {"rows", "tokens"} <= (upload.get("training") or {}).keys():
+        warnings += compare_with_service(upload["training"], job)
+    return to.Dataset(str(upload.get("dataset_hash", "")), files, warnings)
 
 
 def _file(kind: str, summary: Json, report: Any) -> to.DataFile:
@@ -33,12 +41,10 @@ def _file(kind: str, summary: Json, report: Any) -> to.DataFile:
 
 def _distributions(report: Any) -> Iterator[to.Distribution]:
     """Wherever they are in a file's statistics: objects that have buckets, as Vertex AI's own do."""
-    if not isinstance(report, dict):
-        return
-    for name, value in report.items():
+    for name, value in report.items() if isinstance(report, dict) else ():
         if isinstance(value, dict) and value.get("buckets"):
-            bins = [to.Bin(float(b["left"]), float(b["right"]), float(b["count"])) for b in value["buckets"]]
-            yield to.Distribution(words(name), facts(value), bins)
+            bins = [to.Bin(one["left"], one["right"], one["count"]) for one in value["buckets"]]
+            yield to.Distribution(distribution_label(name), facts(value), bins)
         else:
             yield from _distributions(value)
 
@@ -72,29 +78,26 @@ def _between(start: str | None, end: str | None) -> str | None:
     return seconds((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
 
 
-def metrics(collected: Json, series: Json, job: TuningJob | None) -> to.Metrics:
+def metrics(collected: Json, series: Json) -> to.Metrics:
     """:param series: metrics.json; without it the curves are the coarse ones of the summary"""
     summary: dict[str, Json] = collected.get("metrics") or {}
-    curves = _curves(series) or {name: _steps(values.get("curve") or []) for name, values in summary.items()}
-    best, over = collected.get("best_checkpoint") or {}, collected.get("overfitting") or {}
-    checkpoints = job.tuned_model.checkpoints if job and job.tuned_model else []
-    marks = [Mark(one.step, one.checkpoint_id, one.checkpoint_id == best.get("checkpoint_id")) for one in checkpoints]
-    values = [to.Fact(name, value) for name, value in (collected.get("values") or {}).items()]
-    notes = [*_notes(best, over), *(str(warning) for warning in collected.get("warnings") or [])]
+    curves = {name: _curve(one["step"], one["value"]) for name, one in (series.get("series") or {}).items()}
+    coarse = {name: _curve(*zip(*one["curve"], strict=True)) for name, one in summary.items() if one.get("curve")}
+    checkpoints = list(_checkpoints(collected))
+    marks = [Mark(one.step, one.checkpoint_id, one.best) for one in checkpoints]
+    overfitting = collected.get("overfitting") or {}
     return to.Metrics(
-        [_measure(name, one) for name, one in summary.items()],
-        charts_of(curves, marks, over.get("step")),
-        notes,
-        values,
+        measures=[_measure(name, one) for name, one in summary.items()],
+        charts=charts_of(curves or coarse, marks, overfitting.get("step")),
+        checkpoints=checkpoints,
+        overfitting=overfitting.get("found"),
+        warnings=[str(warning) for warning in collected.get("warnings") or []],
+        values=collected.get("values") or {},
     )
 
 
-def _curves(series: Json) -> dict[str, Curve]:
-    return {one["name"]: _steps([[p["step"], p["value"]] for p in one["points"]]) for one in series.get("series") or []}
-
-
-def _steps(points: list[list[float]]) -> Curve:
-    return [(int(step), float(value)) for step, value in points]
+def _curve(steps: Sequence[float], values: Sequence[float | None]) -> Curve:
+    return [(int(step), value) for step, value in zip(steps, values, strict=True) if value is not None]
 
 
 def _measure(name: str, summary: Json) -> to.Measure:
@@ -102,12 +105,12 @@ def _measure(name: str, summary: Json) -> to.Measure:
     return to.Measure(name, series_label(name), *(summary[field] for field in fields))
 
 
-def _notes(best: Json, overfitting: Json) -> Iterator[str]:
-    if overfitting:
-        where = f"from epoch {overfitting['epoch']} on" if "epoch" in overfitting else ""
-        yield f"Over-fitting: validation loss rises while training loss falls, {where}."
-    if best:
-        yield f"Best checkpoint: {best.get('checkpoint_id')} (epoch {best.get('epoch')}, step {number(best.get('step'))})."
+def _checkpoints(collected: Json) -> Iterator[to.Checkpoint]:
+    best = (collected.get("best_checkpoint") or {}).get("checkpoint_id")
+    for one in collected.get("checkpoints") or []:
+        found, names = one["metrics"], ("/eval_total_loss", "/eval_fraction_of_correct_next_step_preds")
+        place = (one["checkpoint_id"], one["epoch"], one["step"], one["checkpoint_id"] == best)
+        yield to.Checkpoint(*place, *(found.get(name) for name in names))
 
 
 def gates(evaluation: Json) -> list[to.Gate]:
@@ -125,21 +128,50 @@ def answers(asked: Json | None) -> to.Answers | None:
 
 
 def _answer(one: Json) -> to.Answer:
-    texts = (str(one.get(field) or "") for field in ("name", "prompt", "answer", "problem"))
-    return to.Answer(*texts, latency=one.get("latency"), tokens=one.get("tokens"))
+    texts = {field: str(one.get(field) or "") for field in ("name", "prompt", "answer", "problem", "finish_reason")}
+    return to.Answer(**texts, latency=one.get("latency"), tokens=one.get("tokens"))
 
 
-def comparison(evaluation: Json, job: TuningJob | None) -> to.Comparison | None:
+def cost(upload: Json, collected: Json) -> to.Cost | None:
+    """What was expected, and what the service's own count of tokens comes to."""
+    if not upload.get("cost"):
+        return None
+    expected, billed = msgspec.convert(upload["cost"], Cost), (collected.get("values") or {}).get("billed_tokens")
+    if billed is None or expected.price is None:
+        return to.Cost(str(expected), None, expected.amount, expected.currency)
+    amount = billed / 1e6 * expected.price
+    text = f"{billed:,.0f} training tokens x {expected.currency} {expected.price:.2f} per million"
+    return to.Cost(str(expected), f"{text} = {expected.currency} {amount:,.2f}", amount, expected.currency)
+
+
+def comparison(evaluation: Json) -> to.Comparison | None:
     """None when there was no model in use to compare with."""
-    champion = evaluation.get("champion")
-    if not champion:
+    if not evaluation.get("champion"):
         return None
     compared = evaluation.get("comparison") or {}
-    rows = [
-        to.Compared(name, value_label(name), both.get("champion"), both.get("challenger"))
-        for name, both in (compared.get("values") or {}).items()
-    ]
-    model = job.tuned_model.model if job and job.tuned_model else ""
     return to.Comparison(
-        str(champion.get("model", "")), model, rows, [str(note) for note in compared.get("notes") or []]
+        champion=str(evaluation["champion"].get("model", "")),
+        challenger=str(evaluation.get("model", "")),
+        rule=_rule(compared["rule"]) if compared.get("rule") else "",
+        notes=[str(note) for note in compared.get("notes") or []],
+        values=[
+            to.Compared(name, value_label(name), both.get("champion"), both.get("challenger"))
+            for name, both in (compared.get("values") or {}).items()
+        ],
+        answers=list(_pairs(evaluation.get("answers") or {})),
     )
+
+
+def _rule(rule: Json) -> str:
+    direction = "higher" if rule.get("higher_is_better", True) else "lower"
+    gain = f"{direction} by at least {rule['min_gain']:g}" if rule.get("min_gain") else f"as good or {direction}"
+    cases = f"; no regression on {', '.join(rule['no_regression'])}" if rule.get("no_regression") else ""
+    return f"{value_label(rule['value'])} ({rule['value']}) has to be {gain}{cases}."
+
+
+def _pairs(answers: Json) -> Iterator[to.AnswerPair]:
+    for kind in ("cases", "sample"):
+        old, new = ((answers.get(side) or {}).get(kind, {}).get("answers", []) for side in ("champion", "challenger"))
+        for theirs, ours in zip(old, new, strict=False):
+            texts = (one[field] for one in (theirs, ours) for field in ("answer", "problem"))
+            yield to.AnswerPair(ours["name"], ours["prompt"], *texts)

@@ -17,6 +17,8 @@ def verdict_of(steps: Mapping[str, Step], evaluation: Mapping[str, Any] | None) 
     """:param steps: by what they do, see `ROLES`"""
     found = evaluation or {}
     reasons = [str(reason) for reason in found.get("reasons") or []]
+    if found.get("verdict") == "unchanged":
+        return Verdict("passed", "Unchanged", "This model is the one in use already.", reasons)
     if steps["promotion"].state == "success":
         return _promoted(found, reasons)
     if found.get("verdict") == "refused":

@@ -1,0 +1,147 @@
+"""Writing the page that shows all of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pendulum
+
+from vertex_tuning.exceptions import TuningError
+from vertex_tuning.links import ReportLink, object_url
+from vertex_tuning.operators.base import VertexOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from vertex_tuning.report.content import Report
+
+TASKS: Final = {
+    "upload": "upload_dataset",
+    "create": "create_tuning_job",
+    "wait": "wait_for_tuning_job",
+    "metrics": "collect_metrics",
+    "smoke": "smoke_test",
+    "evaluation": "evaluate_model",
+    "approval": "approve_model",
+    "promotion": "promote_model",
+}
+"""What a retraining's tasks do, and what they are called in `tuning_pipeline`."""
+
+ERROR: Final = "error"
+"""XCom key a failed task leaves its error under, for the report."""
+
+ERROR_SHOWN: Final = 8000
+"""Characters of it."""
+
+LIMIT: Final = 256 * 1024 * 1024
+"""Largest file of the run that is read, in bytes: 1,000,000 points of metrics are less than half of it."""
+
+
+def keep_error(context: Context) -> None:
+    """An `on_failure_callback`: leaves a task's error for the report, as tasks cannot see why others failed."""
+    context["ti"].xcom_push(key=ERROR, value=str(context.get("exception") or "")[:ERROR_SHOWN])
+
+
+class WriteReportOperator(VertexOperator):
+    """
+    Write one page that shows all of a run, and the same as JSON, into the run's folder.
+
+    Meant as a teardown: whatever became of the tasks before, the page says it. Errors of failed tasks are in it when
+    these tasks have :func:`keep_error` as `on_failure_callback`.
+
+    :param run_folder: `gs://…` folder of the run. Without it nothing is written, and the log says how the run ended.
+        (templated)
+    :param title: what the page is called; the DAG's id when not given. (templated)
+    :param tasks: task ids by what they do; see `TASKS`, which also stands for those left out.
+    """
+
+    template_fields: Sequence[str] = (*VertexOperator.template_fields, "run_folder", "title")
+    operator_extra_links = (ReportLink(),)
+
+    def __init__(
+        self, *, run_folder: str | None = None, title: str = "", tasks: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run_folder = run_folder
+        self.title = title
+        self.tasks = {**TASKS, **(tasks or {})}
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from vertex_tuning.report.page import to_html, to_json
+
+        report = self._report(context)
+        verdict, folder = report.verdict, self._folder()
+        self.log.info("%s: %s\n%s", verdict.title, verdict.sentence, "\n".join(verdict.reasons))
+        result = {"verdict": verdict.outcome, "title": verdict.title, "reasons": verdict.reasons, "report_uri": None}
+        if not folder:
+            self.log.warning("The run has no folder, so no report is written.")
+            return result
+        self.storage.write_object(f"{folder}/report.json", to_json(report), "application/json")
+        page = to_html(report).encode()
+        result["report_uri"] = self.storage.write_object(f"{folder}/report.html", page, "text/html; charset=utf-8")
+        self.log.info("Report: %s", object_url(f"{folder}/report.html", self._storage_endpoint()))
+        return result
+
+    def _report(self, context: Context) -> Report:
+        from vertex_tuning.report.build import Material, build
+
+        ti = context["ti"]
+        upload, metrics, smoke, evaluation = (
+            self._result(ti, role, *keys)
+            for role, *keys in (("upload",), ("metrics",), ("smoke", "answers"), ("evaluation", "evaluation"))
+        )
+        return build(
+            Material(
+                title=self.title or ti.dag_id,
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                created=pendulum.now("UTC").isoformat(),
+                run_url=ti.log_url.partition("/tasks/")[0],
+                run_folder=self._folder(),
+                storage_endpoint=self._storage_endpoint(),
+                tasks=self.tasks,
+                states=self._states(ti),
+                errors={role: error for role in self.tasks if (error := self._pull(ti, role, ERROR))},
+                upload=upload,
+                dataset_report=self._read(upload, "report_uri"),
+                job=self._result(ti, "wait") or self._result(ti, "create"),
+                metrics=metrics,
+                series=self._read(metrics, "series_uri"),
+                smoke=self._read(smoke, "result_uri") or smoke,
+                evaluation=self._read(evaluation, "result_uri") or evaluation,
+            )
+        )
+
+    def _states(self, ti: Any) -> dict[str, str | None]:
+        """Airflow's states of the run's tasks, by task id; a mapped task's has its index behind it."""
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+        return {task_id: state and str(getattr(state, "value", state)) for task_id, state in states.items()}
+
+    def _result(self, ti: Any, role: str, *keys: str) -> dict[str, Any] | None:
+        """What a task returned, or what it had pushed by the time it failed."""
+        for key in (*keys, "return_value"):
+            if isinstance(found := self._pull(ti, role, key), dict):
+                return found
+        return None
+
+    def _pull(self, ti: Any, role: str, key: str) -> Any:
+        return ti.xcom_pull(task_ids=self.tasks[role], key=key, map_indexes=-1)
+
+    def _read(self, result: dict[str, Any] | None, field: str) -> dict[str, Any] | None:
+        """The whole of what a task wrote; None when it cannot be had: the page then has what is in the XCom."""
+        uri = result and result.get(field)
+        if not uri:
+            return None
+        try:
+            return msgspec.json.decode(self.storage.read_object(str(uri), LIMIT), type=dict[str, Any])
+        except (TuningError, msgspec.MsgspecError) as error:
+            self.log.warning("%s is left out of the report: %s", uri, error)
+            return None
+
+    def _folder(self) -> str:
+        return "" if self.run_folder in (None, "None") else str(self.run_folder).rstrip("/")
+
+    def _storage_endpoint(self) -> str:
+        return str(self.storage._get_field("storage_api_endpoint") or "")
