@@ -1,104 +1,206 @@
-"""Rows of a tuning dataset and what is wrong with them. Pure: reads bytes, knows neither Airflow nor a network.
+"""A dataset made ready for tuning: read once, checked row by row, measured, compared with itself, converted where it
+must be and split where that is asked for. Pure: reads and writes files, knows neither Airflow nor a network.
 
-The rules are those of the service's guide to preparing supervised tuning data: one JSON object per line, UTF-8,
-`contents` a list of turns with role `user` or `model`, the last of them the model's, which is what is learnt.
+The rules are in :mod:`vertex_tuning.row_rules`, :mod:`vertex_tuning.set_rules` and :mod:`vertex_tuning.limits`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable
-from pathlib import PurePath
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from vertex_tuning.exceptions import DatasetError
+from vertex_tuning import set_rules
+from vertex_tuning.checking import RowCheck, Totals
+from vertex_tuning.examples import Examples
+from vertex_tuning.exceptions import ConfigurationError, DatasetError
+from vertex_tuning.findings import Finding, Findings, Severity
+from vertex_tuning.limits import MAX_VALIDATION_ROWS
+from vertex_tuning.preparing import Hashed, Options, Preparation, Side, Source
+from vertex_tuning.rows import Content, Part, Row
+from vertex_tuning.splitting import keep_first
+from vertex_tuning.statistics import Statistics, statistics
 
-ROLES: Final = ("user", "model")
-ERRORS_SHOWN: Final = 20
-MAX_BYTES: Final = 10**9
-"""Largest training file the service takes (1 GB)."""
+__all__ = ["Content", "DatasetReport", "Options", "Part", "Prepared", "Row", "Source", "inspect", "prepare", "sample"]
 
-
-class Part(msgspec.Struct, rename="camel"):
-    """One piece of a turn: text, or a file or function part (passed on as they are)."""
-
-    text: str | None = None
-    file_data: dict[str, Any] | None = None
-    function_call: dict[str, Any] | None = None
-    function_response: dict[str, Any] | None = None
-
-    def is_empty(self) -> bool:
-        return not (self.text or self.file_data or self.function_call or self.function_response)
-
-
-class Content(msgspec.Struct):
-    """One turn."""
-
-    role: str | None = None
-    parts: list[Part] = msgspec.field(default_factory=list)
-
-
-class Row(msgspec.Struct, rename="camel"):
-    """One example: a conversation whose last turn is the answer to learn."""
-
-    contents: list[Content]
-    system_instruction: Content | None = None
+FINDINGS_FILE: Final = "findings.jsonl"
 
 
 class DatasetReport(msgspec.Struct, frozen=True):
-    """What a pass over a dataset found.
+    """What a training or validation set is.
 
-    :param name: the file as the user knows it
-    :param rows: examples, blank lines not counted
-    :param size: bytes
-    :param sha256: of all bytes, in hex
-    :param errors: `line N: …`, the first ones in full
-    :param error_count: of all of them
+    :param name: its files as the user knows them
+    :param format: of the files: `gemini`, `preference`, `messages`, `chat`, `csv`, or several joined by `+`
+    :param rows: examples in it
+    :param bytes: of the resulting file, as is `sha256`, in hex
+    :param path: the resulting file, when it is not the source as it is
+    :param converted: rows that had another format
+    :param dropped: rows left out as they cannot be used
+    :param blank_lines: lines without a row
+    :param labels: how often each answer occurs, when they are labels; else empty
     """
 
     name: str
+    format: str
     rows: int
-    size: int
+    bytes: int
     sha256: str
-    errors: list[str]
-    error_count: int
+    path: str | None
+    converted: int
+    dropped: int
+    blank_lines: int
+    statistics: Statistics
+    labels: dict[str, int]
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A dataset that was read.
+
+    :param counts: findings by severity (error, warning, dropped) and kind
+    :param shown: the first findings of each severity
+    :param findings_path: all of them, one JSON object a line
+    """
+
+    training: DatasetReport
+    validation: DatasetReport | None
+    counts: dict[Severity, dict[str, int]]
+    shown: dict[Severity, list[Finding]]
+    findings_path: str
+
+    @property
+    def error_count(self) -> int:
+        return sum(self.counts["error"].values())
 
     def require_valid(self) -> None:
-        """:raises DatasetError: lists the first errors by file and line"""
+        """:raises DatasetError: lists the first errors by file and line, and how many there are of each kind"""
         if self.error_count:
-            more = self.error_count - len(self.errors)
-            listed = "\n".join(f"  {error}" for error in self.errors)
-            rest = f"\n  and {more} more" if more else ""
-            raise DatasetError(f"{self.name}: {self.error_count} rows cannot be used for tuning.\n{listed}{rest}")
-        if not self.rows:
-            raise DatasetError(f"{self.name}: found no rows in {self.size} bytes, expected one JSON object per line.")
-        if self.size > MAX_BYTES:
-            raise DatasetError(f"{self.name}: found {self.size} bytes, expected at most {MAX_BYTES}.")
+            raise DatasetError(f"{self.training.name}: found {self.error_count} errors.\n{self.text('error')}")
+
+    def text(self, severity: Severity) -> str:
+        """The first findings and the number of each kind, for a log; empty when there are none."""
+        shown, counts = self.shown[severity], self.counts[severity]
+        lines = [f"  {finding}" for finding in shown]
+        if more := sum(counts.values()) - len(shown):
+            lines.append(f"  and {more} more")
+        if len(lines) > 1:
+            lines.append("  by kind: " + ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())))
+        return "\n".join(lines)
 
 
-def inspect(lines: Iterable[bytes], name: str) -> DatasetReport:
-    """Check every row of a JSONL file in one pass, at a memory cost of one line.
+def prepare(
+    training: Sequence[Source], validation: Sequence[Source] = (), *, options: Options, folder: Path
+) -> Prepared:
+    """Read a dataset and make of it what a tuning job takes.
 
-    :param lines: the file's lines, as a binary file gives them
-    :param name: how messages call the file
+    :param training: its files; several become one
+    :param validation: the same for validation; none when empty
+    :param folder: an existing, empty one. `training.jsonl` and `validation.jsonl` are written to it unless the
+        source's own bytes are the dataset, and `findings.jsonl`
+    :raises ConfigurationError: when there is a validation set and one is to be split off as well
     """
-    digest, decoder = hashlib.sha256(), msgspec.json.Decoder(Row)
-    rows = size = error_count = 0
-    errors: list[str] = []
-    for number, line in enumerate(lines, 1):
-        digest.update(line)
-        size += len(line)
-        if not line.strip():
-            continue
-        rows += 1
-        if problem := _problem(line, decoder):
-            error_count += 1
-            if len(errors) < ERRORS_SHOWN:
-                errors.append(f"{PurePath(name).name}, line {number}: {problem}")
-    return DatasetReport(name, rows, size, digest.hexdigest(), errors, error_count)
+    if validation and options.validation_fraction:
+        raise ConfigurationError("validation_fraction: found one beside validation data, expected one of the two.")
+    with ExitStack() as stack:
+        findings = Findings(stack.enter_context((folder / FINDINGS_FILE).open("wb")))
+        examples = stack.enter_context(closing(Examples()))
+        reports = _Work(options, findings, examples, folder).run(training, validation)
+    counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
+    return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
+
+
+class _Work:
+    """The steps of `prepare`, and what they share."""
+
+    def __init__(self, options: Options, findings: Findings, examples: Examples, folder: Path) -> None:
+        self._options = options
+        self._findings = findings
+        self._examples = examples
+        self._training = Side(examples, folder / "training.jsonl", training=True)
+        self._validation = Side(examples, folder / "validation.jsonl", training=False)
+        self._names: list[str] = []
+
+    def run(
+        self, training: Sequence[Source], validation: Sequence[Source]
+    ) -> tuple[DatasetReport, DatasetReport | None]:
+        split = bool(self._options.validation_fraction)
+        done = self._read(training, [self._training, *([self._validation] if split else [])])
+        report = self._report(done, self._training, training)
+        other = self._set_aside(report.name) if split else None
+        if validation:
+            other = self._report(self._read(validation, [self._validation]), self._validation, validation)
+        self._compare(report, other)
+        return report, other
+
+    def _read(self, sources: Sequence[Source], sides: list[Side]) -> Preparation:
+        preparation = Preparation(self._options, self._findings, sides)
+        with ExitStack() as stack:
+            for side in sides:
+                stack.callback(side.close)
+            preparation.read(sources, len(self._names))
+        self._names += [source.name for source in sources]
+        return preparation
+
+    def _add(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._findings.add(finding)
+
+    def _report(self, done: Preparation, side: Side, sources: Sequence[Source]) -> DatasetReport:
+        rows, bad, name = side.totals.rows, done.check.bad_rows, ", ".join(source.name for source in sources)
+        written = side.output if done.must_rewrite or bad else None
+        result = written or done.source
+        dropped = bad if self._options.on_invalid_row == "drop" else 0
+        self._add(set_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
+        self._add(set_rules.dropped_limit(name, dropped, rows + bad, self._options.max_dropped_share))
+        return DatasetReport(
+            name=name,
+            format="+".join(sorted(set(done.formats))),
+            rows=rows,
+            bytes=result.size,
+            sha256=result.sha256,
+            path=str(side.path) if written else None,
+            converted=done.converted,
+            dropped=dropped,
+            blank_lines=done.check.blank_lines,
+            statistics=_statistics(side.totals),
+            labels=set_rules.labels_of(side.totals),
+        )
+
+    def _set_aside(self, name: str) -> DatasetReport | None:
+        """The validation set that was split off, or what the service takes of it."""
+        path, rows = self._validation.path, self._validation.totals.rows
+        source = Source.local(path, f"{name} (validation)")
+        if not rows:
+            self._add([Finding("no_validation", "warning", source.name, found="no rows", expected="a larger fraction")])
+            return None
+        if rows > MAX_VALIDATION_ROWS:
+            found = f"{rows} rows, of which {MAX_VALIDATION_ROWS} are kept and the others in neither set"
+            expected = f"at most {MAX_VALIDATION_ROWS} for validation; a smaller fraction wastes none"
+            self._add([Finding("validation_surplus", "warning", source.name, found=found, expected=expected)])
+            keep_first(path, self._options.split_seed, MAX_VALIDATION_ROWS)
+        with closing(Examples()) as unused:
+            side = Side(unused, path, training=False)
+            done = Preparation(Options(kind=self._options.kind), Findings(), [side])
+            done.read([source], 0)
+        return msgspec.structs.replace(self._report(done, side, [source]), path=str(path))
+
+    def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
+        """What only shows when all rows are known."""
+        self._add(set_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
+        self._add(set_rules.outliers(self._training.totals, training.statistics, self._names))
+        self._add(set_rules.label_findings(training.name, training.labels))
+        if validation:
+            sizes = (validation.rows, validation.bytes, training.rows, training.bytes)
+            self._add(set_rules.validation_limits(validation.name, *sizes))
+            self._add(set_rules.label_differences(validation.name, training.labels, validation.labels))
+
+
+def _statistics(totals: Totals) -> Statistics:
+    return statistics(totals.inputs, totals.outputs, totals.messages)
 
 
 def sample(lines: Iterable[bytes], size: int) -> list[Row]:
@@ -111,30 +213,32 @@ def _hash(line: bytes) -> bytes:
     return hashlib.sha256(line).digest()
 
 
-def _problem(line: bytes, decoder: msgspec.json.Decoder[Row]) -> str | None:
-    try:
-        row = decoder.decode(line)
-    except msgspec.ValidationError as error:
-        return f"{error}."
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return f"not JSON ({error}); found {_shorten(line)}, expected one JSON object per line."
-    return _problem_in_turns(row.contents)
+class Inspection(msgspec.Struct, frozen=True):
+    """What the rows of one file are, errors as text. See :func:`prepare` for all of it."""
+
+    name: str
+    rows: int
+    size: int
+    sha256: str
+    errors: list[str]
+    error_count: int
+
+    def require_valid(self) -> None:
+        """:raises DatasetError: lists the first errors by file and line"""
+        if self.error_count:
+            listed = "\n".join(f"  {error}" for error in self.errors)
+            raise DatasetError(f"{self.name}: {self.error_count} rows cannot be used for tuning.\n{listed}")
+        if not self.rows:
+            raise DatasetError(f"{self.name}: found no rows in {self.size} bytes, expected one JSON object per line.")
 
 
-def _problem_in_turns(contents: list[Content]) -> str | None:
-    if not contents:
-        return "`contents` is empty, expected at least a user turn and a model turn."
-    for index, content in enumerate(contents):
-        role = (content.role or "").lower()
-        if role not in ROLES:
-            return f"contents[{index}].role: found {content.role!r}, expected one of {', '.join(ROLES)}."
-        if not content.parts or any(part.is_empty() for part in content.parts):
-            return f"contents[{index}].parts: found an empty part or none, expected text."
-    if (contents[-1].role or "").lower() != "model":
-        return f"contents[{len(contents) - 1}].role: found {contents[-1].role!r}, expected 'model' for the last turn."
-    return None
-
-
-def _shorten(line: bytes, limit: int = 60) -> str:
-    text = line.decode("utf-8", "replace").strip()
-    return repr(text if len(text) <= limit else text[:limit] + "…")
+def inspect(lines: Iterable[bytes], name: str) -> Inspection:
+    """Check every row of a JSONL file."""
+    findings, hashed, rows = Findings(), Hashed(), 0
+    check = RowCheck("supervised", findings, "error")
+    for number, line in enumerate(lines, 1):
+        hashed.write(line)
+        rows += bool(line.strip())
+        check.check([line], name, [number])
+    errors = [str(finding) for finding in findings.shown["error"]]
+    return Inspection(name, rows, hashed.size, hashed.sha256, errors, findings.total("error"))

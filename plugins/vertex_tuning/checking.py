@@ -1,0 +1,204 @@
+"""The rows of a dataset, checked and measured one after the other, and what all of them come to. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from operator import add
+from typing import Any, Final, Literal, NamedTuple, cast
+
+import msgspec
+
+from vertex_tuning.findings import Finding, Findings, Problem, describe
+from vertex_tuning.limits import MAX_LINE
+from vertex_tuning.plain_rows import plain_measure
+from vertex_tuning.row_rules import Kind, problems, too_long
+from vertex_tuning.rows import Measured, has_files, measure
+
+PROBLEMS_OF_A_ROW: Final = 10
+"""So many of one row are told; a row can have a million parts."""
+EXTREMES: Final = 20
+"""Longest and shortest rows whose places are kept."""
+MAX_LABELS: Final = 1000
+"""Different short answers; where there are more, they are no labels."""
+
+
+class Totals(msgspec.Struct):
+    """What the accepted rows of one set (training or validation) come to, in a size that does not grow with them.
+
+    :param inputs: how many rows have so many input tokens; outputs and messages (turns) likewise
+    :param labels: how often each short answer occurs ("" for longer ones); None when they are too many to be labels
+    :param longest: tokens, file and line of the longest rows; `shortest` likewise
+    """
+
+    rows: int = 0
+    inputs: dict[int, int] = msgspec.field(default_factory=Counter)
+    outputs: dict[int, int] = msgspec.field(default_factory=Counter)
+    messages: dict[int, int] = msgspec.field(default_factory=Counter)
+    labels: dict[str, int] | None = msgspec.field(default_factory=Counter)
+    longest: list[tuple[int, int, int]] = []
+    shortest: list[tuple[int, int, int]] = []
+
+    def add(self, measured: Sequence[Measured], lines: Sequence[int], file: int) -> None:
+        """
+        :param lines: of the file with this number, one for each measured row
+        """
+        _, _, inputs, outputs, messages, labels = zip(*measured, strict=True)
+        self.rows += len(measured)
+        _count(self.inputs, inputs)
+        _count(self.outputs, outputs)
+        _count(self.messages, messages)
+        if self.labels is not None:
+            _count(self.labels, labels)
+        self._limit_labels()
+        tokens = list(map(add, inputs, outputs))
+        if len(self.longest) < EXTREMES or max(tokens) > self.longest[-1][0] or min(tokens) < self.shortest[-1][0]:
+            self._add_extremes([(count, file, line) for count, line in zip(tokens, lines, strict=True)])
+
+    def merge(self, other: Totals, lines_before: int) -> None:
+        """Add those of later lines of the same file."""
+        self.rows += other.rows
+        for mine, others in (
+            (self.inputs, other.inputs),
+            (self.outputs, other.outputs),
+            (self.messages, other.messages),
+        ):
+            _add(mine, others)
+        if self.labels is None or other.labels is None:
+            self.labels = None
+        else:
+            _add(self.labels, other.labels)
+        self._limit_labels()
+        self._add_extremes(
+            [(count, file, line + lines_before) for count, file, line in (*other.longest, *other.shortest)]
+        )
+
+    def _limit_labels(self) -> None:
+        if self.labels is not None and len(self.labels) > MAX_LABELS:
+            self.labels = None
+
+    def _add_extremes(self, rows: list[tuple[int, int, int]]) -> None:
+        self.longest = heapq.nlargest(EXTREMES, {*self.longest, *rows})
+        self.shortest = heapq.nsmallest(EXTREMES, {*self.shortest, *rows})
+
+
+def _count(counts: dict[Any, int], values: Iterable[object]) -> None:
+    cast(Counter[Any], counts).update(values)
+
+
+def _add(counts: dict[Any, int], others: dict[Any, int]) -> None:
+    cast(Counter[Any], counts).update(others)
+
+
+class RowCheck:
+    """Checks and measures rows, and reports what is wrong with them.
+
+    :param severity: of a row that cannot be used
+    """
+
+    def __init__(self, kind: Kind, findings: Findings, severity: Literal["error", "dropped"]) -> None:
+        self._kind = kind
+        self._findings = findings
+        self._severity = severity
+        self._measure_plain = plain_measure() if kind == "supervised" else _nothing_is_plain
+        self.blank_lines = self.bad_rows = self.multimodal_rows = 0
+
+    def check(
+        self, lines: Sequence[bytes], file: str, numbers: Sequence[int], *, cut: bool = False
+    ) -> list[Measured | None]:
+        """What is kept of each row; None for a blank line or a row that cannot be used.
+
+        :param cut: whether the last line is the file's last and has no end
+        """
+        measured = list(map(self._measure_plain, lines))
+        if None in measured:
+            for index, found in enumerate(measured):
+                if found is None:
+                    last = cut and index == len(lines) - 1
+                    measured[index] = self._look_closer(lines[index], file, numbers[index], cut=last)
+        return measured
+
+    def refuse(self, problem: Problem, file: str, line: int) -> None:
+        """Report a row that cannot be used."""
+        self.bad_rows += 1
+        self._report(problem, file, line)
+
+    def _report(self, problem: Problem, file: str, line: int) -> None:
+        severity = "warning" if problem.warning else self._severity
+        self._findings.add(
+            Finding(problem.kind, severity, file, line, problem.path.removeprefix("."), problem.found, problem.expected)
+        )
+
+    def _look_closer(self, line: bytes, file: str, number: int, *, cut: bool) -> Measured | None:
+        if not line.strip():
+            self.blank_lines += 1
+            self._report(Problem("blank_line", "", "a blank line", "a row on every line", warning=True), file, number)
+            return None
+        examined = examine(line, self._kind, cut=cut)
+        for problem in examined.problems:
+            self._report(problem, file, number)
+        self.bad_rows += examined.measured is None
+        self.multimodal_rows += examined.has_files
+        return examined.measured
+
+
+def _nothing_is_plain(_: bytes) -> None:
+    """Preference rows are few and all looked at closely."""
+
+
+class Examined(NamedTuple):
+    """Every problem of a row, and what it measures when it can be used nevertheless."""
+
+    problems: list[Problem]
+    measured: Measured | None = None
+    has_files: bool = False
+
+
+def examine(line: bytes, kind: Kind, *, cut: bool = False) -> Examined:
+    """Look at a row closely.
+
+    :param cut: whether it is the file's last line and has no end
+    """
+    try:
+        row = _decode(line, cut=cut)
+    except _UnreadableError as error:
+        return Examined([error.problem])
+    found = list(islice(problems(row, kind), PROBLEMS_OF_A_ROW))
+    if not all(problem.warning for problem in found):
+        return Examined(found)
+    measured = measure(row)
+    found += (too_much := list(too_long(measured[2] + measured[3])))
+    return Examined(found, None if too_much else measured, has_files(row))
+
+
+class _UnreadableError(Exception):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.kind)
+        self.problem = problem
+
+
+def _decode(line: bytes, *, cut: bool) -> dict[str, Any]:
+    """
+    :raises _UnreadableError: when the line is not JSON in UTF-8
+    """
+    if len(line) > MAX_LINE:
+        raise _UnreadableError(
+            Problem("line_length", "", f"more than {MAX_LINE} bytes", f"at most {MAX_LINE} bytes a line")
+        )
+    try:
+        line.decode()
+        row: dict[str, Any] = msgspec.json.decode(line)
+    except UnicodeDecodeError as error:
+        problem = Problem("encoding", "", f"byte {error.start + 1} is {line[error.start]:#04x}", "UTF-8")
+    except RecursionError:
+        problem = Problem("nesting", "", "values in values, too deep to read", "a few levels")
+    except msgspec.MsgspecError as error:
+        if cut:
+            problem = Problem("truncated", "", f"{describe(line[-40:])} at the end of the file", "a whole row")
+        else:
+            problem = Problem("json", "", f"{describe(line)} ({error})", "one JSON object per line")
+    else:
+        return row
+    raise _UnreadableError(problem)

@@ -1,0 +1,137 @@
+"""Rows in other forms than Gemini's, and what becomes of them. Pure.
+
+`messages`: the rows of Gemini 1.0, roles system, user and model. `chat`: chat-completion rows, roles system or
+developer, user and assistant. Both have `{"messages": [{"role": …, "content": …}]}`. `csv`: a column for the prompt,
+one for the response.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from vertex_tuning.findings import Problem, describe, key_of
+from vertex_tuning.rows import UNREADABLE
+
+Format = Literal["gemini", "preference", "messages", "chat", "csv"]
+
+_SYSTEM_ROLES: Final = ("system", "developer")
+_ROLES: Final = {"user": "user", "model": "model", "assistant": "model"}
+_CHAT_ONLY: Final = {"assistant", "developer", "tool", "function"}
+_LOOKED_AT: Final = 100
+
+
+class ConversionError(Exception):
+    """A row cannot be converted.
+
+    :param problem: why
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.kind)
+        self.problem = problem
+
+
+def recognise(lines: Iterable[bytes]) -> Format:
+    """The form of a JSON-lines file by its first rows; Gemini's when nothing says otherwise."""
+    for _, line in zip(range(_LOOKED_AT), lines, strict=False):
+        row = _decode(line)
+        if isinstance(row, dict):
+            if "completions" in row:
+                return "preference"
+            if "messages" in row and "contents" not in row:
+                return _messages_format(row["messages"])
+            return "gemini"
+    return "gemini"
+
+
+def _messages_format(messages: object) -> Format:
+    items = messages if isinstance(messages, list) else []
+    roles = {item.get("role") for item in items if isinstance(item, dict) and isinstance(item.get("role"), str)}
+    return "chat" if roles & _CHAT_ONLY else "messages"
+
+
+def _decode(line: bytes) -> object:
+    try:
+        return msgspec.json.decode(line)
+    except UNREADABLE:
+        return None
+
+
+def from_messages(row: object, instruction: str | None = None) -> dict[str, Any]:
+    """A Gemini row from a `messages` row. Whether it is a good one is asked afterwards; order and roles are kept.
+
+    :param instruction: system instruction of rows that have none
+    :raises ConversionError: for anything that would get lost
+    """
+    if not isinstance(row, dict):
+        raise _error("type", "", row, "an object with messages")
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        raise _error("type", ".messages", messages, "a list of messages")
+    contents, system = [], []
+    for index, message in enumerate(messages):
+        role, text = _message(message, f".messages[{index}]")
+        if role in _SYSTEM_ROLES:
+            system.append(text)
+        else:
+            contents.append({"role": _ROLES[role], "parts": [{"text": text}]})
+    others = {key: value for key, value in row.items() if key != "messages"}
+    if others:
+        key = next(iter(others))
+        raise _error("unknown_key", key_of(key), others[key], "messages alone, as nothing else can be converted")
+    return gemini_row(contents, "\n".join(system) or instruction)
+
+
+def _message(message: object, path: str) -> tuple[str, str]:
+    if not isinstance(message, dict):
+        raise _error("type", path, message, "an object with role and content")
+    role = message.get("role")
+    if not isinstance(role, str) or role.lower() not in (*_SYSTEM_ROLES, *_ROLES):
+        raise _error("role", f"{path}.role", role, f"one of {', '.join((*_SYSTEM_ROLES, *_ROLES))}")
+    for key in message.keys() - {"role", "content", "name"}:
+        if message[key] is not None:
+            raise _error("part", path + key_of(key), message[key], "content alone, as nothing else can be converted")
+    return role.lower(), _content(message.get("content"), f"{path}.content")
+
+
+def _content(content: object, path: str) -> str:
+    """A message's text, given as it is or as a list of text parts."""
+    if isinstance(content, str) and content:
+        return content
+    if isinstance(content, list) and content:
+        return "".join(_content_part(part, f"{path}[{index}]") for index, part in enumerate(content))
+    raise _error("empty" if content in ("", []) else "type", path, content, "a text")
+
+
+def _content_part(part: object, path: str) -> str:
+    if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) and part["text"]:
+        return str(part["text"])
+    raise _error("part", path, part, 'a part {"type": "text", "text": …}')
+
+
+def gemini_row(contents: list[dict[str, Any]], instruction: str | None) -> dict[str, Any]:
+    """A row with its system instruction, if any, before the turns."""
+    system = {"systemInstruction": {"parts": [{"text": instruction}]}} if instruction else {}
+    return {**system, "contents": contents}
+
+
+def from_texts(prompt: str, response: str, instruction: str | None) -> dict[str, Any]:
+    """A Gemini row of two turns."""
+    turns = (("user", prompt), ("model", response))
+    return gemini_row([{"role": role, "parts": [{"text": text}]} for role, text in turns], instruction)
+
+
+def original_path(row: dict[str, Any], path: str) -> str:
+    """Where in a `messages` row lay what is at a path of the row made of it."""
+    places = [n for n, m in enumerate(row["messages"]) if str(m.get("role")).lower() not in _SYSTEM_ROLES]
+    return re.sub(
+        r"^\.contents\[(\d+)\](\.role)?.*", lambda m: f".messages[{places[int(m[1])]}]{m[2] or '.content'}", path
+    )
+
+
+def _error(kind: str, path: str, found: object, expected: str) -> ConversionError:
+    return ConversionError(Problem(kind, path, "none" if found is None else describe(found), expected))

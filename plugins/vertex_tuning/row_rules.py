@@ -1,0 +1,256 @@
+"""What a row must be: every rule in one place, with what was found and expected. Pure.
+
+The documented rules are those of the guide to preparing data (addresses in :mod:`vertex_tuning.rows`); the service
+itself reports bad rows late or drops them in silence. What it does with keys nobody documented is not known: a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal
+
+from vertex_tuning.findings import Problem, describe, key_of
+from vertex_tuning.limits import MAX_EXAMPLE_TOKENS
+
+Kind = Literal["supervised", "preference"]
+Rule = Iterator[Problem]
+
+_ROLES: Final = ("user", "model")
+_SYSTEM: Final = ("systemInstruction", "system_instruction")
+_ROW_KEYS: Final = {
+    "supervised": {"contents", "tools", *_SYSTEM},
+    "preference": {"contents", "completions", *_SYSTEM},
+}
+_TURN_KEYS: Final = {"role", "parts"}
+_PART_KINDS: Final = {
+    "text": "text",
+    "fileData": "fileData",
+    "file_data": "fileData",
+    "functionCall": "functionCall",
+    "function_call": "functionCall",
+    "functionResponse": "functionResponse",
+    "function_response": "functionResponse",
+}
+_PART_KEYS: Final = {*_PART_KINDS, "mediaResolution", "media_resolution", "videoMetadata", "video_metadata"}
+_URI_SCHEMES: Final = ("gs://", "https://", "http://")
+
+
+def problems(row: object, kind: Kind) -> Rule:
+    """Everything wrong or odd with a decoded row, in its own order."""
+    if not isinstance(row, dict):
+        yield Problem("type", "", describe(row), "an object")
+        return
+    yield from _unknown_keys(row, _ROW_KEYS[kind], "")
+    yield from _system(row)
+    yield from _turns(row, kind)
+    if kind == "preference":
+        yield from _completions(row)
+    elif row.get("tools") is not None:
+        yield from _each(row["tools"], ".tools", _tool)
+
+
+def too_long(tokens: int) -> Rule:
+    """:param tokens: of the whole example, as estimated"""
+    if tokens > MAX_EXAMPLE_TOKENS:
+        yield Problem(
+            "tokens", "", f"about {tokens} tokens", f"at most {MAX_EXAMPLE_TOKENS}, input and output together"
+        )
+
+
+def _unknown_keys(value: dict[str, Any], known: set[str], path: str) -> Rule:
+    for key in value:
+        if key not in known:
+            listed = ", ".join(sorted(name for name in known if "_" not in name))
+            yield Problem("unknown_key", path + key_of(key), describe(value[key]), f"only {listed}", warning=True)
+
+
+def _system(row: dict[str, Any]) -> Rule:
+    given = [name for name in _SYSTEM if row.get(name) is not None]
+    if len(given) > 1:
+        yield Problem("system", ".system_instruction", "it beside systemInstruction", "one of the two")
+    for name in given:
+        turn, path = row[name], f".{name}"
+        if isinstance(turn, dict):
+            yield from _unknown_keys(turn, _TURN_KEYS, path)
+            yield from _parts(turn, path, text_only=True)
+            if not isinstance(turn.get("role"), (str, type(None))):
+                yield Problem("type", f"{path}.role", describe(turn["role"]), "a text or nothing")
+        else:
+            yield Problem("type", path, describe(turn), "an object with parts")
+
+
+def _turns(row: dict[str, Any], kind: Kind) -> Rule:
+    contents = row.get("contents")
+    if "contents" not in row:
+        yield Problem("missing", ".contents", "none", "a list of turns")
+    elif not isinstance(contents, list):
+        yield Problem("type", ".contents", describe(contents), "a list of turns")
+    elif not contents:
+        yield Problem("empty", ".contents", "an empty list", "at least one turn")
+    else:
+        for index, turn in enumerate(contents):
+            yield from _turn(turn, f".contents[{index}]", text_only=kind == "preference")
+        yield from _order([_role(turn) for turn in contents], "model" if kind == "supervised" else "user")
+
+
+def _role(turn: object) -> str:
+    role = turn.get("role") if isinstance(turn, dict) else None
+    return role.lower() if isinstance(role, str) else ""
+
+
+def _order(roles: list[str], last: str) -> Rule:
+    """Turns alternate and end as they must. Unknown roles have been reported already."""
+    if not set(roles) <= set(_ROLES):
+        return
+    for index in range(1, len(roles)):
+        if roles[index] == roles[index - 1]:
+            other = "model" if roles[index] == "user" else "user"
+            yield Problem("turns", f".contents[{index}].role", f"{roles[index]!r} twice in a row", repr(other))
+    if roles[-1] != last:
+        yield Problem("turns", f".contents[{len(roles) - 1}].role", repr(roles[-1]), f"{last!r} for the last turn")
+    elif roles == ["model"]:
+        yield Problem("turns", ".contents", "an answer only", "a user turn before it")
+    elif roles[0] == "model":
+        yield Problem("first_turn", ".contents[0].role", "'model'", "'user', as in every sample", warning=True)
+
+
+def _turn(turn: object, path: str, *, text_only: bool = False) -> Rule:
+    if not isinstance(turn, dict):
+        yield Problem("type", path, describe(turn), "an object with role and parts")
+        return
+    yield from _unknown_keys(turn, _TURN_KEYS, path)
+    if _role(turn) not in _ROLES:
+        found = describe(turn["role"]) if "role" in turn else "none"
+        yield Problem("role", f"{path}.role", found, "'user' or 'model'")
+    yield from _parts(turn, path, text_only=text_only)
+
+
+def _parts(turn: dict[str, Any], path: str, *, text_only: bool) -> Rule:
+    parts = turn.get("parts")
+    if "parts" not in turn:
+        yield Problem("missing", f"{path}.parts", "none", "a list of parts")
+    elif parts == []:
+        yield Problem("empty", f"{path}.parts", "an empty list", "at least one part")
+    else:
+        yield from _each(parts, f"{path}.parts", _text_part if text_only else _part)
+        if isinstance(parts, list) and _is_blank(parts):
+            yield Problem("blank_text", f"{path}.parts", "only spaces", "words", warning=True)
+
+
+def _is_blank(parts: list[Any]) -> bool:
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return all(isinstance(text, str) for text in texts) and "".join(map(str, texts)).isspace()
+
+
+def _each(values: object, path: str, rule: Callable[[Any, str], Rule]) -> Rule:
+    """A rule for every object of a list."""
+    if not isinstance(values, list):
+        yield Problem("type", path, describe(values), "a list")
+        return
+    for index, value in enumerate(values):
+        if isinstance(value, dict):
+            yield from rule(value, f"{path}[{index}]")
+        else:
+            yield Problem("type", f"{path}[{index}]", describe(value), "an object")
+
+
+def _text_part(part: dict[str, Any], path: str) -> Rule:
+    if "text" in part or not _PART_KINDS.keys() & part.keys():
+        yield from _part(part, path)
+    else:
+        yield Problem("part", path, f"a part with {_names(part)}", "text")
+
+
+def _part(part: dict[str, Any], path: str) -> Rule:
+    yield from _unknown_keys(part, _PART_KEYS, path)
+    given = [key for key in part if key in _PART_KINDS]
+    if len(given) != 1:
+        found = f"a part with {_names(part)}" if part else "an empty object"
+        yield Problem("part", path, found, "one of text, fileData, functionCall, functionResponse")
+        return
+    key = given[0]
+    yield from _PART_RULES[_PART_KINDS[key]](part[key], f"{path}.{key}")
+
+
+def _names(part: dict[str, Any]) -> str:
+    return " and ".join(describe(key) for key in list(part)[:3])
+
+
+def _text(value: object, path: str) -> Rule:
+    if not isinstance(value, str):
+        yield Problem("type", path, describe(value), "a text")
+    elif not value:
+        yield Problem("empty", path, "an empty text", "a text")
+
+
+def _file(value: object, path: str) -> Rule:
+    if not isinstance(value, dict):
+        yield Problem("type", path, describe(value), "an object with mimeType and fileUri")
+        return
+    mime = value.get("mimeType", value.get("mime_type"))
+    if not isinstance(mime, str) or "/" not in mime:
+        yield Problem("file", f"{path}.mimeType", _found(mime), "a MIME type such as image/png")
+    uri = value.get("fileUri", value.get("file_uri"))
+    if not isinstance(uri, str) or not uri.startswith(_URI_SCHEMES) or uri in _URI_SCHEMES:
+        yield Problem("uri", f"{path}.fileUri", _found(uri), "gs://bucket/name or an http(s) address")
+
+
+def _call(value: object, path: str) -> Rule:
+    yield from _named(value, path, "args", required=False)
+
+
+def _response(value: object, path: str) -> Rule:
+    yield from _named(value, path, "response", required=True)
+
+
+def _named(value: object, path: str, field: str, *, required: bool) -> Rule:
+    """A function part: the function's name, and an object of values."""
+    if not isinstance(value, dict):
+        yield Problem("type", path, describe(value), f"an object with name and {field}")
+        return
+    yield from _name(value, path)
+    values = value.get(field)
+    if not isinstance(values, dict) and (required or values is not None):
+        yield Problem("function", f"{path}.{field}", _found(values), "an object")
+
+
+def _name(value: dict[str, Any], path: str) -> Rule:
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        yield Problem("function", f"{path}.name", _found(name), "the function's name")
+
+
+def _tool(tool: dict[str, Any], path: str) -> Rule:
+    declarations = tool.get("functionDeclarations", tool.get("function_declarations"))
+    if declarations is None:
+        yield Problem("tools", path, f"an object with {_names(tool) or 'nothing'}", "functionDeclarations")
+    else:
+        yield from _each(declarations, f"{path}.functionDeclarations", _name)
+
+
+def _completions(row: dict[str, Any]) -> Rule:
+    completions, path = row.get("completions"), ".completions"
+    if not isinstance(completions, list) or len(completions) != 2:
+        found = f"{len(completions)} of them" if isinstance(completions, list) else _found(completions)
+        yield Problem("completions", path, found, "a list of exactly two, with scores 1 and 0")
+        return
+    yield from _each(completions, path, _completion)
+    scores = [item.get("score") for item in completions if isinstance(item, dict)]
+    if not any(scores == order for order in ([1, 0], [0, 1])) or any(isinstance(score, bool) for score in scores):
+        found = " and ".join(describe(score) for score in scores)
+        yield Problem("scores", f"{path}[*].score", found or "none", "1 for the better one and 0 for the other")
+
+
+def _completion(item: dict[str, Any], path: str) -> Rule:
+    yield from _unknown_keys(item, {"score", "completion"}, path)
+    turn = item.get("completion")
+    yield from _turn(turn, f"{path}.completion", text_only=True)
+    if _role(turn) == "user":
+        yield Problem("role", f"{path}.completion.role", "'user'", "'model'")
+
+
+def _found(value: object) -> str:
+    return "none" if value is None else describe(value)
+
+
+_PART_RULES: Final = {"text": _text, "fileData": _file, "functionCall": _call, "functionResponse": _response}

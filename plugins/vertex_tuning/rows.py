@@ -1,0 +1,115 @@
+"""Examples: the rows the tuning service takes, and what a pass over many of them keeps of each. Pure.
+
+Shapes: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning/prepare-data and
+…/models/tuning/preference-tuning/prepare-data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from vertex_tuning.tokens import FILE_TOKENS, estimate_tokens
+
+LABEL_LENGTH: Final = 60
+"""Answers of at most so many characters may be labels."""
+
+Measured = tuple[int, int, int, int, int, str]
+"""Hash of the prompt, hash of the answer, input tokens, output tokens, turns, the answer if it is short (else "").
+The hashes are Python's own: they tell texts apart within one process, or several with the same `PYTHONHASHSEED`."""
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding hostile JSON can raise. msgspec refuses NaN, Infinity and lone surrogates."""
+
+
+class Part(msgspec.Struct, rename="camel"):
+    """One piece of a turn: text, or a file or function part (passed on as they are)."""
+
+    text: str | None = None
+    file_data: dict[str, Any] | None = None
+    function_call: dict[str, Any] | None = None
+    function_response: dict[str, Any] | None = None
+
+
+class Content(msgspec.Struct):
+    """One turn."""
+
+    role: str | None = None
+    parts: list[Part] = msgspec.field(default_factory=list)
+
+
+class Row(msgspec.Struct, rename="camel"):
+    """One example: a conversation whose last turn is the answer to learn."""
+
+    contents: list[Content]
+    system_instruction: Content | None = None
+
+
+def prompt_texts(row: dict[str, Any]) -> list[str]:
+    """What the model is asked, as one text for the system instruction ("" for none) and for each turn but the answer.
+
+    :param row: of valid shape; so in all functions here
+    """
+    turns = row["contents"] if is_preference(row) else row["contents"][:-1]
+    return [turn_text(system_of(row)), *map(turn_text, turns)]
+
+
+def answer_text(row: dict[str, Any]) -> str:
+    """What is to be learnt; of a preference row the better completion and then the other."""
+    if not is_preference(row):
+        return turn_text(row["contents"][-1])
+    return "\0".join(turn_text(item["completion"]) for item in sorted(row["completions"], key=lambda i: -i["score"]))
+
+
+def is_preference(row: dict[str, Any]) -> bool:
+    return "completions" in row
+
+
+def system_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The system instruction; an empty turn when there is none."""
+    return row.get("systemInstruction") or row.get("system_instruction") or {"parts": []}
+
+
+def turn_text(turn: dict[str, Any]) -> str:
+    """A turn's texts in a row, and in place of each file or function part its JSON with sorted keys."""
+    return "".join(part["text"] if "text" in part else _canonical(part) for part in turn["parts"])
+
+
+def measure(row: dict[str, Any]) -> Measured:
+    """What is kept of any valid row."""
+    prompt, answer = prompt_texts(row), answer_text(row)
+    turns = [(turn, turn["role"].lower() == "model") for turn in row["contents"]]
+    turns += [(item["completion"], True) for item in row.get("completions", ())]
+    return (
+        hash(tuple(prompt)),
+        hash(answer),
+        sum(_turn_tokens(turn) for turn, output in [*turns, (system_of(row), False)] if not output) + _tool_tokens(row),
+        sum(_turn_tokens(turn) for turn, output in turns if output),
+        len(row["contents"]),
+        answer if len(answer) <= LABEL_LENGTH else "",
+    )
+
+
+def has_files(row: dict[str, Any]) -> bool:
+    """Whether other limits hold for it than for text."""
+    turns = [*row["contents"], *(item["completion"] for item in row.get("completions", ()))]
+    return any("fileData" in part or "file_data" in part for turn in turns for part in turn["parts"])
+
+
+def _turn_tokens(turn: dict[str, Any]) -> int:
+    texts = [part["text"] for part in turn["parts"] if "text" in part]
+    others = (part for part in turn["parts"] if "text" not in part)
+    return estimate_tokens("".join(texts)) + sum(map(_part_tokens, others))
+
+
+def _part_tokens(part: dict[str, Any]) -> int:
+    return FILE_TOKENS if "fileData" in part or "file_data" in part else estimate_tokens(_canonical(part))
+
+
+def _tool_tokens(row: dict[str, Any]) -> int:
+    return estimate_tokens(_canonical(row["tools"])) if row.get("tools") else 0
+
+
+def _canonical(value: Any) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()

@@ -1,0 +1,130 @@
+"""How long the examples of a dataset are: what Vertex AI's `tuningDataStats` will say, beforehand. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+
+Counts = Mapping[int, int]
+"""How often each value occurs."""
+
+BUCKETS: Final = 10
+_BAR: Final = 40
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """`count` values from `left` up to `right`, which belongs to the next bucket but for the last one."""
+
+    count: int
+    left: float
+    right: float
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """A number that each example has one of. Percentiles are interpolated as numpy does by default."""
+
+    sum: int
+    min: int
+    max: int
+    mean: float
+    median: float
+    p5: float
+    p95: float
+    buckets: list[Bucket]
+
+
+class Statistics(msgspec.Struct, frozen=True, rename="camel"):
+    """The fields of the service's `supervisedTuningDataStats` of the same name; tokens are estimates.
+
+    `messages` counts turns without the system instruction, which is counted with the input.
+    """
+
+    tuning_dataset_example_count: int
+    total_billable_token_count: int
+    user_input_token_distribution: Distribution | None = None
+    user_output_token_distribution: Distribution | None = None
+    user_message_per_example_distribution: Distribution | None = None
+
+
+def statistics(inputs: Counts, outputs: Counts, messages: Counts) -> Statistics:
+    """
+    :param inputs: how many examples have so many input tokens; the others alike
+    """
+    return Statistics(
+        sum(messages.values()),
+        _sum(inputs) + _sum(outputs),
+        *(distribution(values) if values else None for values in (inputs, outputs, messages)),
+    )
+
+
+def distribution(counts: Counts) -> Distribution:
+    """
+    :param counts: how often each value occurs; not empty
+    """
+    values = sorted(counts)
+    ends = list(accumulate(counts[value] for value in values))
+    total = _sum(counts)
+    p5, median, p95 = (percentile(values, ends, share) for share in (0.05, 0.5, 0.95))
+    return Distribution(
+        total, values[0], values[-1], total / ends[-1], median, p5, p95, _buckets(counts, values[0], values[-1])
+    )
+
+
+def percentile(values: list[int], ends: list[int], share: float) -> float:
+    """
+    :param values: in order
+    :param ends: how many of all are as large as the value at the same place, or smaller
+    """
+    place = share * (ends[-1] - 1)
+    low = values[bisect_right(ends, int(place))]
+    high = values[bisect_right(ends, min(int(place) + 1, ends[-1] - 1))]
+    return low + (high - low) * (place - int(place))
+
+
+def _sum(counts: Counts) -> int:
+    return sum(value * count for value, count in counts.items())
+
+
+def _buckets(counts: Counts, low: float, high: float) -> list[Bucket]:
+    """Of equal width; when all values are the same, around that value."""
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    width = (high - low) / BUCKETS
+    filled = [0] * BUCKETS
+    for value, count in counts.items():
+        filled[min(int((value - low) / width), BUCKETS - 1)] += count
+    return [Bucket(count, low + width * n, low + width * (n + 1)) for n, count in enumerate(filled)]
+
+
+def draw(statistics: Statistics) -> str:
+    """A table and a small histogram of each distribution, for a log."""
+    named = {
+        "input tokens": statistics.user_input_token_distribution,
+        "output tokens": statistics.user_output_token_distribution,
+        "turns": statistics.user_message_per_example_distribution,
+    }
+    head = f"{'per example':<14}" + "".join(
+        f"{name:>12}" for name in ("min", "p5", "median", "mean", "p95", "max", "sum")
+    )
+    present = {name: value for name, value in named.items() if value}
+    lines = [head, *(_table_row(name, value) for name, value in present.items())]
+    for name, value in present.items():
+        lines += ["", name, *_histogram(value.buckets)]
+    return "\n".join(lines)
+
+
+def _table_row(name: str, d: Distribution) -> str:
+    cells = (d.min, d.p5, d.median, d.mean, d.p95, d.max, d.sum)
+    return f"{name:<14}" + "".join(f"{cell:>12,.1f}" if isinstance(cell, float) else f"{cell:>12,}" for cell in cells)
+
+
+def _histogram(buckets: Iterable[Bucket]) -> list[str]:
+    most = max(bucket.count for bucket in buckets)
+    return [
+        f"  {one.left:>10,.1f} to {one.right:>10,.1f} |{'█' * -(-one.count * _BAR // most):<{_BAR}} {one.count:,}"
+        for one in buckets
+    ]
