@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from vertex_tuning.jobs import Checkpoint, TuningJob, total_epochs, total_steps
-from vertex_tuning.metrics import VALIDATION_LOSS, Series, SeriesSummary, summarise
+from vertex_tuning.metrics import COUNTS, VALIDATION_LOSS, Series, SeriesSummary, summarise
 from vertex_tuning.overfitting import Overfitting, judge
 
 TRAINING_SERIES: Final[tuple[str, ...]] = ("/train_", "/preference_optimization_train_")
@@ -20,7 +20,7 @@ VALUES_OF_SERIES: Final = ("first", "last", "best", "best_step")
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """One pass over the training data.
+    """One pass over the training data; counts of predictions are left out.
 
     :param step: its last one
     :param mean: mean of each metric over the epoch, by name
@@ -34,7 +34,7 @@ class Epoch(msgspec.Struct, frozen=True):
 
 
 class CheckpointMetrics(msgspec.Struct, frozen=True):
-    """A checkpoint and each metric at its step, by name."""
+    """A checkpoint and each metric at its step, by name; without counts of predictions."""
 
     checkpoint_id: str
     epoch: int
@@ -67,11 +67,12 @@ def job_metrics(job: TuningJob, series: Sequence[Series]) -> JobMetrics:
     :param job: one that has ended
     :param series: as `metrics.tidy` makes them; none when the job has no experiment
     """
-    summary, ends, checkpoints = summarise(series), _epoch_ends(job, series), _checkpoints(job, series)
+    telling = [one for one in series if not one.name.endswith(COUNTS)]
+    summary, ends, checkpoints = summarise(series), _epoch_ends(job, series), _checkpoints(job, telling)
     overfitting, best = _overfitting(series, ends), _best(checkpoints)
     return JobMetrics(
         metrics=summary,
-        epochs=_epochs(ends, series),
+        epochs=_epochs(ends, telling),
         checkpoints=checkpoints,
         overfitting=overfitting,
         best_checkpoint=best,

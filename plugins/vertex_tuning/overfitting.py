@@ -2,18 +2,19 @@
 
 The rule. Let *best* be the lowest validation loss, and the *tolerance* the largest of
 
-- 5 % of the best: the generalisation loss after which Prechelt's early stopping ends at the latest (GL5; L. Prechelt,
+- 5 % of the best, the generalisation loss of Prechelt's criterion GL5 for stopping (L. Prechelt,
   "Early Stopping - But When?", in: Neural Networks: Tricks of the Trade, LNCS 1524, 1998);
 - 0.01 nats, a token's probability 1 % lower: a loss near nothing rises by 5 % without anybody noticing;
 - three standard deviations of the noise from one validation to the next, so that the lucky one among many is not taken
   for a turn. Noise is what is left of each value after the mean of its neighbours (T. Gasser, L. Sroka and
   C. Jennen-Steinmetz, "Residual variance and residual pattern in nonlinear regression", Biometrika 73, 1986), by its
-  median so that no single leap counts. It takes five values from the best on; with fewer there is no estimate.
+  median so that no single leap counts, in the second half of the validations, or from the best on where that is
+  earlier: the steep fall at the beginning is no noise. With fewer than five values there is no estimate.
 
-A model is over-fitted when at least the last two validations lie above the best by more than the tolerance (one alone
-may be an accident; a curve that came back has been forgiven), and the training loss was lower on average after the
-best than in as many steps before it. When that rose as well, training diverges, which is another fault with another
-cure. Over-fitting starts at the first validation of those that stay above.
+A model is over-fitted when the last two validations at least, and the last tenth of them, lie above the best by more
+than the tolerance (one alone may be an accident; a curve that came back has been forgiven), and the training loss was
+lower on average after the best than in as many steps before it. When that rose as well, training diverges, which is
+another fault with another cure. Over-fitting starts at the first validation of those that stay above.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ RELATIVE_TOLERANCE: Final = 0.05
 ABSOLUTE_TOLERANCE: Final = 0.01
 NOISE_TOLERANCE: Final = 3.0
 LEAST_RISEN: Final = 2
+LEAST_SHARE_RISEN: Final = 0.1
 LEAST_FOR_NOISE: Final = 5
 
 _TO_DEVIATION: Final = 1.4826 / math.sqrt(6)
@@ -78,11 +80,11 @@ def judge(series: Iterable[Series]) -> Overfitting | None:
     if not validation or training is None or not training.points:
         return None
     best = min(validation, key=lambda point: point.value)
-    tolerance = _tolerance(best.value, [point.value for point in validation if point.step >= best.step])
+    tolerance = _tolerance(best.value, validation[min(validation.index(best), len(validation) // 2) :])
     risen = _risen(validation, best.value + tolerance)
     before, after = _around(training, best.step)
     falls = before is not None and after is not None and after < before
-    found = len(risen) >= LEAST_RISEN and falls
+    found = falls and len(risen) >= max(LEAST_RISEN, LEAST_SHARE_RISEN * len(validation))
     return Overfitting(
         found=found,
         step=risen[-1].step if found else None,
@@ -99,14 +101,15 @@ def _finite(series: Series | None) -> list[Point]:
     return [point for point in series.points if math.isfinite(point.value)] if series else []
 
 
-def _tolerance(best: float, onwards: Sequence[float]) -> float:
-    return max(RELATIVE_TOLERANCE * abs(best), ABSOLUTE_TOLERANCE, NOISE_TOLERANCE * _noise(onwards))
+def _tolerance(best: float, settled: Sequence[Point]) -> float:
+    return max(RELATIVE_TOLERANCE * abs(best), ABSOLUTE_TOLERANCE, NOISE_TOLERANCE * _noise(settled))
 
 
-def _noise(values: Sequence[float]) -> float:
+def _noise(points: Sequence[Point]) -> float:
     """Standard deviation of a value from one validation to the next, its trend taken out."""
-    if len(values) < LEAST_FOR_NOISE:
+    if len(points) < LEAST_FOR_NOISE:
         return 0.0
+    values = [point.value for point in points]
     bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
     return _TO_DEVIATION * median(bends)
 
