@@ -24,6 +24,9 @@ CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 NOT_READY: Final = frozenset({"NOT_FOUND", "FAILED_PRECONDITION"})
 """What an endpoint answers that is not there or has no traffic split (nothing deployed)."""
 
+NO_FUNCTIONS: Final = types.AutomaticFunctionCallingConfig(disable=True)
+"""There are none to call; the client writes a line to the log for every prompt unless it is told so."""
+
 
 class VertexTuningHook(GoogleConnection):
     """Creates, reads, lists and cancels tuning jobs and asks tuned models; parameters as its base's."""
@@ -149,7 +152,9 @@ class VertexTuningHook(GoogleConnection):
         try:
             with google_errors(f"asking {endpoint}"):
                 return self.client(endpoint).models.generate_content(
-                    model=endpoint, contents=contents, config=types.GenerateContentConfig(**config)
+                    model=endpoint,
+                    contents=contents,
+                    config=types.GenerateContentConfig(automatic_function_calling=NO_FUNCTIONS, **config),
                 )
         except VertexRequestError as error:
             if isinstance(error.__cause__, errors.APIError) and error.__cause__.status in NOT_READY:
