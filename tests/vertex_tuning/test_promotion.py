@@ -1,0 +1,148 @@
+"""Promotions and rollbacks at the same time, in every order, some of them killed: in the end one model is in use.
+
+Hundreds of courses are tried here against a registry in memory, one call at a time; test_registry.py does it over the
+wire.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import cast
+
+import msgspec
+import pytest
+from vertex_tuning.champions import CHAMPION, PREVIOUS, ModelVersion, settlement
+from vertex_tuning.exceptions import ChampionError
+from vertex_tuning.hooks.registry import RegistryHook
+from vertex_tuning.promotion import Standing, Succession
+
+LAYOUTS = (["a@1", "b@1", "c@1", "d@1"], ["a@1", "a@2", "a@3", "a@4"], ["a@1", "a@2", "b@1", "a@3"])
+"""A Model each, versions of one Model (continuous tuning), and both."""
+
+
+class Killed(BaseException):
+    pass
+
+
+class Course:
+    """A registry whose callers take turns as a seed says, and are killed before a call of theirs when told so."""
+
+    def __init__(self, names: list[str], seed: int) -> None:
+        days = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(len(names)))
+        self.versions = {name: ModelVersion(name, day) for name, day in zip(names, days, strict=True)}
+        self.random = random.Random(seed)  # noqa: S311 - no secret
+        self.calls_left: dict[str, int] = {}
+        self.turns: dict[str, threading.Semaphore] = {}
+        self.arrived = threading.Semaphore(0)
+
+    # What a registry hook can do
+
+    def get(self, name: str) -> ModelVersion:
+        self._wait_for_turn()
+        return self.versions[name]
+
+    def versions_of(self, *_: str) -> list[ModelVersion]:
+        self._wait_for_turn()
+        return list(self.versions.values())
+
+    def merge_aliases(self, name: str, aliases: list[str]) -> None:
+        self._wait_for_turn()
+        added = {alias for alias in aliases if not alias.startswith("-")}
+        removed = {alias[1:] for alias in aliases} - added
+        for other, version in self.versions.items():
+            if other.partition("@")[0] == name.partition("@")[0]:
+                kept = version.aliases - added - (removed if other == name else set())
+                self.versions[other] = msgspec.structs.replace(
+                    version, aliases=kept | (added if other == name else set())
+                )
+
+    # Who goes on when
+
+    def _wait_for_turn(self) -> None:
+        me = threading.current_thread().name
+        if me not in self.turns:
+            return
+        self.calls_left[me] = self.calls_left.get(me, 1000) - 1
+        if self.calls_left[me] < 0:
+            raise Killed
+        self.arrived.release()
+        self.turns[me].acquire()
+
+    def run(self, actors: Mapping[str, Callable[[], Standing]]) -> dict[str, object]:
+        """All actors side by side; what each of them returned or raised."""
+        outcomes: dict[str, object] = {}
+        self.turns = {name: threading.Semaphore(0) for name in actors}
+
+        def act(name: str) -> None:
+            try:
+                outcomes[name] = actors[name]()
+            except (ChampionError, Killed) as error:
+                outcomes[name] = error
+            self.arrived.release()
+
+        threads = [threading.Thread(target=act, args=[name], name=name) for name in actors]
+        for thread in threads:
+            thread.start()
+            self.arrived.acquire()  # at its first call
+        while waiting := [name for name in actors if name not in outcomes]:
+            self.turns[self.random.choice(waiting)].release()
+            self.arrived.acquire()  # at its next call, or at its end
+        for thread in threads:
+            thread.join()
+        self.turns = {}
+        return outcomes
+
+    def holders(self, alias: str) -> list[str]:
+        return [name for name, version in self.versions.items() if alias in version.aliases]
+
+
+@dataclass
+class Scene:
+    """So many of the models are promoted one after the other; then two more at once, sometimes with a rollback."""
+
+    layout: list[str]
+    already: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.course = Course(self.layout, self.seed)
+        succession = Succession(cast(RegistryHook, self.course), "tuning")
+        order = self.course.random.sample(self.layout, len(self.layout))
+        for name in order[: self.already]:
+            succession.promote(name)
+        self.in_use = order[self.already - 1] if self.already else ""
+        rivals = order[self.already : self.already + 2]
+        self.actors = {name: partial(succession.promote, name, self.in_use) for name in rivals}
+        if self.already == 2 and self.seed % 3 == 0:
+            self.actors["rollback"] = partial(succession.roll_back, order[0], self.in_use)
+
+    def play(self) -> dict[str, object]:
+        """In every second course one of them is killed, and its work repeated as Airflow's retry does."""
+        victim = self.course.random.choice(list(self.actors))
+        self.course.calls_left = {victim: self.course.random.randrange(9)} if self.seed % 2 else {}
+        outcomes = self.course.run(self.actors)
+        assert self.course.holders(CHAMPION) or not self.already  # some model is in use all the time
+        self.course.calls_left = {}
+        if isinstance(outcomes[victim], Killed):
+            outcomes |= self.course.run({victim: self.actors[victim]})
+        return outcomes
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("already", [0, 1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["models", "versions", "both"])
+def test_every_course_ends_with_one_champion(layout: list[str], already: int, seed: int) -> None:
+    scene = Scene(layout, already, seed)
+    outcomes, course = scene.play(), scene.course
+    [champion] = course.holders(CHAMPION)
+    assert len(course.holders(PREVIOUS)) <= 1
+    assert settlement(course.versions.values()) == {}
+    told = [one.champion.name for one in outcomes.values() if isinstance(one, Standing) and one.champion]
+    refused = [one for one in outcomes.values() if isinstance(one, ChampionError)]
+    assert len(told) + len(refused) == len(scene.actors)
+    assert champion in [*told, scene.in_use]  # the run whose model it is knows
