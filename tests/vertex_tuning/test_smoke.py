@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.datasets import Content, Part, Row
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.rows import Content, Part, Row
 from vertex_tuning.smoke import SmokeAnswer, case_of, parse_cases, sample_cases, share, summarize, values_of
 
 
@@ -66,6 +66,25 @@ def test_what_is_no_case_is_named_with_place_and_finding(case: Any, words: str) 
 def test_generation_settings_have_limits(field: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=rf"cases\[0\]\.generation_config.*{field}"):
         parse_cases([{"prompt": "?", "generation_config": {field: value}}])
+
+
+FIELDS = ("name", "prompt", "turns", "equals", "contains", "matches", "json_schema", "min_length", "finish_reason")
+NESTED = ("generation_config", "temperature", "thinking_config", "role", "text", "parts", "type", "pattern", "$ref")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "user", "[", "object", "#/x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS + NESTED) | st.integers(), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS + NESTED), ANYTHING) | ANYTHING, max_size=3) | ANYTHING)
+def test_whatever_the_file_says_is_a_case_or_a_configuration_error(cases: Any) -> None:
+    try:
+        parse_cases(cases)
+    except ConfigurationError as error:
+        assert "smoke_test.cases" in str(error)  # noqa: PT017 - either is right
 
 
 def test_every_case_has_a_name_of_its_own() -> None:

@@ -74,6 +74,13 @@ def test_a_case_that_is_none_is_named(done: dict[str, Any]) -> None:
         execute(smoke_test(done, {"question": "?"}))
 
 
+@pytest.mark.parametrize("content", [b"no JSON", b'{"contents": 3}', b'{"contents": [{"parts": "x"}]}'])
+def test_a_sample_of_something_else_is_refused(done: dict[str, Any], storage: StorageHook, content: bytes) -> None:
+    uri = storage.write_object("gs://data/other.txt", content, "text/plain")
+    with pytest.raises(exceptions.DatasetError, match=r"gs://data/other\.txt: .*expected rows"):
+        execute(smoke_test(done, RIGHT, sample_uri=uri))
+
+
 def test_the_whole_result_is_written_and_xcom_has_short_texts(done: dict[str, Any], storage: StorageHook) -> None:
     long = {"prompt": "Well. " * 200 + "My card is lost, message 1."}
     result = execute(smoke_test(done, long, run_folder="gs://bucket/runs/1/", sample_uri=VALIDATION, sample_size=2))

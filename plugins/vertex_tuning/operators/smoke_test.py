@@ -11,7 +11,7 @@ import msgspec
 
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
 from vertex_tuning.datasets import sample
-from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
+from vertex_tuning.exceptions import ConfigurationError, DatasetError, SmokeTestError
 from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases, share, summarize, values_of
 
@@ -125,7 +125,10 @@ class SmokeTestOperator(VertexOperator):
         if self.sample_uri in NOT_GIVEN:
             return []
         with self.storage.open_object(str(self.sample_uri)) as file:
-            return sample_cases(sample(file, self.sample_size))
+            try:
+                return sample_cases(sample(file, self.sample_size))
+            except msgspec.DecodeError as error:
+                raise DatasetError(f"{self.sample_uri}: {error}, expected rows as tuning takes them.") from error
 
     def _ask(
         self, cases: list[SmokeCase], sampled: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
