@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -21,13 +21,29 @@ from vertex_tuning.examples import Examples
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
 from vertex_tuning.findings import Finding, Findings, Severity
 from vertex_tuning.limits import MAX_VALIDATION_ROWS
+from vertex_tuning.parts import Parts, can_be_split
 from vertex_tuning.preparing import Hashed, Options, Preparation, Side, Source
 from vertex_tuning.rows import Content, Part, Row
 from vertex_tuning.splitting import keep_first
 from vertex_tuning.statistics import Statistics, statistics
 
-__all__ = ["Content", "DatasetReport", "Options", "Part", "Prepared", "Row", "Source", "inspect", "prepare", "sample"]
+__all__ = [
+    "Content",
+    "DatasetReport",
+    "Options",
+    "Part",
+    "Prepared",
+    "Row",
+    "Source",
+    "inspect",
+    "parse_options",
+    "prepare",
+    "sample",
+    "write_report",
+]
 
+MIN_SPLIT: Final = 32 * 2**20
+"""Bytes of a file that take longer to check than another process takes to start."""
 FINDINGS_FILE: Final = "findings.jsonl"
 
 
@@ -57,6 +73,16 @@ class DatasetReport(msgspec.Struct, frozen=True):
     statistics: Statistics
     labels: dict[str, int]
 
+    @property
+    def tokens(self) -> int:
+        """Billable tokens of one epoch, estimated."""
+        return self.statistics.total_billable_token_count
+
+    def summary(self) -> dict[str, Any]:
+        """The small part of it, as plain values."""
+        left_out = {"statistics", "labels", "path"}
+        return {**{k: v for k, v in msgspec.to_builtins(self).items() if k not in left_out}, "tokens": self.tokens}
+
 
 class Prepared(msgspec.Struct, frozen=True):
     """A dataset that was read.
@@ -81,6 +107,14 @@ class Prepared(msgspec.Struct, frozen=True):
         if self.error_count:
             raise DatasetError(f"{self.training.name}: found {self.error_count} errors.\n{self.text('error')}")
 
+    def summary(self) -> dict[str, Any]:
+        """The small part of it, as plain values."""
+        sets = {"training": self.training, "validation": self.validation}
+        return {
+            **{name: report.summary() if report else None for name, report in sets.items()},
+            "counts": self.counts,
+        }
+
     def text(self, severity: Severity) -> str:
         """The first findings and the number of each kind, for a log; empty when there are none."""
         shown, counts = self.shown[severity], self.counts[severity]
@@ -92,8 +126,36 @@ class Prepared(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
+def parse_options(values: Mapping[str, Any]) -> Options:
+    """
+    :param values: fields of :class:`Options`; those that are None or empty count as not given
+    :raises ConfigurationError: names the field
+    """
+    given = {name: value for name, value in values.items() if value not in (None, "", "None")}
+    try:
+        return msgspec.convert(given, Options, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"dataset: {error}.") from error
+
+
+def write_report(prepared: Prepared, file: IO[bytes]) -> None:
+    """Everything that was found, as one JSON object: both sets, counts and all findings. Takes no memory for them."""
+    head = msgspec.to_builtins(prepared)
+    kept = {name: head[name] for name in ("training", "validation", "counts")}
+    file.write(msgspec.json.encode(kept).removesuffix(b"}") + b',"findings":[')
+    with Path(prepared.findings_path).open("rb") as findings:
+        for number, line in enumerate(findings):
+            file.write((b",\n" if number else b"\n") + line.rstrip())
+    file.write(b"]}\n")
+
+
 def prepare(
-    training: Sequence[Source], validation: Sequence[Source] = (), *, options: Options, folder: Path
+    training: Sequence[Source],
+    validation: Sequence[Source] = (),
+    *,
+    options: Options,
+    folder: Path,
+    processes: int = 1,
 ) -> Prepared:
     """Read a dataset and make of it what a tuning job takes.
 
@@ -101,6 +163,7 @@ def prepare(
     :param validation: the same for validation; none when empty
     :param folder: an existing, empty one. `training.jsonl` and `validation.jsonl` are written to it unless the
         source's own bytes are the dataset, and `findings.jsonl`
+    :param processes: how many check a large local file of Gemini rows; all else is read in this one
     :raises ConfigurationError: when there is a validation set and one is to be split off as well
     """
     if validation and options.validation_fraction:
@@ -108,7 +171,9 @@ def prepare(
     with ExitStack() as stack:
         findings = Findings(stack.enter_context((folder / FINDINGS_FILE).open("wb")))
         examples = stack.enter_context(closing(Examples()))
-        reports = _Work(options, findings, examples, folder).run(training, validation)
+        sets = [sources for sources in (training, validation) if sources]
+        parts = Parts(processes, folder) if processes > 1 and _is_large(sets, options) else None
+        reports = _Work(options, findings, examples, folder, parts).run(training, validation)
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
     return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
 
@@ -116,9 +181,12 @@ def prepare(
 class _Work:
     """The steps of `prepare`, and what they share."""
 
-    def __init__(self, options: Options, findings: Findings, examples: Examples, folder: Path) -> None:
+    def __init__(
+        self, options: Options, findings: Findings, examples: Examples, folder: Path, parts: Parts | None
+    ) -> None:
         self._options = options
         self._findings = findings
+        self._parts = parts
         self._examples = examples
         self._training = Side(examples, folder / "training.jsonl", training=True)
         self._validation = Side(examples, folder / "validation.jsonl", training=False)
@@ -141,7 +209,10 @@ class _Work:
         with ExitStack() as stack:
             for side in sides:
                 stack.callback(side.close)
-            preparation.read(sources, len(self._names))
+            if self._parts:
+                self._parts.read(sources[0], len(self._names), sides[0], preparation)
+            else:
+                preparation.read(sources, len(self._names))
         self._names += [source.name for source in sources]
         return preparation
 
@@ -197,6 +268,13 @@ class _Work:
             sizes = (validation.rows, validation.bytes, training.rows, training.bytes)
             self._add(set_rules.validation_limits(validation.name, *sizes))
             self._add(set_rules.label_differences(validation.name, training.labels, validation.labels))
+
+
+def _is_large(sets: list[Sequence[Source]], options: Options) -> bool:
+    """Whether more processes are worth starting, and all files of a kind that can be read in parts."""
+    if any(len(sources) > 1 or not can_be_split(sources[0], options) for sources in sets):
+        return False
+    return max(source.path.stat().st_size for sources in sets for source in sources if source.path) >= MIN_SPLIT
 
 
 def _statistics(totals: Totals) -> Statistics:

@@ -79,6 +79,10 @@ class Rows(NamedTuple):
     numbers: Sequence[int]
     cut: bool = False
 
+    @classmethod
+    def of(cls, lines: Lines) -> Rows:
+        return cls(lines.lines, range(lines.first, lines.first + len(lines.lines)), lines.cut)
+
 
 class Hashed:
     """Counts and hashes the bytes it is given, and writes them to a file if there is one."""
@@ -106,8 +110,8 @@ class Side:
     """
 
     def __init__(self, examples: Examples, path: Path, *, training: bool) -> None:
-        self._examples = examples
-        self._training = training
+        self.examples = examples
+        self.training = training
         self._file: IO[bytes] | None = None
         self.path = path
         self.totals = Totals()
@@ -128,7 +132,8 @@ class Side:
             return
         lines, numbers, measured = zip(*kept, strict=True)
         self.totals.add(measured, numbers, file)
-        self._examples.add([m[0] for m in measured], [m[1] for m in measured], numbers, file, self._training)
+        prompts, answers = [found[0] for found in measured], [found[1] for found in measured]
+        self.examples.add(prompts, answers, numbers, file, training=self.training)
         if self.output is not None:
             self.output.write(b"".join([line.strip() + b"\n" for line in lines]))
 
@@ -160,7 +165,7 @@ class Preparation:
             try:
                 with source.open() as raw, unpacked(source.name, raw) as file:
                     for rows in self._rows(source.name, file):
-                        self._take(rows, source.name, number)
+                        self.take(rows, source.name, number)
             except UNPACKING_ERRORS as error:
                 self._refuse("gzip", source.name, describe(str(error)), "a whole gzip file")
             except _TooLargeError:
@@ -193,10 +198,10 @@ class Preparation:
             yield from self._from_csv(name, read_csv(everything))
             return
         for lines in everything:
-            rows = Rows(lines.lines, range(lines.first, lines.first + len(lines.lines)), lines.cut)
+            rows = Rows.of(lines)
             yield self._from_messages(name, rows) if form in _CONVERTED else rows
 
-    def _take(self, rows: Rows, name: str, file: int) -> None:
+    def take(self, rows: Rows, name: str, file: int) -> None:
         measured = self.check.check(rows.lines, name, rows.numbers, cut=rows.cut)
         kept = [
             (line, number, found)

@@ -46,22 +46,24 @@ def unpacked(name: str, file: IO[bytes]) -> IO[bytes]:
     return gzip.open(file) if is_gzip(name) else file  # type: ignore[return-value]
 
 
-def read_lines(file: IO[bytes], update: Update | None = None, length: int | None = None) -> Iterator[Lines]:
+def read_lines(
+    file: IO[bytes], update: Update | None = None, *, length: int | None = None, begins: bool = True
+) -> Iterator[Lines]:
     """All lines. One longer than `MAX_LINE` is given up to that length and a little more, so that it can be told.
 
     :param update: gets all the bytes that are read, e.g. a hash's method
     :param length: how many bytes of the file to read; None for all
+    :param begins: whether these are the first lines of the file, which a byte order mark may precede
     """
     first, rest = 1, b""
     left = float("inf") if length is None else length
-    start = True
     while chunk := file.read(int(min(CHUNK, left))):
         left -= len(chunk)
         if update:
             update(chunk)
-        marked = start and chunk.startswith(codecs.BOM_UTF8)
+        marked = begins and chunk.startswith(codecs.BOM_UTF8)
         lines = (chunk.removeprefix(codecs.BOM_UTF8) if marked else chunk).split(b"\n")
-        start = False
+        begins = False
         lines[0] = _joined(rest, lines[0])
         rest = lines.pop()
         if lines or marked:
