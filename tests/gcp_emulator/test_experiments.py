@@ -149,6 +149,14 @@ class TestReading:
             body = body | {"pageToken": page["nextPageToken"]} if "nextPageToken" in page else {}
         assert steps == list(range(1, POINTS + 1))
 
+    def test_an_export_without_order_has_none(self, vertex: Vertex, long_job: dict[str, Any]) -> None:
+        path = f"{series(vertex, long_job)['/long']}:exportTensorboardTimeSeries"
+        first = vertex.ok("POST", path, {})
+        rest = vertex.ok("POST", path, {"pageToken": first["nextPageToken"]})
+        steps = [int(point["step"]) for page in (first, rest) for point in page["timeSeriesDataPoints"]]
+        assert steps != sorted(steps)
+        assert sorted(steps) == list(range(1, POINTS + 1))
+
     def test_export_defaults_to_a_thousand_points(self, vertex: Vertex, long_job: dict[str, Any]) -> None:
         page = vertex.ok("POST", f"{series(vertex, long_job)['/long']}:exportTensorboardTimeSeries", {})
         assert len(page["timeSeriesDataPoints"]) == 1000

@@ -30,6 +30,10 @@ def _data(series: Resource, values: list[Resource]) -> Resource:
     return {"tensorboardTimeSeriesId": name, "valueType": series["valueType"], "values": values}
 
 
+def _shuffled(values: list[Resource]) -> list[Resource]:
+    return random.Random(len(values)).sample(values, len(values))  # noqa: S311 - not a secret
+
+
 def _sample(values: list[Resource], size: int) -> list[Resource]:
     """At most `size` values in their order, the same ones for the same series length."""
     if len(values) <= size:
@@ -61,7 +65,9 @@ def read(store: Store, series: Resource, request: Request) -> Resource:
 
 
 def export(store: Store, series: Resource, body: Resource) -> Resource:
-    """A page of a series' points, by step, or as `orderBy` says ("step", "wall_time", each with " desc").
+    """A page of a series' points, in the order `orderBy` asks for ("step", "wall_time", each with " desc").
+
+    Without it they come "in a pseudo random order" (discovery document), always the same for the same points.
 
     :raises InvalidArgument: for another order, a bad filter, size or token
     """
@@ -84,6 +90,8 @@ def _ordered(values: list[Resource], order: str) -> list[Resource]:
     field, _, direction = order.strip().partition(" ")
     if direction.strip() not in ("", "asc", "desc") or field not in ("", "step", "wall_time", "wallTime"):
         raise InvalidArgument(f"Invalid order_by: {order!r}.")
+    if not field:
+        return _shuffled(values)
     reverse = direction.strip() == "desc"
     if field in ("wall_time", "wallTime"):
         return sorted(values, key=lambda value: str(value["wallTime"]), reverse=reverse)
