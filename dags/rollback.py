@@ -1,0 +1,58 @@
+"""
+### Go back to the previous model
+
+Puts the model that was in use before the present one into use again, after asking it the tuning's smoke test. Start
+it with **Trigger** when a new model turns out to be worse than its evaluation said; it runs on no schedule.
+
+The model taken out of use gets the alias `rolled-back` in the Model Registry and is not promoted again by itself; take
+the alias away to allow that. A rollback goes back one step: afterwards there is no previous model until the next
+promotion. The model's asset is updated, and its event says `rolled back`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.sdk import DAG, Asset, chain
+from vertex_tuning.config import Tuning, load_tunings
+from vertex_tuning.defaults import DEFAULT_ARGS
+from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
+from vertex_tuning.operators.smoke_test import SmokeTestOperator
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def rollback_dag(tuning: Tuning) -> DAG:
+    """The way back of one tuning."""
+    models = {"tuning": tuning.name, "champion_alias": tuning.promotion.champion_alias, "location": tuning.location}
+    with DAG(
+        dag_id=f"rollback_{tuning.name}",
+        description=f"Puts the previous model of {tuning.name} into use again.",
+        doc_md=__doc__,
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        tags=["vertex-ai", "tuning"],
+    ) as dag:
+        find = FindPreviousOperator(task_id="find_previous", **models)
+        test = SmokeTestOperator(
+            task_id="smoke_test",
+            endpoint="{{ ti.xcom_pull(task_ids='find_previous')['previous']['endpoint'] }}",
+            cases=tuning.smoke_test.asked(),
+            min_pass_share=tuning.smoke_test.min_pass_share,
+            location=tuning.location,
+        )
+        roll_back = RollbackOperator(
+            task_id="roll_back",
+            model="{{ ti.xcom_pull(task_ids='find_previous')['previous']['model'] }}",
+            expected_champion="{{ ti.xcom_pull(task_ids='find_previous')['champion'] }}",
+            outlets=[Asset(f"{tuning.name}_model")],
+            **models,
+        )
+        chain(find, test, roll_back)
+    return dag
+
+
+for each in load_tunings(PROJECT / "include" / "tunings")[0]:
+    globals()[f"rollback_{each.name}"] = rollback_dag(each)
