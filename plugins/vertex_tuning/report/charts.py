@@ -138,7 +138,7 @@ def picture(chart: Chart) -> Picture:
     first, last = chart.steps[0], max(chart.steps[-1], chart.steps[0] + 1)
 
     def x(step: float) -> float:
-        return round(LEFT + (min(max(step, first), last) - first) / (last - first) * (RIGHT - LEFT), 1)
+        return round(LEFT + (step - first) / (last - first) * (RIGHT - LEFT), 1)
 
     def y(value: float) -> float:
         return round(BOTTOM - (value - low) / (high - low) * (BOTTOM - TOP), 1)
@@ -150,8 +150,8 @@ def picture(chart: Chart) -> Picture:
         [Tick(y(value), tick_label(value, chart.unit)) for value in y_ticks],
         [(line.kind, "M" + "L".join(f"{px} {py}" for px, py in points)) for line, points in placed],
         [(line.kind, px, py) for line, points in placed if len(points) <= FEW for px, py in points],
-        [(x(mark.step), mark.label, mark.best) for mark in chart.marks],
-        None if chart.overfitting_step is None else x(chart.overfitting_step),
+        [(x(mark.step), mark.label, mark.best) for mark in chart.marks if first <= mark.step <= last],
+        None if chart.overfitting_step is None else x(min(max(chart.overfitting_step, first), last)),
     )  # fmt: skip
 
 

@@ -50,8 +50,9 @@ def _failed(step: Step, reasons: list[str]) -> Verdict:
 def _skipped(steps: Mapping[str, Step], step: Step, reasons: list[str]) -> Verdict:
     if step is steps["promotion"] and steps["approval"].state == "success":
         return Verdict("skipped", "Not approved", "Nobody approved the new model. The model in use stays.", reasons)
-    if step is steps["upload"]:
-        return Verdict("skipped", "Skipped", "Nothing was trained. The model in use stays.", reasons)
+    if step is steps["create"]:
+        sentence = "Nothing was trained: the model in use was made from the same data with the same settings."
+        return Verdict("skipped", "Skipped", sentence, reasons)
     return Verdict("skipped", "Skipped", f"The run ended at {step.task_id}. The model in use stays.", reasons)
 
 

@@ -1,0 +1,190 @@
+"""What the tasks of a run return, as the report is made from it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+from vertex_tuning.metrics import Point, Series, columns, summarise
+from vertex_tuning.operators.report import TASKS
+from vertex_tuning.pricing import Cost
+from vertex_tuning.report.build import Material
+
+PLACE = "projects/123456789/locations/us-central1"
+FOLDER = "gs://bucket/datasets/ab12"
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)></title>&lt;"
+RIGHT_TO_LEFT = "\u202eevil\u202c \u05e9\u05dc\u05d5\u05dd"
+
+
+def series(steps: int = 400, validations: int = 8) -> list[Series]:
+    """Curves of a training that over-fits: the validation loss turns at two thirds."""
+
+    def make(name: str, at: list[int], value: Any) -> Series:
+        return Series(name, [Point(step, value(step / steps), "2026-03-02T06:30:00Z") for step in at])
+
+    every, some = list(range(1, steps + 1)), [steps * (n + 1) // validations for n in range(validations)]
+    return [
+        make("/train_total_loss", every, lambda x: 2.6 * math.exp(-4 * x) + 0.1 * math.sin(900 * x) + 0.2),
+        make("/train_fraction_of_correct_next_step_preds", every, lambda x: 0.95 - 0.7 * math.exp(-5 * x)),
+        make("/train_num_predictions", every, lambda _: 512),
+        make("/eval_total_loss", some, lambda x: 2.6 * math.exp(-4 * x) + 0.3 + max(0, x - 0.6)),
+        make("/eval_fraction_of_correct_next_step_preds", some, lambda x: 0.9 - 0.7 * math.exp(-5 * x)),
+    ]
+
+
+def answer(prompt: str, text: str, problem: str = "", **fields: Any) -> dict[str, Any]:
+    common = {"name": "case", "finish_reason": "STOP", "latency": 0.42, "tokens": 31}
+    return {**common, "prompt": prompt, "answer": text, "problem": problem, **fields}
+
+
+def asked(*answers: dict[str, Any]) -> dict[str, Any]:
+    return {"passed": sum(not one["problem"] for one in answers), "total": len(answers), "answers": list(answers)}
+
+
+def distribution() -> dict[str, Any]:
+    buckets = [{"count": count, "left": 10.0 * n, "right": 10.0 * (n + 1)} for n, count in enumerate((3, 90, 40, 0, 7))]
+    return {"sum": 2210, "min": 4, "max": 50, "mean": 15.8, "median": 14.0, "p5": 8.0, "p95": 44.0, "buckets": buckets}
+
+
+def job(steps: int = 400) -> dict[str, Any]:
+    checkpoints = [{"checkpoint_id": str(n), "epoch": n, "step": steps * n // 4} for n in (1, 2, 3, 4)]
+    return {
+        "name": f"{PLACE}/tuningJobs/4711",
+        "state": "JOB_STATE_SUCCEEDED",
+        "create_time": "2026-03-02T06:00:11.123456Z",
+        "start_time": "2026-03-02T06:01:41Z",
+        "end_time": "2026-03-02T06:48:03Z",
+        "base_model": "gemini-3.1-flash-lite",
+        "tuned_model_display_name": "support-triage",
+        "supervised_tuning_spec": {
+            "training_dataset_uri": f"{FOLDER}/training.jsonl",
+            "hyper_parameters": {
+                "epoch_count": 4,
+                "learning_rate_multiplier": 1.0,
+                "adapter_size": "ADAPTER_SIZE_SIXTEEN",
+            },
+        },
+        "experiment": f"{PLACE}/metadataStores/default/contexts/tuning-experiment-1",
+        "tuned_model": {
+            "model": f"{PLACE}/models/99@3",
+            "endpoint": f"{PLACE}/endpoints/55",
+            "checkpoints": checkpoints,
+        },
+        "tuning_data_stats": {
+            "supervised_tuning_data_stats": {"tuning_dataset_example_count": 500, "total_billable_token_count": 48211}
+        },
+    }
+
+
+def upload() -> dict[str, Any]:
+    cost = Cost(
+        model="gemini-3.1-flash-lite", tokens=48011, epochs=4, training_tokens=192044, price=3.0, amount=0.576132,
+        currency="USD", price_date="2026-01-15", counted="estimate",
+    )  # fmt: skip
+    file = {"name": "data/training.jsonl", "format": "contents", "rows": 520, "bytes": 182733, "tokens": 48011}
+    return {
+        "training_uri": f"{FOLDER}/training.jsonl",
+        "validation_uri": f"{FOLDER}/validation.jsonl",
+        "dataset_hash": "9f2c" * 16,
+        "training": {**file, "sha256": "9f2c" * 16},
+        "validation": {**file, "name": "data/validation.jsonl", "rows": 96, "sha256": "1f2c" * 16},
+        "warnings": ["3 examples are exact duplicates."],
+        "cost": msgspec.to_builtins(cost),
+    }
+
+
+def metrics(curves: list[Series], steps: int = 400) -> dict[str, Any]:
+    checkpoints = [
+        {"checkpoint_id": str(n), "epoch": n, "step": steps * n // 4, "metrics": {"/eval_total_loss": 0.9 - n / 10}}
+        for n in (1, 2, 3, 4)
+    ]
+    return {
+        "metrics": msgspec.to_builtins(summarise(curves)),
+        "values": {"eval_total_loss.last": 0.51, "billed_tokens": 192844.0},
+        "overfitting": {"found": True, "step": steps * 3 // 4, "epoch": 3},
+        "checkpoints": checkpoints,
+        "best_checkpoint": checkpoints[1],
+        "warnings": [f"The model is over-fitted from epoch 3 (step {steps * 3 // 4}) on."],
+    }
+
+
+def evaluation() -> dict[str, Any]:
+    ours = asked(answer("Where is my parcel?", "shipping"), answer("Refund, please.", "billing"))
+    theirs = asked(answer("Where is my parcel?", "shipping"), answer("Refund, please.", "cancel", "expected 'billing'"))
+    return {
+        "verdict": "better",
+        "reasons": [],
+        "model": f"{PLACE}/models/99@3",
+        "champion": {"model": f"{PLACE}/models/99@2"},
+        "gates": [
+            {"value": "eval_total_loss.last", "found": 0.51, "limit": "at most 0.6", "verdict": "passed"},
+            {"value": "smoke.latency_p95", "found": None, "limit": "at most 5", "verdict": "missing"},
+        ],
+        "comparison": {
+            "rule": {"value": "sample.exact_share", "higher_is_better": True, "min_gain": 0.01},
+            "values": {"sample.exact_share": {"champion": 0.5, "challenger": 1.0}},
+            "notes": [],
+        },
+        "answers": {"champion": {"cases": theirs}, "challenger": {"cases": ours}},
+    }
+
+
+def material(steps: int = 400, validations: int = 8, **fields: Any) -> Material:
+    """A run that went well, but for what is given."""
+    curves = series(steps, validations)
+    good: dict[str, Any] = {
+        "title": "support_triage",
+        "dag_id": "retrain_support_triage",
+        "run_id": "scheduled__2026-03-02T05:00:00+00:00",
+        "created": "2026-03-02T06:55:12.5+00:00",
+        "run_url": "http://localhost:8080/dags/retrain_support_triage/runs/scheduled__2026-03-02",
+        "run_folder": f"{FOLDER}/runs/0011223344556677",
+        "tasks": dict(TASKS),
+        "states": {task: "success" for role, task in TASKS.items() if role != "approval"},
+        "upload": upload(),
+        "dataset_report": {"training": {"statistics": {"userInputTokenDistribution": distribution()}}},
+        "job": job(steps),
+        "metrics": metrics(curves, steps),
+        "series": {"series": {one.name: columns(one) for one in curves}},
+        "smoke": {
+            "cases": asked(answer("Refund, please.", "billing"), answer("Cancel it.", "billing", "expected 'cancel'")),
+            "sample": asked(answer("Where is it?", "shipping")),
+        },
+        "evaluation": evaluation(),
+    }
+    return Material(**{**good, **fields})
+
+
+def hostile() -> Material:
+    """Everything that comes from data or a model tries to be something else."""
+    long = "lorem ipsum " * 833 + "end."
+    answers = asked(
+        answer(HOSTILE, "</script><script>alert(3)</script>" + HOSTILE, f"expected {HOSTILE!r}", name=HOSTILE),
+        answer(RIGHT_TO_LEFT, RIGHT_TO_LEFT * 3, finish_reason=HOSTILE),
+        answer("Write a lot.", long, latency=None, tokens=None),
+        answer("W" * 3000, "", "no answer"),
+        answer("An emoji cut in two", "\ud83d"),
+    )
+    refused = {"value": HOSTILE, "found": None, "limit": HOSTILE, "verdict": "missing"}
+    judged = evaluation() | {"verdict": "refused", "reasons": [HOSTILE], "gates": [refused]}
+    judged["comparison"]["notes"] = [HOSTILE]
+    judged["answers"]["champion"]["cases"]["answers"][0]["answer"] = HOSTILE
+    bad = upload() | {"warnings": [HOSTILE, RIGHT_TO_LEFT], "dataset_hash": HOSTILE}
+    bad["training"] |= {"name": HOSTILE, "format": HOSTILE}
+    made = material(title=HOSTILE, run_id=HOSTILE + "x" * 300, upload=bad, evaluation=judged)
+    assert made.series
+    assert made.job
+    made.series["series"][f"/eval_{HOSTILE}"] = {"step": [1, 2, 3], "value": [1.0, None, 2.0], "time": []}
+    made.job["tuned_model_display_name"] = HOSTILE
+    states = {**made.states, TASKS["evaluation"]: "failed", TASKS["promotion"]: "upstream_failed"}
+    return msgspec.structs.replace(made, states=states, smoke={"cases": answers}, errors={"evaluation": HOSTILE})
+
+
+def nothing() -> Material:
+    """The very first task failed."""
+    states: dict[str, str | None] = dict.fromkeys(TASKS.values(), "upstream_failed")
+    return Material(
+        title="t", dag_id="d", run_id="r", created="2026-03-02T06:55:12+00:00", tasks=dict(TASKS),
+        states={**states, TASKS["upload"]: "failed"}, errors={"upload": "training.jsonl, line 3: not JSON"},
+    )  # fmt: skip

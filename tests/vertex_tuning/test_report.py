@@ -1,0 +1,394 @@
+"""The report of a run: what it says, and that its page is safe and readable wherever it is opened."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.links import ReportLink, object_url
+from vertex_tuning.operators.report import TASKS, WriteReportOperator, keep_error
+from vertex_tuning.report.build import build
+from vertex_tuning.report.charts import BUCKETS, charts_of, picture, thin, ticks
+from vertex_tuning.report.content import Report
+from vertex_tuning.report.page import to_html, to_json
+
+from tests.vertex_tuning import report_samples as samples
+from tests.vertex_tuning.tasks import TaskContext, execute
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+OK, REFUSED, FAILED, SKIPPED, NOT_RUN = (
+    {"verdict": "better"},
+    {"verdict": "refused"},
+    "failed",
+    "skipped",
+    "upstream_failed",
+)
+
+
+# Curves
+
+
+@pytest.mark.parametrize("count", [1, 2, 2 * BUCKETS, 2 * BUCKETS + 1, 100_000])
+def test_a_thinned_curve_keeps_its_spikes_and_ends(count: int) -> None:
+    curve = [(step, float(step % 7)) for step in range(1, count + 1)]
+    high, low = count // 2, count // 3
+    curve[high], curve[low] = (high + 1, 1e6), (low + 1, -1e6)
+    thinned = thin(curve)
+    assert len(thinned) <= 2 * BUCKETS + 2
+    assert {curve[0], curve[-1], curve[high], curve[low]} <= set(thinned)
+    assert set(thinned) <= set(curve)
+    assert thinned == sorted(thinned)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.137, 2.81), (0.5, 0.5), (0, 0), (-3, 1e9), (1, 100_000), (1e-9, 2e-9), (-5, -5)]
+)
+def test_ticks_enclose_what_is_drawn_and_are_few(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert found[0] <= low + 1e-9 * abs(low)
+    assert found[-1] >= high - 1e-9 * abs(high)
+    assert 2 <= len(found) <= 8
+
+
+def test_training_and_validation_of_a_metric_share_a_chart_loss_first() -> None:
+    curves = {
+        one.name: [(point.step, point.value) for point in one.points] for one in samples.series(steps=40, validations=4)
+    }
+    charts = charts_of(curves, [], None)
+    assert [(chart.title, [line.kind for line in chart.lines]) for chart in charts] == [
+        ("Loss", ["training", "validation"]),
+        ("Accuracy", ["training", "validation"]),
+    ]
+    loss = charts[0]
+    assert [value for value in loss.lines[1].values if value is not None] == [
+        value for _, value in curves["/eval_total_loss"]
+    ]
+    assert all(len(line.values) == len(loss.steps) for line in loss.lines)
+
+
+def test_a_point_that_is_no_number_and_a_single_point_can_be_drawn() -> None:
+    [chart] = charts_of({"/train_total_loss": [(5, 1.0), (6, float("nan"))], "/eval_total_loss": []}, [], 5)
+    assert "nan" not in str(picture(chart))
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    ("states", "evaluation", "outcome", "words"),
+    [
+        ({}, OK, "promoted", "is in use"),
+        ({}, {"verdict": "first"}, "first", "none to compare"),
+        ({"evaluation": FAILED, "promotion": NOT_RUN}, {**REFUSED, "champion": {"model": "m"}}, "refused", "stays"),
+        ({"evaluation": FAILED, "promotion": NOT_RUN}, REFUSED, "refused", "No model was put into use"),
+        ({"evaluation": SKIPPED, "promotion": SKIPPED}, REFUSED, "refused", ""),
+        ({"evaluation": FAILED, "promotion": NOT_RUN}, None, "failed", "Evaluation failed (evaluate_model)"),
+        ({"wait": FAILED, "promotion": NOT_RUN}, None, "failed", "Training failed (wait_for_tuning_job)"),
+        ({"promotion": FAILED}, OK, "failed", "Model Registry"),
+        ({"create": SKIPPED, "promotion": SKIPPED}, None, "skipped", "Nothing was trained"),
+        ({"approval": "success", "promotion": SKIPPED}, OK, "skipped", "Nobody approved"),
+        ({"promotion": "removed"}, OK, "failed", "ended before promote_model"),
+        ({"promotion": None}, OK, "failed", "ended before promote_model"),
+        ({}, {"verdict": "unchanged"}, "passed", "in use already"),
+    ],
+)
+def test_the_verdict(states: dict[str, Any], evaluation: Any, outcome: str, words: str) -> None:
+    given = samples.material(evaluation=evaluation)
+    changed = {TASKS[role]: state for role, state in states.items()}
+    verdict = build(msgspec.structs.replace(given, states={**given.states, **changed})).verdict
+    assert verdict.outcome == outcome
+    assert words in verdict.sentence
+
+
+def test_a_run_without_promotion_passes() -> None:
+    given = samples.material()
+    del given.states[TASKS["promotion"]]
+    assert build(given).verdict.outcome == "passed"
+
+
+def test_a_failed_task_is_named_with_its_error() -> None:
+    report = build(samples.nothing())
+    assert report.verdict.reasons == ["training.jsonl, line 3: not JSON"]
+    parts = (report.dataset, report.metrics, report.gates, report.smoke, report.sample, report.comparison, report.cost)
+    assert parts == (None,) * 7
+
+
+def test_the_service_counting_otherwise_is_a_warning() -> None:
+    dataset = build(samples.material()).dataset
+    assert dataset
+    assert any("520" in warning and "Vertex AI 500" in warning for warning in dataset.warnings)
+
+
+# The page as text
+
+
+def test_the_json_is_the_report() -> None:
+    for given in (samples.material(), samples.hostile(), samples.nothing()):
+        report = build(given)
+        assert msgspec.json.decode(to_json(report), type=Report) == report
+
+
+def test_whole_texts_are_in_page_and_json() -> None:
+    report = build(samples.hostile())
+    long = "lorem ipsum " * 833 + "end."
+    assert long in to_html(report)
+    assert long in to_json(report).decode()
+
+
+def test_the_page_says_all_there_is() -> None:
+    page = to_html(build(samples.material()))
+    for told in (
+        "Promoted", "3 examples are exact duplicates.", "Input tokens", "gemini-3.1-flash-lite",
+        '<dd dir="auto">16</dd>',
+        "46 min 22 s", "over-fitted from epoch 3", "eval_total_loss.last", "at most 0.6", "expected &#39;cancel&#39;",
+        "models/99@2", "has to be higher by at least 0.01", "192,844 training tokens x USD 3.00", "tuningJobs/4711",
+    ):  # fmt: skip
+        assert told in page, told
+
+
+def test_a_large_run_makes_a_small_page_with_the_whole_extremes() -> None:
+    given = samples.material(steps=100_000, validations=500)
+    assert given.series
+    given.series["series"]["/train_total_loss"]["value"][77_777] = 99.5
+    report = build(given)
+    assert report.metrics
+    loss = report.metrics.charts[0].lines[0]
+    assert (max(value for value in loss.values if value is not None), loss.count) == (99.5, 100_000)
+    assert len(to_html(report)) < 400_000
+
+
+# The page in a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield started
+        started.close()
+
+
+def opened(browser: Browser, path: Path, report: Report, **context: Any) -> tuple[Page, list[str]]:
+    """Open a report's page; what it complains about, asks for or pops up is listed."""
+    file = path / "report.html"
+    file.write_text(to_html(report), encoding="utf-8")
+    noticed: list[str] = []
+    page = browser.new_page(**context)
+    page.on("console", lambda message: noticed.append(message.text))
+    page.on("pageerror", lambda error: noticed.append(str(error)))
+    page.on("dialog", lambda dialog: noticed.append(dialog.message))
+    page.on("request", lambda request: noticed.extend({request.url} - {file.as_uri()}))
+    page.goto(file.as_uri())
+    return page, noticed
+
+
+INK = """canvas => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const seen = new Set();
+    for (let at = 0; at < pixels.length; at += 4) if (pixels[at + 3] > 250) seen.add(pixels.slice(at, at + 3).join());
+    return [...seen];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("scheme", "blue", "amber"), [("light", "31,99,198", "181,80,11"), ("dark", "125,179,255", "245,165,96")]
+)
+def test_curves_are_drawn_and_nothing_leaves_the_page(
+    browser: Browser, tmp_path: Path, scheme: str, blue: str, amber: str
+) -> None:
+    page, noticed = opened(browser, tmp_path, build(samples.material()), color_scheme=scheme)
+    assert page.locator("canvas").count() == 2
+    for canvas in page.locator("canvas").all():
+        assert {blue, amber} <= set(canvas.evaluate(INK))
+    assert not page.locator("svg.picture").first.is_visible()
+    page.evaluate("fetch('https://example.com/').catch(() => {})")
+    assert [text for text in noticed if "Content Security Policy" not in text and "example.com" not in text] == []
+    assert any("Content Security Policy" in text for text in noticed)
+    page.close()
+
+
+def test_values_are_shown_under_the_mouse_and_a_part_can_be_zoomed_into(browser: Browser, tmp_path: Path) -> None:
+    page, noticed = opened(browser, tmp_path, build(samples.material()))
+    legend, chart = page.locator(".u-legend").first, page.locator(".u-over").first
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box
+    assert "400" in legend.inner_text()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    step = int(re.search(r"Step\s*(\d+)", legend.inner_text())[1])  # type: ignore[index]
+    assert 198 <= step <= 203
+    assert f"{samples.series()[0].points[step - 1].value:.4g}" in legend.inner_text()
+    ticks_before = page.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
+    page.get_by_role("button", name="Zoom in").first.click()
+    page.wait_for_timeout(50)
+    assert page.locator("canvas").first.evaluate("canvas => canvas.toDataURL()") != ticks_before
+    page.get_by_role("button", name="Whole run").first.click()
+    chart.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    assert "397" in legend.inner_text()
+    assert noticed == []
+    page.close()
+
+
+def test_without_scripts_and_on_paper_the_curves_are_pictures(browser: Browser, tmp_path: Path) -> None:
+    report = build(samples.material())
+    page, noticed = opened(browser, tmp_path, report, java_script_enabled=False)
+    assert page.locator("svg.picture").count() == 2
+    assert page.locator("svg.picture").first.is_visible()
+    assert page.locator("svg.picture path.line").count() == 4
+    assert page.locator("svg.picture path.checkpoint").count() == 8
+    assert noticed == []
+    page.close()
+    page, _ = opened(browser, tmp_path, report)
+    page.emulate_media(media="print")
+    assert page.locator("svg.picture").first.is_visible()
+    assert not page.locator(".plot").first.is_visible()
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["material", "hostile", "nothing"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_whatever_was_said_is_text_and_fits_the_screen(browser: Browser, tmp_path: Path, name: str, width: int) -> None:
+    report = build(getattr(samples, name)())
+    page, noticed = opened(browser, tmp_path, report, viewport={"width": width, "height": 800})
+    assert noticed == []
+    assert page.locator("script").count() == 3
+    assert page.locator("img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title() == f"{report.verdict.title} \N{EN DASH} {report.title}"
+    if name == "hostile":
+        assert page.get_by_text("</script><script>alert(3)</script>").first.is_visible()
+        assert samples.HOSTILE in page.locator("h1").inner_text()
+    page.close()
+
+
+# The operator
+
+
+def results(**xcoms: Any) -> TaskContext:
+    """A context in which tasks have left these results, as `role=result` or `role__key=value`."""
+    context = TaskContext()
+    kept = {(TASKS[name.partition("__")[0]], name.partition("__")[2] or "return_value"): xcoms[name] for name in xcoms}
+    context["ti"].xcom_pull = lambda task_ids, key, **_: kept.get((task_ids, key))
+    states = {TASKS[name.partition("__")[0]]: FAILED if name.endswith("__error") else "success" for name in xcoms}
+    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
+    context["ti"].log_url = "http://airflow/dags/dag/runs/run/tasks/write_report"
+    return context
+
+
+def test_the_report_is_written_from_the_whole_files_and_can_be_opened(storage: StorageHook, emulator: str) -> None:
+    given, folder = samples.material(), "gs://bucket/runs/whole"
+    series_uri = storage.write_object(f"{folder}/metrics.json", json.dumps(given.series).encode(), "application/json")
+    smoke_uri = storage.write_object(f"{folder}/smoke-test.json", json.dumps(given.smoke).encode(), "application/json")
+    context = results(
+        upload=given.upload,
+        wait=given.job,
+        metrics={**(given.metrics or {}), "series_uri": series_uri},
+        smoke__answers={"cases": samples.asked(), "result_uri": smoke_uri},
+        evaluation__evaluation=given.evaluation,
+        promotion={"model": "m"},
+    )
+    operator = WriteReportOperator(task_id="task", run_folder=folder + "/", title="support_triage")
+    assert execute(operator, context) == {
+        "verdict": "promoted", "title": "Promoted", "reasons": [], "report_uri": f"{folder}/report.html"
+    }  # fmt: skip
+    address = ReportLink().get_link(operator, ti_key=SimpleNamespace())  # type: ignore[arg-type]
+    answer = httpx.get(address)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "Cancel it." in answer.text
+    report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
+    assert report.metrics
+    assert report.metrics.charts[0].lines[0].count == 400
+    assert {link.label for link in report.links} >= {
+        "Run in Airflow",
+        "Tuning job",
+        "Model",
+        "All points of the metrics",
+    }
+
+
+def test_a_file_that_is_gone_leaves_the_summary(storage: StorageHook) -> None:
+    given, folder = samples.material(), "gs://bucket/runs/gone"
+    context = results(wait=given.job, metrics={**(given.metrics or {}), "series_uri": f"{folder}/metrics.json"})
+    execute(WriteReportOperator(task_id="task", run_folder=folder), context)
+    report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
+    assert report.metrics
+    assert report.metrics.charts[0].lines[0].count == 20
+
+
+@pytest.mark.parametrize("folder", [None, "", "None"])
+def test_without_a_folder_the_task_says_how_the_run_ended(folder: str | None) -> None:
+    context = results(upload__error="training.jsonl, line 3: not JSON")
+    operator = WriteReportOperator(task_id="task", run_folder=folder)
+    result = execute(operator, context)
+    assert (result["verdict"], result["reasons"], result["report_uri"]) == (
+        "failed", ["training.jsonl, line 3: not JSON"], None
+    )  # fmt: skip
+    assert ReportLink().get_link(operator, ti_key=SimpleNamespace()) == ""  # type: ignore[arg-type]
+
+
+def test_a_failed_task_leaves_its_error() -> None:
+    context = TaskContext()
+    context["exception"] = ValueError("x" * 10_000)
+    keep_error(context)  # type: ignore[arg-type]
+    assert context.xcoms == {"error": "x" * 8000}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("", "https://storage.cloud.google.com/b/a%20folder/report.html"),
+        ("http://127.0.0.1:8085/", "http://127.0.0.1:8085/storage/v1/b/b/o/a%20folder%2Freport.html?alt=media"),
+    ],
+)
+def test_an_objects_address(endpoint: str, url: str) -> None:
+    assert object_url("gs://b/a folder/report.html", endpoint) == url
+
+
+DAG_FILE = """
+from airflow.sdk import DAG
+from vertex_tuning.operators.dataset import UploadDatasetOperator
+from vertex_tuning.operators.report import WriteReportOperator, keep_error
+from vertex_tuning.operators.tuning_job import GetTuningJobOperator
+
+with DAG("reported", default_args={"on_failure_callback": keep_error}):
+    upload = UploadDatasetOperator(task_id="upload_dataset", training_data="missing.jsonl", bucket="bucket")
+    job = GetTuningJobOperator(task_id="wait_for_tuning_job", job_name="never read")
+    report = WriteReportOperator(task_id="write_report", run_folder="gs://bucket/runs/failed")
+    upload >> job >> report.as_teardown()
+"""
+
+
+def test_a_run_that_fails_at_its_first_task_is_reported_with_the_tasks_own_words(
+    tmp_path: Path, airflow_db: None, storage: StorageHook
+) -> None:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    (tmp_path / "reported.py").write_text(DAG_FILE)
+    DagBundlesManager().sync_bundles_to_db()
+    bag = BundleDagBag(dag_folder=str(tmp_path), bundle_path=tmp_path, bundle_name="dags-folder")
+    sync_bag_to_db(bag, "dags-folder", None)
+    run = bag.dags["reported"].test()
+    assert str(run.state) == "failed"
+    report = msgspec.json.decode(storage.read_object("gs://bucket/runs/failed/report.json", 10**6), type=Report)
+    assert report.verdict.sentence.startswith("Dataset failed (upload_dataset).")
+    assert "missing.jsonl: found no file" in report.verdict.reasons[0]
+    states = {step.name: step.state for step in report.steps if step.state != "not in this run"}
+    assert states == {"Dataset": "failed", "Training": "upstream_failed"}
