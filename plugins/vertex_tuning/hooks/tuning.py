@@ -161,6 +161,17 @@ class VertexTuningHook(GoogleConnection):
                 raise EndpointNotReadyError(str(error)) from error
             raise
 
+    def count_tokens(self, model: str, example: Mapping[str, Any]) -> int:
+        """How many tokens the service counts in a dataset's example, with its system instruction.
+
+        :param model: a base model's id
+        :param example: `contents`, and `systemInstruction` if it has one
+        """
+        config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
+        with google_errors(f"counting tokens with {model}"):
+            answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
+        return answer.total_tokens or 0
+
 
 def parse_job(job: types.TuningJob) -> TuningJob:
     """The client's job as ours: plain values, small."""
