@@ -226,8 +226,10 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
         return self._publish(context, result, sides)
 
     def _log(self, judged: Judgement, champion: ModelVersion | None) -> None:
-        self.log.info("Gates:\n%s", gate_table(judged.gates))
-        self.log.info("In use: %s\n%s", champion and champion.name, comparison_table(judged.values))
+        if judged.gates:
+            self.log.info("Gates:\n%s", gate_table(judged.gates))
+        if champion:
+            self.log.info("In use: %s\n%s", champion.name, comparison_table(judged.values))
         self.log.info("Verdict: %s. %s", judged.verdict, " ".join(judged.reasons))
 
     def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, Side]) -> dict[str, Any]:
