@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 def text_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """The rows under their headers; numbers with four digits, what is not known as a dash."""
     # Only where a table is made: it takes a tenth of a second, and DAG files are parsed all the time.
-    from tabulate import tabulate  # type: ignore[import-untyped]
+    from tabulate import tabulate
 
     cells = [[_cell(value) for value in row] for row in rows]
     return str(tabulate(cells, headers=headers, disable_numparse=True))

@@ -49,7 +49,7 @@ MOMENTS: Final = {
     "tuningJobs.list": 2,
     "tuningJobs.create": 4,
     "tuningJobs.get": 3,
-    "tensorboards.batchRead": 1,
+    "timeSeries.read": 1,
     "endpoints.generateContent": 1,
 }
 """API methods of all five tasks, in their order; the first call in a run begins a phase of it. Each with its weight:
