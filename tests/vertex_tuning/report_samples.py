@@ -9,7 +9,7 @@ import msgspec
 from vertex_tuning.metrics import Point, Series, columns, summarise
 from vertex_tuning.operators.report import TASKS
 from vertex_tuning.pricing import Cost
-from vertex_tuning.report.build import Material
+from vertex_tuning.report.build import DatasetFile, Material
 
 PLACE = "projects/123456789/locations/us-central1"
 FOLDER = "gs://bucket/datasets/ab12"
@@ -143,7 +143,12 @@ def material(steps: int = 400, validations: int = 8, **fields: Any) -> Material:
         "tasks": dict(TASKS),
         "states": {task: "success" for role, task in TASKS.items() if role != "approval"},
         "upload": upload(),
-        "dataset_report": {"training": {"statistics": {"userInputTokenDistribution": distribution()}}},
+        "dataset_report": DatasetFile(
+            training={
+                "statistics": {"userInputTokenDistribution": distribution()},
+                "labels": {"shipping": 20, "billing": 500},
+            }
+        ),
         "job": job(steps),
         "metrics": metrics(curves, steps),
         "series": {"series": {one.name: columns(one) for one in curves}},
@@ -176,6 +181,7 @@ def hostile() -> Material:
     assert made.series
     assert made.job
     made.series["series"][f"/eval_{HOSTILE}"] = {"step": [1, 2, 3], "value": [1.0, None, 2.0], "time": []}
+    made.dataset_report = DatasetFile(training={"labels": {HOSTILE: 1}})
     made.job["tuned_model_display_name"] = HOSTILE
     states = {**made.states, TASKS["evaluation"]: "failed", TASKS["promotion"]: "upstream_failed"}
     return msgspec.structs.replace(made, states=states, smoke={"cases": answers}, errors={"evaluation": HOSTILE})

@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.links import ReportLink, object_url
+from vertex_tuning.manifests import run_key
 from vertex_tuning.operators.report import TASKS, WriteReportOperator, keep_error
 from vertex_tuning.report.build import build
 from vertex_tuning.report.charts import BUCKETS, charts_of, picture, thin, ticks
@@ -363,15 +364,16 @@ def test_an_objects_address(endpoint: str, url: str) -> None:
 
 DAG_FILE = """
 from airflow.sdk import DAG
-from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.report import WriteReportOperator, keep_error
 from vertex_tuning.operators.tuning_job import GetTuningJobOperator
 
+JOB = "projects/test-project/locations/us-central1/tuningJobs/404"
+
 with DAG("reported", default_args={"on_failure_callback": keep_error}):
-    upload = UploadDatasetOperator(task_id="upload_dataset", training_data="missing.jsonl", bucket="bucket")
-    job = GetTuningJobOperator(task_id="wait_for_tuning_job", job_name="never read")
-    report = WriteReportOperator(task_id="write_report", run_folder="gs://bucket/runs/failed")
-    upload >> job >> report.as_teardown()
+    create = GetTuningJobOperator(task_id="create_tuning_job", job_name=JOB)
+    wait = GetTuningJobOperator(task_id="wait_for_tuning_job", job_name=JOB)
+    report = WriteReportOperator(task_id="write_report", refused_folder="gs://bucket/refused")
+    create >> wait >> report.as_teardown()
 """
 
 
@@ -387,8 +389,9 @@ def test_a_run_that_fails_at_its_first_task_is_reported_with_the_tasks_own_words
     sync_bag_to_db(bag, "dags-folder", None)
     run = bag.dags["reported"].test()
     assert str(run.state) == "failed"
-    report = msgspec.json.decode(storage.read_object("gs://bucket/runs/failed/report.json", 10**6), type=Report)
-    assert report.verdict.sentence.startswith("Dataset failed (upload_dataset).")
-    assert "missing.jsonl: found no file" in report.verdict.reasons[0]
+    uri = f"gs://bucket/refused/{run_key('reported', run.run_id)}/report.json"
+    report = msgspec.json.decode(storage.read_object(uri, 10**6), type=Report)
+    assert report.verdict.sentence.startswith("Tuning job failed (create_tuning_job).")
+    assert "tuningJobs/404" in report.verdict.reasons[0]
     states = {step.name: step.state for step in report.steps if step.state != "not in this run"}
-    assert states == {"Dataset": "failed", "Training": "upstream_failed"}
+    assert states == {"Tuning job": "failed", "Training": "upstream_failed"}

@@ -10,7 +10,9 @@ import pendulum
 
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink, object_url
+from vertex_tuning.manifests import run_key
 from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.operators.dataset import NOT_GIVEN
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,28 +53,39 @@ class WriteReportOperator(VertexOperator):
     Meant as a teardown: whatever became of the tasks before, the page says it. Errors of failed tasks are in it when
     these tasks have :func:`keep_error` as `on_failure_callback`.
 
-    :param run_folder: `gs://…` folder of the run. Without it nothing is written, and the log says how the run ended.
-        (templated)
+    :param run_folder: `gs://…` folder of the run. (templated)
+    :param refused_folder: `gs://…` folder for the reports of runs that have no folder, because their dataset was
+        refused; each gets one in it, beside what the upload wrote there. Without either nothing is written, and the
+        log says how the run ended. (templated)
     :param title: what the page is called; the DAG's id when not given. (templated)
     :param tasks: task ids by what they do; see `TASKS`, which also stands for those left out.
     """
 
-    template_fields: Sequence[str] = (*VertexOperator.template_fields, "run_folder", "title")
+    template_fields: Sequence[str] = (*VertexOperator.template_fields, "run_folder", "refused_folder", "title")
     operator_extra_links = (ReportLink(),)
 
     def __init__(
-        self, *, run_folder: str | None = None, title: str = "", tasks: Mapping[str, str] | None = None, **kwargs: Any
+        self,
+        *,
+        run_folder: str | None = None,
+        refused_folder: str | None = None,
+        title: str = "",
+        tasks: Mapping[str, str] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.run_folder = run_folder
+        self.refused_folder = refused_folder
         self.title = title
         self.tasks = {**TASKS, **(tasks or {})}
 
     def execute(self, context: Context) -> dict[str, Any]:
         from vertex_tuning.report.page import to_html, to_json
 
+        # Kept where the link looks for it.
+        self.run_folder = folder = self._folder(context)
         report = self._report(context)
-        verdict, folder = report.verdict, self._folder()
+        verdict = report.verdict
         self.log.info("%s: %s\n%s", verdict.title, verdict.sentence, "\n".join(verdict.reasons))
         result = {"verdict": verdict.outcome, "title": verdict.title, "reasons": verdict.reasons, "report_uri": None}
         if not folder:
@@ -85,7 +98,7 @@ class WriteReportOperator(VertexOperator):
         return result
 
     def _report(self, context: Context) -> Report:
-        from vertex_tuning.report.build import Material, build
+        from vertex_tuning.report.build import DatasetFile, Material, build
 
         ti = context["ti"]
         upload, metrics, smoke, evaluation = (
@@ -99,13 +112,13 @@ class WriteReportOperator(VertexOperator):
                 run_id=ti.run_id,
                 created=pendulum.now("UTC").isoformat(),
                 run_url=ti.log_url.partition("/tasks/")[0],
-                run_folder=self._folder(),
+                run_folder=str(self.run_folder),
                 storage_endpoint=self._storage_endpoint(),
                 tasks=self.tasks,
                 states=self._states(ti),
                 errors={role: error for role in self.tasks if (error := self._pull(ti, role, ERROR))},
                 upload=upload,
-                dataset_report=self._read(upload, "report_uri"),
+                dataset_report=self._read(upload, "report_uri", DatasetFile),
                 job=self._result(ti, "wait") or self._result(ti, "create"),
                 metrics=metrics,
                 series=self._read(metrics, "series_uri"),
@@ -129,19 +142,24 @@ class WriteReportOperator(VertexOperator):
     def _pull(self, ti: Any, role: str, key: str) -> Any:
         return ti.xcom_pull(task_ids=self.tasks[role], key=key, map_indexes=-1)
 
-    def _read(self, result: dict[str, Any] | None, field: str) -> dict[str, Any] | None:
+    def _read(self, result: dict[str, Any] | None, field: str, kind: Any = dict[str, Any]) -> Any:
         """The whole of what a task wrote; None when it cannot be had: the page then has what is in the XCom."""
         uri = result and result.get(field)
         if not uri:
             return None
         try:
-            return msgspec.json.decode(self.storage.read_object(str(uri), LIMIT), type=dict[str, Any])
+            return msgspec.json.decode(self.storage.read_object(str(uri), LIMIT), type=kind)
         except (TuningError, msgspec.MsgspecError) as error:
             self.log.warning("%s is left out of the report: %s", uri, error)
             return None
 
-    def _folder(self) -> str:
-        return "" if self.run_folder in (None, "None") else str(self.run_folder).rstrip("/")
+    def _folder(self, context: Context) -> str:
+        ti = context["ti"]
+        if self.run_folder not in NOT_GIVEN:
+            return str(self.run_folder).rstrip("/")
+        if self.refused_folder not in NOT_GIVEN:
+            return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id)}"
+        return ""
 
     def _storage_endpoint(self) -> str:
         return str(self.storage._get_field("storage_api_endpoint") or "")

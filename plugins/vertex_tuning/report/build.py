@@ -27,6 +27,13 @@ NAMES: Final = {
 Json = dict[str, Any]
 
 
+class DatasetFile(msgspec.Struct):
+    """dataset-report.json less its findings, of which there may be very many."""
+
+    training: Json | None = None
+    validation: Json | None = None
+
+
 class Material(msgspec.Struct, kw_only=True):
     """All there is to know of a run; what a task did not leave is None or empty.
 
@@ -50,7 +57,7 @@ class Material(msgspec.Struct, kw_only=True):
     states: dict[str, str | None]
     errors: dict[str, str] = msgspec.field(default_factory=dict)
     upload: Json | None = None
-    dataset_report: Json | None = None
+    dataset_report: DatasetFile | None = None
     job: Json | None = None
     metrics: Json | None = None
     series: Json | None = None
@@ -69,7 +76,7 @@ def build(given: Material) -> to.Report:
         created=given.created,
         verdict=verdict_of(steps, given.evaluation),
         steps=list(steps.values()),
-        dataset=parts.dataset(given.upload, given.dataset_report or {}, job) if given.upload else None,
+        dataset=parts.dataset(given.upload, _statistics(given), job) if given.upload else None,
         settings=parts.settings(job) if job else [],
         metrics=parts.metrics(given.metrics, given.series or {}) if given.metrics else None,
         gates=parts.gates(given.evaluation) if given.evaluation else None,
@@ -80,6 +87,10 @@ def build(given: Material) -> to.Report:
         links=links_of(given, job),
     )
     return _storable(report)
+
+
+def _statistics(given: Material) -> Json:
+    return msgspec.structs.asdict(given.dataset_report) if given.dataset_report else {}
 
 
 def _storable(report: to.Report) -> to.Report:

@@ -75,12 +75,16 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """A dataset: `kind` is training or validation."""
+    """
+    :param kind: training or validation
+    :param labels: how often each answer occurs, the most frequent first, when answers are labels
+    """
 
     kind: str
     name: str
     facts: list[Fact]
     distributions: list[Distribution]
+    labels: list[Fact]
 
 
 class Dataset(msgspec.Struct, frozen=True):

@@ -36,7 +36,9 @@ def dataset(upload: Json, report: Json, job: TuningJob | None) -> to.Dataset:
 
 def _file(kind: str, summary: Json, report: Any) -> to.DataFile:
     plain = {name: value for name, value in summary.items() if name != "name"}
-    return to.DataFile(kind, str(summary.get("name", "")), facts(plain), list(_distributions(report)))
+    counts = ((report or {}).get("labels") or {}).items()
+    labels = [to.Fact(label, count) for label, count in sorted(counts, key=lambda one: (-one[1], one[0]))]
+    return to.DataFile(kind, str(summary.get("name", "")), facts(plain), list(_distributions(report)), labels)
 
 
 def _distributions(report: Any) -> Iterator[to.Distribution]:
