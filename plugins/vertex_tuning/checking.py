@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from operator import add
+from operator import add, neg
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
@@ -24,13 +25,16 @@ EXTREMES: Final = 20
 MAX_LABELS: Final = 1000
 """Different short answers; where there are more, they are no labels."""
 
+Extreme = tuple[int, int, int]
+"""What rows are ordered by, the number of the file, the line."""
+
 
 class Totals(msgspec.Struct):
     """What the accepted rows of one set (training or validation) come to, in a size that does not grow with them.
 
     :param inputs: how many rows have so many input tokens; outputs and messages (turns) likewise
     :param labels: how often each short answer occurs ("" for longer ones); None when they are too many to be labels
-    :param longest: tokens, file and line of the longest rows; `shortest` likewise
+    :param shortest: the shortest rows, by tokens; `longest` likewise, by the negative of it
     """
 
     rows: int = 0
@@ -38,24 +42,31 @@ class Totals(msgspec.Struct):
     outputs: dict[int, int] = msgspec.field(default_factory=Counter)
     messages: dict[int, int] = msgspec.field(default_factory=Counter)
     labels: dict[str, int] | None = msgspec.field(default_factory=Counter)
-    longest: list[tuple[int, int, int]] = []
-    shortest: list[tuple[int, int, int]] = []
+    longest: list[Extreme] = []
+    shortest: list[Extreme] = []
 
-    def add(self, measured: Sequence[Measured], lines: Sequence[int], file: int) -> None:
+    def add(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        messages: Sequence[int],
+        labels: Sequence[str],
+        lines: Sequence[int],
+        file: int,
+    ) -> None:
         """
-        :param lines: of the file with this number, one for each measured row
+        :param lines: of the file with this number, as many as there are of all the others
         """
-        _, _, inputs, outputs, messages, labels = zip(*measured, strict=True)
-        self.rows += len(measured)
+        self.rows += len(lines)
         _count(self.inputs, inputs)
         _count(self.outputs, outputs)
         _count(self.messages, messages)
         if self.labels is not None:
             _count(self.labels, labels)
-        self._limit_labels()
+            self._limit_labels()
         tokens = list(map(add, inputs, outputs))
-        if len(self.longest) < EXTREMES or max(tokens) > self.longest[-1][0] or min(tokens) < self.shortest[-1][0]:
-            self._add_extremes([(count, file, line) for count, line in zip(tokens, lines, strict=True)])
+        self.shortest = _first(self.shortest, tokens, lines, file)
+        self.longest = _first(self.longest, list(map(neg, tokens)), lines, file)
 
     def merge(self, other: Totals, lines_before: int) -> None:
         """Add those of later lines of the same file."""
@@ -71,17 +82,27 @@ class Totals(msgspec.Struct):
         else:
             _add(self.labels, other.labels)
         self._limit_labels()
-        self._add_extremes(
-            [(count, file, line + lines_before) for count, file, line in (*other.longest, *other.shortest)]
-        )
+        self.shortest = _merged(self.shortest, other.shortest, lines_before)
+        self.longest = _merged(self.longest, other.longest, lines_before)
 
     def _limit_labels(self) -> None:
         if self.labels is not None and len(self.labels) > MAX_LABELS:
             self.labels = None
 
-    def _add_extremes(self, rows: list[tuple[int, int, int]]) -> None:
-        self.longest = heapq.nlargest(EXTREMES, {*self.longest, *rows})
-        self.shortest = heapq.nsmallest(EXTREMES, {*self.shortest, *rows})
+
+def _first(known: list[Extreme], sizes: Sequence[int], lines: Sequence[int], file: int) -> list[Extreme]:
+    """The smallest of the known ones and these; of equal ones the first."""
+    limit = known[-1][0] if len(known) == EXTREMES else sys.maxsize
+    if min(sizes) >= limit:
+        return known
+    return heapq.nsmallest(
+        EXTREMES, [*known, *[(size, file, line) for size, line in zip(sizes, lines, strict=True) if size < limit]]
+    )
+
+
+def _merged(known: list[Extreme], others: list[Extreme], lines_before: int) -> list[Extreme]:
+    later = [(size, file, line + lines_before) for size, file, line in others]
+    return heapq.nsmallest(EXTREMES, known + later)
 
 
 def _count(counts: dict[Any, int], values: Iterable[object]) -> None:
@@ -112,7 +133,8 @@ class RowCheck:
 
         :param cut: whether the last line is the file's last and has no end
         """
-        measured = list(map(self._measure_plain, lines))
+        measure_plain = self._measure_plain
+        measured = [measure_plain(line) for line in lines]
         if None in measured:
             for index, found in enumerate(measured):
                 if found is None:

@@ -124,6 +124,8 @@ def _pairs(records: Records) -> Iterator[Pair]:
     """In the order of their places."""
     import numpy as np
 
+    prompts = np.sort(records[:, _PROMPT])
+    records = records[np.isin(records[:, _PROMPT], prompts[1:][prompts[1:] == prompts[:-1]])]
     ordered = records[np.lexsort((records[:, _PLACE], records[:, _ANSWER], records[:, _PROMPT]))]
     again, first = _repeated(ordered, [_PROMPT, _ANSWER])
     leaks = (again ^ first) >= _VALIDATION

@@ -40,6 +40,8 @@ class _PlainRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 _USER: Final = ("user", "USER")
 _MODEL: Final = ("model", "MODEL")
+_REMEMBERED: Final = 100
+"""Different system instructions whose length is remembered."""
 
 
 def plain_measure() -> Callable[[bytes], Measured | None]:
@@ -48,6 +50,7 @@ def plain_measure() -> Callable[[bytes], Measured | None]:
     It runs once for every row and costs more than all the rest together, hence its plain style.
     """
     decode = msgspec.json.Decoder(_PlainRow).decode
+    instructions: dict[str, int] = {}
 
     def measure_plain(line: bytes) -> Measured | None:
         if len(line) > MAX_EXAMPLE_TOKENS:  # bytes are never fewer than tokens, so others are not too long
@@ -56,52 +59,51 @@ def plain_measure() -> Callable[[bytes], Measured | None]:
             row = decode(line)
         except UNREADABLE:
             return None
-        turns = row.contents
-        if len(turns) != 2:
+        turns, system = row.contents, row.system
+        if len(turns) != 2 or row.snake_system or len(turns[0].parts) + len(turns[1].parts) != 2:
             return _measure_turns(row)
         question, answer = turns
-        if question.role not in _USER or answer.role not in _MODEL:
-            return None
-        prompt = question.parts[0].text if len(question.parts) == 1 else _joined(question.parts)
-        reply = answer.parts[0].text if len(answer.parts) == 1 else _joined(answer.parts)
-        if prompt.isspace() or reply.isspace():
+        prompt, reply = question.parts[0].text, answer.parts[0].text
+        if question.role not in _USER or answer.role not in _MODEL or prompt.isspace() or reply.isspace():
             return None
         tokens = (len(prompt) + 3) >> 2 if prompt.isascii() else estimate_tokens(prompt)
         reply_tokens = (len(reply) + 3) >> 2 if reply.isascii() else estimate_tokens(reply)
-        system = row.system or row.snake_system
-        if system is None:
-            key = hash(("", prompt))
-        else:
-            if row.system and row.snake_system:
-                return None
-            instruction = _joined(system.parts)
+        instruction = system.parts[0].text if system else ""
+        if system and len(system.parts) > 1:
+            return _measure_turns(row)
+        if instruction not in instructions:
             if instruction.isspace():
                 return None
-            tokens += estimate_tokens(instruction)
-            key = hash((instruction, prompt))
-        return key, hash(reply), tokens, reply_tokens, 2, reply if len(reply) <= LABEL_LENGTH else ""
+            _remember(instruction, instructions)
+        tokens += instructions[instruction]
+        label = reply if len(reply) <= LABEL_LENGTH else ""
+        return hash((instruction, prompt)), hash(reply), tokens, reply_tokens, 2, label
 
     return measure_plain
 
 
-def _joined(parts: list[_PlainPart]) -> str:
-    return parts[0].text if len(parts) == 1 else "".join([part.text for part in parts])
+def _remember(instruction: str, instructions: dict[str, int]) -> None:
+    """Most datasets have one system instruction; of those with many, remembering is of no use."""
+    if len(instructions) == _REMEMBERED:
+        instructions.clear()
+    instructions[instruction] = estimate_tokens(instruction)
 
 
 def _measure_turns(row: _PlainRow) -> Measured | None:
-    """A conversation of more than two turns."""
-    turns = row.contents
-    users, models = turns[::2], turns[1::2]
-    if len(turns) % 2 or any(t.role not in _USER for t in users) or any(t.role not in _MODEL for t in models):
-        return None
-    if row.system and row.snake_system:
+    """As above for rows with more turns or parts."""
+    turns, system = row.contents, row.system or row.snake_system
+    roles = ["user" if turn.role in _USER else "model" for turn in turns]
+    if roles != ["user", "model"] * (len(turns) // 2) or (row.system and row.snake_system):
         return None
     texts = [_joined(turn.parts) for turn in turns]
-    system = row.system or row.snake_system
     instruction = _joined(system.parts) if system else ""
     if any(text.isspace() for text in (instruction, *texts)):
         return None
     return _measured(instruction, texts, [*texts[::2], instruction], texts[1::2])
+
+
+def _joined(parts: list[_PlainPart]) -> str:
+    return "".join([part.text for part in parts])
 
 
 def _measured(system: str, texts: list[str], inputs: list[str], outputs: list[str]) -> Measured:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, NamedTuple
+from typing import IO, Annotated, Literal, NamedTuple
 
 import msgspec
 
@@ -127,13 +128,15 @@ class Side:
         if self._file:
             self._file.close()
 
-    def take(self, kept: Sequence[tuple[bytes, int, Measured]], file: int) -> None:
-        if not kept:
+    def take(self, lines: Sequence[bytes], numbers: Sequence[int], measured: Sequence[Measured], file: int) -> None:
+        """
+        :param numbers: of the lines in the file with this number
+        """
+        if not measured:
             return
-        lines, numbers, measured = zip(*kept, strict=True)
-        self.totals.add(measured, numbers, file)
-        prompts, answers = [found[0] for found in measured], [found[1] for found in measured]
+        prompts, answers, inputs, outputs, messages, labels = zip(*measured, strict=True)
         self.examples.add(prompts, answers, numbers, file, training=self.training)
+        self.totals.add(inputs, outputs, messages, labels, numbers, file)
         if self.output is not None:
             self.output.write(b"".join([line.strip() + b"\n" for line in lines]))
 
@@ -203,19 +206,21 @@ class Preparation:
 
     def take(self, rows: Rows, name: str, file: int) -> None:
         measured = self.check.check(rows.lines, name, rows.numbers, cut=rows.cut)
-        kept = [
-            (line, number, found)
-            for line, number, found in zip(rows.lines, rows.numbers, measured, strict=True)
-            if found
-        ]
+        lines, numbers = rows.lines, rows.numbers
+        if None in measured:
+            lines, numbers = list(compress(lines, measured)), list(compress(numbers, measured))
+        kept = [found for found in measured if found is not None]
         if len(self.sides) == 1:
-            self.sides[0].take(kept, file)
-            return
-        split: tuple[list[Any], list[Any]] = ([], [])
-        for item in kept:
-            split[self._is_for_validation(item[0])].append(item)
-        for side, items in zip(self.sides, split, strict=True):
-            side.take(items, file)
+            self.sides[0].take(lines, numbers, kept, file)
+        else:
+            self._split(lines, numbers, kept, file)
+
+    def _split(self, lines: Sequence[bytes], numbers: Sequence[int], measured: list[Measured], file: int) -> None:
+        set_aside = [self._is_for_validation(line) for line in lines]
+        for side in self.sides:
+            mine = [side.training != aside for aside in set_aside]
+            chosen = (list(compress(lines, mine)), list(compress(numbers, mine)), list(compress(measured, mine)))
+            side.take(*chosen, file)
 
     def _is_for_validation(self, line: bytes) -> bool:
         return for_validation(msgspec.json.decode(line), self.options.split_seed, self.options.validation_fraction)

@@ -82,10 +82,10 @@ def outliers(totals: Totals, statistics: Statistics, names: Sequence[str]) -> It
     if inputs is None or outputs is None:
         return
     high, low = inputs.p95 + outputs.p95, inputs.p5 + outputs.p5
-    for tokens, file, line in totals.longest:
-        if tokens > _OUTLIER * high:
+    for size, file, line in totals.longest:
+        if -size > _OUTLIER * high:
             expected = f"a length like the others' (95 % have up to about {high:.0f})"
-            yield _warning("long_outlier", names[file], f"about {tokens} tokens", expected, line)
+            yield _warning("long_outlier", names[file], f"about {-size} tokens", expected, line)
     for tokens, file, line in totals.shortest:
         if tokens * _OUTLIER < low:
             expected = f"a length like the others' (95 % have about {low:.0f} or more)"
