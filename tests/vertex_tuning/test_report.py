@@ -306,10 +306,15 @@ def test_the_report_is_written_from_the_whole_files_and_can_be_opened(storage: S
         promotion={"model": "m"},
     )
     operator = WriteReportOperator(task_id="task", run_folder=folder + "/", title="support_triage")
-    assert execute(operator, context) == {
-        "verdict": "promoted", "title": "Promoted", "reasons": [], "report_uri": f"{folder}/report.html"
-    }  # fmt: skip
+    result = execute(operator, context)
     address = ReportLink().get_link(operator, ti_key=SimpleNamespace())  # type: ignore[arg-type]
+    assert result == {
+        "verdict": "promoted",
+        "title": "Promoted",
+        "reasons": [],
+        "report_uri": f"{folder}/report.html",
+        "report_url": address,
+    }
     answer = httpx.get(address)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "Cancel it." in answer.text
@@ -393,5 +398,8 @@ def test_a_run_that_fails_at_its_first_task_is_reported_with_the_tasks_own_words
     report = msgspec.json.decode(storage.read_object(uri, 10**6), type=Report)
     assert report.verdict.sentence.startswith("Tuning job failed (create_tuning_job).")
     assert "tuningJobs/404" in report.verdict.reasons[0]
+    [task] = [one for one in run.get_task_instances() if one.task_id == "write_report"]
+    link = task.xcom_pull(task_ids="write_report", key=ReportLink().xcom_key)
+    assert "Tuning job failed" in httpx.get(link).text
     states = {step.name: step.state for step in report.steps if step.state != "not in this run"}
     assert states == {"Tuning job": "failed", "Training": "upstream_failed"}

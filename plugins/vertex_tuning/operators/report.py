@@ -50,6 +50,9 @@ class WriteReportOperator(VertexOperator):
     """
     Write one page that shows all of a run, and the same as JSON, into the run's folder.
 
+    Returns `verdict` (see :data:`~vertex_tuning.report.content.Outcome`), `title`, `reasons`, `report_uri` and
+    `report_url`, where a person can open it.
+
     Meant as a teardown: whatever became of the tasks before, the page says it. Errors of failed tasks are in it when
     these tasks have :func:`keep_error` as `on_failure_callback`.
 
@@ -87,15 +90,16 @@ class WriteReportOperator(VertexOperator):
         report = self._report(context)
         verdict = report.verdict
         self.log.info("%s: %s\n%s", verdict.title, verdict.sentence, "\n".join(verdict.reasons))
-        result = {"verdict": verdict.outcome, "title": verdict.title, "reasons": verdict.reasons, "report_uri": None}
+        result = {"verdict": verdict.outcome, "title": verdict.title, "reasons": verdict.reasons}
         if not folder:
             self.log.warning("The run has no folder, so no report is written.")
-            return result
+            return {**result, "report_uri": None, "report_url": None}
         self.storage.write_object(f"{folder}/report.json", to_json(report), "application/json")
-        page = to_html(report).encode()
-        result["report_uri"] = self.storage.write_object(f"{folder}/report.html", page, "text/html; charset=utf-8")
-        self.log.info("Report: %s", object_url(f"{folder}/report.html", self._storage_endpoint()))
-        return result
+        page, uri = to_html(report).encode(), f"{folder}/report.html"
+        self.storage.write_object(uri, page, "text/html; charset=utf-8")
+        url = object_url(uri, self._storage_endpoint())
+        self.log.info("Report: %s", url)
+        return {**result, "report_uri": uri, "report_url": url}
 
     def _report(self, context: Context) -> Report:
         from vertex_tuning.report.build import DatasetFile, Material, build
