@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     on_invalid_row: Literal["fail", "drop"] = "fail"
     max_dropped_share: Share = 0.01
     validation_fraction: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
-    split_seed: Annotated[int, msgspec.Meta(ge=-(2**63), lt=2**63)] = 0
+    split_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] = 0
     kind: Kind = "supervised"
 
 
