@@ -112,17 +112,27 @@ def check_limits(cost: Cost, max_cost: float | None, max_training_tokens: int | 
 
 
 def parse_limit(name: str, value: Any) -> float | None:
-    """A limit as a template renders it: a positive number, or nothing.
+    """A limit as a template renders it: a number over 0, or nothing.
 
     :raises ConfigurationError: when it is neither
     """
+    limit: float | None = _parse(name, value, Price, "a number over 0")
+    return limit
+
+
+def parse_count(name: str, value: Any) -> int | None:
+    """The same for a whole number."""
+    count: int | None = _parse(name, value, Annotated[int, msgspec.Meta(ge=1)], "a whole number, 1 or more")
+    return count
+
+
+def _parse(name: str, value: Any, kind: Any, expected: str) -> Any:
     if value in (None, "", "None"):
         return None
     try:
-        limit: float = msgspec.convert(value, Price, strict=False)
+        return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{name}: found {value!r}, expected a number over 0.") from error
-    return limit
+        raise ConfigurationError(f"{name}: found {value!r}, expected {expected}.") from error
 
 
 _HINT = "Take fewer epochs, less data or a cheaper model, or raise the limit."

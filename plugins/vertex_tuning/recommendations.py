@@ -55,5 +55,5 @@ def recommendation(task_type: str | None) -> Recommendation:
     if task_type in (None, "", "None"):
         return OTHER
     if task_type not in TASKS:
-        raise ConfigurationError(f"task_type: found {task_type!r}, expected one of {', '.join(TASKS)}, or none.")
+        raise ConfigurationError(f"task: found {task_type!r}, expected one of {', '.join(TASKS)}, or none.")
     return TASKS[task_type]

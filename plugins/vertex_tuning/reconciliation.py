@@ -16,20 +16,21 @@ REASONS_SHOWN: Final = 5
 def compare_with_service(summary: Mapping[str, Any], job: TuningJob) -> list[str]:
     """Warnings about rows the service left out and counts that differ from ours; none while it has not counted yet.
 
-    :param summary: `training` of what the upload task returned: `rows` and `tokens`
+    :param summary: `training` of what the upload task returned: `rows`, `tokens`, and in `counted` how these were
     """
     stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
     if not stats:
         return []
     warnings = []
+    counted = f" ({summary['counted']})" if summary.get("counted") else ""
     if dropped := stats.total_truncated_example_count:
         reasons = "; ".join(sorted(set(stats.dropped_example_reasons))[:REASONS_SHOWN]) or "it does not say why"
         warnings.append(f"Vertex AI dropped or cut {dropped} of {summary['rows']} training examples: {reasons}")
     for what, ours, theirs in (
         ("training examples", summary["rows"], stats.tuning_dataset_example_count),
-        ("billable tokens", summary["tokens"], stats.total_billable_token_count),
+        (f"billable tokens{counted}", summary["tokens"], stats.total_billable_token_count),
     ):
         if theirs is not None and abs(ours - theirs) > TOLERANCE * theirs:
-            difference = f" ({(ours - theirs) / theirs:+.1%})" if theirs else ""
-            warnings.append(f"We counted {ours:,} {what}{difference}, Vertex AI {theirs:,}.")
+            difference = f": {(ours - theirs) / theirs:+.1%}" if theirs else ""
+            warnings.append(f"We counted {ours:,} {what}, Vertex AI {theirs:,}{difference}.")
     return warnings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from vertex_tuning.exceptions import ConfigurationError, CostLimitError
 from vertex_tuning.models import TUNABLE_MODELS
-from vertex_tuning.pricing import PriceTable, check_limits, load_prices, parse_limit, price_run
+from vertex_tuning.pricing import PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
 
 PRICES = Path(__file__).parents[2] / "include" / "prices.yaml"
 
@@ -102,3 +102,14 @@ def test_limits_are_read_from_rendered_text(value: Any, limit: float | None) -> 
 def test_limits_that_are_none_are_named(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"max_cost: found .*, expected a number over 0"):
         parse_limit("max_cost", value)
+
+
+@pytest.mark.parametrize(("value", "count"), [("", None), ("None", None), ("3", 3), (4, 4), (5.0, 5)])
+def test_counts_are_read_from_rendered_text(value: Any, count: int | None) -> None:
+    assert parse_count("epoch_count", value) == count
+
+
+@pytest.mark.parametrize("value", ["0", 0, "2.5", "many", -3])
+def test_counts_that_are_none_are_named(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"epoch_count: found .*, expected a whole number, 1 or more"):
+        parse_count("epoch_count", value)

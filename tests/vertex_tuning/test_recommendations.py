@@ -20,6 +20,6 @@ def test_epochs_and_examples_by_kind_of_task(task_type: str | None, enough: int)
 
 
 def test_another_kind_of_task_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigurationError, match="task_type: found 'poetry', expected one of") as error:
+    with pytest.raises(ConfigurationError, match="task: found 'poetry', expected one of") as error:
         recommendation("poetry")
     assert all(task in str(error.value) for task in TASKS)

@@ -9,7 +9,7 @@ import pytest
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.reconciliation import compare_with_service
 
-OURS = {"rows": 1000, "tokens": 100_000}
+OURS = {"rows": 1000, "tokens": 100_000, "counted": "guessed"}
 
 
 def job(**stats: Any) -> TuningJob:
@@ -29,9 +29,9 @@ def test_a_job_without_counts_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("stats", "words"),
     [
-        ({"total_billable_token_count": 90_000}, r"100,000 billable tokens \(\+11\.1%\), Vertex AI 90,000"),
-        ({"tuning_dataset_example_count": 1100}, r"1,000 training examples \(-9\.1%\), Vertex AI 1,100"),
-        ({"total_billable_token_count": 0}, r"100,000 billable tokens, Vertex AI 0"),
+        ({"total_billable_token_count": 90_000}, r"100,000 billable tokens \(guessed\), Vertex AI 90,000: \+11\.1%"),
+        ({"tuning_dataset_example_count": 1100}, r"1,000 training examples, Vertex AI 1,100: -9\.1%"),
+        ({"total_billable_token_count": 0}, r"100,000 billable tokens \(guessed\), Vertex AI 0\."),
         (
             {"total_truncated_example_count": 1, "dropped_example_reasons": ["too many tokens"]},
             r"dropped or cut 1 of 1000 training examples: too many tokens",

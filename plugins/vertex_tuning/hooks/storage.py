@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 from google.api_core.client_options import ClientOptions
@@ -162,6 +163,17 @@ class StorageHook(GoogleConnection):
         """
         with google_errors(f"writing {uri}"):
             self._blob(uri).upload_from_string(data, content_type, checksum="crc32c", timeout=TIMEOUT)
+        return uri
+
+    def write_file(self, uri: str, path: Path, content_type: str) -> str:
+        """Put the content of a local file, whatever was there before.
+
+        :returns: the URI
+        """
+        blob = self._blob(uri)
+        blob.chunk_size = CHUNK
+        with google_errors(f"writing {uri}"):
+            blob.upload_from_filename(str(path), content_type, checksum="crc32c", timeout=TIMEOUT)
         return uri
 
     def read_object(self, uri: str, limit: int) -> bytes:

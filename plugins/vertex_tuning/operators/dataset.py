@@ -1,36 +1,72 @@
-"""Checking a dataset and putting it where a tuning job can read it."""
+"""Checking a dataset, pricing it, and putting it where a tuning job can read it."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from airflow.sdk import conf
 
-from vertex_tuning.datasets import DatasetReport, inspect
-from vertex_tuning.exceptions import ConfigurationError, DatasetError
+from vertex_tuning.exceptions import DatasetError, NotFoundError, TransientError, TuningError
+from vertex_tuning.manifests import MANIFEST, folder_of, run_key
 from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.pricing import Cost, PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
+from vertex_tuning.recommendations import Recommendation, recommendation
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from vertex_tuning.datasets import Options, Prepared, Source
+    from vertex_tuning.placing import Files, Placing
+
+NOT_GIVEN: Final = (None, "", "None")
+SETS: Final = ("training", "validation")
+PROCESSES: Final = 2
+"""That check a large file side by side."""
+ESTIMATED: Final = "estimated, up to 30 % off"
+"""See :mod:`vertex_tuning.tokens`."""
+
 
 class UploadDatasetOperator(VertexOperator):
     """
-    Check training and validation data row by row, upload them, and return where they are and what they hold.
+    Check training and validation data row by row, say what tuning with them will cost, and upload them.
 
-    Objects are named by their content, so the same data is uploaded once. Data that is in Cloud Storage already
-    (`gs://…`) is checked where it is and not copied.
+    Nothing is uploaded before everything is checked, and nothing twice: a dataset has a folder named by its content,
+    `gs://BUCKET/PREFIX/HASH`, with `training.jsonl`, `validation.jsonl`, `dataset-report.json` and, written last,
+    `manifest.json`. Data that is in Cloud Storage already and needs no conversion is used where it is. The report on a
+    dataset that is refused is kept under `PREFIX/refused`.
 
-    :param training_data: local JSONL file or `gs://` URI. (templated)
+    A source is a local path, a `gs://` URI, or a URI of another file system Airflow has a provider for; each may have
+    `*`, `?` and `[…]` in it, and several files become one set. Files end in `.jsonl` or `.csv`, or these with `.gz`.
+
+    :param training_data: the source. (templated)
     :param validation_data: the same; none when empty. (templated)
     :param bucket: bucket to upload to. (templated)
     :param prefix: folder in the bucket. (templated)
     :param base_dir: what relative paths are relative to. Only files in it, or in one of the folders of
         `[vertex_tuning] dataset_dirs` (separated by colons), are read: a path may come from a form.
+    :param format: `gemini`, `preference`, `messages`, `chat` or `csv`; recognised when not given. (templated)
+    :param columns: of a CSV file: the names of the `prompt` and the `response` column. (templated)
+    :param system_instruction: given to converted rows that have none. (templated)
+    :param kind: `supervised`, or `preference` for rows with two completions. (templated)
+    :param on_invalid_row: `fail`, or `drop` to leave such rows out. (templated)
+    :param max_dropped_share: share of the rows that may be left out. (templated)
+    :param validation_fraction: share of the examples that is set aside when there is no validation data. (templated)
+    :param split_seed: which ones they are. (templated)
+    :param tuning_task: `classification`, `summarization`, `extractive_qa`, `chat`, or none: what the guide recommends
+        for it in examples and epochs. (templated)
+    :param base_model: the model to be tuned, for its price. (templated)
+    :param epoch_count: epochs the job will have; by recommendation when not given: 3, or 2 for less data than
+        recommended. Returned as `epoch_count`. (templated)
+    :param max_cost: most the job may cost, in the currency of the prices; a model without a price is refused.
+        (templated)
+    :param max_training_tokens: most tokens times epochs. (templated)
+    :param prices: path of a price table; see :class:`~vertex_tuning.pricing.PriceTable`. (templated)
+    :param count_tokens_sample: so many examples are counted by the service, and the estimate corrected. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -39,7 +75,23 @@ class UploadDatasetOperator(VertexOperator):
         "validation_data",
         "bucket",
         "prefix",
+        "format",
+        "columns",
+        "system_instruction",
+        "kind",
+        "on_invalid_row",
+        "max_dropped_share",
+        "validation_fraction",
+        "split_seed",
+        "tuning_task",
+        "base_model",
+        "epoch_count",
+        "max_cost",
+        "max_training_tokens",
+        "prices",
+        "count_tokens_sample",
     )
+    template_fields_renderers = {"columns": "json"}
 
     def __init__(
         self,
@@ -49,6 +101,21 @@ class UploadDatasetOperator(VertexOperator):
         bucket: str,
         prefix: str = "datasets",
         base_dir: str = ".",
+        format: str | None = None,  # noqa: A002 - what it is called everywhere
+        columns: Mapping[str, str] | None = None,
+        system_instruction: str | None = None,
+        kind: str = "supervised",
+        on_invalid_row: str = "fail",
+        max_dropped_share: float | str = 0.01,
+        validation_fraction: float | str | None = None,
+        split_seed: int | str = 0,
+        tuning_task: str | None = None,
+        base_model: str | None = None,
+        epoch_count: int | str | None = None,
+        max_cost: float | str | None = None,
+        max_training_tokens: int | str | None = None,
+        prices: str | None = None,
+        count_tokens_sample: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,54 +124,207 @@ class UploadDatasetOperator(VertexOperator):
         self.bucket = bucket
         self.prefix = prefix
         self.base_dir = base_dir
+        self.format = format
+        self.columns = columns
+        self.system_instruction = system_instruction
+        self.kind = kind
+        self.on_invalid_row = on_invalid_row
+        self.max_dropped_share = max_dropped_share
+        self.validation_fraction = validation_fraction
+        self.split_seed = split_seed
+        self.tuning_task = tuning_task
+        self.base_model = base_model
+        self.epoch_count = epoch_count
+        self.max_cost = max_cost
+        self.max_training_tokens = max_training_tokens
+        self.prices = prices
+        self.count_tokens_sample = count_tokens_sample
 
     def execute(self, context: Context) -> dict[str, Any]:
-        sources = {"training": self.training_data}
-        if self.validation_data and self.validation_data != "None":
-            sources["validation"] = self.validation_data
-        # All checks come before the first upload: half a dataset helps nobody.
-        reports = {kind: self._inspect(source) for kind, source in sources.items()}
-        result: dict[str, Any] = {"validation_uri": None}
-        for kind, report in reports.items():
-            result[f"{kind}_uri"] = self._upload(kind, sources[kind], report)
-            result[kind] = msgspec.to_builtins(report)
-        return result
+        from vertex_tuning.placing import Placing
 
-    def _inspect(self, source: str) -> DatasetReport:
-        with self._open(source) as file:
-            report = inspect(file, source)
-        report.require_valid()
-        self.log.info("%s: %d rows, %d bytes, sha256 %s", source, report.rows, report.size, report.sha256)
-        return report
+        # Arguments that cannot be right are told before anything is read.
+        options, terms, parent = self._options(), self._terms(), folder_of(self.bucket, self.prefix)
+        dag_id, run_id = context["ti"].dag_id, context["ti"].run_id
+        sources = self._sources()
+        with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
+            placing = Placing(self.storage, parent, Path(scratch))
+            before = self._versions(sources)
+            prepared = self._prepare(sources, options, scratch)
+            self._require_valid(prepared, placing, dag_id, run_id)
+            counted = self._count(prepared, sources["training"], terms)
+            cost, warnings = self._price(prepared, terms, counted)
+            files = self._files(prepared, sources, counted)
+            self._require_same(before, sources)
+            manifest = placing.place(prepared, files, dag_id, run_id)
+            self._require_same(before, sources)
+        folder = f"{parent}/{manifest.dataset_hash}"
+        return {
+            "training_uri": manifest.training.uri,
+            "validation_uri": manifest.validation.uri if manifest.validation else None,
+            "dataset_hash": manifest.dataset_hash,
+            "folder": folder,
+            "run_folder": f"{folder}/runs/{run_key(dag_id, run_id)}",
+            "report_uri": manifest.report_uri,
+            "manifest_uri": f"{folder}/{MANIFEST}",
+            "epoch_count": cost.epochs,
+            "cost": msgspec.to_builtins(cost) if terms.model else None,
+            **{kind: _summary(files[kind]) if kind in files else None for kind in SETS},
+            "warnings": [*warnings, *counted.warnings, *_warnings(prepared)],
+        }
 
-    def _upload(self, kind: str, source: str, report: DatasetReport) -> str:
-        if source.startswith("gs://"):
-            self.log.info("%s is in Cloud Storage already and used where it is.", source)
-            return source
-        name = f"{self.prefix.strip('/')}/{report.sha256}/{kind}.jsonl"
-        uri = self.storage.upload_once(str(self._local(source)), self.bucket, name)
-        self.log.info("%s is at %s", source, uri)
-        return uri
+    # Arguments
 
-    @contextlib.contextmanager
-    def _open(self, source: str) -> Iterator[IO[bytes]]:
-        if source.startswith("gs://"):
-            with self.storage.open_object(source) as file:
-                yield file
-        else:
-            with self._local(source).open("rb") as file:
-                yield file
+    def _options(self) -> Options:
+        from vertex_tuning.datasets import parse_options
 
-    def _local(self, source: str) -> Path:
-        base = Path(self.base_dir).resolve()
-        path = (base / source).resolve()
+        names = ("format", "columns", "system_instruction", "kind", "on_invalid_row", "max_dropped_share", "split_seed")
+        values = {name: getattr(self, name) for name in names}
+        fraction = self.validation_fraction if self.validation_data in NOT_GIVEN else None
+        return parse_options({**values, "validation_fraction": fraction})
+
+    def _terms(self) -> Terms:
+        return Terms(
+            model="" if self.base_model in NOT_GIVEN else str(self.base_model),
+            recommended=recommendation(self.tuning_task),
+            epochs=parse_count("epoch_count", self.epoch_count),
+            max_cost=parse_limit("max_cost", self.max_cost),
+            max_training_tokens=parse_count("max_training_tokens", self.max_training_tokens),
+            prices=None if self.prices in NOT_GIVEN else load_prices(Path(str(self.prices))),
+            sample=parse_count("count_tokens_sample", self.count_tokens_sample) or 0,
+        )
+
+    def _sources(self) -> dict[str, list[Source]]:
+        from vertex_tuning.sources import find_sources
+
         further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
-        allowed = [base, *(Path(folder).resolve() for folder in further if folder)]
-        if not any(path.is_relative_to(folder) for folder in allowed):
-            raise ConfigurationError(
-                f"{source}: lies outside the folders datasets are read from ({', '.join(map(str, allowed))}). "
-                "Add its folder to [vertex_tuning] dataset_dirs."
-            )
-        if not path.is_file():
-            raise DatasetError(f"{source}: found no file at {path}, expected a JSONL file or a gs:// URI.")
-        return path
+        folders = [Path(self.base_dir).resolve(), *(Path(folder) for folder in further if folder)]
+        given = {"training": self.training_data, "validation": self.validation_data}
+        return {
+            kind: find_sources(text, folders, self.storage) for kind, text in given.items() if text not in NOT_GIVEN
+        }
+
+    # Checking
+
+    def _prepare(self, sources: Mapping[str, list[Source]], options: Options, scratch: str) -> Prepared:
+        from vertex_tuning.datasets import prepare
+        from vertex_tuning.statistics import draw
+
+        found = prepare(
+            sources["training"],
+            sources.get("validation", ()),
+            options=options,
+            folder=Path(scratch),
+            processes=PROCESSES,
+        )
+        for report in filter(None, (found.training, found.validation)):
+            converted = f", {report.converted} rows converted from {report.format}" if report.converted else ""
+            self.log.info("%s: %d rows, %d bytes%s", report.name, report.rows, report.bytes, converted)
+            self.log.info("%s\n%s", report.name, draw(report.statistics))
+        for severity, words in (("dropped", "Rows left out"), ("warning", "Warnings")):
+            if text := found.text(severity):  # type: ignore[arg-type]
+                self.log.warning("%s:\n%s", words, text)
+        return found
+
+    def _require_valid(self, prepared: Prepared, placing: Placing, dag_id: str, run_id: str) -> None:
+        """:raises DatasetError: with the first findings, and where all of them are"""
+        try:
+            prepared.require_valid()
+        except DatasetError as error:
+            try:
+                where = f"All findings: {placing.refuse(prepared, dag_id, run_id)}"
+            except TuningError as trouble:
+                where = f"The report with all findings could not be written: {trouble}"
+            raise DatasetError(f"{error}\n{where}") from error
+
+    def _versions(self, sources: Mapping[str, list[Source]]) -> list[object]:
+        from vertex_tuning.sources import version
+
+        return [version(source, self.storage) for files in sources.values() for source in files]
+
+    def _require_same(self, before: list[object], sources: Mapping[str, list[Source]]) -> None:
+        if self._versions(sources) != before:
+            names = ", ".join(source.name for files in sources.values() for source in files)
+            raise TransientError(f"{names}: changed while it was read; the next attempt reads it anew.")
+
+    # Pricing
+
+    def _count(self, prepared: Prepared, sources: list[Source], terms: Terms) -> Counted:
+        """How many billable tokens there are, and how that is known."""
+        from vertex_tuning.datasets import Source, sample
+        from vertex_tuning.token_counts import calibrate
+
+        report = prepared.training
+        if not terms.sample:
+            return Counted(report.tokens, ESTIMATED)
+        rows = Source.local(Path(report.path)) if report.path else sources[0]
+        try:
+            with rows.open() as file:
+                calibration = calibrate(sample(file, terms.sample), partial(self.hook.count_tokens, terms.model))
+        except NotFoundError as error:
+            warning = f"Tokens are estimated, as the service does not count them for this model here: {error}"
+            self.log.warning(warning)
+            return Counted(report.tokens, ESTIMATED, [warning])
+        return Counted(calibration.corrected(report.tokens), str(calibration))
+
+    def _price(self, prepared: Prepared, terms: Terms, counted: Counted) -> tuple[Cost, list[str]]:
+        """What the run costs, and what to know of its size.
+
+        :raises CostLimitError: more than it may
+        """
+        rows = prepared.training.rows
+        epochs = terms.epochs or terms.recommended.epoch_count(rows)
+        cost = price_run(terms.model, counted.tokens, epochs, terms.prices, counted.how)
+        chosen = "given" if terms.epochs else "recommended"
+        self.log.info("%d epochs (%s). Cost: %s", epochs, chosen, cost)
+        check_limits(cost, terms.max_cost, terms.max_training_tokens)
+        warnings = terms.recommended.warnings(rows)
+        for warning in warnings:
+            self.log.warning(warning)
+        return cost, warnings
+
+    def _files(self, prepared: Prepared, sources: Mapping[str, list[Source]], counted: Counted) -> dict[str, Files]:
+        from vertex_tuning.placing import Files
+
+        files = {"training": Files(prepared.training, sources["training"][0], counted.tokens, counted.how)}
+        if report := prepared.validation:
+            source = sources.get("validation", sources["training"])[0]
+            files["validation"] = Files(report, source, report.tokens, ESTIMATED)
+        return files
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """The arguments that say what a run may cost, as given.
+
+    :param epochs: None for the recommended number
+    :param sample: examples the service is to count
+    """
+
+    model: str
+    recommended: Recommendation
+    epochs: int | None
+    max_cost: float | None
+    max_training_tokens: int | None
+    prices: PriceTable | None
+    sample: int
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Billable tokens of one epoch, and how they were counted, in words."""
+
+    tokens: int
+    how: str
+    warnings: list[str] = []
+
+
+def _summary(files: Files) -> dict[str, Any]:
+    return {**files.report.summary(), "tokens": files.tokens, "counted": files.counted}
+
+
+def _warnings(prepared: Prepared) -> list[str]:
+    """The first warnings, one by one, and what was dropped, in one."""
+    shown = [str(finding) for finding in prepared.shown["warning"]]
+    if more := sum(prepared.counts["warning"].values()) - len(shown):
+        shown.append(f"and {more} more warnings")
+    dropped = sum(prepared.counts["dropped"].values())
+    return [*shown, *([f"Left out rows with {dropped} errors:\n{prepared.text('dropped')}"] if dropped else [])]

@@ -1,0 +1,141 @@
+"""A prepared dataset, put into its folder in Cloud Storage: the files, the report, and at last the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pendulum
+
+from vertex_tuning.datasets import DatasetReport, Prepared, Source, write_report
+from vertex_tuning.exceptions import NotFoundError, TransientError, VertexUnavailableError
+from vertex_tuning.manifests import MANIFEST, MAX_MANIFEST, REPORT, Manifest, ManifestFile, dataset_hash, run_key
+
+if TYPE_CHECKING:
+    from vertex_tuning.hooks.storage import StorageHook
+
+log = logging.getLogger(__name__)
+
+
+class Files(msgspec.Struct, frozen=True):
+    """One set of a dataset and where its bytes are.
+
+    :param source: its only file, when that is used as it is
+    :param tokens: billable, for one epoch; `counted` says how
+    """
+
+    report: DatasetReport
+    source: Source
+    tokens: int
+    counted: str
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a tuning job can read it where it is."""
+        return self.report.path is None and self.source.name.startswith("gs://")
+
+
+class Placing:
+    """
+    :param parent: `gs://` folder that datasets have their folders in
+    :param scratch: existing local folder for copies
+    """
+
+    def __init__(self, storage: StorageHook, parent: str, scratch: Path) -> None:
+        self._storage, self._parent, self._scratch = storage, parent, scratch
+
+    def place(self, prepared: Prepared, files: Mapping[str, Files], dag_id: str, run_id: str) -> Manifest:
+        """Upload what is not there yet.
+
+        :param files: `training` and, if there is one, `validation`
+        :raises TransientError: a source has changed since it was checked
+        """
+        hashes = [files[kind].report.sha256 if kind in files else None for kind in ("training", "validation")]
+        name = dataset_hash(hashes)
+        folder = f"{self._parent}/{name}"
+        if manifest := self._manifest(folder, files):
+            log.info("%s is complete already; nothing to upload.", folder)
+            return manifest
+        placed = {kind: self._place(kind, one, folder) for kind, one in files.items()}
+        manifest = Manifest(
+            dataset_hash=name,
+            training=placed["training"],
+            validation=placed.get("validation"),
+            report_uri=self._write_report(prepared, folder),
+            created=pendulum.now("UTC").isoformat(),
+            dag_id=dag_id,
+            run_id=run_id,
+        )
+        self._storage.write_object(f"{folder}/{MANIFEST}", manifest.encode(), "application/json")
+        return manifest
+
+    def refuse(self, prepared: Prepared, dag_id: str, run_id: str) -> str:
+        """Keep the report on a dataset that is not to be used; its URI."""
+        return self._write_report(prepared, f"{self._parent}/refused/{run_key(dag_id, run_id)}")
+
+    def _write_report(self, prepared: Prepared, folder: str) -> str:
+        path = self._scratch / REPORT
+        with path.open("wb") as file:
+            write_report(prepared, file)
+        return self._storage.write_file(f"{folder}/{REPORT}", path, "application/json")
+
+    def _manifest(self, folder: str, files: Mapping[str, Files]) -> Manifest | None:
+        """The manifest that is there, when all it says still holds."""
+        try:
+            manifest = Manifest.parse(self._storage.read_object(f"{folder}/{MANIFEST}", MAX_MANIFEST))
+        except NotFoundError:
+            return None
+        if manifest is None:
+            log.warning("%s/%s cannot be read; it is written anew.", folder, MANIFEST)
+            return None
+        wanted = {self._uri(kind, one, folder): one.report.sha256 for kind, one in files.items()}
+        holds = {one.uri: one.sha256 for one in manifest.files} == wanted and all(map(self._is_there, manifest.files))
+        if not holds:
+            log.warning("%s/%s speaks of objects that are gone or others; it is written anew.", folder, MANIFEST)
+        return manifest if holds else None
+
+    def _is_there(self, file: ManifestFile) -> bool:
+        found = self._storage.find_object(file.uri)
+        return found is not None and (found.generation, found.crc32c) == (file.generation, file.crc32c)
+
+    def _uri(self, kind: str, file: Files, folder: str) -> str:
+        return file.source.name if file.in_place else f"{folder}/{kind}.jsonl"
+
+    def _place(self, kind: str, file: Files, folder: str) -> ManifestFile:
+        report, uri = file.report, self._uri(kind, file, folder)
+        if file.in_place:
+            log.info("%s is in Cloud Storage already and used where it is.", uri)
+        else:
+            bucket, _, name = uri.removeprefix("gs://").partition("/")
+            self._storage.upload_once(str(self._local_path(kind, file)), bucket, name)
+        stored = self._storage.find_object(uri)
+        if stored is None:
+            raise VertexUnavailableError(f"{uri} was there and is not any more.")
+        return ManifestFile(
+            uri=uri,
+            generation=stored.generation,
+            crc32c=stored.crc32c,
+            sha256=report.sha256,
+            bytes=report.bytes,
+            rows=report.rows,
+            tokens=file.tokens,
+            format=report.format,
+            source=report.name,
+        )
+
+    def _local_path(self, kind: str, file: Files) -> Path:
+        """The file with the bytes of the dataset; fetched when they are on another machine."""
+        if file.report.path or file.source.path:
+            return Path(file.report.path or str(file.source.path))
+        copy = self._scratch / f"{kind}.copy"
+        with file.source.open() as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        with copy.open("rb") as content:
+            if hashlib.file_digest(content, "sha256").hexdigest() != file.report.sha256:
+                raise TransientError(f"{file.source.name} changed while it was read; the next attempt reads it anew.")
+        return copy
