@@ -16,6 +16,10 @@ MAX_REASONS: Final = 20
 _PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
 """All of ASCII's: https://spec.commonmark.org/0.31.2/#backslash-escapes"""
 
+_ADDRESS: Final = re.compile(r"(?i)(https?:|www|[-.\w+]@)(?=//|\.|[-\w]+\.)")
+"""Where Airflow's UI would make a link of an address, escaped or not (seen in 3.3.2): as GitHub's Markdown does."""
+_WORD_JOINER: Final = "\u2060"
+
 
 def approval_task(
     *, evaluated_by: str, deadline: timedelta, task_id: str = "approve_model", **arguments: Any
@@ -62,7 +66,8 @@ def approval_text(evaluation: Mapping[str, Any]) -> str:
 
 def markdown(text: object) -> str:
     """A text as it is, whatever it holds: no mark-up, link or line of its own comes out of it."""
-    return _PUNCTUATION.sub(r"\\\1", " ".join(str(text).split()))
+    line = _ADDRESS.sub(rf"\1{_WORD_JOINER}", " ".join(str(text).split()))
+    return _PUNCTUATION.sub(r"\\\1", line)
 
 
 def _values(values: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -42,6 +43,8 @@ HOSTILE = [
     "line\n\n| a | b |\n|---|---|",
     "back\\slash \\[x\\](y)",
     "{{ 7 * 7 }}",
+    "see https://evil.example, HTTP://evil.example or www.evil.example",
+    "somebody@evil.example",
 ]
 
 
@@ -51,7 +54,7 @@ def html(text: str) -> str:
 
 
 def text_of(page: str) -> str:
-    return unescape(page.replace("<p>", "").replace("</p>", "")).strip()
+    return unescape(page.replace("<p>", "").replace("</p>", "")).strip().replace("\u2060", "")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -68,6 +71,7 @@ def test_wherever_it_stands(text: str) -> None:
         assert tag not in found
     assert found.count("<table") == expected.count("<table") == 2
     assert found.count("<strong>") == 1
+    assert not re.search(r"(?i)https?://|www\.|@[-\w]+\.\w", unescape(found))  # what Airflow's UI makes links of
 
 
 def test_what_it_says() -> None:
