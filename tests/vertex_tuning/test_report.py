@@ -17,14 +17,20 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.links import ReportLink, object_url
 from vertex_tuning.manifests import run_key
+from vertex_tuning.operators.dataset import UploadDatasetOperator
+from vertex_tuning.operators.evaluation import EvaluateModelOperator
+from vertex_tuning.operators.metrics import CollectMetricsOperator
+from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import TASKS, WriteReportOperator, keep_error
+from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.report.build import build
 from vertex_tuning.report.charts import BUCKETS, charts_of, picture, thin, ticks
 from vertex_tuning.report.content import Report
 from vertex_tuning.report.page import to_html, to_json
 
 from tests.vertex_tuning import report_samples as samples
-from tests.vertex_tuning.tasks import TaskContext, execute
+from tests.vertex_tuning.conftest import TRAINING, VALIDATION
+from tests.vertex_tuning.tasks import TaskContext, create, execute
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -327,6 +333,63 @@ def test_the_report_is_written_from_the_whole_files_and_can_be_opened(storage: S
         "Model",
         "All points of the metrics",
     }
+
+
+def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storage: StorageHook) -> None:
+    """A model in use and a new one, on the local Google Cloud, with the operators themselves."""
+    tuning: dict[str, Any] = {"champion_alias": "reported", "tuning": "reported"}
+    labels = {"airflow-tuning": "reported"}
+    prices = str(project_dir / "include" / "prices.yaml")
+    upload = execute(
+        UploadDatasetOperator(
+            task_id="u",
+            training_data=TRAINING,
+            validation_data=VALIDATION,
+            bucket="bucket",
+            base_model="gemini-2.5-flash",
+            prices=prices,
+        )
+    )
+    runs = [TaskContext(f"reported {number}") for number in (1, 2)]
+    old, new = (execute(create(wait_for_completion=True, deferrable=False, labels=labels), run) for run in runs)
+    execute(PromoteModelOperator(task_id="p", model=old["tuned_model"]["model"], **tuning))
+    folder = upload["run_folder"]
+    metrics = execute(CollectMetricsOperator(task_id="m", job_name=new["name"], run_folder=folder))
+    asked: dict[str, Any] = {"cases": [{"prompt": "Answer me."}], "sample_uri": VALIDATION, "run_folder": folder}
+    smoke = execute(SmokeTestOperator(task_id="s", endpoint=new["tuned_model"]["endpoint"], **asked))
+    evaluation = execute(
+        EvaluateModelOperator(
+            task_id="e",
+            job_name=new["name"],
+            values={**metrics["values"], **smoke["values"]},
+            rule={"value": "sample.exact_share"},
+            gates=[{"value": "eval_total_loss.last", "max": 99}],
+            **asked,
+            **tuning,
+        )
+    )
+    context = results(upload=upload, wait=new, metrics=metrics, smoke=smoke, evaluation=evaluation)
+    execute(WriteReportOperator(task_id="task", run_folder=folder), context)
+    report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
+    assert report.verdict.outcome == "passed"
+    assert report.dataset
+    assert [file.kind for file in report.dataset.files] == ["training", "validation"]
+    assert [one.name for one in report.dataset.files[0].distributions] == ["Input tokens", "Output tokens", "Turns"]
+    assert report.dataset.files[0].labels
+    assert report.metrics
+    assert [chart.title for chart in report.metrics.charts] == ["Loss", "Accuracy"]
+    assert len(report.metrics.charts[0].marks) == len(report.metrics.checkpoints) == 2
+    assert report.gates
+    assert [gate.verdict for gate in report.gates] == ["passed"]
+    assert report.smoke
+    assert report.smoke.total == 1
+    assert report.sample
+    assert report.sample.total == 10
+    assert report.comparison
+    assert report.comparison.champion == old["tuned_model"]["model"]
+    assert len(report.comparison.answers) == 11
+    assert report.cost
+    assert "training tokens" in (report.cost.billed or "")
 
 
 def test_a_file_that_is_gone_leaves_the_summary(storage: StorageHook) -> None:
