@@ -1,0 +1,132 @@
+"""The rule for better, and what it says about two models."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from vertex_tuning.comparison import Rule, Side, comparison_table, judge, parse_rule
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.gates import parse_gates
+from vertex_tuning.smoke import SmokeAnswer, parse_cases
+
+CASES = parse_cases([{"name": "lost", "prompt": "Lost?"}, {"name": "late", "prompt": "Late?"}])
+
+
+def answers(**problems: str) -> list[SmokeAnswer]:
+    """By name of the case what is wrong with its answer."""
+    return [SmokeAnswer(name, f"{name}?", "text", problem, 0.1, 5, "STOP") for name, problem in problems.items()]
+
+
+def reasons(rule: Rule, champion: float | None, challenger: float | None) -> list[str]:
+    sides = [Side({} if value is None else {"x": value}) for value in (champion, challenger)]
+    return judge(rule, [], "fail", sides[1], sides[0]).reasons
+
+
+@pytest.mark.parametrize(
+    ("rule", "champion", "challenger", "is_better"),
+    [
+        (Rule("x"), 0.8, 0.9, True),
+        (Rule("x"), 0.8, 0.8, True),  # as good, and learnt from newer data
+        (Rule("x"), 0.8, 0.7, False),
+        (Rule("x", higher_is_better=False), 0.8, 0.7, True),
+        (Rule("x", higher_is_better=False), 0.7, 0.8, False),
+        (Rule("x", min_gain=0.1), 0.8, 0.9, True),  # whose difference is a little less than 0.1
+        (Rule("x", min_gain=0.1), 0.8, 0.89, False),
+        (Rule("x", higher_is_better=False, min_gain=0.1), 0.8, 0.7, True),
+        (Rule("x", higher_is_better=False, min_gain=0.1), 0.8, 0.75, False),
+        (Rule("x"), math.nan, 0.9, False),
+        (Rule("x"), 0.1, math.nan, False),
+        (Rule("x"), None, 0.9, False),
+        (Rule("x"), 0.1, None, False),
+        (Rule("x"), None, None, False),
+    ],
+)
+def test_better(rule: Rule, champion: float | None, challenger: float | None, is_better: bool) -> None:
+    assert (reasons(rule, champion, challenger) == []) is is_better
+
+
+@pytest.mark.parametrize(
+    ("rule", "champion", "challenger", "reason"),
+    [
+        (Rule("x"), 0.8, 0.75, "x is 0.75, and 0.8 of the model in use; expected no less."),
+        (Rule("x", higher_is_better=False), 0.7, 0.8, "x is 0.8, and 0.7 of the model in use; expected no more."),
+        (Rule("x", min_gain=0.1), 0.8, 0.85, "x is 0.85, and 0.8 of the model in use; expected at least 0.1 more."),
+        (Rule("x"), 0.8, None, "x of the new model is not known, so they cannot be compared by it."),
+        (Rule("x"), None, 0.8, "x of the model in use is not known, so they cannot be compared by it."),
+        (Rule("x"), None, None, "x of both models is not known, so they cannot be compared by it."),
+    ],
+)
+def test_why_not(rule: Rule, champion: float | None, challenger: float | None, reason: str) -> None:
+    assert reasons(rule, champion, challenger) == [reason]
+
+
+def test_only_named_cases_that_passed_before_are_regressions() -> None:
+    champion = Side.of({}, answers(lost="", late="", new="wrong"), [])
+    challenger = Side.of({}, answers(lost="wrong", late="wrong", new="wrong"), [])
+    rule = Rule("smoke.pass_share", higher_is_better=False, no_regression=["lost", "new"])
+    assert judge(rule, [], "fail", challenger, champion).reasons == [
+        "Case 'lost' fails (wrong), and passes with the model in use."
+    ]
+
+
+def test_what_is_asked_now_counts_before_what_was_asked_earlier() -> None:
+    side = Side.of({"smoke.pass_share": 1.0, "loss": 0.2}, answers(lost="", late="wrong"), answers(a=""))
+    assert side.values == {
+        "smoke.pass_share": 0.5,
+        "sample.exact_share": 1.0,
+        "smoke.latency_p95": 0.1,
+        "loss": 0.2,
+    }
+
+
+def test_gates_and_rule_together() -> None:
+    gates = parse_gates(
+        [{"value": "loss", "max": 0.1}, {"value": "loss", "max_increase": 0.05}, {"value": "y", "min": 1}]
+    )
+    champion, challenger = Side({"loss": 0.05, "x": 0.9}), Side({"loss": 0.2, "x": 0.5})
+    judged = judge(Rule("x"), gates, "fail", challenger, champion)
+    assert judged.verdict == "refused"
+    assert judged.reasons == [
+        "loss is 0.2, expected at most 0.1.",
+        "loss is 0.2, expected increase of at most 0.05 (0.05 in use).",
+        "y is not known, expected at least 1.",
+        "x is 0.5, and 0.9 of the model in use; expected no less.",
+    ]
+    assert judged.values == {
+        "x": {"champion": 0.9, "challenger": 0.5},
+        "loss": {"champion": 0.05, "challenger": 0.2},
+        "y": {"champion": None, "challenger": None},
+    }
+    assert comparison_table(judged.values).splitlines()[2].split() == ["x", "0.9", "0.5"]
+    alone = judge(Rule("x"), gates[1:2], "fail", challenger, None)
+    assert (alone.verdict, alone.reasons, alone.values) == ("first", [], {})
+
+
+def test_a_rule_as_yaml_has_it() -> None:
+    rule = {"value": "sample.exact_share", "higher_is_better": True, "min_gain": 0.02, "no_regression": ["lost"]}
+    assert parse_rule(rule, CASES) == Rule("sample.exact_share", True, 0.02, ["lost"])
+    assert parse_rule({"value": "x"}) == Rule("x")
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (None, "rule: found None"),
+        ([], "rule: found"),
+        ({}, "missing required field `value`"),
+        ({"value": " "}, "the name of a value"),
+        ({"value": "x", "min_gain": math.nan}, "min_gain from 0"),
+        ({"value": "x", "min_gain": math.inf}, "min_gain from 0"),
+        ({"value": "x", "min_gain": -0.1}, "min_gain from 0"),
+        ({"value": "x", "min_gain": "much"}, "min_gain"),
+        ({"value": "x", "margin": 0.1}, "unknown field `margin`"),
+        ({"value": "x", "higher_is_better": "no"}, "higher_is_better"),
+        ({"value": "x", "no_regression": ["Lost"]}, r"rule.no_regression: found 'Lost', expected .*lost.*late"),
+        ({"value": "x", "no_regression": "lost"}, "no_regression"),
+    ],
+)
+def test_a_wrong_rule(rule: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse_rule(rule, CASES)
