@@ -59,11 +59,16 @@ class Side(msgspec.Struct, frozen=True):
         return cls({**values, **values_of(cases, sampled)}, cases, sampled)
 
     def answers(self) -> dict[str, Any]:
+        """All it answered, in full."""
         return {"cases": summarize(self.cases), "sample": summarize(self.sampled)}
 
-    def cut(self) -> Side:
-        """With texts short enough for an XCom."""
-        return Side(self.values, [one.cut() for one in self.cases], [one.cut() for one in self.sampled])
+    def short(self) -> dict[str, Any]:
+        """The same, small enough for an XCom: texts cut, and of the examples only how many."""
+        sampled = summarize(self.sampled)
+        return {
+            "cases": summarize([one.cut() for one in self.cases]),
+            "sample": {name: sampled[name] for name in ("passed", "total")},
+        }
 
 
 class Judgement(msgspec.Struct, frozen=True):

@@ -139,6 +139,8 @@ class TestVerdicts:
             "champion": 2,
             "challenger": 2,
         }
+        assert len(whole["answers"]["champion"]["sample"]["answers"]) == 10
+        assert result["answers"]["champion"]["sample"] == {"passed": 0, "total": 10}
         log = capfd.readouterr().out
         assert re.search(r"value +champion +challenger", log)
         assert re.search(r"sample.exact_share +0 +1", log)

@@ -239,7 +239,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
             whole = {**result, "answers": {side: one.answers() for side, one in sides.items()}}
             uri = f"{str(self.run_folder).rstrip('/')}/evaluation.json"
             result["result_uri"] = self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
-        result["answers"] = {side: one.cut().answers() for side, one in sides.items()}
+        result["answers"] = {side: one.short() for side, one in sides.items()}
         context["ti"].xcom_push(key="evaluation", value=result)
         context["ti"].xcom_push(key="summary", value=approval_text(result))
         if result["verdict"] != "refused":
