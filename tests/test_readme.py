@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
+from vertex_tuning.checking import examine
 from vertex_tuning.config import Tuning
-from vertex_tuning.datasets import inspect
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,7 @@ def test_every_python_example_makes_a_dag(readme: str) -> None:
 
 def test_the_example_row_is_one(readme: str) -> None:
     [example] = blocks(readme, "json")
-    report = inspect([example.encode()], "README.md")
-    assert (report.rows, report.error_count) == (1, 0)
+    assert examine(example.encode(), "supervised").problems == []
 
 
 def test_every_file_it_links_to_is_there(readme: str, project_dir: Path) -> None:

@@ -217,7 +217,7 @@ def _decode(line: bytes, *, cut: bool) -> dict[str, Any]:
     except RecursionError:
         problem = Problem("nesting", "", "values in values, too deep to read", "a few levels")
     except msgspec.MsgspecError as error:
-        if cut:
+        if cut and line.lstrip().startswith(b"{"):
             problem = Problem("truncated", "", f"{describe(line[-40:])} at the end of the file", "a whole row")
         else:
             problem = Problem("json", "", f"{describe(line)} ({error})", "one JSON object per line")

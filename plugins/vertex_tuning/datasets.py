@@ -16,18 +16,19 @@ from typing import IO, Any, Final
 import msgspec
 
 from vertex_tuning import set_rules
-from vertex_tuning.checking import RowCheck, Totals
+from vertex_tuning.checking import Totals
 from vertex_tuning.examples import Examples
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
 from vertex_tuning.findings import Finding, Findings, Severity
 from vertex_tuning.limits import MAX_VALIDATION_ROWS
 from vertex_tuning.parts import Parts, can_be_split
-from vertex_tuning.preparing import Hashed, Options, Preparation, Side, Source
+from vertex_tuning.preparing import Columns, Options, Preparation, Side, Source
 from vertex_tuning.rows import Content, Part, Row
 from vertex_tuning.splitting import keep_first
 from vertex_tuning.statistics import Statistics, statistics
 
 __all__ = [
+    "Columns",
     "Content",
     "DatasetReport",
     "Options",
@@ -35,7 +36,6 @@ __all__ = [
     "Prepared",
     "Row",
     "Source",
-    "inspect",
     "parse_options",
     "prepare",
     "sample",
@@ -289,34 +289,3 @@ def sample(lines: Iterable[bytes], size: int) -> list[Row]:
 
 def _hash(line: bytes) -> bytes:
     return hashlib.sha256(line).digest()
-
-
-class Inspection(msgspec.Struct, frozen=True):
-    """What the rows of one file are, errors as text. See :func:`prepare` for all of it."""
-
-    name: str
-    rows: int
-    size: int
-    sha256: str
-    errors: list[str]
-    error_count: int
-
-    def require_valid(self) -> None:
-        """:raises DatasetError: lists the first errors by file and line"""
-        if self.error_count:
-            listed = "\n".join(f"  {error}" for error in self.errors)
-            raise DatasetError(f"{self.name}: {self.error_count} rows cannot be used for tuning.\n{listed}")
-        if not self.rows:
-            raise DatasetError(f"{self.name}: found no rows in {self.size} bytes, expected one JSON object per line.")
-
-
-def inspect(lines: Iterable[bytes], name: str) -> Inspection:
-    """Check every row of a JSONL file."""
-    findings, hashed, rows = Findings(), Hashed(), 0
-    check = RowCheck("supervised", findings, "error")
-    for number, line in enumerate(lines, 1):
-        hashed.write(line)
-        rows += bool(line.strip())
-        check.check([line], name, [number])
-    errors = [str(finding) for finding in findings.shown["error"]]
-    return Inspection(name, rows, hashed.size, hashed.sha256, errors, findings.total("error"))

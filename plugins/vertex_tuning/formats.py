@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from vertex_tuning.findings import Problem, describe, key_of
+from vertex_tuning.row_rules import problems
 from vertex_tuning.rows import UNREADABLE
 
 Format = Literal["gemini", "preference", "messages", "chat", "csv"]
@@ -62,28 +63,43 @@ def _decode(line: bytes) -> object:
 
 
 def from_messages(row: object, instruction: str | None = None) -> dict[str, Any]:
-    """A Gemini row from a `messages` row. Whether it is a good one is asked afterwards; order and roles are kept.
+    """A Gemini row from a `messages` row.
 
     :param instruction: system instruction of rows that have none
-    :raises ConversionError: for anything that would get lost
+    :raises ConversionError: for anything that would get lost, and for turns in a wrong order
     """
     if not isinstance(row, dict):
         raise _error("type", "", row, "an object with messages")
-    messages = row.get("messages")
+    if "messages" not in row:
+        raise _error("missing", ".messages", None, "a list of messages")
+    messages = row["messages"]
     if not isinstance(messages, list):
         raise _error("type", ".messages", messages, "a list of messages")
-    contents, system = [], []
+    contents, places, system = [], [], []
     for index, message in enumerate(messages):
         role, text = _message(message, f".messages[{index}]")
         if role in _SYSTEM_ROLES:
             system.append(text)
         else:
             contents.append({"role": _ROLES[role], "parts": [{"text": text}]})
-    others = {key: value for key, value in row.items() if key != "messages"}
-    if others:
-        key = next(iter(others))
-        raise _error("unknown_key", key_of(key), others[key], "messages alone, as nothing else can be converted")
-    return gemini_row(contents, "\n".join(system) or instruction)
+            places.append(f".messages[{index}]")
+    for key in row.keys() - {"messages"}:
+        raise _error("unknown_key", key_of(key), row[key], "messages alone, as nothing else can be converted")
+    made = gemini_row(contents, "\n".join(system) or instruction)
+    _require_valid(made, places)
+    return made
+
+
+def _require_valid(made: dict[str, Any], places: list[str]) -> None:
+    """
+    :param places: where in the original each turn stands
+    :raises ConversionError: by the original's place
+    """
+    for problem in problems(made, "supervised"):
+        if not problem.warning:
+            index = re.match(r"\.contents\[(\d+)\]", problem.path)
+            path = f"{places[int(index[1])]}.role" if index else ".messages"
+            raise ConversionError(msgspec.structs.replace(problem, path=path))
 
 
 def _message(message: object, path: str) -> tuple[str, str]:
@@ -123,14 +139,6 @@ def from_texts(prompt: str, response: str, instruction: str | None) -> dict[str,
     """A Gemini row of two turns."""
     turns = (("user", prompt), ("model", response))
     return gemini_row([{"role": role, "parts": [{"text": text}]} for role, text in turns], instruction)
-
-
-def original_path(row: dict[str, Any], path: str) -> str:
-    """Where in a `messages` row lay what is at a path of the row made of it."""
-    places = [n for n, m in enumerate(row["messages"]) if str(m.get("role")).lower() not in _SYSTEM_ROLES]
-    return re.sub(
-        r"^\.contents\[(\d+)\](\.role)?.*", lambda m: f".messages[{places[int(m[1])]}]{m[2] or '.content'}", path
-    )
 
 
 def _error(kind: str, path: str, found: object, expected: str) -> ConversionError:

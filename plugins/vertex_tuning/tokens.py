@@ -1,9 +1,9 @@
 """How many tokens a text will have, without asking anybody. Pure.
 
-Google's rule for Gemini: a token is about four characters
-(https://ai.google.dev/gemini-api/docs/tokens). That is of English; other scripts have fewer characters to a token, the
-fewer the more bytes of UTF-8 theirs take. Expect it within 15 % for a dataset of English prose, 30 % for other
-languages, code, numbers and very short texts. Where that is not enough, `countTokens` knows exactly.
+Google's rule for Gemini: a token is about four characters (https://ai.google.dev/gemini-api/docs/tokens). That is of
+English; other scripts have fewer characters to a token, the fewer the more bytes of UTF-8 theirs take. Expect plain
+English prose to have up to a quarter fewer tokens than estimated, and other languages, code and numbers to be off by
+30 % either way: no tokenizer was at hand to measure it by. Where that is not enough, `countTokens` knows exactly.
 """
 
 from __future__ import annotations
