@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.report.names import series_kind, series_metric
+from vertex_tuning.report.names import metric_rank, series_kind, series_metric
 
 BUCKETS: Final = 400
 """A curve is thinned to twice as many points: a page shows it 600 to 800 pixels wide."""
@@ -64,7 +64,7 @@ def charts_of(curves: Mapping[str, Curve], marks: list[Mark], overfitting_step: 
         finite = [(step, value) for step, value in curve if math.isfinite(value)]
         if finite and not name.endswith("num_predictions"):
             by_metric.setdefault(series_metric(name), {})[name] = finite
-    return [_chart(metric, by_metric[metric], marks, overfitting_step) for metric in sorted(by_metric, key=_order)]
+    return [_chart(metric, by_metric[metric], marks, overfitting_step) for metric in sorted(by_metric, key=metric_rank)]
 
 
 def thin(curve: Curve, buckets: int = BUCKETS) -> list[tuple[int, float]]:
@@ -88,11 +88,6 @@ def _chart(metric: str, curves: Mapping[str, Curve], marks: list[Mark], overfitt
     ]
     unit = "share" if "fraction" in next(iter(curves)) else ""
     return Chart(title=metric, unit=unit, steps=steps, lines=lines, marks=marks, overfitting_step=overfitting_step)
-
-
-def _order(metric: str) -> tuple[bool, bool, str]:
-    """Loss first, then accuracy, then whatever else there is."""
-    return "loss" not in metric.lower(), "accuracy" not in metric.lower(), metric
 
 
 # The picture

@@ -46,6 +46,15 @@ def series_metric(name: str) -> str:
     return words(_METRICS.get(metric, metric))
 
 
+def series_rank(name: str) -> tuple[str, bool, bool, str]:
+    """Sorts series: training before validation, loss before accuracy before whatever else there is."""
+    return series_kind(name), *metric_rank(series_metric(name))
+
+
+def metric_rank(metric: str) -> tuple[bool, bool, str]:
+    return "loss" not in metric.lower(), "accuracy" not in metric.lower(), metric
+
+
 def series_label(name: str) -> str:
     """`Validation loss` for `/eval_total_loss`."""
     return f"{series_kind(name).capitalize()} {series_metric(name).lower()}"

@@ -60,8 +60,9 @@ def to_html(report: Report) -> str:
 def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     """What one wants to see at a glance, as far as it is there."""
     for measure in report.metrics.measures if report.metrics else []:
-        if measure.name in HEADLINE:
-            yield measure.label, names.number(measure.last)
+        if measure.name in HEADLINE and measure.last is not None:
+            share = "fraction" in measure.name
+            yield measure.label, f"{measure.last:.1%}" if share else names.number(measure.last)
     for name, asked in (("Smoke cases passed", report.smoke), ("Sample answered exactly", report.sample)):
         if asked:
             yield name, f"{asked.passed} of {asked.total}"

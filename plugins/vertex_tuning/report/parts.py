@@ -13,7 +13,7 @@ from vertex_tuning.pricing import Cost
 from vertex_tuning.reconciliation import compare_with_service
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
-from vertex_tuning.report.names import distribution_label, seconds, series_label, value_label, words
+from vertex_tuning.report.names import distribution_label, seconds, series_label, series_rank, value_label, words
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ def dataset(upload: Json, report: Json, job: TuningJob | None) -> to.Dataset:
     files = [_file(kind, upload[kind], report.get(kind)) for kind in ("training", "validation") if upload.get(kind)]
     warnings = [str(warning) for warning in upload.get("warnings") or []]
     if job and {"rows", "tokens"} <= (upload.get("training") or {}).keys():
-        warnings += compare_with_service(upload["training"], job)
+        warnings = [*compare_with_service(upload["training"], job), *warnings]
     return to.Dataset(str(upload.get("dataset_hash", "")), files, warnings)
 
 
@@ -89,7 +89,7 @@ def metrics(collected: Json, series: Json) -> to.Metrics:
     marks = [Mark(one.step, one.checkpoint_id, one.best) for one in checkpoints]
     overfitting = collected.get("overfitting") or {}
     return to.Metrics(
-        measures=[_measure(name, one) for name, one in summary.items()],
+        measures=[_measure(name, summary[name]) for name in sorted(summary, key=series_rank)],
         charts=charts_of(curves or coarse, marks, overfitting.get("step")),
         checkpoints=checkpoints,
         overfitting=overfitting.get("found"),
