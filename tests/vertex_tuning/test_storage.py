@@ -221,12 +221,14 @@ def test_a_bucket_that_does_not_exist_is_named(storage: StorageHook, tmp_path: P
         storage.upload_once(str(path), "no-such-bucket", "rows.jsonl")
 
 
-def test_a_service_that_stays_away_is_worth_a_retry(
+def test_an_object_that_is_neither_there_nor_absent_is_worth_a_retry(
     storage: StorageHook, tmp_path: Path, control: Callable[..., None]
 ) -> None:
+    path = write(tmp_path / "f", 10)
+    storage.upload_once(path, "bucket", "away")
     control("faults", method="storage.objects.get", error={"code": 404})
     with pytest.raises(VertexUnavailableError, match="not there after its upload"):
-        storage.upload_once(write(tmp_path / "f", 10), "bucket", "away")
+        storage.upload_once(path, "bucket", "away")
 
 
 def test_an_object_that_does_not_exist_is_named(storage: StorageHook) -> None:

@@ -69,7 +69,8 @@ class StorageHook(GoogleConnection):
         return f"gs://{bucket}/{name}"
 
     def _is_there(self, blob: Blob, local: LocalFile) -> bool:
-        stored = _stored(blob.bucket.get_blob(blob.name, timeout=TIMEOUT))
+        # With a generation it is what the service answered to our own upload.
+        stored = _stored(blob if blob.generation else blob.bucket.get_blob(blob.name, timeout=TIMEOUT))
         if stored and not local.is_same(stored):
             raise ContentMismatchError(
                 f"Found {stored}, expected the content of {local}. The object was not overwritten: delete it, or "
