@@ -74,20 +74,20 @@ class Examples:
 
     def flush(self) -> None:
         """Everything is in the file after it."""
-        count = len(self._block[_PROMPT])
-        if count:
-            self._file.write(b"".join([count.to_bytes(_SIZE, "little"), *(column.tobytes() for column in self._block)]))
+        if self._block[_PROMPT]:
+            self._write(len(self._block[_PROMPT]), *(column.tobytes() for column in self._block))
             self._block = [array("q") for _ in range(_FIELDS)]
-            self._count += count
+
+    def _write(self, count: int, *columns: bytes) -> None:
+        self._file.write(b"".join((count.to_bytes(_SIZE, "little"), *columns)))
+        self._count += count
 
     def extend(self, file: IO[bytes], lines_before: int) -> None:
         """Take over what another one has written, of later lines of the same file."""
         self.flush()
         for records in _blocks(file):
-            prompts, answers, places = records.T.tolist()
-            for column, values in zip(self._block, (prompts, answers, [p + lines_before for p in places]), strict=True):
-                column.extend(values)
-            self.flush()
+            prompts, answers, places = records.T
+            self._write(len(records), prompts.tobytes(), answers.tobytes(), (places + lines_before).tobytes())
 
     def close(self) -> None:
         self._file.close()

@@ -1,0 +1,1 @@
+"""How fast datasets are checked, beside other ways to check them."""
