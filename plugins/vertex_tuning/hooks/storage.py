@@ -122,7 +122,8 @@ class StorageHook(GoogleConnection):
             max_workers=WORKERS,
             upload_kwargs={"checksum": "crc32c", "timeout": TIMEOUT},
         )
-        self._join(blob, [self._good_parts(blob, wanted).get(name) for name in wanted], content_type)
+        there = self._good_parts(blob, wanted)
+        self._join(blob, [there.get(name) for name in wanted], content_type)
 
     def _good_parts(self, blob: Blob, wanted: dict[str, LocalFile]) -> dict[str, Blob]:
         """The parts that are there; those with other content are deleted."""
