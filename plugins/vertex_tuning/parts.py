@@ -22,7 +22,7 @@ from vertex_tuning.checking import Totals
 from vertex_tuning.examples import Examples
 from vertex_tuning.findings import Findings, Severity, read
 from vertex_tuning.formats import recognise
-from vertex_tuning.preparing import Options, Preparation, Rows, Side, Source
+from vertex_tuning.preparing import Hashed, Options, Preparation, Rows, Side, Source
 from vertex_tuning.reading import CHUNK, Lines, is_csv, is_gzip, read_lines
 
 _PACKAGE_DIR: Final = Path(__file__).parent.parent
@@ -115,9 +115,7 @@ class Parts:
             running = [stack.enter_context(self._start(stretch)) for stretch in stretches]
             for process in running:
                 stack.callback(process.kill)
-            with source.open() as whole:
-                while chunk := whole.read(CHUNK):
-                    work.source.write(chunk)
+            _hash(stretches[0].path, work.source)
             outcomes = [_outcome(process) for process in running]
         work.formats.append("gemini")
         before = 0
@@ -157,6 +155,14 @@ def _edges(file: IO[bytes], size: int, count: int) -> list[int]:
             pass
         edges.add(file.tell())
     return sorted(edges)
+
+
+def _hash(path: str, hashed: Hashed) -> None:
+    """Meanwhile, in this process: a hash of it all cannot be made of hashes of its parts."""
+    buffer = memoryview(bytearray(CHUNK))
+    with Path(path).open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hashed.write(buffer[:count])
 
 
 def _outcome(process: subprocess.Popen[bytes]) -> Outcome:

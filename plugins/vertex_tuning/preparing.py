@@ -93,7 +93,7 @@ class Hashed:
         self._digest = hashlib.sha256()
         self.size = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._digest.update(data)
         self.size += len(data)
         if self._file is not None:
