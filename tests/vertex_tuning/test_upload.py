@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from vertex_tuning import exceptions
 from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.jobs import TuningJob
 from vertex_tuning.operators.dataset import UploadDatasetOperator
+from vertex_tuning.reconciliation import compare_with_service
 
 from tests.emulator_fixture import classification_rows, upload
 from tests.vertex_tuning.conftest import TRAINING
@@ -132,6 +135,40 @@ def test_an_upload_that_broke_off_is_finished_by_the_next_attempt(
     result = execute(uploading(tmp_path, prefix="broken"))
     assert len(listed(emulator, "broken/")) == 3
     assert execute(create(training_uri=result["training_uri"], validation_uri=""))["name"]
+
+
+def test_eight_tasks_with_the_same_data_make_one_dataset(tmp_path: Path, emulator: str, storage: StorageHook) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(34))
+    with ThreadPoolExecutor(8) as pool:
+        runs = [TaskContext(f"run {number}") for number in range(8)]
+        results = list(pool.map(lambda run: execute(uploading(tmp_path, prefix="eight"), run), runs))
+    assert len({result["training_uri"] for result in results}) == 1
+    assert len({result["run_folder"] for result in results}) == 8
+    versions = httpx.get(f"{emulator}/storage/v1/b/bucket/o", params={"prefix": "eight/", "versions": True}).json()
+    stored = [item for item in versions["items"] if item["name"].endswith("/training.jsonl")]
+    assert [item["generation"] for item in stored] == [
+        str(read(storage, results[0]["manifest_uri"])["training"]["generation"])
+    ]
+
+
+def test_preference_rows(tmp_path: Path) -> None:
+    turns = [row["contents"] for row in classification_rows(30)]
+    rows = [
+        {
+            "contents": turn[:1],
+            "completions": [
+                {"score": 1, "completion": turn[1]},
+                {"score": 0, "completion": {"role": "model", "parts": [{"text": "no"}]}},
+            ],
+        }
+        for turn in turns
+    ]
+    write(tmp_path / "t.jsonl", *rows)
+    arguments = {"base_model": "gemini-2.5-flash", "count_tokens_sample": 5}
+    result = execute(uploading(tmp_path, kind="preference", **arguments))
+    assert (result["training"]["format"], result["training"]["rows"]) == ("preference", 30)
+    with pytest.raises(exceptions.DatasetError):
+        execute(uploading(tmp_path))
 
 
 # Sources
@@ -427,9 +464,11 @@ def test_tokens_are_counted_by_the_service_where_that_is_asked_for(tmp_path: Pat
     assert httpx.get(f"{emulator}/_internal/requests").json()["counts"]["publishers.models.countTokens"]["200"] == 100
     assert "countTokens on 100 examples" in counted["training"]["counted"]
     assert counted["cost"]["tokens"] == counted["training"]["tokens"] != guessed["training"]["tokens"]
-    job = execute(create(training_uri=counted["training_uri"], validation_uri="", wait_for_completion=False))
-    billed = httpx.get(f"{emulator}/v1/{job['name']}").json()["tuningDataStats"]["supervisedTuningDataStats"]
-    assert counted["training"]["tokens"] == pytest.approx(int(billed["totalBillableTokenCount"]), rel=0.02)
+    waiting = {"wait_for_completion": True, "deferrable": False, "epoch_count": counted["epoch_count"]}
+    job = TuningJob.parse(execute(create(training_uri=counted["training_uri"], validation_uri="", **waiting)))
+    assert compare_with_service(counted["training"], job) == []
+    [warning] = compare_with_service(guessed["training"], job)
+    assert "billable tokens (estimated" in warning
 
 
 def test_a_model_whose_tokens_cannot_be_counted_keeps_the_estimate(
