@@ -1,12 +1,13 @@
 """
 ### Retrain a Gemini model
 
-Checks and uploads the dataset, creates a tuning job on Vertex AI, waits for it without holding a worker, collects
-its metrics and asks the tuned model a few prompts whose answers are known.
+Checks, prices and uploads the dataset, creates a tuning job on Vertex AI, waits for it without holding a worker,
+collects its metrics and asks the tuned model prompts whose answers are known. If it keeps its gates and is better than
+the model in use, it takes that one's place. A report of each run lies beside its dataset; the last task links to it.
 
 There is one such DAG for every file in `include/tunings/`. It runs on that file's schedule, whenever the dataset's
-asset is updated, and by hand: **Trigger** opens a form with the file's values. When all five steps have passed, the
-tuned model's asset is updated; its event names job, model, endpoint and headline metrics.
+asset is updated, and by hand: **Trigger** opens a form with the file's values. When a model is promoted, the tuned
+model's asset is updated; its event names job, model, endpoint, dataset, metrics and verdict.
 """
 
 from __future__ import annotations
@@ -14,21 +15,13 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, conf
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable
 from vertex_tuning.config import Tuning, load_tunings
-from vertex_tuning.exceptions import STOP_ON_PERMANENT_ERRORS
+from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.form import form
 from vertex_tuning.task_groups import tuning_pipeline
 
 PROJECT = Path(__file__).resolve().parent.parent
-
-DEFAULT_ARGS = {
-    "retries": 3,
-    "retry_delay": timedelta(seconds=conf.getfloat("vertex_tuning", "retry_delay", fallback=60.0)),
-    "retry_exponential_backoff": 2,
-    "max_retry_delay": timedelta(minutes=30),
-    "retry_policy": STOP_ON_PERMANENT_ERRORS,
-}
 
 
 def retraining_dag(tuning: Tuning) -> DAG:
@@ -47,21 +40,45 @@ def retraining_dag(tuning: Tuning) -> DAG:
         tags=["vertex-ai", "tuning"],
     ) as dag:
         tuning_pipeline(
+            tuning=tuning.name,
             base_model="{{ params.base_model }}",
             training_data="{{ params.training_data }}",
             validation_data="{{ params.validation_data or '' }}",
-            epoch_count="{{ params.epoch_count }}",
-            learning_rate_multiplier="{{ params.learning_rate_multiplier }}",
-            adapter_size="{{ params.adapter_size }}",
-            display_name="{{ params.display_name }}",
-            labels=tuning.labels,
-            location=tuning.location,
             bucket=tuning.bucket,
-            base_dir=str(PROJECT),
+            location=tuning.location,
+            labels=tuning.labels,
+            dataset={
+                **tuning.dataset.model_dump(),
+                "base_dir": str(PROJECT),
+                "epoch_count": "{{ params.epoch_count or '' }}",
+                "tuning_task": tuning.task,
+                "prices": str(PROJECT / "include" / "prices.yaml"),
+                "max_cost": "{{ params.max_cost or '' }}",
+                "max_training_tokens": tuning.budget.max_training_tokens,
+            },
+            job={
+                "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
+                "adapter_size": "{{ params.adapter_size }}",
+                "display_name": "{{ params.display_name }}",
+                "skip_if_unchanged": "{{ not params.force }}" if tuning.skip_if_unchanged else False,
+            },
             job_timeout=tuning.job_timeout_hours * 3600,
-            smoke_cases=tuning.smoke_test.asked(),
+            metrics={"metrics_timeout": tuning.metrics_timeout_minutes * 60},
+            cases=tuning.smoke_test.asked(),
             ask_cases="{{ params.ask_smoke_cases }}",
-            min_pass_share=tuning.smoke_test.min_pass_share,
+            sample_size=tuning.smoke_test.sample_size,
+            smoke_test={
+                "min_pass_share": tuning.smoke_test.min_pass_share,
+                "min_sample_share": tuning.smoke_test.min_sample_share,
+            },
+            evaluation={
+                "gates": tuning.gates,
+                "on_missing_metrics": tuning.on_missing_metrics,
+                "on_refused": tuning.promotion.on_refused,
+            },
+            rule=tuning.promotion.rule,
+            champion_alias=tuning.promotion.champion_alias,
+            approval_deadline=tuning.promotion.approval_deadline,
             model_asset=Asset(f"{tuning.name}_model"),
         )
     return dag

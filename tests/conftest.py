@@ -24,6 +24,7 @@ os.environ |= {
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",
     "AIRFLOW__VERTEX_TUNING__POLL_INTERVAL": "0.1",
+    "AIRFLOW__VERTEX_TUNING__RETRY_DELAY": "0.1",
 }
 
 

@@ -64,9 +64,11 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _conf(arguments: argparse.Namespace) -> dict[str, Any]:
+    # A demo that finds nothing to do because there was one before would show nothing.
     if not arguments.dataset:
-        return {}
+        return {"force": True}
     return {
+        "force": True,
         "training_data": str(arguments.dataset.resolve()),
         "validation_data": str(arguments.validation.resolve()) if arguments.validation else None,
         "display_name": arguments.dataset.stem[:128],

@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 from rich.console import Console
@@ -43,9 +44,10 @@ def _run(stack: Stack, api: AirflowApi, conf: dict[str, Any], console: Console) 
     console.print(f"The pipeline took {time.monotonic() - started:.0f} s and ended as [bold]{state}[/].\n")
     if state == "success":
         print_summary(api, DAG_ID, run_id, console)
-        return True
-    _print_failure(stack, api, run_id, console)
-    return False
+    else:
+        _print_failure(stack, api, run_id, console)
+    _save_report(stack, api, run_id, console)
+    return state == "success"
 
 
 def _wait_for_dag(api: AirflowApi) -> None:
@@ -122,6 +124,19 @@ def _print_failure(stack: Stack, api: AirflowApi, run_id: str, console: Console)
             console.print(f"[red bold]{task_id} failed:[/]")
             console.print(_last_error(log), markup=False, highlight=False)
             console.print(f"Its log: {log}", highlight=False, soft_wrap=True)
+
+
+def _save_report(stack: Stack, api: AirflowApi, run_id: str, console: Console) -> None:
+    """Keep the run's report where it can be read when all this has been stopped."""
+    written = api.result(DAG_ID, run_id, "write_report") or {}
+    if uri := written.get("report_uri"):
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        page = httpx.get(
+            f"{stack.emulator_url}/storage/v1/b/{bucket}/o/{quote(name, safe='')}", params={"alt": "media"}
+        )
+        path = stack.home / "report.html"
+        path.write_bytes(page.raise_for_status().content)
+        console.print(f"Report of the run: {path}", highlight=False, soft_wrap=True)
 
 
 def _last_error(log: Path) -> str:

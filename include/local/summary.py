@@ -14,10 +14,17 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -> None:
-    """Print dataset, job, metrics, the model's answers and where the model is."""
-    dataset, job, metrics, smoke_test = (
+    """Print dataset, job, metrics, the model's answers, the verdict on it and where it is."""
+    dataset, job, metrics, smoke_test, evaluation, promotion = (
         api.result(dag_id, run_id, task_id)
-        for task_id in ("upload_dataset", "wait_for_tuning_job", "collect_metrics", "smoke_test")
+        for task_id in (
+            "upload_dataset",
+            "wait_for_tuning_job",
+            "collect_metrics",
+            "smoke_test",
+            "evaluate_model",
+            "promote_model",
+        )
     )
     console.print(_dataset(dataset))
     console.print(_job(job))
@@ -25,6 +32,7 @@ def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -
     for kind, title in (("cases", "Smoke test"), ("sample", "Examples the model has not seen")):
         if smoke_test[kind]["total"]:
             console.print(_answers(smoke_test[kind], title))
+    console.print(_verdict(evaluation, promotion))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -35,11 +43,17 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _dataset(dataset: dict[str, Any]) -> Table:
-    table = _table("Dataset", "", "rows", "object")
+    table = _table("Dataset", "", "rows", "tokens", "object")
     for kind in ("training", "validation"):
-        if kind in dataset:
-            table.add_row(kind, str(dataset[kind]["rows"]), dataset[f"{kind}_uri"])
+        if part := dataset[kind]:
+            table.add_row(kind, str(part["rows"]), f"{part['tokens']:,}", dataset[f"{kind}_uri"])
+    table.caption = _cost(dataset["cost"])
     return table
+
+
+def _cost(cost: dict[str, Any]) -> str:
+    trained = f"{cost['training_tokens']:,} training tokens"
+    return f"{trained}, {cost['currency']} {cost['amount']:.2f} at Google" if cost["amount"] else trained
 
 
 def _job(job: dict[str, Any]) -> Table:
@@ -62,13 +76,16 @@ def _job(job: dict[str, Any]) -> Table:
 def _metrics(metrics: dict[str, dict[str, Any]]) -> Table:
     table = _table("Metrics", "series", "first", "last", "best", "at step", "course")
     for name, values in sorted(metrics.items()):
-        numbers = (f"{values[key]:.4g}" for key in ("first", "last", "best"))
-        table.add_row(name, *numbers, str(values["best_step"]), _course([value for _, value in values["curve"]]))
+        numbers = ("-" if values[key] is None else f"{values[key]:.4g}" for key in ("first", "last", "best"))
+        course = _course([value for _, value in values["curve"] if value is not None])
+        table.add_row(name, *numbers, str(values["best_step"] or "-"), course)
     return table
 
 
 def _course(values: list[float]) -> str:
     """A curve in one line of text."""
+    if not values:
+        return ""
     low, span = min(values), max(values) - min(values)
     return "".join(BARS[round((value - low) / span * (len(BARS) - 1)) if span else 0] for value in values)
 
@@ -77,4 +94,19 @@ def _answers(asked: dict[str, Any], title: str) -> Table:
     table = _table(f"{title}: {asked['passed']} of {asked['total']} as expected", "prompt", "answer", "")
     for answer in asked["answers"]:
         table.add_row(escape(answer["prompt"]), escape(answer["answer"]), escape(answer["problem"]) or "✓")
+    return table
+
+
+def _verdict(evaluation: dict[str, Any], promotion: dict[str, Any]) -> Table:
+    table = _table("Model in use", "", "")
+    rows = {
+        "verdict": evaluation["verdict"],
+        "model": promotion["model"],
+        "endpoint": promotion["endpoint"],
+        "before": promotion["previous"] or "none",
+    }
+    for name, values in evaluation["comparison"]["values"].items():
+        rows[name] = ", ".join(f"{side} {value:.4g}" for side, value in values.items() if value is not None)
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
     return table

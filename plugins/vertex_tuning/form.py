@@ -13,7 +13,7 @@ from vertex_tuning.models import TUNABLE_MODELS, retirement_note
 
 def form(tuning: Tuning) -> dict[str, Param]:
     """A DAG's `params`: each with a title, a description and its limits."""
-    return {**_data(tuning), **_hyper_parameters(tuning), **_model(tuning)}
+    return {**_data(tuning), **_hyper_parameters(tuning), **_run(tuning), **_model(tuning)}
 
 
 def _data(tuning: Tuning) -> dict[str, Param]:
@@ -38,11 +38,12 @@ def _hyper_parameters(tuning: Tuning) -> dict[str, Param]:
     return {
         "epoch_count": Param(
             hyper.epoch_count,
-            type="integer",
+            type=["null", "integer"],
             minimum=1,
             maximum=MAX_EPOCHS,
             title="Epochs",
-            description=f"Passes over the training data, 1 to {MAX_EPOCHS}. The price grows with them.",
+            description=f"Passes over the training data, 1 to {MAX_EPOCHS}. The price grows with them. "
+            "When empty, as many as the guide recommends for the task.",
         ),
         "learning_rate_multiplier": Param(
             hyper.learning_rate_multiplier,
@@ -58,6 +59,24 @@ def _hyper_parameters(tuning: Tuning) -> dict[str, Param]:
             enum=list(ADAPTER_SIZES),
             title="Adapter size",
             description="Rank of the adapter. Not every model takes every size.",
+        ),
+    }
+
+
+def _run(tuning: Tuning) -> dict[str, Param]:
+    return {
+        "max_cost": Param(
+            tuning.budget.max_cost,
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            title="Most the training may cost",
+            description="In the currency of the price table. The run ends before the job when it would cost more.",
+        ),
+        "force": Param(
+            False,
+            type="boolean",
+            title="Train even if nothing has changed",
+            description="Without it, a run that would only repeat the model in use is skipped.",
         ),
     }
 

@@ -2,106 +2,207 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import XComArg, chain
 
+from vertex_tuning.approval import approval_task
+from vertex_tuning.champions import CHAMPION, TUNING_LABEL
 from vertex_tuning.operators.dataset import UploadDatasetOperator
+from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
+from vertex_tuning.operators.registry import PromoteModelOperator
+from vertex_tuning.operators.report import WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.sensors import TuningJobSensor
+from vertex_tuning.waiting import DAY
 
 if TYPE_CHECKING:
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
     from airflow.sdk import Asset
+
+DATASET_LABEL = "airflow-dataset"
+"""On a job: the first 32 digits of its dataset's hash, so that data used in place counts as changed when it has."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The five tasks, to hang further ones onto."""
+    """The tasks, to hang further ones onto."""
 
     upload_dataset: UploadDatasetOperator
     create_tuning_job: CreateTuningJobOperator
     wait_for_tuning_job: TuningJobSensor
     collect_metrics: CollectMetricsOperator
     smoke_test: SmokeTestOperator
+    evaluate_model: EvaluateModelOperator
+    approve_model: ApprovalOperator | None
+    promote_model: PromoteModelOperator
 
 
 def tuning_pipeline(
     *,
+    tuning: str,
     base_model: str,
     training_data: str,
     validation_data: str | None,
     bucket: str,
-    smoke_cases: list[dict[str, Any]],
+    cases: list[dict[str, Any]],
     ask_cases: bool | str = True,
-    min_pass_share: float = 1.0,
-    base_dir: str = ".",
-    job_timeout: float = 86_400.0,
+    sample_size: int = 20,
+    rule: Mapping[str, Any] | None = None,
+    champion_alias: str = CHAMPION,
+    approval_deadline: timedelta | None = None,
+    labels: Mapping[str, str] | None = None,
+    dataset: Mapping[str, Any] | None = None,
+    job: Mapping[str, Any] | None = None,
+    job_timeout: float = DAY,
+    metrics: Mapping[str, Any] | None = None,
+    smoke_test: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
     model_asset: Asset | None = None,
     location: str = "us-central1",
     gcp_conn_id: str = "google_cloud_default",
-    **job: Any,
 ) -> Pipeline:
-    """Add the five steps of a retraining, in order, to the DAG or task group one is in.
+    """Add all steps of a retraining, in order, to the DAG or task group one is in.
 
-    A teardown beside them cancels a job that a run left behind, as when it was marked failed before the waiting began.
+    Two teardowns stand beside them: one cancels a job that a run left behind, as when it was marked failed before the
+    waiting began; one writes the run's report, whatever became of it.
 
+    :param tuning: name of the recurring tuning: its models stand against each other
     :param base_model: as every text here, may be a template
-    :param training_data: local JSONL file or `gs://` URI
+    :param training_data: local file, pattern or `gs://` URI
     :param bucket: bucket to upload to
-    :param smoke_cases: see :class:`~vertex_tuning.smoke.SmokeCase`
+    :param cases: what a model is asked; see :class:`~vertex_tuning.smoke.SmokeCase`
     :param ask_cases: whether these cases suit the data; without them only a sample of the validation data is asked
+    :param rule: when the new model is better; see :class:`~vertex_tuning.comparison.Rule`
+    :param approval_deadline: how long a person has to approve of the promotion; nobody is asked when not given
+    :param dataset: further arguments of :class:`~vertex_tuning.operators.dataset.UploadDatasetOperator`
+    :param job: of :class:`~vertex_tuning.operators.tuning_job.CreateTuningJobOperator`
     :param job_timeout: seconds the job may take
-    :param model_asset: updated when the model has passed; its event says job, model, endpoint and headline metrics
-    :param job: further arguments of :class:`~vertex_tuning.operators.tuning_job.CreateTuningJobOperator`
+    :param metrics: of :class:`~vertex_tuning.operators.metrics.CollectMetricsOperator`
+    :param smoke_test: of :class:`~vertex_tuning.operators.smoke_test.SmokeTestOperator`
+    :param evaluation: of :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`
+    :param model_asset: updated when a model is promoted; its event says job, model, endpoint, dataset, metrics, verdict
     """
     where: dict[str, Any] = {"location": location, "gcp_conn_id": gcp_conn_id}
+    every: dict[str, Any] = {**where, "on_failure_callback": keep_error}
     upload = UploadDatasetOperator(
         task_id="upload_dataset",
         training_data=training_data,
         validation_data=validation_data,
         bucket=bucket,
-        base_dir=base_dir,
-        **where,
+        base_model=base_model,
+        **(dataset or {}),
+        **every,
     )
     create = CreateTuningJobOperator(
         task_id="create_tuning_job",
         base_model=base_model,
         training_uri=_result_of(upload, "['training_uri']"),
         validation_uri=_result_of(upload, "['validation_uri'] or ''"),
-        **job,
-        **where,
+        epoch_count=_result_of(upload, "['epoch_count']"),
+        labels={**(labels or {}), TUNING_LABEL: tuning, DATASET_LABEL: _result_of(upload, "['dataset_hash'][:32]")},
+        champion_alias=champion_alias,
+        **(job or {}),
+        **every,
     )
     wait = TuningJobSensor(
-        task_id="wait_for_tuning_job", job_name=_result_of(create, "['name']"), timeout=job_timeout, **where
+        task_id="wait_for_tuning_job", job_name=_result_of(create, "['name']"), timeout=job_timeout, **every
     )
-    metrics = CollectMetricsOperator(task_id="collect_metrics", job_name=_result_of(wait, "['name']"), **where)
-    smoke_test = SmokeTestOperator(
+    run_folder = _result_of(upload, "['run_folder']")
+    collect = CollectMetricsOperator(
+        task_id="collect_metrics",
+        job_name=_result_of(wait, "['name']"),
+        run_folder=run_folder,
+        **(metrics or {}),
+        **every,
+    )
+    asked: dict[str, Any] = {
+        "cases": cases,
+        "ask_cases": ask_cases,
+        "sample_uri": _result_of(upload, "['validation_uri']"),
+        "sample_size": sample_size,
+        "run_folder": run_folder,
+    }
+    test = SmokeTestOperator(
         task_id="smoke_test",
         endpoint=_result_of(wait, "['tuned_model']['endpoint']"),
-        cases=smoke_cases,
-        ask_cases=ask_cases,
-        min_pass_share=min_pass_share,
-        sample_uri=_result_of(upload, "['validation_uri']"),
+        **asked,
+        **(smoke_test or {}),
+        **every,
+    )
+    models: dict[str, Any] = {"tuning": tuning, "champion_alias": champion_alias}
+    evaluate = EvaluateModelOperator(
+        task_id="evaluate_model",
+        job_name=_result_of(wait, "['name']"),
+        values=_values_of(collect, test),
+        rule=dict(rule or {"value": "sample.exact_share"}),
+        **asked,
+        **models,
+        **(evaluation or {}),
+        **every,
+    )
+    approve = approval_task(evaluated_by=evaluate.task_id, deadline=approval_deadline) if approval_deadline else None
+    promote = PromoteModelOperator(
+        task_id="promote_model",
+        model=_result_of(wait, "['tuned_model']['model']"),
+        expected_champion=_result_of(evaluate, ".get('champion') | default({}, true)", ".get('model', '')"),
         outlets=[model_asset] if model_asset else [],
         event_extra={
-            "job": _result_of(wait, "['name']"),
-            "model": _result_of(wait, "['tuned_model']['model']"),
-            "endpoint": _result_of(wait, "['tuned_model']['endpoint']"),
-            "metrics": XComArg(metrics, key="headline"),
+            "dataset_hash": _result_of(upload, "['dataset_hash']"),
+            "metrics": XComArg(collect, key="headline"),
+            "verdict": _result_of(evaluate, "['verdict']"),
         },
+        **models,
+        **every,
+    )
+    pipeline = Pipeline(upload, create, wait, collect, test, evaluate, approve, promote)
+    chain(upload, create, wait, collect, test, evaluate, *filter(None, [approve]), promote)
+    (
+        wait
+        >> CancelUnfinishedJobsOperator(
+            task_id="cancel_unfinished_jobs", created_by=create.task_id, **where
+        ).as_teardown()
+    )
+    promote >> _report(pipeline, tuning, where).as_teardown()
+    return pipeline
+
+
+def _report(pipeline: Pipeline, title: str, where: dict[str, Any]) -> WriteReportOperator:
+    roles = {
+        "upload": pipeline.upload_dataset,
+        "create": pipeline.create_tuning_job,
+        "wait": pipeline.wait_for_tuning_job,
+        "metrics": pipeline.collect_metrics,
+        "smoke": pipeline.smoke_test,
+        "evaluation": pipeline.evaluate_model,
+        "approval": pipeline.approve_model,
+        "promotion": pipeline.promote_model,
+    }
+    upload = pipeline.upload_dataset
+    return WriteReportOperator(
+        task_id="write_report",
+        run_folder=_result_of(upload, " | default({}, true)", ".get('run_folder', '')"),
+        refused_folder=f"gs://{upload.bucket}/{upload.prefix}/refused",
+        title=title,
+        tasks={role: task.task_id for role, task in roles.items() if task},
         **where,
     )
-    cancel_unfinished = CancelUnfinishedJobsOperator(
-        task_id="cancel_unfinished_jobs", created_by=create.task_id, **where
-    )
-    chain(upload, create, wait, metrics, smoke_test)
-    wait >> cancel_unfinished.as_teardown()
-    return Pipeline(upload, create, wait, metrics, smoke_test)
 
 
-def _result_of(task: Any, path: str) -> str:
-    """A template that reads from what a task returned."""
-    return f"{{{{ ti.xcom_pull(task_ids='{task.task_id}'){path} }}}}"
+def _result_of(task: Any, *path: str) -> str:
+    """A template that reads from what a task returned; each step of the path reads from what the one before found."""
+    found = f"ti.xcom_pull(task_ids='{task.task_id}')"
+    for step in path:
+        found = f"({found}{step})"
+    return f"{{{{ {found} }}}}"
+
+
+def _values_of(collect: CollectMetricsOperator, test: SmokeTestOperator) -> str:
+    """A template of the `values` of both, as one JSON object."""
+    trained, asked = (f"ti.xcom_pull(task_ids='{task.task_id}')['values']" for task in (collect, test))
+    return f"{{{{ dict({trained}, **{asked}) | tojson }}}}"

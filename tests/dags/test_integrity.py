@@ -16,8 +16,16 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
-STEPS = ["upload_dataset", "create_tuning_job", "wait_for_tuning_job", "collect_metrics", "smoke_test"]
-TEARDOWN = "cancel_unfinished_jobs"
+STEPS = [
+    "upload_dataset",
+    "create_tuning_job",
+    "wait_for_tuning_job",
+    "collect_metrics",
+    "smoke_test",
+    "evaluate_model",
+    "promote_model",
+]
+TEARDOWNS = {"cancel_unfinished_jobs": "wait_for_tuning_job", "write_report": "promote_model"}
 
 # Run by a Python of its own, because imports count once a process.
 IMPORT_COST = """
@@ -49,15 +57,17 @@ def test_all_dag_files_import(bag: DagBag) -> None:
     assert "retrain_support_triage" in bag.dags
 
 
-def test_the_five_steps_stand_in_order(dag: DAG) -> None:
-    assert dag.task_ids == [*STEPS, TEARDOWN]
+def test_the_steps_stand_in_order(dag: DAG) -> None:
+    assert dag.task_ids == [*STEPS, *TEARDOWNS]
     for before, after in itertools.pairwise(STEPS):
-        assert dag.task_dict[before].downstream_task_ids - {TEARDOWN} == {after}
+        assert dag.task_dict[before].downstream_task_ids - TEARDOWNS.keys() == {after}
 
 
-def test_a_teardown_follows_the_waiting(dag: DAG) -> None:
-    assert dag.task_dict[TEARDOWN].is_teardown
-    assert dag.task_dict[TEARDOWN].upstream_task_ids == {"wait_for_tuning_job"}
+@pytest.mark.parametrize(("teardown", "follows"), TEARDOWNS.items())
+def test_a_teardown_runs_whatever_happened_and_never_decides_the_run(dag: DAG, teardown: str, follows: str) -> None:
+    assert dag.task_dict[teardown].is_teardown
+    assert not dag.task_dict[teardown].on_failure_fail_dagrun
+    assert dag.task_dict[teardown].upstream_task_ids == {follows}
 
 
 def test_every_task_is_retried_with_back_off_and_stops_at_errors_a_retry_cannot_help(dag: DAG) -> None:
@@ -86,7 +96,7 @@ def test_it_is_scheduled_in_its_time_zone_and_never_in_the_past(dag: DAG) -> Non
 def test_it_waits_for_its_dataset_and_tells_of_its_model(dag: DAG) -> None:
     waits_for = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.asset_condition
     assert [key.name for key, _ in waits_for.iter_assets()] == ["support_triage_dataset"]
-    assert [asset.name for asset in dag.task_dict["smoke_test"].outlets] == ["support_triage_model"]
+    assert [asset.name for asset in dag.task_dict["promote_model"].outlets] == ["support_triage_model"]
 
 
 def run_python(code: str, home: Path) -> list[str]:
@@ -99,7 +109,7 @@ def test_parsing_is_quick_and_loads_no_google_library(project_dir: Path, tmp_pat
     code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
     seconds, heavy, steps = min((run_python(code, tmp_path)[-3:] for _ in range(3)), key=lambda lines: float(lines[0]))
     assert heavy == ""
-    assert steps.split(",") == [*STEPS, TEARDOWN]
+    assert steps.split(",") == [*STEPS, *TEARDOWNS]
     assert float(seconds) <= 0.2
 
 
@@ -112,7 +122,7 @@ def refuse(event, args):
 sys.addaudithook(refuse)
 """
     code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
-    assert run_python(blocked + code, tmp_path)[-1].split(",") == [*STEPS, TEARDOWN]
+    assert run_python(blocked + code, tmp_path)[-1].split(",") == [*STEPS, *TEARDOWNS]
 
 
 def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(
@@ -123,7 +133,7 @@ def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(
     right = (tmp_path / "include/tunings/support_triage.yaml").read_text()
     (tmp_path / "include/tunings/wrong.yaml").write_text(right.replace("epoch_count: 4", "epoch_count: 0"))
     bag = DagBag(dag_folder=str(tmp_path / "dags"))
-    assert list(bag.dags) == ["retrain_support_triage"]
+    assert set(bag.dags) == {"retrain_support_triage", "rollback_support_triage"}
     assert len(bag.import_errors) == 1
     [(path, message)] = bag.import_errors.items()
     assert path.endswith("check_tunings.py")

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -35,6 +36,7 @@ def dag(
     monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_BUCKET", BUCKET)
     for folder in ("dags", "include/tunings", "include/data"):
         shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(project_dir / "include" / "prices.yaml", tmp_path / "include")
     yield DagBag(dag_folder=str(tmp_path / "dags")).dags["retrain_support_triage"]
     for kind in ("faults", "lifecycle", "requests"):
         httpx.delete(f"{emulator}/_internal/{kind}").raise_for_status()
@@ -57,6 +59,12 @@ def jobs_of(emulator: str) -> list[dict[str, Any]]:
     return listed
 
 
+def page_of(emulator: str, uri: str) -> str:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    answer = httpx.get(f"{emulator}/storage/v1/b/{bucket}/o/{quote(name, safe='')}", params={"alt": "media"})
+    return answer.raise_for_status().text
+
+
 def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> None:
     state, states, result = run(dag, epoch_count=3, display_name="from a test")
     assert state == "success", states
@@ -68,6 +76,9 @@ def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> N
     losses = result("collect_metrics")["metrics"]["/eval_total_loss"]
     assert losses["last"] < losses["first"]
     assert result("smoke_test")["cases"]["passed"] == result("smoke_test")["cases"]["total"] > 0
+    assert result("evaluate_model")["verdict"] == "first"
+    assert result("promote_model")["model"] == job["tuned_model"]["model"]
+    assert page_of(emulator, result("write_report")["report_uri"]).count("Promoted") > 0
 
 
 def test_a_failing_job_ends_the_run_with_the_services_words(dag: DAG, emulator: str, caplog: Any, capfd: Any) -> None:
