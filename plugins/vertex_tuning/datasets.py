@@ -262,6 +262,7 @@ class _Work:
     def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
         """What only shows when all rows are known."""
         self._add(set_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
+        self._add(set_rules.uncompared(training.name, self._examples.not_compared))
         self._add(set_rules.outliers(self._training.totals, training.statistics, self._names))
         self._add(set_rules.label_findings(training.name, training.labels))
         if validation:

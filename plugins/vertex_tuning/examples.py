@@ -22,7 +22,7 @@ _BLOCK: Final = 2**15
 """Examples written at once."""
 _PART: Final = 2**19
 """Examples compared at once: 12 MiB, and several times as much while they are sorted."""
-_LARGEST_PART: Final = 4 * _PART
+_LARGEST_PART: Final = 2 * _PART
 _PROMPT, _ANSWER, _PLACE, _FIELDS = range(4)
 _SIZE: Final = 8
 _VALIDATION: Final = 1 << 62
@@ -51,6 +51,8 @@ class Pair(NamedTuple):
 class Examples:
     """What is remembered of each example, on disk.
 
+    `not_compared` says, after `pairs`, how many were left out of them, as too many have the same prompt.
+
     :param file: to write to and read from; a temporary one when None
     """
 
@@ -58,6 +60,7 @@ class Examples:
         self._file: IO[bytes] = file or tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._block = [array("q") for _ in range(_FIELDS)]
         self._count = 0
+        self.not_compared = 0
 
     def add(
         self, prompts: Sequence[int], answers: Sequence[int], lines: Sequence[int], file: int, *, training: bool
@@ -106,11 +109,11 @@ class Examples:
         self._file.seek(0)
         found, size = [], 0
         for records in _blocks(self._file):
-            found.append(records[records[:, _PROMPT] % parts == part])
+            chosen = records[records[:, _PROMPT] % parts == part]
+            found.append(chosen[: _LARGEST_PART - size])
             size += len(found[-1])
-            if size >= _LARGEST_PART:
-                break
-        return np.concatenate(found)[:_LARGEST_PART]
+            self.not_compared += len(chosen) - len(found[-1])
+        return np.concatenate(found)
 
 
 def _blocks(file: IO[bytes]) -> Iterator[Records]:

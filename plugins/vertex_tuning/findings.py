@@ -10,6 +10,8 @@ import msgspec
 
 SHOWN: Final = 20
 """Errors, and as many warnings, kept for a log."""
+WARNINGS_OF_A_KIND: Final = 5
+"""Of them; what is odd of the whole dataset is found last, and would not be seen for all the duplicates."""
 MAX_WRITTEN: Final = 1_000_000
 """Findings written to the file: the rest is only counted, since ten million rows can be wrong in ten ways each."""
 _MAX_TEXT: Final = 80
@@ -68,9 +70,10 @@ class Findings:
         self.shown: dict[Severity, list[Finding]] = {"error": [], "warning": [], "dropped": []}
 
     def add(self, finding: Finding) -> None:
-        self.counts[finding.severity][finding.kind] += 1
-        if len(self.shown[finding.severity]) < SHOWN:
-            self.shown[finding.severity].append(finding)
+        counts, shown = self.counts[finding.severity], self.shown[finding.severity]
+        counts[finding.kind] += 1
+        if len(shown) < SHOWN and (finding.severity != "warning" or counts[finding.kind] <= WARNINGS_OF_A_KIND):
+            shown.append(finding)
         if self._file is not None and self._written < MAX_WRITTEN:
             self._file.write(self._encode(finding) + b"\n")
             self._written += 1

@@ -76,6 +76,13 @@ def pair_finding(pair: Pair, names: Sequence[str]) -> Finding:
     return _warning(pair.kind, names[pair.place.file], found, expected, pair.place.line)
 
 
+def uncompared(name: str, rows: int) -> Iterator[Finding]:
+    """Comparing takes memory by the rows that may have the same prompt, so it has to have an end."""
+    if rows:
+        found = f"{rows} rows that were not compared with the others, as a prompt occurs that often"
+        yield _warning("not_compared", name, found, "prompts that differ")
+
+
 def outliers(totals: Totals, statistics: Statistics, names: Sequence[str]) -> Iterator[Finding]:
     """Rows far longer or shorter than nearly all others."""
     inputs, outputs = statistics.user_input_token_distribution, statistics.user_output_token_distribution

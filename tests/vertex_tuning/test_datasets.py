@@ -197,6 +197,13 @@ def test_examples_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     }
 
 
+def test_what_is_not_compared_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "_LARGEST_PART", 30)
+    found = prepared(lines([pair("always the same", "yes")] * 50))
+    assert found.counts["warning"] == {"duplicate": 29, "not_compared": 1, "one_sided_labels": 1}
+    assert "found 20 rows that were not compared" in found.text("warning")
+
+
 def test_distributions_are_numpys() -> None:
     generator = np.random.default_rng(1)
     values = generator.lognormal(4, 1, 999).astype(int)
