@@ -133,21 +133,24 @@ def test_faults_that_pass_are_survived(
     assert content(storage, f"gs://bucket/{name}") == Path(path).read_bytes()
 
 
+@pytest.mark.parametrize("parts", [False, True])
 def test_what_is_damaged_on_the_way_is_sent_again_and_never_visible(
-    tmp_path: Path, emulator: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, emulator: str, monkeypatch: pytest.MonkeyPatch, parts: bool, request: pytest.FixtureRequest
 ) -> None:
+    if parts:
+        request.getfixturevalue("in_parts")
     path = tmp_path / "f"
     path.write_bytes(b"x" * 1000 + b"hello, world" + b"x" * CHUNK)
     with damaging(emulator, b"hello, world", times=1) as url:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
         storage = StorageHook(location="us-central1")
-        storage.upload_once(str(path), "bucket", "damaged/once")
-        assert content(storage, "gs://bucket/damaged/once") == path.read_bytes()
+        storage.upload_once(str(path), "bucket", f"damaged-{parts}/once")
+        assert content(storage, f"gs://bucket/damaged-{parts}/once") == path.read_bytes()
     with damaging(emulator, b"hello, world", times=99) as url:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
         with pytest.raises(VertexRequestError, match="CRC32C"):
-            StorageHook(location="us-central1").upload_once(str(path), "bucket", "damaged/always")
-    assert names(emulator, "damaged/always") == []
+            StorageHook(location="us-central1").upload_once(str(path), "bucket", f"damaged-{parts}/always")
+    assert f"damaged-{parts}/always" not in names(emulator, f"damaged-{parts}/always")
 
 
 @pytest.mark.parametrize("parallel_from", [MIB, 10**12], ids=["parts", "stream"])

@@ -386,6 +386,7 @@ def test_a_file_that_changes_meanwhile_is_read_again_by_the_next_attempt(
         ({"bucket": "a/b"}, "bucket"),
         ({"prefix": "../x"}, "prefix"),
         ({"count_tokens_sample": "-1"}, "count_tokens_sample"),
+        ({"count_tokens_sample": "5"}, "base_model"),
     ],
 )
 def test_arguments_that_cannot_be_right_are_named_before_anything_is_read(

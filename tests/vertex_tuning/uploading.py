@@ -67,7 +67,8 @@ def damaging(url: str, mark: bytes, times: int) -> Iterator[str]:
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection(host, int(port))
         try:
-            await asyncio.gather(forward(reader, server_writer), forward(server_reader, writer))
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(forward(reader, server_writer), forward(server_reader, writer))
         finally:
             writer.close()
             server_writer.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from airflow.sdk import conf
 
-from vertex_tuning.exceptions import DatasetError, NotFoundError, TransientError, TuningError
+from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.manifests import MANIFEST, folder_of, run_key
 from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.pricing import Cost, PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
@@ -184,7 +184,7 @@ class UploadDatasetOperator(VertexOperator):
         return parse_options({**values, "validation_fraction": fraction})
 
     def _terms(self) -> Terms:
-        return Terms(
+        terms = Terms(
             model="" if self.base_model in NOT_GIVEN else str(self.base_model),
             recommended=recommendation(self.tuning_task),
             epochs=parse_count("epoch_count", self.epoch_count),
@@ -193,6 +193,9 @@ class UploadDatasetOperator(VertexOperator):
             prices=None if self.prices in NOT_GIVEN else load_prices(Path(str(self.prices))),
             sample=parse_count("count_tokens_sample", self.count_tokens_sample) or 0,
         )
+        if terms.sample and not terms.model:
+            raise ConfigurationError("base_model: not given, expected the model to count tokens for.")
+        return terms
 
     def _sources(self) -> dict[str, list[Source]]:
         from vertex_tuning.sources import find_sources
@@ -261,8 +264,8 @@ class UploadDatasetOperator(VertexOperator):
         try:
             with rows.open() as file:
                 calibration = calibrate(sample(file, terms.sample), partial(self.hook.count_tokens, terms.model))
-        except NotFoundError as error:
-            warning = f"Tokens are estimated, as the service does not count them for this model here: {error}"
+        except VertexRequestError as error:
+            warning = f"Tokens are estimated, as the service does not count them: {error}"
             self.log.warning(warning)
             return Counted(report.tokens, ESTIMATED, [warning])
         return Counted(calibration.corrected(report.tokens), str(calibration))
