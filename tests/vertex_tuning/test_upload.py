@@ -247,7 +247,7 @@ def test_local_files_by_other_ways_of_naming_them(tmp_path: Path, given: str) ->
     assert execute(uploading(tmp_path, training_data=given.format(tmp_path)))["training"]["rows"] == 3
 
 
-@pytest.mark.parametrize("given", ["none.jsonl", "*.none", "gs://bucket/none/*.jsonl", "gs://bucket/none.jsonl"])
+@pytest.mark.parametrize("given", ["", "none.jsonl", "*.none", "gs://bucket/none/*.jsonl", "gs://bucket/none.jsonl"])
 def test_a_missing_file_is_named(tmp_path: Path, given: str) -> None:
     with pytest.raises((exceptions.DatasetError, exceptions.NotFoundError)) as error:
         execute(uploading(tmp_path, training_data=given))

@@ -202,10 +202,10 @@ class UploadDatasetOperator(VertexOperator):
 
         further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
         folders = [Path(self.base_dir).resolve(), *(Path(folder) for folder in further if folder)]
-        given = {"training": self.training_data, "validation": self.validation_data}
-        return {
-            kind: find_sources(text, folders, self.storage) for kind, text in given.items() if text not in NOT_GIVEN
-        }
+        found = {"training": find_sources(self.training_data, folders, self.storage)}
+        if self.validation_data not in NOT_GIVEN:
+            found["validation"] = find_sources(str(self.validation_data), folders, self.storage)
+        return found
 
     # Checking
 
