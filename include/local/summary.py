@@ -10,6 +10,7 @@ from rich.table import Table
 
 from include.local.airflow_api import AirflowApi
 
+ANSWERS_SHOWN: Final = 8
 BARS: Final = "▁▂▃▄▅▆▇█"
 
 
@@ -92,7 +93,9 @@ def _course(values: list[float]) -> str:
 
 def _answers(asked: dict[str, Any], title: str) -> Table:
     table = _table(f"{title}: {asked['passed']} of {asked['total']} as expected", "prompt", "answer", "")
-    for answer in asked["answers"]:
+    if (more := len(asked["answers"]) - ANSWERS_SHOWN) > 0:
+        table.caption = f"and {more} more in the report"
+    for answer in asked["answers"][:ANSWERS_SHOWN]:
         table.add_row(escape(answer["prompt"]), escape(answer["answer"]), escape(answer["problem"]) or "✓")
     return table
 

@@ -82,6 +82,8 @@ def test_the_form_offers_the_files_values_with_titles_and_limits(tmp_path: Path)
         "epoch_count": 3,
         "learning_rate_multiplier": 1.0,
         "adapter_size": 4,
+        "max_cost": None,
+        "force": False,
         "display_name": "a model",
         "ask_smoke_cases": True,
     }

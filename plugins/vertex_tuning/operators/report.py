@@ -31,6 +31,18 @@ TASKS: Final = {
 }
 """What a retraining's tasks do, and what they are called in `tuning_pipeline`."""
 
+RESULTS: Final = (
+    ("upload",),
+    ("metrics",),
+    ("smoke", "answers"),
+    ("evaluation", "evaluation"),
+    ("wait",),
+    ("create",),
+)
+"""Tasks whose results the report shows, and under which key they leave one even when they fail."""
+
+RAN: Final = ("success", "failed")
+
 ERROR: Final = "error"
 """XCom key a failed task leaves its error under, for the report."""
 
@@ -104,10 +116,11 @@ class WriteReportOperator(VertexOperator):
     def _report(self, context: Context) -> Report:
         from vertex_tuning.report.build import DatasetFile, Material, build
 
-        ti = context["ti"]
-        upload, metrics, smoke, evaluation = (
-            self._result(ti, role, *keys)
-            for role, *keys in (("upload",), ("metrics",), ("smoke", "answers"), ("evaluation", "evaluation"))
+        ti, states = context["ti"], self._states(context["ti"])
+        # What never ran has left nothing; asking for it all the same would fill the log with errors.
+        ran = {role for role, task_id in self.tasks.items() if states.get(task_id) in RAN}
+        upload, metrics, smoke, evaluation, waited, created = (
+            self._result(ti, role, *keys) if role in ran else None for role, *keys in RESULTS
         )
         return build(
             Material(
@@ -119,11 +132,15 @@ class WriteReportOperator(VertexOperator):
                 run_folder=str(self.run_folder),
                 storage_endpoint=self._storage_endpoint(),
                 tasks=self.tasks,
-                states=self._states(ti),
-                errors={role: error for role in self.tasks if (error := self._pull(ti, role, ERROR))},
+                states=states,
+                errors={
+                    role: error
+                    for role in ran
+                    if states[self.tasks[role]] == "failed" and (error := self._pull(ti, role, ERROR))
+                },
                 upload=upload,
                 dataset_report=self._read(upload, "report_uri", DatasetFile),
-                job=self._result(ti, "wait") or self._result(ti, "create"),
+                job=waited or created,
                 metrics=metrics,
                 series=self._read(metrics, "series_uri"),
                 smoke=self._read(smoke, "result_uri") or smoke,
