@@ -16,7 +16,7 @@ STACKS := tests/test_local.py tests/test_chaos.py tests/test_bench_triggerer.py 
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test chaos bench-triggerer constraints
+.PHONY: help setup demo up down check test chaos bench-triggerer bench-dataset constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ chaos: $(READY) ## kill parts of a running stack at random; RUNS=n
 
 bench-triggerer: $(READY) ## 1,000 waiting sensors in one triggerer, beside the Google provider's
 	@$(BIN)/python -m tests.bench_triggerer
+
+bench-dataset: $(READY) ## checking and uploading 200,000 rows, beside the usual ways
+	@$(BIN)/python -m tests.bench_dataset
+	@$(BIN)/python -m tests.bench_upload
 
 constraints: $(READY) ## resolve all versions anew
 	@$(BIN)/uv pip compile --quiet --system-certs --no-cache --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \

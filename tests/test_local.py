@@ -317,9 +317,9 @@ def test_a_failing_run_ends_with_the_error_its_log_and_exit_code_1(tmp_path: Pat
         assert process.returncode == 1
         assert left_running(tmp_path / "home") == []
     assert "upload_dataset failed:" in output
-    assert "bad.jsonl, line 1: `contents` is empty" in output
+    assert "bad.jsonl, line 1: contents: found an empty list" in output
     log = Path(output.partition("Its log: ")[2].splitlines()[0])
-    assert "`contents` is empty" in log.read_text()
+    assert "contents: found an empty list" in log.read_text()
 
 
 def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
