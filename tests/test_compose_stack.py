@@ -12,7 +12,15 @@ from tests.compose_file import assignments, make_env_file, needs_compose, resolv
 from tests.compose_stack import ComposeStack, missing_packages, running
 
 DAG = "/dags/retrain_support_triage"
-STEPS = ["upload_dataset", "create_tuning_job", "wait_for_tuning_job", "collect_metrics", "smoke_test"]
+STEPS = [
+    "upload_dataset",
+    "create_tuning_job",
+    "wait_for_tuning_job",
+    "collect_metrics",
+    "smoke_test",
+    "evaluate_model",
+    "promote_model",
+]
 RUN_SECONDS = 180
 
 pytestmark = [

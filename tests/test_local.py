@@ -205,7 +205,7 @@ def waited_for(stack: Stack, api: AirflowApi) -> tuple[str, str]:
     """
     slow = {"timeScale": 5.0, "count": 1}
     httpx.post(f"{stack.emulator_url}/_internal/lifecycle", json=slow).raise_for_status()
-    started = api.trigger(DAG_ID, {"epoch_count": 2})
+    started = api.trigger(DAG_ID, {"force": True})
     eventually(lambda: api.tasks(DAG_ID, started)["wait_for_tuning_job"]["state"] == "deferred")
     return started, api.result(DAG_ID, started, "create_tuning_job")["labels"]["airflow-task-identity"]
 
@@ -285,7 +285,7 @@ def test_own_data_is_learnt_and_answered(tmp_path: Path, monkeypatch: pytest.Mon
     [accuracy] = [line for line in output.splitlines() if "/eval_fraction_of_correct_next_step_preds" in line]
     last = float(accuracy.split("│")[3])
     assert last >= 0.9
-    [endpoint] = [line.split("│")[2].strip() for line in output.splitlines() if line.startswith("│ endpoint")]
+    endpoint, *_ = [line.split("│")[2].strip() for line in output.splitlines() if line.startswith("│ endpoint")]
     right = right_answers(tmp_path / "google-cloud", endpoint, 1000, monkeypatch)
     print(f"validation token accuracy {last:.3f}, {right} of 1,000 test rows answered exactly")
     assert right >= 800
