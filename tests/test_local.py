@@ -295,7 +295,7 @@ def right_answers(data_dir: Path, endpoint: str, count: int, monkeypatch: pytest
     """How many of the first rows of banking77's test set the tuned endpoint answers exactly."""
     import msgspec
     from vertex_tuning.asking import ask_all
-    from vertex_tuning.datasets import Row
+    from vertex_tuning.datasets.dataset import Row
     from vertex_tuning.hooks.tuning import VertexTuningHook
     from vertex_tuning.smoke import sample_cases
 

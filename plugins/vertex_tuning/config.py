@@ -96,7 +96,7 @@ def _checked_by(parse: Callable[[Any], Any]) -> AfterValidator:
 class Dataset(_Model):
     """What is done with the data before it is uploaded.
 
-    :param format: see `vertex_tuning.formats`; recognised when not given
+    :param format: see `vertex_tuning.datasets.formats`; recognised when not given
     :param columns: of a CSV file: which is the `prompt` and which the `response`
     :param system_instruction: for formats whose rows have none
     :param on_invalid_row: `fail`, or `drop` up to `max_dropped_share` of the rows

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from vertex_tuning.datasets.rows import Content, Row
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.expectations import Expectations, Text, shorten
-from vertex_tuning.rows import Content, Row
 
 NAME_LENGTH: Final = 60
 """Characters of a prompt that make the name of a case without one."""

@@ -117,6 +117,7 @@ def tuning_pipeline(
     collect = CollectMetricsOperator(
         task_id="collect_metrics",
         job_name=_result_of(wait, "['name']"),
+        dataset=_result_of(upload, "['training'] | tojson"),
         run_folder=run_folder,
         **(metrics or {}),
         **every,

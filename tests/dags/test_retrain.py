@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from vertex_tuning.hooks.registry import RegistryHook
+from vertex_tuning.promotion import Succession
 
 from tests.emulator_fixture import classification_rows, running_emulator
 from tests.vertex_tuning.conftest import connection
@@ -47,7 +50,8 @@ def run(dag: DAG, **conf: Any) -> tuple[str, dict[str, str], Any]:
 
     :returns: the run's state, each task's, and a function giving a task's result
     """
-    dag_run = dag.test(run_conf=conf)
+    # Read anew, because dag.test() leaves a run's values in the DAG.
+    dag_run = DagBag(dag_folder=dag.fileloc).dags[dag.dag_id].test(run_conf=conf)
     instances = {instance.task_id: instance for instance in dag_run.get_task_instances()}
     states = {task_id: str(instance.state) for task_id, instance in instances.items()}
     return str(dag_run.state), states, lambda task_id: instances[task_id].xcom_pull(task_ids=task_id)
@@ -115,3 +119,46 @@ def test_other_data_is_asked_about_itself(dag: DAG, tmp_path: Path) -> None:
 def test_the_form_refuses_values_beyond_its_limits(dag: DAG, values: dict[str, Any]) -> None:
     with pytest.raises(Exception, match=next(iter(values))):
         run(dag, **values)
+
+
+# The model in use
+
+
+def shuffled(path: Path) -> str:
+    """The training data with every answer given to another question."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    answers = [row["contents"][-1] for row in rows]
+    random.Random(1).shuffle(answers)  # noqa: S311 - no secret
+    for row, answer in zip(rows, answers, strict=True):
+        row["contents"][-1] = answer
+    (path.parent / "shuffled.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return str((path.parent / "shuffled.jsonl").relative_to(path.parents[3]))
+
+
+def in_use() -> str:
+    champion = Succession(RegistryHook(location="us-central1"), "support_triage").standing().champion
+    assert champion
+    return champion.name
+
+
+@pytest.mark.timeout(300)
+def test_a_better_model_takes_over_and_a_worse_one_never_does(dag: DAG, tmp_path: Path, emulator: str) -> None:
+    assert run(dag, epoch_count=1)[0] == "failed"  # it has hardly learnt anything: its gates keep it out
+    state, states, result = run(dag, epoch_count=3, force=True)
+    assert state == "success", states
+    first = result("promote_model")["model"]
+
+    state, states, _ = run(dag, epoch_count=3)
+    assert (state, states["create_tuning_job"], states["promote_model"]) == ("success", "skipped", "skipped")
+
+    worse = shuffled(tmp_path / "include/data/support_triage/training.jsonl")
+    state, states, result = run(dag, training_data=worse, ask_smoke_cases=False)
+    assert (state, states["evaluate_model"], states["promote_model"]) == ("failed", "failed", "upstream_failed")
+    assert result("write_report")["verdict"] == "refused"
+    assert in_use() == first
+
+    state, states, result = run(dag, epoch_count=5)
+    assert state == "success", states
+    assert result("evaluate_model")["verdict"] == "better"
+    assert result("promote_model") == {**result("promote_model"), "previous": first}
+    assert in_use() == result("promote_model")["model"] != first

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_tuning import limits, set_rules
-from vertex_tuning.checking import examine
-from vertex_tuning.datasets import Options, Prepared, prepare
-from vertex_tuning.findings import Problem
-from vertex_tuning.plain_rows import plain_measure
+from vertex_tuning.datasets import limits, set_rules
+from vertex_tuning.datasets.checking import examine
+from vertex_tuning.datasets.dataset import Options, Prepared, prepare
+from vertex_tuning.datasets.findings import Problem
+from vertex_tuning.datasets.plain_rows import plain_measure
 
 from tests.vertex_tuning.dataset_files import lines, pair, prepared, row, source
 

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from vertex_tuning.datasets.manifests import run_key
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.links import ReportLink, object_url
-from vertex_tuning.manifests import run_key
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_tuning.datasets import Options, Prepared, prepare
+from vertex_tuning.datasets.dataset import Options, Prepared, prepare
+from vertex_tuning.datasets.limits import MAX_VALIDATION_ROWS
+from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.limits import MAX_VALIDATION_ROWS
-from vertex_tuning.splitting import for_validation
 
 from tests.vertex_tuning.dataset_files import lines, pair, source
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event
 
-from vertex_tuning import uploads
+from vertex_tuning.datasets import uploads
 from vertex_tuning.hooks import storage
 
 FORKS = multiprocessing.get_context("forkserver")

@@ -14,6 +14,7 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
 
 from vertex_tuning.connection import GoogleConnection
+from vertex_tuning.datasets.uploads import CHUNK, PARALLEL_FROM, WORKERS, LocalFile, Progress, Slice, StoredObject
 from vertex_tuning.exceptions import (
     ConfigurationError,
     ContentMismatchError,
@@ -22,7 +23,6 @@ from vertex_tuning.exceptions import (
 )
 from vertex_tuning.google_errors import google_errors
 from vertex_tuning.rest import TIMEOUT
-from vertex_tuning.uploads import CHUNK, PARALLEL_FROM, WORKERS, LocalFile, Progress, Slice, StoredObject
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client

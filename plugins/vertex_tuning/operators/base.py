@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
 
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 
 if TYPE_CHECKING:
+    from airflow.sdk import BaseOperatorLink
+
     from vertex_tuning.hooks.experiments import ExperimentsHook
     from vertex_tuning.hooks.registry import RegistryHook
     from vertex_tuning.hooks.storage import StorageHook
@@ -80,6 +82,10 @@ class VertexOperator(BaseOperator):
         }
 
 
+NOT_GIVEN: Final = (None, "", "None")
+"""An argument that was left out, or a template that found nothing."""
+
+
 def is_true(value: bool | str) -> bool:
     """A switch that may have been a template."""
     return str(value) == "True"
@@ -93,7 +99,7 @@ class TuningJobOperator(VertexOperator):
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "job_name")
-    operator_extra_links = (TuningJobLink(), ExperimentLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (TuningJobLink(), ExperimentLink())
 
     def __init__(self, *, job_name: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

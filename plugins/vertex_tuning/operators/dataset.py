@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from airflow.sdk import conf
 
+from vertex_tuning.datasets.manifests import MANIFEST, folder_of, run_key
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
-from vertex_tuning.manifests import MANIFEST, folder_of, run_key
-from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.pricing import Cost, PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
 from vertex_tuning.recommendations import Recommendation, recommendation
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.datasets import Options, Prepared, Source
-    from vertex_tuning.placing import Files, Placing
+    from vertex_tuning.datasets.dataset import Options, Prepared, Source
+    from vertex_tuning.datasets.placing import Files, Placing
 
-NOT_GIVEN: Final = (None, "", "None")
 SETS: Final = ("training", "validation")
 PROCESSES: Final = 2
 """That check a large file side by side."""
 ESTIMATED: Final = "estimated, up to 30 % off"
-"""See :mod:`vertex_tuning.tokens`."""
+"""See :mod:`vertex_tuning.datasets.tokens`."""
 
 
 class UploadDatasetOperator(VertexOperator):
@@ -141,7 +140,7 @@ class UploadDatasetOperator(VertexOperator):
         self.count_tokens_sample = count_tokens_sample
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from vertex_tuning.placing import Placing
+        from vertex_tuning.datasets.placing import Placing
 
         # Arguments that cannot be right are told before anything is read.
         options, terms, parent = self._options(), self._terms(), folder_of(self.bucket, self.prefix)
@@ -176,7 +175,7 @@ class UploadDatasetOperator(VertexOperator):
     # Arguments
 
     def _options(self) -> Options:
-        from vertex_tuning.datasets import parse_options
+        from vertex_tuning.datasets.dataset import parse_options
 
         names = ("format", "columns", "system_instruction", "kind", "on_invalid_row", "max_dropped_share", "split_seed")
         values = {name: getattr(self, name) for name in names}
@@ -198,7 +197,7 @@ class UploadDatasetOperator(VertexOperator):
         return terms
 
     def _sources(self) -> dict[str, list[Source]]:
-        from vertex_tuning.sources import find_sources
+        from vertex_tuning.datasets.sources import find_sources
 
         further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
         folders = [Path(self.base_dir).resolve(), *(Path(folder) for folder in further if folder)]
@@ -210,8 +209,8 @@ class UploadDatasetOperator(VertexOperator):
     # Checking
 
     def _prepare(self, sources: Mapping[str, list[Source]], options: Options, scratch: str) -> Prepared:
-        from vertex_tuning.datasets import prepare
-        from vertex_tuning.statistics import draw
+        from vertex_tuning.datasets.dataset import prepare
+        from vertex_tuning.datasets.statistics import draw
 
         found = prepare(
             sources["training"],
@@ -241,7 +240,7 @@ class UploadDatasetOperator(VertexOperator):
             raise DatasetError(f"{error}\n{where}") from error
 
     def _versions(self, sources: Mapping[str, list[Source]]) -> list[object]:
-        from vertex_tuning.sources import version
+        from vertex_tuning.datasets.sources import version
 
         return [version(source, self.storage) for files in sources.values() for source in files]
 
@@ -254,8 +253,8 @@ class UploadDatasetOperator(VertexOperator):
 
     def _count(self, prepared: Prepared, sources: list[Source], terms: Terms) -> Counted:
         """How many billable tokens there are, and how that is known."""
-        from vertex_tuning.datasets import Source, sample
-        from vertex_tuning.token_counts import calibrate
+        from vertex_tuning.datasets.dataset import Source, sample
+        from vertex_tuning.datasets.token_counts import calibrate
 
         report = prepared.training
         if not terms.sample:
@@ -287,7 +286,7 @@ class UploadDatasetOperator(VertexOperator):
         return cost, warnings
 
     def _files(self, prepared: Prepared, sources: Mapping[str, list[Source]], counted: Counted) -> dict[str, Files]:
-        from vertex_tuning.placing import Files
+        from vertex_tuning.datasets.placing import Files
 
         files = {"training": Files(prepared.training, sources["training"][0], counted.tokens, counted.how)}
         if report := prepared.validation:

@@ -15,10 +15,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.approval import approval_text
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
 from vertex_tuning.comparison import Judgement, Side, comparison_table, judge, parse_rule
-from vertex_tuning.datasets import sample
+from vertex_tuning.datasets.dataset import sample
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
-from vertex_tuning.operators.base import TuningJobOperator, is_true
+from vertex_tuning.links import ReportLink
+from vertex_tuning.operators.base import NOT_GIVEN, TuningJobOperator, is_true
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases
 
@@ -32,7 +33,6 @@ OnRefused = Literal["fail", "skip"]
 Answers = dict[str, list[SmokeAnswer]]
 
 ON_REFUSED: Final = ("fail", "skip")
-NOT_GIVEN: Final = (None, "", "None")
 
 
 class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
@@ -75,6 +75,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
         "run_folder",
     )
     template_fields_renderers = {"values": "json", "rule": "json", "gates": "json", "cases": "json"}
+    operator_extra_links = (*TuningJobOperator.operator_extra_links, ReportLink())
 
     def __init__(
         self,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from vertex_tuning.datasets.reconciliation import compare_with_service
 from vertex_tuning.exceptions import ConfigurationError, MetricsError
 from vertex_tuning.gates import ON_MISSING, OnMissing
 from vertex_tuning.job_metrics import JobMetrics, job_metrics, missing
+from vertex_tuning.links import ReportLink
 from vertex_tuning.metrics import Series, columns, headline
-from vertex_tuning.operators.base import TuningJobOperator
+from vertex_tuning.operators.base import NOT_GIVEN, TuningJobOperator
 from vertex_tuning.tables import text_table
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ class CollectMetricsOperator(TuningJobOperator):
     none: then there is only what the job itself reports, and a warning. The result is that of
     :class:`~vertex_tuning.job_metrics.JobMetrics`; the last value of each metric is pushed as XCom `headline`.
 
+    :param dataset: `training` of what the upload task returned, or its JSON: what the service counted in the data is
+        held against it, and differences are warned of in the log. (templated)
     :param run_folder: `gs://…` folder to write all of it to, as `metrics.json`; nothing is written without. (templated)
     :param metrics_timeout: seconds after the job's end that its metrics are waited for; then those that are there
         count.
@@ -40,17 +45,26 @@ class CollectMetricsOperator(TuningJobOperator):
         and leaves it to the gates, `fail` raises. (templated)
     """
 
-    template_fields: Sequence[str] = (*TuningJobOperator.template_fields, "run_folder", "on_missing_metrics")
+    template_fields: Sequence[str] = (
+        *TuningJobOperator.template_fields,
+        "dataset",
+        "run_folder",
+        "on_missing_metrics",
+    )
+    template_fields_renderers = {"dataset": "json"}
+    operator_extra_links = (*TuningJobOperator.operator_extra_links, ReportLink())
 
     def __init__(
         self,
         *,
+        dataset: Mapping[str, Any] | str | None = None,
         run_folder: str | None = None,
         metrics_timeout: float = 600.0,
         on_missing_metrics: OnMissing = "pass",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.dataset = dataset
         self.run_folder = run_folder
         self.metrics_timeout = metrics_timeout
         self.on_missing_metrics = on_missing_metrics
@@ -91,10 +105,11 @@ class CollectMetricsOperator(TuningJobOperator):
         found = job_metrics(job, series)
         found = msgspec.structs.replace(found, warnings=[*warnings, *found.warnings])
         self._log(found)
+        self._compare_counts(job)
         result = {"job_name": self.job_name, "experiment": job.experiment, "series_uri": None}
         result |= msgspec.to_builtins(found)
         context["ti"].xcom_push(key="headline", value=headline(found.metrics))
-        if self.run_folder and self.run_folder != "None":
+        if self.run_folder not in NOT_GIVEN:
             result["series_uri"] = self._write(result, series)
         return result
 
@@ -104,6 +119,13 @@ class CollectMetricsOperator(TuningJobOperator):
             table = text_table(("epoch", "last step", "mean", "last"), epochs)
             self.log.info("%s: %s\n%s", name, values, table)
         for warning in found.warnings:
+            self.log.warning("%s", warning)
+
+    def _compare_counts(self, job: TuningJob) -> None:
+        if self.dataset in NOT_GIVEN:
+            return
+        summary = json.loads(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        for warning in compare_with_service(summary or {}, job):
             self.log.warning("%s", warning)
 
     def _write(self, result: dict[str, Any], series: list[Series]) -> str:

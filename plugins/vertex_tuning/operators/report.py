@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pendulum
 
+from vertex_tuning.datasets.manifests import run_key
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink, object_url
-from vertex_tuning.manifests import run_key
-from vertex_tuning.operators.base import VertexOperator
-from vertex_tuning.operators.dataset import NOT_GIVEN
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
-from vertex_tuning.datasets import sample
+from vertex_tuning.datasets.dataset import sample
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, SmokeTestError
-from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.links import ReportLink
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases, share, summarize, values_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-NOT_GIVEN: Final = (None, "", "None")
 """What an argument is when it was left out, or when its template had nothing to say."""
 
 
@@ -42,7 +42,6 @@ class SmokeTestOperator(VertexOperator):
     :param timeout: seconds to wait in all for an endpoint that is not ready or overloaded.
     :param deferrable: leave the worker when the wait is long.
     :param run_folder: `gs://` folder to write all answers to, in full, as `smoke-test.json`. (templated)
-    :param event_extra: what the event of each of the task's outlets says when the model has passed. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -52,9 +51,9 @@ class SmokeTestOperator(VertexOperator):
         "ask_cases",
         "sample_uri",
         "run_folder",
-        "event_extra",
     )
-    template_fields_renderers = {"cases": "json", "event_extra": "json"}
+    template_fields_renderers = {"cases": "json"}
+    operator_extra_links = (ReportLink(),)
 
     def __init__(
         self,
@@ -70,7 +69,6 @@ class SmokeTestOperator(VertexOperator):
         timeout: float = 1800.0,
         deferrable: bool = True,
         run_folder: str | None = None,
-        event_extra: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,7 +83,6 @@ class SmokeTestOperator(VertexOperator):
         self.timeout = timeout
         self.deferrable = deferrable
         self.run_folder = run_folder
-        self.event_extra = event_extra
 
     def execute(self, context: Context) -> dict[str, Any]:
         return self._test(context, deadline=time.time() + self.timeout, answered=[])
@@ -117,8 +114,6 @@ class SmokeTestOperator(VertexOperator):
         self._require("cases", asked, self.min_pass_share)
         if self.min_sample_share is not None:
             self._require("examples", exact, self.min_sample_share)
-        for asset in self.outlets:
-            context["outlet_events"][asset].extra = self.event_extra or {}
         return result
 
     def _sample(self) -> list[SmokeCase]:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
+from vertex_tuning.datasets.reconciliation import compare_with_service
 from vertex_tuning.jobs import ADAPTER_SIZES, TuningJob, total_epochs, total_steps
 from vertex_tuning.pricing import Cost
-from vertex_tuning.reconciliation import compare_with_service
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
 from vertex_tuning.report.names import distribution_label, seconds, series_label, series_rank, value_label, words

@@ -1,6 +1,6 @@
 """What a row must be: every rule in one place, with what was found and expected. Pure.
 
-The documented rules are those of the guide to preparing data (addresses in :mod:`vertex_tuning.rows`); the service
+The documented rules are those of the guide to preparing data (addresses in `rows`); the service
 itself reports bad rows late or drops them in silence. What it does with keys nobody documented is not known: a warning.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
-from vertex_tuning.findings import Problem, describe, key_of
-from vertex_tuning.limits import MAX_EXAMPLE_TOKENS
+from vertex_tuning.datasets.findings import Problem, describe, key_of
+from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS
 
 Kind = Literal["supervised", "preference"]
 Rule = Iterator[Problem]

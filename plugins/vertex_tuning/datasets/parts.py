@@ -1,7 +1,7 @@
 """A large file of plain Gemini rows, checked by several processes at once, each a stretch of it. Pure.
 
-`python -m vertex_tuning.parts JOB` is one of them. It imports no Airflow, and says what it found in files and on its
-standard output. Line numbers are those of the stretch until all are known.
+`python -m vertex_tuning.datasets.parts JOB` is one of them. It imports no Airflow, and says what it found in files and
+on its standard output. Line numbers are those of the stretch until all are known.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import IO, Final, cast
 
 import msgspec
 
-from vertex_tuning.checking import Totals
-from vertex_tuning.examples import Examples
-from vertex_tuning.findings import Findings, Severity, read
-from vertex_tuning.formats import recognise
-from vertex_tuning.preparing import Hashed, Options, Preparation, Rows, Side, Source
-from vertex_tuning.reading import CHUNK, Lines, is_csv, is_gzip, read_lines
+from vertex_tuning.datasets.checking import Totals
+from vertex_tuning.datasets.examples import Examples
+from vertex_tuning.datasets.findings import Findings, Severity, read
+from vertex_tuning.datasets.formats import recognise
+from vertex_tuning.datasets.preparing import Hashed, Options, Preparation, Rows, Side, Source
+from vertex_tuning.datasets.reading import CHUNK, Lines, is_csv, is_gzip, read_lines
 
-_PACKAGE_DIR: Final = Path(__file__).parent.parent
+_PACKAGE_DIR: Final = Path(__file__).parent.parent.parent
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -124,7 +124,7 @@ class Parts:
             before += outcome.lines
 
     def _start(self, stretch: Stretch) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "vertex_tuning.parts", msgspec.json.encode(stretch).decode()]
+        command = [sys.executable, "-m", "vertex_tuning.datasets.parts", msgspec.json.encode(stretch).decode()]
         return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE)
 
     def _stretches(self, source: Source, file: int, *, training: bool) -> list[Stretch]:

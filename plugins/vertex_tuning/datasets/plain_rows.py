@@ -10,9 +10,9 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from vertex_tuning.limits import MAX_EXAMPLE_TOKENS
-from vertex_tuning.rows import LABEL_LENGTH, UNREADABLE, Measured
-from vertex_tuning.tokens import estimate_tokens
+from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS
+from vertex_tuning.datasets.rows import LABEL_LENGTH, UNREADABLE, Measured
+from vertex_tuning.datasets.tokens import estimate_tokens
 
 
 class _PlainPart(msgspec.Struct, gc=False, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Final, NamedTuple
 
-from vertex_tuning.limits import MAX_LINE
+from vertex_tuning.datasets.limits import MAX_LINE
 
 CHUNK: Final = 2**18
 """Bytes read at once."""

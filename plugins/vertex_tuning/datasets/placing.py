@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import pendulum
 
-from vertex_tuning.datasets import DatasetReport, Prepared, Source, write_report
+from vertex_tuning.datasets.dataset import DatasetReport, Prepared, Source, write_report
+from vertex_tuning.datasets.manifests import (
+    MANIFEST,
+    MAX_MANIFEST,
+    REPORT,
+    Manifest,
+    ManifestFile,
+    dataset_hash,
+    run_key,
+)
 from vertex_tuning.exceptions import NotFoundError, TransientError, VertexUnavailableError
-from vertex_tuning.manifests import MANIFEST, MAX_MANIFEST, REPORT, Manifest, ManifestFile, dataset_hash, run_key
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook

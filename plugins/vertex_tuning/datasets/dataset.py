@@ -1,7 +1,7 @@
 """A dataset made ready for tuning: read once, checked row by row, measured, compared with itself, converted where it
 must be and split where that is asked for. Pure: reads and writes files, knows neither Airflow nor a network.
 
-The rules are in :mod:`vertex_tuning.row_rules`, :mod:`vertex_tuning.set_rules` and :mod:`vertex_tuning.limits`.
+The rules are in `row_rules`, `set_rules` and `limits`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from vertex_tuning import set_rules
-from vertex_tuning.checking import Totals
-from vertex_tuning.examples import Examples
+from vertex_tuning.datasets import set_rules
+from vertex_tuning.datasets.checking import Totals
+from vertex_tuning.datasets.examples import Examples
+from vertex_tuning.datasets.findings import Finding, Findings, Severity
+from vertex_tuning.datasets.limits import MAX_VALIDATION_ROWS
+from vertex_tuning.datasets.parts import Parts, can_be_split
+from vertex_tuning.datasets.preparing import Columns, Options, Preparation, Side, Source
+from vertex_tuning.datasets.rows import Content, Part, Row
+from vertex_tuning.datasets.splitting import keep_first
+from vertex_tuning.datasets.statistics import Statistics, statistics
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
-from vertex_tuning.findings import Finding, Findings, Severity
-from vertex_tuning.limits import MAX_VALIDATION_ROWS
-from vertex_tuning.parts import Parts, can_be_split
-from vertex_tuning.preparing import Columns, Options, Preparation, Side, Source
-from vertex_tuning.rows import Content, Part, Row
-from vertex_tuning.splitting import keep_first
-from vertex_tuning.statistics import Statistics, statistics
 
 __all__ = [
     "Columns",

@@ -13,9 +13,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from vertex_tuning.findings import Problem, describe, key_of
-from vertex_tuning.row_rules import problems
-from vertex_tuning.rows import UNREADABLE
+from vertex_tuning.datasets.findings import Problem, describe, key_of
+from vertex_tuning.datasets.row_rules import problems
+from vertex_tuning.datasets.rows import UNREADABLE
 
 Format = Literal["gemini", "preference", "messages", "chat", "csv"]
 

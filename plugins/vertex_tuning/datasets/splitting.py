@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from vertex_tuning.rows import answer_text, prompt_texts
+from vertex_tuning.datasets.rows import answer_text, prompt_texts
 
 
 def place(row: dict[str, Any], seed: int) -> int:

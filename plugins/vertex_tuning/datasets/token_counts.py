@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from vertex_tuning.datasets import Content, Row
-from vertex_tuning.rows import measure
+from vertex_tuning.datasets.dataset import Content, Row
+from vertex_tuning.datasets.rows import measure
 
 
 class Calibration(msgspec.Struct, frozen=True):

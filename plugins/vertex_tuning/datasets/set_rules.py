@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from vertex_tuning.checking import Totals
-from vertex_tuning.examples import Pair
-from vertex_tuning.findings import Finding, describe
-from vertex_tuning.limits import (
+from vertex_tuning.datasets.checking import Totals
+from vertex_tuning.datasets.examples import Pair
+from vertex_tuning.datasets.findings import Finding, describe
+from vertex_tuning.datasets.limits import (
     FREE_VALIDATION_ROWS,
     MAX_BYTES,
     MAX_MULTIMODAL_ROWS,
@@ -17,7 +17,7 @@ from vertex_tuning.limits import (
     MAX_VALIDATION_ROWS,
     MAX_VALIDATION_SHARE,
 )
-from vertex_tuning.statistics import Statistics
+from vertex_tuning.datasets.statistics import Statistics
 
 _MIN_LABELLED: Final = 20
 """Rows it takes to speak of labels, and so of classification; ours, as all figures below."""

@@ -10,15 +10,24 @@ from typing import IO, Annotated, Literal, NamedTuple
 
 import msgspec
 
-from vertex_tuning.checking import RowCheck, Totals
-from vertex_tuning.examples import Examples
-from vertex_tuning.findings import Finding, Findings, Problem, describe
-from vertex_tuning.formats import ConversionError, Format, from_messages, from_texts, recognise
-from vertex_tuning.limits import MAX_READ
-from vertex_tuning.reading import UNPACKING_ERRORS, Lines, Record, is_csv, is_gzip, read_csv, read_lines, unpacked
-from vertex_tuning.row_rules import Kind
-from vertex_tuning.rows import UNREADABLE, Measured
-from vertex_tuning.splitting import for_validation
+from vertex_tuning.datasets.checking import RowCheck, Totals
+from vertex_tuning.datasets.examples import Examples
+from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
+from vertex_tuning.datasets.formats import ConversionError, Format, from_messages, from_texts, recognise
+from vertex_tuning.datasets.limits import MAX_READ
+from vertex_tuning.datasets.reading import (
+    UNPACKING_ERRORS,
+    Lines,
+    Record,
+    is_csv,
+    is_gzip,
+    read_csv,
+    read_lines,
+    unpacked,
+)
+from vertex_tuning.datasets.row_rules import Kind
+from vertex_tuning.datasets.rows import UNREADABLE, Measured
+from vertex_tuning.datasets.splitting import for_validation
 
 _CONVERTED = ("messages", "chat", "csv")
 _BATCH = 500

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-from vertex_tuning.datasets import Source
+from vertex_tuning.datasets.dataset import Source
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
 
 if TYPE_CHECKING:

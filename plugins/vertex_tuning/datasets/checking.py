@@ -12,11 +12,11 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
-from vertex_tuning.findings import Finding, Findings, Problem, describe
-from vertex_tuning.limits import MAX_LINE
-from vertex_tuning.plain_rows import plain_measure
-from vertex_tuning.row_rules import Kind, problems, too_long
-from vertex_tuning.rows import Measured, has_files, measure
+from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
+from vertex_tuning.datasets.limits import MAX_LINE
+from vertex_tuning.datasets.plain_rows import plain_measure
+from vertex_tuning.datasets.row_rules import Kind, problems, too_long
+from vertex_tuning.datasets.rows import Measured, has_files, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
 """So many of one row are told; a row can have a million parts."""
