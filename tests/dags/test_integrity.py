@@ -7,11 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
+from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
@@ -140,3 +141,17 @@ def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(
     [(path, message)] = bag.import_errors.items()
     assert path.endswith("check_tunings.py")
     assert "wrong.yaml: hyper_parameters.epoch_count: found 0. Input should be greater than or equal to 1." in message
+
+
+def test_a_person_stands_between_evaluation_and_promotion_if_asked_for(project_dir: Path, tmp_path: Path) -> None:
+    for folder in ("dags", "include/tunings"):
+        shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    path = tmp_path / "include/tunings/support_triage.yaml"
+    path.write_text(path.read_text().replace("require_approval: false", "require_approval: true\n  approval_hours: 5"))
+    dag = DagBag(dag_folder=str(tmp_path / "dags")).dags["retrain_support_triage"]
+    approve = dag.task_dict["approve_model"]
+    assert isinstance(approve, ApprovalOperator)
+    assert approve.upstream_task_ids == {"evaluate_model"}
+    assert approve.downstream_task_ids == {"promote_model"}
+    assert approve.response_timeout == timedelta(hours=5)
+    assert dag.task_dict["promote_model"].trigger_rule == "all_success"
