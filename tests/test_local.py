@@ -226,13 +226,16 @@ def test_clearing_the_waiting_task_ends_with_one_job_and_a_model(run_id: str, ap
 
 
 def test_clearing_a_finished_run_costs_nothing(run_id: str, api: AirflowApi, stack: Stack) -> None:
-    identity = api.result(DAG_ID, run_id, "create_tuning_job")["labels"]["airflow-task-identity"]
+    newest = newest_run(stack, api) or run_id  # its model is the one in use
+    assert api.state(DAG_ID, newest) == "success"
+    identity = api.result(DAG_ID, newest, "create_tuning_job")["labels"]["airflow-task-identity"]
     before = jobs(stack, identity)
-    body = {"dry_run": False, "dag_run_id": run_id, "only_failed": False}
+    body = {"dry_run": False, "dag_run_id": newest, "only_failed": False}
     api._client.post(f"/dags/{DAG_ID}/clearTaskInstances", json=body).raise_for_status()
-    eventually(lambda: api.state(DAG_ID, run_id) not in ENDED)
-    assert eventually(lambda: (state := api.state(DAG_ID, run_id)) in ENDED and state) == "success"
+    eventually(lambda: api.state(DAG_ID, newest) not in ENDED)
+    assert eventually(lambda: (state := api.state(DAG_ID, newest)) in ENDED and state) == "success"
     assert jobs(stack, identity) == before
+    assert api.result(DAG_ID, newest, "evaluate_model")["verdict"] == "unchanged"
 
 
 def test_no_secret_is_in_the_database_or_the_logs(run_id: str, stack: Stack) -> None:
