@@ -10,8 +10,8 @@ UV := 0.13.9
 export AIRFLOW_PORT EMULATOR_PORT
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 
-# Tests that run whole stacks of processes: one after the other, two cores are not enough for more.
-STACKS := tests/test_local.py tests/test_chaos.py tests/test_bench_triggerer.py tests/test_compose_stack.py
+# Tests that run whole stacks of processes: two files at a time, and no others beside them.
+STACKS := $(addprefix tests/test_,local.py demo.py chaos.py compose_stack.py bench_triggerer.py)
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -49,7 +49,7 @@ check: $(READY) ## format, lint and types
 
 test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(STACKS))
-	@$(BIN)/python -m pytest $(STACKS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(STACKS)
 
 chaos: $(READY) ## kill parts of a running stack at random; RUNS=n
 	@$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))

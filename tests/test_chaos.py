@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,18 +19,12 @@ from tests.chaos.cloud import ENDED, Cloud, Job
 from tests.chaos.plan import AROUND_CREATION, FAULTS, KILLS, MOMENTS, ZOMBIE, Blow, draw
 from tests.chaos.report import Report, Run
 from tests.emulator_fixture import running_emulator
+from tests.processes import free_port
 
 SEED = 28
 BLOW = Blow("task", "tuningJobs.create", 0.0, 1.0)
 RUN = Run("run-1", BLOW, hit=True, state="success", seconds=40.0, job="job-1")
 JOB = Job("job-1", "identity-1", "JOB_STATE_SUCCEEDED", 2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.timeout(480)

@@ -16,7 +16,7 @@ import httpx
 import psutil
 
 from include.local.stack import PROJECT_DIR
-from tests.gcp_emulator.process import free_port
+from tests.processes import free_port
 
 SAMPLE_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 30
