@@ -89,7 +89,6 @@ def tuning_pipeline(
     :param model_asset: updated when a model is promoted; its event says job, model, endpoint, dataset, metrics, verdict
     """
     where: dict[str, Any] = {"location": location, "gcp_conn_id": gcp_conn_id}
-    every: dict[str, Any] = {**where, "on_failure_callback": keep_error}
     upload = UploadDatasetOperator(
         task_id="upload_dataset",
         training_data=training_data,
@@ -97,7 +96,7 @@ def tuning_pipeline(
         bucket=bucket,
         base_model=base_model,
         **(dataset or {}),
-        **every,
+        **where,
     )
     create = CreateTuningJobOperator(
         task_id="create_tuning_job",
@@ -108,10 +107,10 @@ def tuning_pipeline(
         labels={**(labels or {}), TUNING_LABEL: tuning, DATASET_LABEL: _result_of(upload, "['dataset_hash'][:32]")},
         champion_alias=champion_alias,
         **(job or {}),
-        **every,
+        **where,
     )
     wait = TuningJobSensor(
-        task_id="wait_for_tuning_job", job_name=_result_of(create, "['name']"), timeout=job_timeout, **every
+        task_id="wait_for_tuning_job", job_name=_result_of(create, "['name']"), timeout=job_timeout, **where
     )
     run_folder = _result_of(upload, "['run_folder']")
     collect = CollectMetricsOperator(
@@ -120,7 +119,7 @@ def tuning_pipeline(
         dataset=_result_of(upload, "['training'] | tojson"),
         run_folder=run_folder,
         **(metrics or {}),
-        **every,
+        **where,
     )
     asked: dict[str, Any] = {
         "cases": cases,
@@ -134,7 +133,7 @@ def tuning_pipeline(
         endpoint=_result_of(wait, "['tuned_model']['endpoint']"),
         **asked,
         **(smoke_test or {}),
-        **every,
+        **where,
     )
     models: dict[str, Any] = {"tuning": tuning, "champion_alias": champion_alias}
     evaluate = EvaluateModelOperator(
@@ -145,7 +144,7 @@ def tuning_pipeline(
         **asked,
         **models,
         **(evaluation or {}),
-        **every,
+        **where,
     )
     approve = approval_task(evaluated_by=evaluate.task_id, deadline=approval_deadline) if approval_deadline else None
     promote = PromoteModelOperator(
@@ -159,10 +158,13 @@ def tuning_pipeline(
             "verdict": _result_of(evaluate, "['verdict']"),
         },
         **models,
-        **every,
+        **where,
     )
     pipeline = Pipeline(upload, create, wait, collect, test, evaluate, approve, promote)
-    chain(upload, create, wait, collect, test, evaluate, *filter(None, [approve]), promote)
+    steps = [upload, create, wait, collect, test, evaluate, *filter(None, [approve]), promote]
+    for step in steps:  # beside the callbacks the DAG gives its tasks
+        step.on_failure_callback = [*step.on_failure_callback, keep_error]
+    chain(*steps)
     (
         wait
         >> CancelUnfinishedJobsOperator(

@@ -88,11 +88,12 @@ def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> N
 def test_a_failing_job_ends_the_run_with_the_services_words(dag: DAG, emulator: str, caplog: Any, capfd: Any) -> None:
     failure = {"code": 3, "message": "Row 7 is beyond learning.", "step": 2}
     httpx.post(f"{emulator}/_internal/lifecycle", json={"failure": failure}).raise_for_status()
-    state, states, _ = run(dag)
+    state, states, result = run(dag, force=True)
     assert state == "failed"
     assert states["wait_for_tuning_job"] == "failed"
     assert states["collect_metrics"] == states["smoke_test"] == "upstream_failed"
     assert "Row 7 is beyond learning." in capfd.readouterr().out
+    assert "Row 7 is beyond learning." in page_of(emulator, result("write_report")["report_uri"])
 
 
 @pytest.mark.parametrize("rows", [[], [{"contents": []}], ["no JSON at all"]])
