@@ -26,7 +26,7 @@ from vertex_tuning.exceptions import ChampionError, VertexUnavailableError
 if TYPE_CHECKING:
     from vertex_tuning.hooks.registry import RegistryHook
 
-ROUNDS: Final = 10
+ROUNDS: Final = 20
 """How often is looked again while others change the same aliases."""
 
 log = logging.getLogger(__name__)
@@ -114,11 +114,15 @@ class Succession(msgspec.Struct, frozen=True):
 
     def _settle(self, version: ModelVersion) -> Standing:
         """Look, and change what a killed run or two at once left half done, until nothing is left to be changed."""
+        seen: list[ModelVersion] = []
         for _ in range(ROUNDS):
             versions = self.hook.versions_of(self.tuning, version.name)
             changes = settlement(versions, self.alias)
-            if not changes:
+            # Seen twice alike, because each Model is listed at a moment of its own: while another promotion is at
+            # work, one look may show an order of things there never was.
+            if not changes and versions == seen:
                 return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
+            seen = versions
             for name, aliases in changes.items():
                 self.hook.merge_aliases(name, aliases)
         raise VertexUnavailableError(f"The alias {self.alias} of tuning {self.tuning!r} was changed again and again.")
