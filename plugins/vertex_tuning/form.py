@@ -22,15 +22,23 @@ def _data(tuning: Tuning) -> dict[str, Param]:
     return {
         "base_model": _text("Base model", f"The Gemini model to tune. {notes}".strip(), tuning.base_model, enum=models),
         "training_data": _text(
-            "Training data", "JSONL file, relative to the project, or a gs:// URI.", tuning.training_data, minLength=1
+            "Training data",
+            "JSONL or CSV file or a pattern, relative to the project, or a gs:// URI.",
+            tuning.training_data,
+            minLength=1,
         ),
         "validation_data": Param(
             tuning.validation_data,
             type=["null", "string"],
             title="Validation data",
-            description="The same. Without it there are no validation metrics.",
+            description=f"The same. When empty, {_instead(tuning)}.",
         ),
     }
+
+
+def _instead(tuning: Tuning) -> str:
+    fraction = tuning.dataset.validation_fraction
+    return f"{fraction:.0%} of the training data is set aside" if fraction else "there are no validation metrics"
 
 
 def _hyper_parameters(tuning: Tuning) -> dict[str, Param]:
