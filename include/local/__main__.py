@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
-from include.local.demo import run_demo
+from include.local.demo import TUNING, run_demo
 from include.local.stack import PROJECT_DIR, USER, Stack, StackError, running
 
 
@@ -72,8 +74,20 @@ def _conf(arguments: argparse.Namespace) -> dict[str, Any]:
         "training_data": str(arguments.dataset.resolve()),
         "validation_data": str(arguments.validation.resolve()) if arguments.validation else None,
         "display_name": arguments.dataset.stem[:128],
-        "ask_smoke_cases": False,
+        "ask_smoke_cases": _is_about_the_same(arguments.dataset),
     }
+
+
+def _is_about_the_same(dataset: Path) -> bool:
+    """Whether data has the instruction the tuning's smoke test is asked with."""
+    tuning = yaml.safe_load((PROJECT_DIR / "include" / "tunings" / f"{TUNING}.yaml").read_text())
+    instruction = tuning["smoke_test"]["system_instruction"]
+    try:
+        with dataset.open("rb") as file:
+            row = json.loads(file.readline())
+        return bool(row["systemInstruction"]["parts"][0]["text"] == instruction)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False  # what is wrong with the data, the run says
 
 
 def _up(_: argparse.Namespace, console: Console) -> int:

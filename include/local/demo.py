@@ -18,7 +18,8 @@ from include.local.job_view import JobView, JobWatcher
 from include.local.stack import USER, Stack, StackError
 from include.local.summary import print_summary
 
-DAG_ID: Final = "retrain_support_triage"
+TUNING: Final = "support_triage"
+DAG_ID: Final = f"retrain_{TUNING}"
 PARSE_SECONDS: Final = 60
 MARKS: Final = {"success": "[green]✓", "failed": "[red]✗", "upstream_failed": "[red]-", "deferred": "[cyan]…"}
 

@@ -33,7 +33,10 @@ def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -
     for kind, title in (("cases", "Smoke test"), ("sample", "Examples the model has not seen")):
         if smoke_test[kind]["total"]:
             console.print(_answers(smoke_test[kind], title))
-    console.print(_verdict(evaluation, promotion))
+    if promotion:
+        console.print(_verdict(evaluation, promotion))
+    else:
+        console.print("The model in use stays: this data is about something else than the tuning's smoke test.")
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -9,7 +9,7 @@ import re
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import pendulum
 import yaml
@@ -27,6 +27,8 @@ from vertex_tuning.smoke import parse_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 MAX_EPOCHS: Final = 100
 """This project's own guard against a slip in a form; the service publishes no limit."""
@@ -76,6 +78,13 @@ class HyperParameters(_Model):
     adapter_size: Annotated[int, AfterValidator(_adapter_size)] = 4
 
 
+def _no_templates(given: T) -> T:
+    for mark in ("{{", "{%", "{#"):
+        if mark in str(given):
+            raise ValueError(f"found {mark!r}, which Airflow would take for a template; expected plain text")
+    return given
+
+
 def _call(parse: Callable[..., Any], *given: Any) -> None:
     try:
         parse(*given)
@@ -104,12 +113,12 @@ class Dataset(_Model):
     :param count_tokens_sample: so many examples have their tokens counted by the service; all are estimated without
     """
 
-    format: str | None = None
-    columns: dict[str, str] | None = None
-    system_instruction: str | None = None
+    format: Literal["gemini", "preference", "messages", "chat", "csv"] | None = None
+    columns: dict[Literal["prompt", "response"], str] | None = None
+    system_instruction: Annotated[str, AfterValidator(_no_templates)] | None = None
     on_invalid_row: Literal["fail", "drop"] = "fail"
     max_dropped_share: float = Field(default=0.01, ge=0, le=1)
-    validation_fraction: float | None = Field(default=None, gt=0, lt=1)
+    validation_fraction: float | None = Field(default=None, gt=0, le=0.5)
     split_seed: int = 0
     count_tokens_sample: int | None = Field(default=None, ge=1)
 
@@ -137,7 +146,9 @@ class SmokeTest(_Model):
 
     min_pass_share: float = Field(default=1.0, ge=0, le=1)
     system_instruction: str | None = None
-    cases: Annotated[list[dict[str, Any]], _checked_by(parse_cases)] = Field(min_length=1)
+    cases: Annotated[list[dict[str, Any]], AfterValidator(_no_templates), _checked_by(parse_cases)] = Field(
+        min_length=1
+    )
     sample_size: int = Field(default=20, ge=0, le=1000)
     min_sample_share: float | None = Field(default=None, ge=0, le=1)
 
@@ -205,8 +216,14 @@ class Tuning(_Model):
     promotion: Promotion = Promotion()
 
     @model_validator(mode="after")
-    def _rule_names_cases(self) -> Tuning:
+    def _rule_can_be_applied(self) -> Tuning:
         _call(parse_rule, self.promotion.rule, parse_cases(self.smoke_test.cases))
+        samples = self.smoke_test.sample_size and (self.validation_data or self.dataset.validation_fraction)
+        if self.promotion.rule["value"].startswith("sample.") and not samples:
+            raise ValueError(
+                f"promotion.rule compares {self.promotion.rule['value']}, expected validation_data or "
+                "dataset.validation_fraction, and a smoke_test.sample_size over 0, to have a sample"
+            )
         return self
 
 

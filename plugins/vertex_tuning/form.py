@@ -103,7 +103,7 @@ def _model(tuning: Tuning) -> dict[str, Param]:
             type="boolean",
             title="Ask the smoke-test prompts",
             description="Switch off when the training data is about something else than this tuning's prompts; "
-            "then only examples of the validation data are asked.",
+            "then only examples of the validation data are asked, and the model in use stays.",
         ),
     }
 

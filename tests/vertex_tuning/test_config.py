@@ -15,6 +15,7 @@ GOOD: dict[str, Any] = {
     "bucket": "a-bucket",
     "base_model": "gemini-3.5-flash",
     "training_data": "train.jsonl",
+    "dataset": {"validation_fraction": 0.1},
     "hyper_parameters": {"epoch_count": 3},
     "display_name": "a model",
     "smoke_test": {"cases": [{"prompt": "?"}]},
@@ -43,6 +44,9 @@ def test_a_tuning_is_named_by_its_file(tmp_path: Path) -> None:
         ({"colour": "blue"}, "colour", "'blue'", "not permitted"),
         ({"smoke_test": {}}, "smoke_test.cases", "nothing", "required"),
         ({"smoke_test": {"cases": [{"promt": "?"}]}}, "smoke_test.cases", "[{'promt': '?'}]", "`promt`"),
+        ({"smoke_test": {"cases": [{"prompt": "{{ x }}"}]}}, "smoke_test.cases", "[{'prompt'", "a template"),
+        ({"dataset": {"format": "jsonl"}}, "dataset.format", "'jsonl'", "'gemini'"),
+        ({"dataset": {"validation_fraction": 0.6}}, "dataset.validation_fraction", "0.6", "0.5"),
     ],
 )
 def test_a_mistake_names_file_field_value_and_what_is_allowed(
@@ -117,3 +121,10 @@ def test_a_retired_model_is_warned_of_in_the_configuration_and_the_form(tmp_path
     own = [str(one.message) for one in caught if one.category is RetiredModelWarning]
     assert [said in message and "a_tuning.yaml" in message for message in own] == ([True] if said else [])
     assert (f"{model}" in described) is bool(said)
+
+
+def test_a_rule_about_a_sample_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"sample\.exact_share, expected validation_data"):
+        load_tuning(write(tmp_path, dataset={}))
+    rule = {"rule": {"value": "eval_total_loss.last", "higher_is_better": False}}
+    assert load_tuning(write(tmp_path, dataset={}, promotion=rule)).promotion.rule == rule["rule"]

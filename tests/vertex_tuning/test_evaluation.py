@@ -154,6 +154,16 @@ class TestVerdicts:
         with pytest.raises(AirflowSkipException, match="is refused: sample"):
             execute(evaluation(bad, alias, on_refused="skip"))
 
+    def test_data_about_something_else_makes_no_candidate(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
+    ) -> None:
+        crown(bad)
+        context = TaskContext()
+        with pytest.raises(AirflowSkipException, match="no candidate"):
+            execute(evaluation(good, alias, ask_cases="False"), context)
+        assert context.xcoms["evaluation"]["verdict"] == "better"
+        assert aliases(TUNING)[model_of(bad)] == [alias]
+
     def test_the_one_in_use_already(self, good: TuningJob, alias: str, crown: Any, emulator: str) -> None:
         crown(good)
         assert execute(evaluation(good, alias))["verdict"] == "unchanged"

@@ -64,3 +64,12 @@ def test_it_can_be_forced(champion: dict[str, Any]) -> None:
 def test_without_the_label_nobody_knows_the_model_in_use() -> None:
     with pytest.raises(ConfigurationError, match=TUNING_LABEL):
         execute(create(skip_if_unchanged=True), TaskContext("no label"))
+
+
+def test_what_was_rolled_back_is_not_made_again(champion: dict[str, Any]) -> None:
+    succession = Succession(RegistryHook(location=LOCATION), TUNING)
+    worse = retrain("a run whose model is found wanting", epoch_count="4")
+    succession.promote(worse["tuned_model"]["model"])
+    succession.roll_back(champion["tuned_model"]["model"])
+    with pytest.raises(AirflowSkipException, match="was rolled back"):
+        retrain("the week after", epoch_count="4")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vertex_tuning.datasets import set_rules
 from vertex_tuning.datasets.dataset import Options, Prepared, prepare
-from vertex_tuning.datasets.limits import MAX_VALIDATION_ROWS
 from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.exceptions import ConfigurationError
 
@@ -72,10 +72,15 @@ def test_duplicates_stay_on_one_side_however_they_are_written(tmp_path: Path) ->
 def test_no_more_is_set_aside_than_the_service_takes(tmp_path: Path) -> None:
     found, training, validation = split(questions(12_000), tmp_path, 0.45)
     assert found.validation is not None
-    assert found.validation.rows == len(validation) == MAX_VALIDATION_ROWS
+    assert found.validation.rows == len(validation) == int(0.3 * len(training)) > 1000
     assert len(training) + len(validation) < 12_000
     assert found.counts["warning"]["validation_surplus"] == 1
-    assert found.counts["error"] == {"validation_rows": 1}, "5,000 are more than 30 % of what is left for training"
+    assert not found.counts["error"]
+
+
+@pytest.mark.parametrize(("training", "most"), [(0, 1000), (3000, 1000), (4000, 1200), (16_000, 4800), (100_000, 5000)])
+def test_how_many_the_service_takes(training: int, most: int) -> None:
+    assert set_rules.most_validation_rows(training) == most
 
 
 def test_too_few_rows_leave_nothing_to_set_aside(tmp_path: Path) -> None:

@@ -488,3 +488,13 @@ def test_the_log_shows_the_statistics(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     for words in ("median", "input tokens", "█", "3 epochs (recommended)", "USD"):
         assert words in said
+
+
+@pytest.mark.parametrize("name", [".env.jsonl", ".airflow/passwords.jsonl", "secrets.json", "airflow.cfg"])
+def test_hidden_files_and_files_of_other_kinds_are_not_opened(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"password": "open sesame"}')
+    with pytest.raises(exceptions.ConfigurationError) as error:
+        execute(uploading(tmp_path, training_data=name))
+    assert "sesame" not in str(error.value)

@@ -19,7 +19,6 @@ from vertex_tuning.datasets import set_rules
 from vertex_tuning.datasets.checking import Totals
 from vertex_tuning.datasets.examples import Examples
 from vertex_tuning.datasets.findings import Finding, Findings, Severity
-from vertex_tuning.datasets.limits import MAX_VALIDATION_ROWS
 from vertex_tuning.datasets.parts import Parts, can_be_split
 from vertex_tuning.datasets.preparing import Columns, Options, Preparation, Side, Source
 from vertex_tuning.datasets.rows import Content, Part, Row
@@ -226,7 +225,8 @@ class _Work:
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0
         self._add(set_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
-        self._add(set_rules.dropped_limit(name, dropped, rows + bad, self._options.max_dropped_share))
+        all_rows = sum(each.totals.rows for each in done.sides) + bad
+        self._add(set_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
         return DatasetReport(
             name=name,
             format="+".join(sorted(set(done.formats))),
@@ -248,11 +248,12 @@ class _Work:
         if not rows:
             self._add([Finding("no_validation", "warning", source.name, found="no rows", expected="a larger fraction")])
             return None
-        if rows > MAX_VALIDATION_ROWS:
-            found = f"{rows} rows, of which {MAX_VALIDATION_ROWS} are kept and the others in neither set"
-            expected = f"at most {MAX_VALIDATION_ROWS} for validation; a smaller fraction wastes none"
+        most = set_rules.most_validation_rows(self._training.totals.rows)
+        if rows > most:
+            found = f"{rows} rows, of which {most} are kept and the others in neither set"
+            expected = f"at most {most} for validation; a smaller fraction wastes none"
             self._add([Finding("validation_surplus", "warning", source.name, found=found, expected=expected)])
-            keep_first(path, self._options.split_seed, MAX_VALIDATION_ROWS)
+            keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
             side = Side(unused, path, training=False)
             done = Preparation(Options(kind=self._options.kind), Findings(), [side])

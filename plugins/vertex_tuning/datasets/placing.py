@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,8 @@ class Files(msgspec.Struct, frozen=True):
     @property
     def in_place(self) -> bool:
         """Whether a tuning job can read it where it is."""
-        return self.report.path is None and self.source.name.startswith("gs://")
+        name = self.source.name
+        return self.report.path is None and name.startswith("gs://") and name.endswith(".jsonl")
 
 
 class Placing:
@@ -57,10 +58,18 @@ class Placing:
     def __init__(self, storage: StorageHook, parent: str, scratch: Path) -> None:
         self._storage, self._parent, self._scratch = storage, parent, scratch
 
-    def place(self, prepared: Prepared, files: Mapping[str, Files], dag_id: str, run_id: str) -> Manifest:
+    def place(
+        self,
+        prepared: Prepared,
+        files: Mapping[str, Files],
+        dag_id: str,
+        run_id: str,
+        require_same: Callable[[], None],
+    ) -> Manifest:
         """Upload what is not there yet.
 
         :param files: `training` and, if there is one, `validation`
+        :param require_same: raises when a source has changed; called before the manifest vouches for what was uploaded
         :raises TransientError: a source has changed since it was checked
         """
         hashes = [files[kind].report.sha256 if kind in files else None for kind in ("training", "validation")]
@@ -70,6 +79,7 @@ class Placing:
             log.info("%s is complete already; nothing to upload.", folder)
             return manifest
         placed = {kind: self._place(kind, one, folder) for kind, one in files.items()}
+        require_same()
         manifest = Manifest(
             dataset_hash=name,
             training=placed["training"],

@@ -54,6 +54,11 @@ def dropped_limit(name: str, dropped: int, rows: int, max_share: float) -> Itera
         yield _error("dropped", name, f"{dropped} of {rows} rows ({share:.1%}) unusable", f"at most {max_share:.1%}")
 
 
+def most_validation_rows(training_rows: int) -> int:
+    """How many validation rows the service takes beside so many for training."""
+    return min(MAX_VALIDATION_ROWS, max(FREE_VALIDATION_ROWS, int(MAX_VALIDATION_SHARE * training_rows)))
+
+
 def validation_limits(name: str, rows: int, size: int, training_rows: int, training_size: int) -> Iterator[Finding]:
     """How large a validation set may be."""
     if rows > MAX_VALIDATION_ROWS:

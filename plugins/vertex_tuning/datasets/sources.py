@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 MAX_FILES: Final = 1000
 """One dataset has: more are a slip in a pattern."""
 
+ENDINGS: Final = (".jsonl", ".csv", ".jsonl.gz", ".csv.gz")
+"""What local files of data are called. Nothing else is opened: names come from a form, and what is wrong with a file is
+quoted in logs.
+"""
+
 _MAGIC: Final = re.compile(r"[*?\[]")
 _OF_THIS_MACHINE: Final = ("file", "local")
 
@@ -61,6 +66,8 @@ def _local(given: str, path: str, folders: Sequence[Path]) -> list[Source]:
     file = _inside(given, path, folders)
     if not file.is_file():
         raise DatasetError(f"{given}: found no file at {file}, expected JSON lines or CSV, or a gs:// URI.")
+    if not file.name.endswith(ENDINGS):
+        raise ConfigurationError(f"{given}: found a file that ends in {file.suffix!r}, expected {', '.join(ENDINGS)}.")
     return [Source.local(file, given)]
 
 
@@ -73,7 +80,7 @@ def _matching(given: str, pattern: str, start: str, folders: Sequence[Path]) -> 
     _inside(given, start, folders)
     names = itertools.islice(glob.iglob(pattern, root_dir=folders[0], recursive=True), MAX_FILES + 1)  # noqa: PTH207 - may be absolute
     files = [(name, _inside(given, name, folders)) for name in sorted(names)]
-    return [Source.local(file, name) for name, file in files if file.is_file()]
+    return [Source.local(file, name) for name, file in files if file.name.endswith(ENDINGS) and file.is_file()]
 
 
 def _inside(given: str, path: str, folders: Sequence[Path]) -> Path:
@@ -83,7 +90,10 @@ def _inside(given: str, path: str, folders: Sequence[Path]) -> Path:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{given!r} cannot be a path: {error}.") from error
     allowed = [folder.resolve() for folder in folders]
-    if not any(real.is_relative_to(folder) for folder in allowed):
+    inside = [real.relative_to(folder) for folder in allowed if real.is_relative_to(folder)]
+    if inside and all(any(part.startswith(".") for part in one.parts) for one in inside):
+        raise ConfigurationError(f"{given}: is hidden or lies in a hidden folder; no dataset is read from there.")
+    if not inside:
         raise ConfigurationError(
             f"{given}: lies outside the folders datasets are read from ({', '.join(map(str, allowed))}). "
             "Add its folder to [vertex_tuning] dataset_dirs."

@@ -91,8 +91,8 @@ class RegistryHook(GoogleConnection):
             return endpoint
         raise ChampionError(
             f"{version.name} ({', '.join(sorted(version.aliases))}) is not deployed to {endpoint or 'one endpoint'} "
-            "any more, so nothing can be asked of it. Deploy it again, or take its alias away in the Model Registry: "
-            "without a model in use, the next one that passes its gates is promoted as the first."
+            "any more, so nothing can be asked of it. Deploy it again, or take its alias away in the Model Registry, "
+            "and `previous` from the one before: without a model in use, the next that passes its gates is the first."
         )
 
     def _serves(self, endpoint: str, version: ModelVersion) -> bool:

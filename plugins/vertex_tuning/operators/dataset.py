@@ -155,8 +155,7 @@ class UploadDatasetOperator(VertexOperator):
             cost, warnings = self._price(prepared, terms, counted)
             files = self._files(prepared, sources, counted)
             self._require_same(before, sources)
-            manifest = placing.place(prepared, files, dag_id, run_id)
-            self._require_same(before, sources)
+            manifest = placing.place(prepared, files, dag_id, run_id, lambda: self._require_same(before, sources))
         folder = f"{parent}/{manifest.dataset_hash}"
         return {
             "training_uri": manifest.training.uri,

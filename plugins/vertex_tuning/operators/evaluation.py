@@ -15,7 +15,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.approval import approval_text
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
 from vertex_tuning.comparison import Judgement, Side, comparison_table, judge, parse_rule
-from vertex_tuning.datasets.dataset import sample
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
 from vertex_tuning.links import ReportLink
@@ -54,7 +53,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
     :param gates: limits; see :mod:`vertex_tuning.gates`. (templated)
     :param on_missing_metrics: whether a gate whose value nobody knows fails (`fail`) or passes (`pass`).
     :param cases: what both are asked; see :class:`~vertex_tuning.smoke.SmokeCase`. (templated)
-    :param ask_cases: false when the cases are not about this run's data. (templated)
+    :param ask_cases: false when the cases are not about this run's data: what follows is then skipped, for a model of
+        something else must not take the place of the one in use. (templated)
     :param sample_uri: dataset in Cloud Storage whose examples both are asked. (templated)
     :param sample_size: how many of them.
     :param on_refused: end the run as failed (`fail`) or skip what follows (`skip`).
@@ -176,6 +176,9 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
         cases = parse_cases(self.cases) if is_true(self.ask_cases) else []
         if self.sample_uri in NOT_GIVEN:
             return cases, []
+        # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.
+        from vertex_tuning.datasets.dataset import sample
+
         with self.storage.open_object(str(self.sample_uri)) as file:
             return cases, sample_cases(sample(file, self.sample_size))
 
@@ -243,10 +246,15 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
         result["answers"] = {side: one.short() for side, one in sides.items()}
         context["ti"].xcom_push(key="evaluation", value=result)
         context["ti"].xcom_push(key="summary", value=approval_text(result))
-        if result["verdict"] != "refused":
-            return result
-        refusal = f"{result['model']} is refused: {' '.join(result['reasons'])}"
-        raise AirflowSkipException(refusal) if self.on_refused == "skip" else ModelRefusedError(refusal)
+        if result["verdict"] == "refused":
+            refusal = f"{result['model']} is refused: {' '.join(result['reasons'])}"
+            raise AirflowSkipException(refusal) if self.on_refused == "skip" else ModelRefusedError(refusal)
+        if self.cases and not is_true(self.ask_cases):
+            raise AirflowSkipException(
+                f"{result['model']} is no candidate: this tuning's cases were not asked, because the run's data is "
+                "about something else. The model in use stays."
+            )
+        return result
 
 
 def _values(given: Mapping[str, float] | str) -> dict[str, float]:

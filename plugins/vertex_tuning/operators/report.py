@@ -118,6 +118,8 @@ class WriteReportOperator(VertexOperator):
         ti, states = context["ti"], self._states(context["ti"])
         # What never ran has left nothing; asking for it all the same would fill the log with errors.
         ran = {role for role, task_id in self.tasks.items() if states.get(task_id) in RAN}
+        if "smoke" in ran:
+            ran.add("evaluation")  # which may have skipped itself, and says why
         upload, metrics, smoke, evaluation, waited, created = (
             self._result(ti, role, *keys) if role in ran else None for role, *keys in RESULTS
         )
@@ -135,7 +137,7 @@ class WriteReportOperator(VertexOperator):
                 errors={
                     role: error
                     for role in ran
-                    if states[self.tasks[role]] == "failed" and (error := self._pull(ti, role, ERROR))
+                    if states.get(self.tasks[role]) == "failed" and (error := self._pull(ti, role, ERROR))
                 },
                 upload=upload,
                 dataset_report=self._read(upload, "report_uri", DatasetFile),

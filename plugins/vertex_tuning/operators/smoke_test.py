@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
-from vertex_tuning.datasets.dataset import sample
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, SmokeTestError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
@@ -119,6 +118,9 @@ class SmokeTestOperator(VertexOperator):
     def _sample(self) -> list[SmokeCase]:
         if self.sample_uri in NOT_GIVEN:
             return []
+        # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.
+        from vertex_tuning.datasets.dataset import sample
+
         with self.storage.open_object(str(self.sample_uri)) as file:
             try:
                 return sample_cases(sample(file, self.sample_size))

@@ -12,7 +12,7 @@ import pendulum
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning import exceptions
-from vertex_tuning.champions import CHAMPION, TUNING_LABEL
+from vertex_tuning.champions import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
 from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, is_true
 from vertex_tuning.specs import TuningSpec, identity_of
 from vertex_tuning.waiting import DAY, TuningJobWaiter
@@ -46,8 +46,9 @@ class CreateTuningJobOperator(TuningJobWaiter):
         (`active`), those that succeeded as well (`succeeded`), or none (`never`).
     :param on_changed_spec: what becomes of a job of an earlier attempt that still runs but asked for something else:
         `cancel_and_recreate` or `fail`.
-    :param skip_if_unchanged: skip this task when the model in use was made by a job that asked for exactly the same.
-        The model in use is found by the label `airflow-tuning`, which `labels` must have then. (templated)
+    :param skip_if_unchanged: skip this task when the model in use, or one that was rolled back, was made by a job that
+        asked for exactly the same. They are found by the label `airflow-tuning`, which `labels` must have then.
+        (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
     :param quota_timeout: seconds to wait, without a worker, for quota for another job.
     :param wait_for_completion: wait here until the job has ended; see
@@ -117,18 +118,19 @@ class CreateTuningJobOperator(TuningJobWaiter):
         return self._submit(context, quota_deadline=time.time() + self.quota_timeout)
 
     def _skip_if_unchanged(self, spec: TuningSpec, identity: str) -> None:
-        from vertex_tuning.promotion import Succession
-
         if TUNING_LABEL not in spec.labels:
             raise exceptions.ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which skip_if_unchanged needs.")
-        champion = Succession(self.registry, spec.labels[TUNING_LABEL], self.champion_alias).standing().champion
-        job = champion and self.registry.job_of(champion)
-        # A job of this very task instance is not what this run repeats: it is adopted.
-        if champion and job and job.fingerprint == spec.fingerprint() and job.identity != identity:
-            raise AirflowSkipException(
-                f"Nothing has changed: {champion.name}, the model in use, was tuned by {job.name} from the same data "
-                "with the same settings. No job was created."
-            )
+        versions = self.registry.versions_of(spec.labels[TUNING_LABEL])
+        rolled_back = [version for version in versions if ROLLED_BACK in version.aliases]
+        for version in filter(None, [champion_of(versions, self.champion_alias), *rolled_back]):
+            job = self.registry.job_of(version)
+            # A job of this very task instance is not what this run repeats: it is adopted.
+            if job and job.fingerprint == spec.fingerprint() and job.identity != identity:
+                what = "was rolled back" if version in rolled_back else "is the model in use"
+                raise AirflowSkipException(
+                    f"Nothing has changed: {version.name}, which {what}, was tuned by {job.name} from the same data "
+                    "with the same settings. No job was created."
+                )
 
     def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:
         """There may be quota now."""

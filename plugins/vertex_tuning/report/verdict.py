@@ -50,8 +50,11 @@ def _failed(step: Step, reasons: list[str]) -> Verdict:
 def _skipped(steps: Mapping[str, Step], step: Step, reasons: list[str]) -> Verdict:
     if step is steps["promotion"] and steps["approval"].state == "success":
         return Verdict("skipped", "Not approved", "Nobody approved the new model. The model in use stays.", reasons)
+    if step is steps["evaluation"]:
+        sentence = "The tuning's cases were not asked, so it was no candidate. The model in use stays."
+        return Verdict("skipped", "Not put into use", sentence, reasons)
     if step is steps["create"]:
-        sentence = "Nothing was trained: the model in use was made from the same data with the same settings."
+        sentence = "Nothing was trained: the same data and settings have made the model in use, or one rolled back."
         return Verdict("skipped", "Skipped", sentence, reasons)
     return Verdict("skipped", "Skipped", f"The run ended at {step.task_id}. The model in use stays.", reasons)
 
