@@ -12,13 +12,11 @@ import msgspec
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, SmokeTestError
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, is_true
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases, share, summarize, values_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-"""What an argument is when it was left out, or when its template had nothing to say."""
 
 
 class SmokeTestOperator(VertexOperator):
@@ -101,7 +99,7 @@ class SmokeTestOperator(VertexOperator):
         return self._test(context, deadline or time.time() + self.timeout, kept)
 
     def _test(self, context: Context, deadline: float, answered: list[SmokeAnswer]) -> dict[str, Any]:
-        cases = parse_cases(self.cases) if str(self.ask_cases) == "True" else []
+        cases = parse_cases(self.cases) if is_true(self.ask_cases) else []
         sampled = self._sample()
         if not cases and not sampled:
             raise ConfigurationError("cases: found none and no sample_uri, expected something to ask the model.")
