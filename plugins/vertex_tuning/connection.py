@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
 from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
 
@@ -70,8 +70,7 @@ class GoogleConnection(GoogleBaseHook):
         try:
             return super().get_credentials()
         except GoogleAuthError as error:
-            kind = VertexUnavailableError if error.retryable else ConfigurationError
-            raise kind(f"Connection {self.gcp_conn_id!r}: {error}") from error
+            raise auth_error(error, f"Connection {self.gcp_conn_id!r}") from error
         except (AirflowException, ValueError) as error:
             raise ConfigurationError(f"Connection {self.gcp_conn_id!r}: {error}") from error
 
@@ -82,3 +81,17 @@ class GoogleConnection(GoogleBaseHook):
         if location in MULTI_REGIONS:
             return f"https://aiplatform.{location}.rep.googleapis.com"
         return f"https://{location}-aiplatform.googleapis.com"
+
+
+def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | VertexUnavailableError:
+    """What google-auth raises, as this package's error, which says whether a retry can help.
+
+    Its own `retryable` is no help: it is false for a token server that cannot be reached, too. Only credentials that
+    are wrong in themselves, and a refusal in the token server's own words (`error`, RFC 6749, section 5.2), are for a
+    person to change.
+    """
+    answer = error.args[1] if len(error.args) > 1 else None
+    refused = isinstance(answer, Mapping) and "error" in answer and not error.retryable
+    wrong = isinstance(error, DefaultCredentialsError)
+    kind = ConfigurationError if wrong or refused else VertexUnavailableError
+    return kind(f"{where}: {type(error).__name__}: {error.args[0] if error.args else error}")

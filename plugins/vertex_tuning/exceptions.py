@@ -93,7 +93,7 @@ class TuningJobTimeoutError(PermanentError):
 
 
 class PollingError(TransientError):
-    """The state of the job could not be read many times in a row; the job itself may be fine."""
+    """The state of the job could not be read, in the triggerer many times in a row; the job itself may be fine."""
 
 
 class UnexpectedEventError(PermanentError):

@@ -13,6 +13,7 @@ from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 from google.genai import errors
 
+from vertex_tuning.connection import auth_error
 from vertex_tuning.exceptions import (
     ConfigurationError,
     LostAnswerError,
@@ -45,8 +46,7 @@ def google_errors(doing: str) -> Iterator[None]:
     except DefaultCredentialsError as error:
         raise ConfigurationError(f"While {doing}: no Google credentials: {error}") from error
     except GoogleAuthError as error:
-        kind = VertexUnavailableError if error.retryable else ConfigurationError
-        raise kind(f"While {doing}: {error}") from error
+        raise auth_error(error, f"While {doing}") from error
     except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:
         raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
 

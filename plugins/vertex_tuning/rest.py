@@ -6,7 +6,7 @@ The generated clients for these take four seconds and 140 MB to import; a reques
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import requests
@@ -15,11 +15,9 @@ from google.auth.transport.requests import AuthorizedSession
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
+from vertex_tuning.connection import GoogleConnection, auth_error
 from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError, error_of
 from vertex_tuning.jobs import location_of
-
-if TYPE_CHECKING:
-    from vertex_tuning.connection import GoogleConnection
 
 T = TypeVar("T")
 
@@ -91,8 +89,10 @@ class RestClient:
         address = f"{self._connection.endpoint(location_of(name))}/v1beta1/{name}"
         try:
             answer = self._session.request(method, address, timeout=TIMEOUT, **request)
-        except (requests.RequestException, GoogleAuthError) as error:
+        except requests.RequestException as error:
             raise VertexUnavailableError(f"{doing}: {type(error).__name__}: {error}") from error
+        except GoogleAuthError as error:
+            raise auth_error(error, doing) from error
         if answer.status_code != requests.codes.ok:
             raise error_of(answer.status_code, f"{doing}: {answer.status_code} {answer.text[:500]}")
         return bytes(answer.content)

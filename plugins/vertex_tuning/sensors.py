@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout, AirflowSkipException
 
+from vertex_tuning.exceptions import NotFoundError, PermanentError, PollingError, TransientError
 from vertex_tuning.jobs import TuningJob, terminal_event
 from vertex_tuning.waiting import DAY, TuningJobWaiter
 
@@ -39,11 +40,27 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         if not self.deferrable:
             return self._execute_on_worker(context)
         try:
-            return self.wait_for(context, self.hook.get_tuning_job(self.job_name))
+            return self.wait_for(context, self._first_look())
         except AirflowException as error:
             if self.soft_fail:
                 raise AirflowSkipException("Skipped, because soft_fail is set.") from error
             raise
+
+    def _first_look(self) -> TuningJob:
+        """The job; one that cannot be read just now is taken for a running one, which may have cost hours already.
+
+        :raises NotFoundError: there is none of that name
+        :raises PollingError: reading it was refused; whoever started it could, so that it is worth another attempt
+        """
+        try:
+            return self.hook.get_tuning_job(self.job_name)
+        except NotFoundError:
+            raise
+        except TransientError as error:
+            self.log.warning("%s; the triggerer goes on trying.", error)
+            return TuningJob(name=self.job_name)
+        except PermanentError as error:
+            raise PollingError(str(error)) from error
 
     def awaited_job(self, context: Context) -> str:
         return self.job_name

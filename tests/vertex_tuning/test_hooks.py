@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
 from vertex_tuning.hooks.experiments import ExperimentsHook
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob, terminal_event
+from vertex_tuning.reader import JobReader
 
+from tests.processes import free_port
 from tests.vertex_tuning.conftest import LOCATION, PROJECT, TRAINING, connection, spec
 
 
@@ -125,6 +133,58 @@ def test_credentials_that_cannot_work_are_permanent_and_not_shown(
     with pytest.raises(ConfigurationError, match="google_cloud_default") as error:
         list(VertexTuningHook(location=LOCATION).list_tuning_jobs())
     assert "no JSON" not in str(error.value)
+
+
+def keyfile(token_uri: str) -> str:
+    """A service account's key, as the Google Cloud console gives it out."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {"client_email": "airflow@test-project.iam.gserviceaccount.com", "private_key_id": "1"}
+    return json.dumps({"type": "service_account", "token_uri": token_uri, "private_key": pem, **account})
+
+
+def read_a_job() -> None:
+    VertexTuningHook(location=LOCATION).get_tuning_job(f"projects/{PROJECT}/locations/{LOCATION}/tuningJobs/1")
+
+
+def read_a_job_in_the_triggerer() -> None:
+    JobReader(GoogleConnection(location=LOCATION)).get(f"projects/{PROJECT}/locations/{LOCATION}/tuningJobs/1")
+
+
+class RefusingTokenServer(BaseHTTPRequestHandler):
+    """Answers as Google's does to a key that was deleted."""
+
+    def do_POST(self) -> None:
+        answer = b'{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}'
+        self.send_response(HTTPStatus.BAD_REQUEST)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def refusing_token_uri() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), RefusingTokenServer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/token"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("read", [read_a_job, read_a_job_in_the_triggerer])
+def test_a_token_server_out_of_reach_may_be_back_and_one_that_refuses_will_not(
+    monkeypatch: pytest.MonkeyPatch, emulator: str, refusing_token_uri: str, read: Callable[[], None]
+) -> None:
+    nobody = connection(emulator, is_anonymous=False, keyfile_dict=keyfile(f"http://127.0.0.1:{free_port()}/token"))
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", nobody)
+    with pytest.raises(VertexUnavailableError, match="refused"):
+        read()
+    refusing = connection(emulator, is_anonymous=False, keyfile_dict=keyfile(refusing_token_uri))
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", refusing)
+    with pytest.raises(ConfigurationError, match="Invalid JWT Signature"):
+        read()
 
 
 def test_a_missing_project_is_named(monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:

@@ -107,6 +107,22 @@ def test_a_running_job_is_waited_for_in_the_triggerer(hook: VertexTuningHook, co
     assert deferred.value.timeout is None
 
 
+def test_a_running_job_is_not_given_up_because_it_cannot_be_read_just_now(
+    hook: VertexTuningHook, control: Callable[..., None]
+) -> None:
+    job = held(hook, control)
+    control("faults", method="tuningJobs.get", error={"code": 503}, count=1)
+    with pytest.raises(TaskDeferred):
+        execute(sensor(job.name))
+    control("faults", method="tuningJobs.get", error={"code": 403, "message": "Not just now."}, count=1)
+    with pytest.raises(exceptions.PollingError, match="Not just now"):
+        execute(sensor(job.name))
+    with pytest.raises(exceptions.NotFoundError):
+        execute(sensor(job.name + "0"))
+    assert issubclass(exceptions.PollingError, exceptions.TransientError)
+    assert issubclass(exceptions.NotFoundError, exceptions.PermanentError)
+
+
 @pytest.mark.parametrize(
     "event",
     [None, {}, {"status": "done", "job_name": "a"}, {"status": "succeeded", "job_name": "b"}, {"status": "succeeded"}],
