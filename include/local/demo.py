@@ -46,7 +46,7 @@ def _run(stack: Stack, api: AirflowApi, conf: dict[str, Any], console: Console) 
     if state == "success":
         print_summary(api, DAG_ID, run_id, console)
     else:
-        _print_failure(stack, api, run_id, console)
+        print_failure(stack, api, run_id, console)
     _save_report(stack, api, run_id, console)
     return state == "success"
 
@@ -117,7 +117,8 @@ def _detail(view: JobView) -> str:
     return f"step {view.step}/{view.steps}, epoch {view.epoch}/{view.epochs}{loss}"
 
 
-def _print_failure(stack: Stack, api: AirflowApi, run_id: str, console: Console) -> None:
+def print_failure(stack: Stack, api: AirflowApi, run_id: str, console: Console) -> None:
+    """Which tasks of a run failed, each with its error and where its log lies."""
     for task_id, task in api.tasks(DAG_ID, run_id).items():
         if task["state"] == "failed":
             attempt = f"attempt={task['try_number']}.log"
