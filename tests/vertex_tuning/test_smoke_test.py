@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import asking, exceptions
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
@@ -43,6 +43,15 @@ def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: di
     assert "wrong: 'My card is lost, message 5000.' -> 'lost': expected 'found', found 'lost'" in str(error.value)
     assert [answer["name"] for answer in context.xcoms["answers"]["cases"]["answers"]] == ["right", "wrong"]
     assert execute(smoke_test(done, RIGHT, WRONG, min_pass_share=0.5))["cases"]["passed"] == 1
+
+
+def test_a_refused_model_can_skip_what_follows_instead(done: dict[str, Any]) -> None:
+    context = TaskContext()
+    with pytest.raises(AirflowSkipException, match="0 of 1 cases passed"):
+        execute(smoke_test(done, WRONG, on_refused="skip"), context)
+    assert context.xcoms["answers"]["cases"]["passed"] == 0
+    with pytest.raises(exceptions.ConfigurationError, match="on_refused: found 'ignore'"):
+        execute(smoke_test(done, WRONG, on_refused="ignore"))
 
 
 def test_the_sample_is_judged_only_when_that_is_asked_for(done: dict[str, Any]) -> None:

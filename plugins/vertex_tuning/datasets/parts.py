@@ -102,7 +102,8 @@ class Parts:
         self._folder = folder
         # Texts are told apart by Python's own hash, which has to be the same in all of them.
         seed = str(secrets.randbelow(2**32 - 1) + 1)
-        self._environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(_PACKAGE_DIR)}
+        path = os.pathsep.join(filter(None, (str(_PACKAGE_DIR), os.environ.get("PYTHONPATH"))))
+        self._environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
 
     def read(self, source: Source, file: int, side: Side, work: Preparation) -> None:
         """As `work.read([source], file)`.

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.approval import approval_text
-from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
+from vertex_tuning.asking import AskLaterError
 from vertex_tuning.comparison import Judgement, Side, comparison_table, judge, parse_rule
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
-from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import NOT_GIVEN, TuningJobOperator, is_true
+from vertex_tuning.operators.asking import AskingOperator
+from vertex_tuning.operators.base import TuningJobOperator, is_true
 from vertex_tuning.operators.registry import ChampionOperator
-from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases
+from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,23 +26,23 @@ if TYPE_CHECKING:
     from vertex_tuning.champions import ModelVersion
     from vertex_tuning.jobs import TuningJob
 
-OnRefused = Literal["fail", "skip"]
 Answers = dict[str, list[SmokeAnswer]]
 
-ON_REFUSED: Final = ("fail", "skip")
 
-
-class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
+class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator):
     """
     Decide whether a new model may be used: it must pass its gates and, by the rule, be better than the one in use.
 
     Both models are asked the same cases and the same examples, now. Values of training are those the jobs left; when
     the models were validated on different data, they are of different kinds, and the result says so. Verdicts: `first`
-    (none is in use), `better`, `unchanged` (it is in use already), `refused`. The result is also pushed as XCom
-    `evaluation`, before a refusal is raised, and `summary` is a text for whoever has to approve.
+    (none is in use), `better`, `unchanged` (it is in use already), `refused`. The result is written to the run's folder
+    as `evaluation.json` and pushed as XCom `evaluation` before a refusal is raised; XCom `summary` is a text for
+    whoever has to approve. When the cases are not asked, what follows is skipped: a model of something else must not
+    take the place of the one in use.
 
     A model in use that answers no more cannot be compared with: that is an error which says what to do, and neither a
-    refusal nor a promotion.
+    refusal nor a promotion. Further parameters: :class:`~vertex_tuning.operators.asking.AskingOperator` and
+    :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
     :param job_name: the new model's job. (templated)
     :param values: what gates and rule speak of: `values` of `collect_metrics` and `smoke_test` as one mapping, or as
@@ -52,30 +50,22 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
     :param rule: when it is better; see :class:`~vertex_tuning.comparison.Rule`. (templated)
     :param gates: limits; see :mod:`vertex_tuning.gates`. (templated)
     :param on_missing_metrics: whether a gate whose value nobody knows fails (`fail`) or passes (`pass`).
-    :param cases: what both are asked; see :class:`~vertex_tuning.smoke.SmokeCase`. (templated)
-    :param ask_cases: false when the cases are not about this run's data: what follows is then skipped, for a model of
-        something else must not take the place of the one in use. (templated)
-    :param sample_uri: dataset in Cloud Storage whose examples both are asked. (templated)
-    :param sample_size: how many of them.
-    :param on_refused: end the run as failed (`fail`) or skip what follows (`skip`).
-    :param parallel: prompts each model is asked at the same time.
-    :param timeout: seconds to wait in all for endpoints that are not ready or overloaded.
-    :param deferrable: leave the worker when that wait is long.
-    :param run_folder: `gs://` folder to write all of it to, as `evaluation.json`. (templated)
     """
 
-    template_fields: Sequence[str] = (
-        *dict.fromkeys((*TuningJobOperator.template_fields, *ChampionOperator.template_fields)),
-        "values",
-        "rule",
-        "gates",
-        "cases",
-        "ask_cases",
-        "sample_uri",
-        "run_folder",
+    template_fields: Sequence[str] = tuple(
+        dict.fromkeys(
+            (
+                *TuningJobOperator.template_fields,
+                *ChampionOperator.template_fields,
+                *AskingOperator.template_fields,
+                "values",
+                "rule",
+                "gates",
+            )
+        )
     )
     template_fields_renderers = {"values": "json", "rule": "json", "gates": "json", "cases": "json"}
-    operator_extra_links = (*TuningJobOperator.operator_extra_links, ReportLink())
+    operator_extra_links = (*TuningJobOperator.operator_extra_links, *AskingOperator.operator_extra_links)
 
     def __init__(
         self,
@@ -84,15 +74,6 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
         rule: dict[str, Any],
         gates: list[dict[str, Any]] | None = None,
         on_missing_metrics: OnMissing = "fail",
-        cases: list[dict[str, Any]] | None = None,
-        ask_cases: bool | str = True,
-        sample_uri: str | None = None,
-        sample_size: int = 10,
-        on_refused: OnRefused = "fail",
-        parallel: int = PARALLEL,
-        timeout: float = 1800.0,
-        deferrable: bool = True,
-        run_folder: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -100,35 +81,12 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
         self.rule = rule
         self.gates = gates or []
         self.on_missing_metrics = on_missing_metrics
-        self.cases = cases or []
-        self.ask_cases = ask_cases
-        self.sample_uri = sample_uri
-        self.sample_size = sample_size
-        self.on_refused = on_refused
-        self.parallel = parallel
-        self.timeout = timeout
-        self.deferrable = deferrable
-        self.run_folder = run_folder
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        return self._evaluate(context, deadline=time.time() + self.timeout, answered={})
-
-    def ask_rest(
-        self,
-        context: Context,
-        event: Any = None,
-        deadline: float | None = None,
-        answered: dict[str, list[dict[str, Any]]] | None = None,
-    ) -> dict[str, Any]:
-        """The endpoints may answer now.
-
-        :param deadline, answered: as they were when the worker was left; `dag.test()` loses them
-        """
-        kept = msgspec.convert(answered or {}, Answers)
-        return self._evaluate(context, deadline or time.time() + self.timeout, kept)
-
-    def _evaluate(self, context: Context, deadline: float, answered: Answers) -> dict[str, Any]:
-        self._check_arguments()
+    def ask(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
+        if self.on_missing_metrics not in ON_MISSING:
+            raise ConfigurationError(
+                f"on_missing_metrics: found {self.on_missing_metrics!r}, expected {' or '.join(ON_MISSING)}."
+            )
         self.job = self.hook.get_tuning_job(self.job_name)
         challenger = self.registry.get(self.job.tuned_model.model if self.job.tuned_model else "")
         champion = self.succession.standing(challenger.name).champion
@@ -136,13 +94,9 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
             return self._conclude(context, challenger, champion, {"challenger": Side(_values(self.values))}, [])
         theirs = self.registry.job_of(champion)
         trained = {"champion": self._trained(theirs), "challenger": _values(self.values)}
-        sides = self._ask({"champion": champion, "challenger": challenger}, trained, deadline, answered)
+        kept = msgspec.convert(answered or {}, Answers)
+        sides = self._ask({"champion": champion, "challenger": challenger}, trained, deadline, kept)
         return self._conclude(context, challenger, champion, sides, _notes(theirs, self.job))
-
-    def _check_arguments(self) -> None:
-        for name, allowed in (("on_missing_metrics", ON_MISSING), ("on_refused", ON_REFUSED)):
-            if getattr(self, name) not in allowed:
-                raise ConfigurationError(f"{name}: found {getattr(self, name)!r}, expected {' or '.join(allowed)}.")
 
     def _trained(self, job: TuningJob | None) -> dict[str, float]:
         """Values of the training of the model in use; it may have been made without a job."""
@@ -154,7 +108,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
         self, models: dict[str, ModelVersion], trained: dict[str, dict[str, float]], deadline: float, answered: Answers
     ) -> dict[str, Side]:
         """Ask both models at the same time."""
-        cases, sampled = self._questions()
+        cases, sampled = self.questions()
         endpoints = {side: self.registry.endpoint_of(model) for side, model in models.items()}
         for endpoint in endpoints.values():
             self.hook.client(endpoint)  # made here, so that the threads find the one client and do not make one each
@@ -165,46 +119,20 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
             }
         results = {side: future.result() for side, future in futures.items()}
         if later := [result for result in results.values() if isinstance(result, AskLaterError)]:
-            self._come_back(later[0], deadline, {side: _answers(result) for side, result in results.items()})
+            self.come_back(later[0], deadline, {side: _answers(result) for side, result in results.items()})
         found = {side: _answers(result) for side, result in results.items()}
         return {
             side: Side.of(trained[side], answers[: len(cases)], answers[len(cases) :])
             for side, answers in found.items()
         }
 
-    def _questions(self) -> tuple[list[SmokeCase], list[SmokeCase]]:
-        cases = parse_cases(self.cases) if is_true(self.ask_cases) else []
-        if self.sample_uri in NOT_GIVEN:
-            return cases, []
-        # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.
-        from vertex_tuning.datasets.dataset import sample
-
-        with self.storage.open_object(str(self.sample_uri)) as file:
-            return cases, sample_cases(sample(file, self.sample_size))
-
     def _ask_one(
         self, endpoint: str, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
     ) -> list[SmokeAnswer] | AskLaterError:
-        patience = None if self.deferrable else math.inf
         try:
-            return ask_all(
-                self.hook, endpoint, cases,
-                deadline=deadline, parallel=self.parallel, patience=patience, answered=answered,
-            )  # fmt: skip
+            return self.ask_model(endpoint, cases, deadline, answered)
         except AskLaterError as later:
             return later
-
-    def _come_back(self, later: AskLaterError, deadline: float, answered: Answers) -> NoReturn:
-        """Leave the worker; the answers there are go along."""
-        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-
-        moment = next_visit(deadline)
-        self.log.warning("Asking the rest at %s. %s", moment, later)
-        self.defer(
-            trigger=DateTimeTrigger(moment=moment),
-            method_name="ask_rest",
-            kwargs={"deadline": deadline, "answered": msgspec.to_builtins(answered)},
-        )
 
     def _conclude(
         self,
@@ -238,17 +166,13 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator):
 
     def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, Side]) -> dict[str, Any]:
         """Write all of it, push it with texts cut, and end the run when the model is refused."""
-        result["result_uri"] = None
-        if self.run_folder not in NOT_GIVEN:
-            whole = {**result, "answers": {side: one.answers() for side, one in sides.items()}}
-            uri = f"{str(self.run_folder).rstrip('/')}/evaluation.json"
-            result["result_uri"] = self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
+        whole = {**result, "answers": {side: one.answers() for side, one in sides.items()}}
+        result["result_uri"] = self.write("evaluation.json", whole)
         result["answers"] = {side: one.short() for side, one in sides.items()}
         context["ti"].xcom_push(key="evaluation", value=result)
         context["ti"].xcom_push(key="summary", value=approval_text(result))
         if result["verdict"] == "refused":
-            refusal = f"{result['model']} is refused: {' '.join(result['reasons'])}"
-            raise AirflowSkipException(refusal) if self.on_refused == "skip" else ModelRefusedError(refusal)
+            self.refuse(ModelRefusedError(f"{result['model']} is refused: {' '.join(result['reasons'])}"))
         if self.cases and not is_true(self.ask_cases):
             raise AirflowSkipException(
                 f"{result['model']} is no candidate: this tuning's cases were not asked, because the run's data is "

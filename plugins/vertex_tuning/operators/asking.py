@@ -1,0 +1,149 @@
+"""What the tasks that ask tuned models have in common: what is asked, and how a busy endpoint is waited for."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+import msgspec
+from airflow.sdk.exceptions import AirflowSkipException
+
+from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
+from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError
+from vertex_tuning.links import ReportLink
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, is_true
+from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperatorLink, Context
+
+OnRefused = Literal["fail", "skip"]
+
+ON_REFUSED: Final = ("fail", "skip")
+
+
+class AskingOperator(VertexOperator):
+    """
+    Base of the operators that ask models prompts whose answers are known.
+
+    An endpoint that is not ready or overloaded is waited for; when that takes longer than a minute, in the triggerer,
+    without a worker. Answers it has given by then are kept.
+
+    :param cases: prompts and expectations; the fields are those of :class:`~vertex_tuning.smoke.SmokeCase`.
+        (templated)
+    :param ask_cases: false to ask the sample only, as when a run's data is not what the cases are about. (templated)
+    :param sample_uri: dataset in Cloud Storage to ask examples of as well, scored by exact match. (templated)
+    :param sample_size: how many of them.
+    :param on_refused: what becomes of the task when the model does not do: `fail`, or `skip` what follows as well.
+    :param parallel: how many prompts a model is asked at the same time.
+    :param timeout: seconds to wait in all for endpoints that are not ready or overloaded.
+    :param deferrable: leave the worker when the wait is long.
+    :param run_folder: `gs://` folder to write all of it to. (templated)
+    """
+
+    template_fields: Sequence[str] = (*VertexOperator.template_fields, "cases", "ask_cases", "sample_uri", "run_folder")
+    operator_extra_links: Collection[BaseOperatorLink] = (ReportLink(),)
+
+    def __init__(
+        self,
+        *,
+        cases: list[dict[str, Any]] | None = None,
+        ask_cases: bool | str = True,
+        sample_uri: str | None = None,
+        sample_size: int = 10,
+        on_refused: OnRefused = "fail",
+        parallel: int = PARALLEL,
+        timeout: float = 1800.0,
+        deferrable: bool = True,
+        run_folder: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cases = cases or []
+        self.ask_cases = ask_cases
+        self.sample_uri = sample_uri
+        self.sample_size = sample_size
+        self.on_refused = on_refused
+        self.parallel = parallel
+        self.timeout = timeout
+        self.deferrable = deferrable
+        self.run_folder = run_folder
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        if self.on_refused not in ON_REFUSED:
+            raise ConfigurationError(f"on_refused: found {self.on_refused!r}, expected {' or '.join(ON_REFUSED)}.")
+        return self.ask_rest(context)
+
+    def ask_rest(
+        self, context: Context, event: Any = None, deadline: float | None = None, answered: Any = None
+    ) -> dict[str, Any]:
+        """Ask what has not been answered; the endpoints may answer now.
+
+        :param deadline, answered: as they were when the worker was left; `dag.test()` loses them
+        """
+        return self.ask(context, deadline or time.time() + self.timeout, answered)
+
+    def ask(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
+        """
+        :param answered: what `come_back` was given, None at first
+        """
+        raise NotImplementedError
+
+    def questions(self) -> tuple[list[SmokeCase], list[SmokeCase]]:
+        """The cases and the sample.
+
+        :raises DatasetError: the sample is of something else than rows of a dataset
+        """
+        cases = parse_cases(self.cases) if is_true(self.ask_cases) else []
+        if self.sample_uri in NOT_GIVEN:
+            return cases, []
+        # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.
+        from vertex_tuning.datasets.dataset import sample
+
+        with self.storage.open_object(str(self.sample_uri)) as file:
+            try:
+                return cases, sample_cases(sample(file, self.sample_size))
+            except msgspec.DecodeError as error:
+                raise DatasetError(f"{self.sample_uri}: {error}, expected rows as tuning takes them.") from error
+
+    def ask_model(
+        self, endpoint: str, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
+    ) -> list[SmokeAnswer]:
+        """
+        :raises AskLaterError: it is better to leave the worker now and to come back
+        """
+        return ask_all(
+            self.hook,
+            endpoint,
+            cases,
+            deadline=deadline,
+            parallel=self.parallel,
+            patience=None if self.deferrable else math.inf,
+            answered=answered,
+        )
+
+    def come_back(self, later: AskLaterError, deadline: float, answered: Any) -> NoReturn:
+        """Leave the worker. The answers go along: asked all over again, an endpoint that takes fewer prompts a minute
+        than there are would never be done with them."""
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        moment = next_visit(deadline)
+        self.log.warning("%d answers so far; asking the rest at %s. %s", len(later.answers), moment, later)
+        self.defer(
+            trigger=DateTimeTrigger(moment=moment),
+            method_name="ask_rest",
+            kwargs={"deadline": deadline, "answered": msgspec.to_builtins(answered)},
+        )
+
+    def write(self, name: str, whole: Any) -> str | None:
+        """Write a result into the run's folder, if there is one; its URI."""
+        if self.run_folder in NOT_GIVEN:
+            return None
+        uri = f"{str(self.run_folder).rstrip('/')}/{name}"
+        return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
+
+    def refuse(self, error: TuningError) -> NoReturn:
+        """End the task, as `on_refused` says."""
+        raise AirflowSkipException(str(error)) if self.on_refused == "skip" else error
