@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable
 from vertex_tuning.config import Tuning, load_tunings
@@ -47,21 +48,8 @@ def retraining_dag(tuning: Tuning) -> DAG:
             bucket=tuning.bucket,
             location=tuning.location,
             labels=tuning.labels,
-            dataset={
-                **tuning.dataset.model_dump(),
-                "base_dir": str(PROJECT),
-                "epoch_count": "{{ params.epoch_count or '' }}",
-                "tuning_task": tuning.task,
-                "prices": str(PROJECT / "include" / "prices.yaml"),
-                "max_cost": "{{ params.max_cost or '' }}",
-                "max_training_tokens": tuning.budget.max_training_tokens,
-            },
-            job={
-                "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
-                "adapter_size": "{{ params.adapter_size }}",
-                "display_name": "{{ params.display_name }}",
-                "skip_if_unchanged": "{{ not params.force }}" if tuning.skip_if_unchanged else False,
-            },
+            dataset=_dataset(tuning),
+            job=_job(tuning),
             job_timeout=tuning.job_timeout_hours * 3600,
             metrics={"metrics_timeout": tuning.metrics_timeout_minutes * 60},
             cases=tuning.smoke_test.asked(),
@@ -70,6 +58,7 @@ def retraining_dag(tuning: Tuning) -> DAG:
             smoke_test={
                 "min_pass_share": tuning.smoke_test.min_pass_share,
                 "min_sample_share": tuning.smoke_test.min_sample_share,
+                "on_refused": tuning.promotion.on_refused,
             },
             evaluation={
                 "gates": tuning.gates,
@@ -82,6 +71,27 @@ def retraining_dag(tuning: Tuning) -> DAG:
             model_asset=Asset(f"{tuning.name}_model"),
         )
     return dag
+
+
+def _dataset(tuning: Tuning) -> dict[str, Any]:
+    return {
+        **tuning.dataset.model_dump(),
+        "base_dir": str(PROJECT),
+        "epoch_count": "{{ params.epoch_count or '' }}",
+        "tuning_task": tuning.task,
+        "prices": str(PROJECT / "include" / "prices.yaml"),
+        "max_cost": "{{ params.max_cost or '' }}",
+        "max_training_tokens": tuning.budget.max_training_tokens,
+    }
+
+
+def _job(tuning: Tuning) -> dict[str, Any]:
+    return {
+        "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
+        "adapter_size": "{{ params.adapter_size }}",
+        "display_name": "{{ params.display_name }}",
+        "skip_if_unchanged": "{{ not params.force }}" if tuning.skip_if_unchanged else False,
+    }
 
 
 for each in load_tunings(PROJECT / "include" / "tunings")[0]:

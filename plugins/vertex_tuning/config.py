@@ -162,7 +162,8 @@ class Promotion(_Model):
 
     :param rule: when it is better; see `vertex_tuning.comparison.Rule`
     :param champion_alias: alias of the model in use in the Model Registry
-    :param on_refused: a refused model ends the run as failed (`fail`) or skips the rest of it (`skip`)
+    :param on_refused: a model refused by smoke test, gates or rule ends the run as failed (`fail`) or skips the rest of
+        it (`skip`)
     :param require_approval: a person decides in the Airflow UI
     :param approval_hours: how long they have; the model is not promoted afterwards
     """

@@ -36,12 +36,14 @@ def submit(
     *,
     reuse: Reuse = "succeeded",
     on_changed_spec: OnChangedSpec = "cancel_and_recreate",
+    before_creating: Callable[[], None] = lambda: None,
 ) -> TuningJob:
     """Adopt the job of an earlier attempt, or create one.
 
     :param identity: of the task instance
     :param reuse: which earlier jobs that asked for the same will do: those still running, finished ones too, or none
     :param on_changed_spec: what becomes of an earlier job that still runs and asked for something else
+    :param before_creating: called when no earlier job will do; what it raises keeps a job from being created
     :raises ChangedSpecError: there is such a job, and it is to fail
     :raises LostAnswerError: it is not known whether a job was created; the next attempt will find out
     :raises QuotaExceededError: nothing was created
@@ -58,6 +60,7 @@ def submit(
         return adopted
     _cancel(hook, same, "this task was told not to reuse it")
     attempt = 1 + max((job.attempt for job in earlier), default=0)
+    before_creating()
     return _create(hook, spec, identity_labels(identity, spec, attempt))
 
 

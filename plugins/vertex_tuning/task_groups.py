@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from airflow.sdk import XComArg, chain
 
 from vertex_tuning.approval import approval_task
 from vertex_tuning.champions import CHAMPION, TUNING_LABEL
+from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
@@ -23,7 +24,7 @@ from vertex_tuning.waiting import DAY
 
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.hitl import ApprovalOperator
-    from airflow.sdk import Asset
+    from airflow.sdk import Asset, BaseOperator
 
 DATASET_LABEL = "airflow-dataset"
 """On a job: the first 32 digits of its dataset's hash, so that data used in place counts as changed when it has."""
@@ -41,6 +42,12 @@ class Pipeline:
     evaluate_model: EvaluateModelOperator
     approve_model: ApprovalOperator | None
     promote_model: PromoteModelOperator
+
+    @property
+    def steps(self) -> list[BaseOperator]:
+        """In their order."""
+        tasks = (getattr(self, field.name) for field in fields(self))
+        return [task for task in tasks if task]
 
 
 def tuning_pipeline(
@@ -86,8 +93,11 @@ def tuning_pipeline(
     :param metrics: of :class:`~vertex_tuning.operators.metrics.CollectMetricsOperator`
     :param smoke_test: of :class:`~vertex_tuning.operators.smoke_test.SmokeTestOperator`
     :param evaluation: of :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`
+    :raises ConfigurationError: for preference data, which takes another kind of job
     :param model_asset: updated when a model is promoted; its event says job, model, endpoint, dataset, metrics, verdict
     """
+    if (dataset or {}).get("kind", "supervised") != "supervised":
+        raise ConfigurationError("dataset.kind: expected 'supervised': these steps create supervised tuning jobs.")
     where: dict[str, Any] = {"location": location, "gcp_conn_id": gcp_conn_id}
     upload = UploadDatasetOperator(
         task_id="upload_dataset",
@@ -106,11 +116,16 @@ def tuning_pipeline(
         epoch_count=_result_of(upload, "['epoch_count']"),
         labels={**(labels or {}), TUNING_LABEL: tuning, DATASET_LABEL: _result_of(upload, "['dataset_hash'][:32]")},
         champion_alias=champion_alias,
+        manifest_uri=_result_of(upload, "['manifest_uri']"),
         **(job or {}),
         **where,
     )
     wait = TuningJobSensor(
-        task_id="wait_for_tuning_job", job_name=_result_of(create, "['name']"), timeout=job_timeout, **where
+        task_id="wait_for_tuning_job",
+        job_name=_result_of(create, "['name']"),
+        timeout=job_timeout,
+        manifest_uri=create.manifest_uri,
+        **where,
     )
     run_folder = _result_of(upload, "['run_folder']")
     collect = CollectMetricsOperator(
@@ -161,21 +176,23 @@ def tuning_pipeline(
         **where,
     )
     pipeline = Pipeline(upload, create, wait, collect, test, evaluate, approve, promote)
-    steps = [upload, create, wait, collect, test, evaluate, *filter(None, [approve]), promote]
-    for step in steps:  # beside the callbacks the DAG gives its tasks
-        step.on_failure_callback = [*step.on_failure_callback, keep_error]
-    chain(*steps)
-    (
-        wait
-        >> CancelUnfinishedJobsOperator(
-            task_id="cancel_unfinished_jobs", created_by=create.task_id, **where
-        ).as_teardown()
-    )
-    promote >> _report(pipeline, tuning, where).as_teardown()
+    _connect(pipeline, tuning, where)
     return pipeline
 
 
-def _report(pipeline: Pipeline, title: str, where: dict[str, Any]) -> WriteReportOperator:
+def _connect(pipeline: Pipeline, tuning: str, where: Mapping[str, Any]) -> None:
+    """Put the steps in order, with the teardowns beside them."""
+    for step in pipeline.steps:  # beside the callbacks the DAG gives its tasks
+        step.on_failure_callback = [*step.on_failure_callback, keep_error]
+    chain(*pipeline.steps)
+    cancel = CancelUnfinishedJobsOperator(
+        task_id="cancel_unfinished_jobs", created_by=pipeline.create_tuning_job.task_id, **where
+    )
+    pipeline.wait_for_tuning_job >> cancel.as_teardown()
+    pipeline.promote_model >> _report(pipeline, tuning, where).as_teardown()
+
+
+def _report(pipeline: Pipeline, title: str, where: Mapping[str, Any]) -> WriteReportOperator:
     roles = {
         "upload": pipeline.upload_dataset,
         "create": pipeline.create_tuning_job,

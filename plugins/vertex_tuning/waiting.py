@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,8 @@ from airflow.sdk import conf
 from vertex_tuning import exceptions
 from vertex_tuning.jobs import ENDED, TuningJob, terminal_event
 from vertex_tuning.links import ExperimentLink, TuningJobLink
-from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.specs import TuningSpec
 from vertex_tuning.triggers import TuningJobTrigger
 
 if TYPE_CHECKING:
@@ -44,11 +45,14 @@ class TuningJobWaiter(VertexOperator):
     :param max_poll_failures: failed looks in a row after which the waiting ends with an error.
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked by a user.
     :param cancel_on_timeout: cancel the job when `job_timeout` is over.
+    :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`: no job is created once the data is not what was
+        checked and priced, as may happen to data that is used where it is. (templated)
     :param max_job_attempts: how many jobs may be created in all for a task instance whose job failed in passing
         (internal error, service unavailable or overloaded). Jobs that were not created by this package are never
         created again.
     """
 
+    template_fields: Sequence[str] = (*VertexOperator.template_fields, "manifest_uri")
     operator_extra_links = (TuningJobLink(), ExperimentLink())
 
     def __init__(
@@ -61,6 +65,7 @@ class TuningJobWaiter(VertexOperator):
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
         max_job_attempts: int = 3,
+        manifest_uri: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -71,6 +76,7 @@ class TuningJobWaiter(VertexOperator):
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.max_job_attempts = max_job_attempts
+        self.manifest_uri = manifest_uri
         self.job: TuningJob | None = None
 
     @property
@@ -104,6 +110,15 @@ class TuningJobWaiter(VertexOperator):
     def awaited_job(self, context: Context) -> str:
         """Name of the job this task waits for."""
         raise NotImplementedError
+
+    def require_unchanged_data(self, training_uri: str) -> None:
+        """
+        :raises DatasetError: the data is not what was checked any more
+        """
+        if self.manifest_uri not in NOT_GIVEN:
+            from vertex_tuning.datasets.placing import require_unchanged
+
+            require_unchanged(self.storage, str(self.manifest_uri), training_uri)
 
     def on_kill(self) -> None:
         """The worker was told to stop the task."""
@@ -141,6 +156,7 @@ class TuningJobWaiter(VertexOperator):
             return None
         reason = job.error.message if job.error else job.state
         self.log.warning("%s ended in vain (%s); creating attempt %d.", job.name, reason, job.attempt + 1)
+        self.require_unchanged_data(TuningSpec.of(job).training_uri)
         return resubmit(self.hook, job)
 
     def _cleared(self, context: Context, job: TuningJob) -> bool:

@@ -98,6 +98,7 @@ def test_a_point_that_is_no_number_and_a_single_point_can_be_drawn() -> None:
         ({"wait": FAILED, "promotion": NOT_RUN}, None, "failed", "Training failed (wait_for_tuning_job)"),
         ({"promotion": FAILED}, OK, "failed", "Model Registry"),
         ({"create": SKIPPED, "promotion": SKIPPED}, None, "skipped", "Nothing was trained"),
+        ({"smoke": SKIPPED, "evaluation": SKIPPED, "promotion": SKIPPED}, None, "refused", "Too few answers"),
         ({"approval": "success", "promotion": SKIPPED}, OK, "skipped", "Nobody approved"),
         ({"promotion": "removed"}, OK, "failed", "ended before promote_model"),
         ({"promotion": None}, OK, "failed", "ended before promote_model"),
@@ -274,6 +275,16 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
     assert len(report.comparison.answers) == 11
     assert report.cost
     assert "training tokens" in (report.cost.billed or "")
+
+
+def test_a_smoke_test_that_skipped_itself_is_a_refusal_with_its_answers(storage: StorageHook) -> None:
+    context, folder = results(smoke__answers=samples.material().smoke), "gs://bucket/runs/refused"
+    states = {TASKS[role]: "skipped" for role in ("smoke", "evaluation", "promotion")}
+    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
+    assert execute(WriteReportOperator(task_id="task", run_folder=folder), context)["title"] == "Refused"
+    report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
+    assert report.smoke
+    assert report.smoke.total == 2
 
 
 def test_a_file_that_is_gone_leaves_the_summary(storage: StorageHook) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from airflow.sdk import DAG, TaskGroup
+from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.operators.report import WriteReportOperator, keep_error
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
 from vertex_tuning.task_groups import tuning_pipeline
@@ -52,3 +54,8 @@ def test_what_is_known_of_a_tuning_goes_onto_its_job() -> None:
     labels = made.create_tuning_job.labels
     assert (labels["team"], labels["airflow-tuning"]) == ("cards", "cards")
     assert "['dataset_hash'][:32]" in labels["airflow-dataset"]
+
+
+def test_preference_data_is_refused_before_it_is_uploaded_for_the_wrong_kind_of_job() -> None:
+    with DAG("d", schedule=None), pytest.raises(ConfigurationError, match=r"dataset\.kind: expected 'supervised'"):
+        pipeline(dataset={"kind": "preference"})

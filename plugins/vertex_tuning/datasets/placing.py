@@ -22,7 +22,7 @@ from vertex_tuning.datasets.manifests import (
     dataset_hash,
     run_key,
 )
-from vertex_tuning.exceptions import NotFoundError, TransientError, VertexUnavailableError
+from vertex_tuning.exceptions import DatasetError, NotFoundError, TransientError, VertexUnavailableError
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook
@@ -112,14 +112,10 @@ class Placing:
             log.warning("%s/%s cannot be read; it is written anew.", folder, MANIFEST)
             return None
         wanted = {self._uri(kind, one, folder): one.report.sha256 for kind, one in files.items()}
-        holds = {one.uri: one.sha256 for one in manifest.files} == wanted and all(map(self._is_there, manifest.files))
+        holds = {one.uri: one.sha256 for one in manifest.files} == wanted and not _changed(self._storage, manifest)
         if not holds:
             log.warning("%s/%s speaks of objects that are gone or others; it is written anew.", folder, MANIFEST)
         return manifest if holds else None
-
-    def _is_there(self, file: ManifestFile) -> bool:
-        found = self._storage.find_object(file.uri)
-        return found is not None and (found.generation, found.crc32c) == (file.generation, file.crc32c)
 
     def _uri(self, kind: str, file: Files, folder: str) -> str:
         return file.source.name if file.in_place else f"{folder}/{kind}.jsonl"
@@ -157,3 +153,28 @@ class Placing:
             if hashlib.file_digest(content, "sha256").hexdigest() != file.report.sha256:
                 raise TransientError(f"{file.source.name} changed while it was read; the next attempt reads it anew.")
         return copy
+
+
+def require_unchanged(storage: StorageHook, manifest_uri: str, training_uri: str) -> None:
+    """See that a dataset still is what was checked and priced.
+
+    :param training_uri: which the manifest has to be about: the same data may have been found elsewhere since
+    :raises DatasetError: a file of it has been replaced or is gone, or the manifest is none
+    """
+    manifest = Manifest.parse(storage.read_object(manifest_uri, MAX_MANIFEST))
+    if manifest is None or manifest.training.uri != training_uri:
+        changed = [training_uri]
+    else:
+        changed = [file.uri for file in _changed(storage, manifest)]
+    if changed:
+        raise DatasetError(
+            f"{', '.join(changed)}: found other data than was checked, or none. No job was created. "
+            "Clear the upload, and what follows it, to check and price what is there now."
+        )
+
+
+def _changed(storage: StorageHook, manifest: Manifest) -> list[ManifestFile]:
+    """Files whose objects are gone or others."""
+    found = {file.uri: storage.find_object(file.uri) for file in manifest.files}
+    now = {uri: (one.generation, one.crc32c) for uri, one in found.items() if one}
+    return [file for file in manifest.files if now.get(file.uri) != (file.generation, file.crc32c)]

@@ -38,7 +38,7 @@ RESULTS: Final = (
     ("wait",),
     ("create",),
 )
-"""Tasks whose results the report shows, and under which key they leave one even when they fail."""
+"""Tasks whose results the report shows, and under which key they leave one even when they fail or skip themselves."""
 
 RAN: Final = ("success", "failed")
 
@@ -118,8 +118,9 @@ class WriteReportOperator(VertexOperator):
         ti, states = context["ti"], self._states(context["ti"])
         # What never ran has left nothing; asking for it all the same would fill the log with errors.
         ran = {role for role, task_id in self.tasks.items() if states.get(task_id) in RAN}
-        if "smoke" in ran:
-            ran.add("evaluation")  # which may have skipped itself, and says why
+        # The first that was skipped has skipped itself.
+        skipped = next((role for role, task_id in self.tasks.items() if states.get(task_id) == "skipped"), None)
+        ran |= {role for role, *keys in RESULTS if keys and role == skipped}
         upload, metrics, smoke, evaluation, waited, created = (
             self._result(ti, role, *keys) if role in ran else None for role, *keys in RESULTS
         )

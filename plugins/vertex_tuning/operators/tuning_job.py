@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -149,9 +150,16 @@ class CreateTuningJobOperator(TuningJobWaiter):
     def _submit(self, context: Context, quota_deadline: float) -> dict[str, Any]:
         from vertex_tuning.submission import submit
 
-        self.identity = _identity(context)
+        self.identity, spec = _identity(context), self._spec()
         try:
-            job = submit(self.hook, self._spec(), self.identity, reuse=self.reuse, on_changed_spec=self.on_changed_spec)
+            job = submit(
+                self.hook,
+                spec,
+                self.identity,
+                reuse=self.reuse,
+                on_changed_spec=self.on_changed_spec,
+                before_creating=partial(self.require_unchanged_data, spec.training_uri),
+            )
         except exceptions.QuotaExceededError as error:
             self._wait_for_quota(error, quota_deadline)
         self.job = job

@@ -53,6 +53,9 @@ def _skipped(steps: Mapping[str, Step], step: Step, reasons: list[str]) -> Verdi
     if step is steps["evaluation"]:
         sentence = "The tuning's cases were not asked, so it was no candidate. The model in use stays."
         return Verdict("skipped", "Not put into use", sentence, reasons)
+    if step is steps["smoke"]:
+        sentence = "Too few answers of the new model were as expected. The model in use stays."
+        return Verdict("refused", "Refused", sentence, reasons)
     if step is steps["create"]:
         sentence = "Nothing was trained: the same data and settings have made the model in use, or one rolled back."
         return Verdict("skipped", "Skipped", sentence, reasons)
