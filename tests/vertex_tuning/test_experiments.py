@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from vertex_tuning.exceptions import NotFoundError, VertexUnavailableError
+from vertex_tuning.exceptions import MetricsError, NotFoundError, VertexUnavailableError
 from vertex_tuning.hooks.experiments import ExperimentsHook, job_values, parse_points
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob
@@ -79,6 +79,17 @@ def test_an_experiment_that_is_gone_has_no_series(experiments: ExperimentsHook, 
     assert experiments.series_of(TuningJob.parse({**done, "experiment": None})) == []
     with pytest.raises(NotFoundError):
         experiments.read_metrics(f"{done['experiment']}0")
+
+
+def test_an_experiment_without_tensorboard_has_no_series(
+    experiments: ExperimentsHook, done: dict[str, Any], emulator: str
+) -> None:
+    store = done["experiment"].partition("/contexts/")[0]
+    contexts = httpx.get(f"{emulator}/v1/{store}/contexts").json()["contexts"]
+    run = next(one["name"] for one in contexts if "backing_tensorboard_resource" not in one.get("metadata", {}))
+    assert experiments.series_of(TuningJob.parse({**done, "experiment": run})) == []
+    with pytest.raises(MetricsError, match="names no TensorBoard"):
+        experiments.read_metrics(run)
 
 
 def test_trouble_that_passes_is_waited_out(

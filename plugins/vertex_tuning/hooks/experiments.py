@@ -36,10 +36,10 @@ class ExperimentsHook(GoogleConnection):
         return RestClient(self, retry=patient(RETRIES))
 
     def series_of(self, job: TuningJob) -> list[Series]:
-        """As `read_metrics`; none when the job has no experiment or it is gone."""
+        """As `read_metrics`; none when the job has no experiment, or one that is gone or has no TensorBoard."""
         try:
             return self.read_metrics(job.experiment) if job.experiment else []
-        except NotFoundError as error:
+        except (NotFoundError, MetricsError) as error:
             self.log.warning("%s has no metrics (any more): %s", job.name, error)
             return []
 
