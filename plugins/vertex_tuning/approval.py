@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MAX_REASONS: Final = 20
 """Lines of a kind that are shown to whoever decides; the report has them all."""
 
+ANSWERS: Final = ("smoke.", "sample.")
+"""How values of what a model answered begin."""
+
 _PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
 """All of ASCII's: https://spec.commonmark.org/0.31.2/#backslash-escapes"""
 
@@ -45,18 +48,20 @@ def approval_task(
     )
 
 
-def approval_text(evaluation: Mapping[str, Any]) -> str:
+def approval_text(evaluation: Mapping[str, Any], values: Mapping[str, float]) -> str:
     """What there is to know, as Markdown.
 
     :param evaluation: the result of `evaluate_model`
+    :param values: all that is known of the new model; those of its answers are shown when it stands alone
     """
     champion = evaluation["champion"]
+    alone = {name: value for name, value in values.items() if name.startswith(ANSWERS)}
     lines = [
         f"**Verdict: {evaluation['verdict']}**",
         f"New model: {markdown(evaluation['model'])}",
         f"In use: {markdown(champion['model'])}" if champion else "There is no model in use.",
         *(f"- {markdown(reason)}" for reason in evaluation["reasons"][:MAX_REASONS]),
-        "\n".join(_values(evaluation["comparison"]["values"])),
+        "\n".join(_values(evaluation["comparison"]["values"]) if champion else _alone(alone)),
         "\n".join(_gates(evaluation["gates"])),
         *(markdown(note) for note in evaluation["comparison"]["notes"]),
         "Approving puts the new model into use. Rejecting leaves everything as it is.",
@@ -75,6 +80,13 @@ def _values(values: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
         yield from ("| value | in use | new |", "|---|---|---|")
     for name, both in values.items():
         yield f"| {markdown(name)} | {_number(both['champion'])} | {_number(both['challenger'])} |"
+
+
+def _alone(values: Mapping[str, float]) -> Iterator[str]:
+    if values:
+        yield from ("| value | new |", "|---|---|")
+    for name, value in values.items():
+        yield f"| {markdown(name)} | {_number(value)} |"
 
 
 def _gates(gates: list[dict[str, Any]]) -> Iterator[str]:

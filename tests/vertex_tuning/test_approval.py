@@ -29,6 +29,8 @@ EVALUATION: dict[str, Any] = {
     },
 }
 
+VALUES = {"queue_seconds": 3.0, "smoke.pass_share": 1.0, "sample.exact_share": 0.95}
+
 HOSTILE = [
     "<script>alert(1)</script>",
     "[click](javascript:alert(1))",
@@ -66,7 +68,7 @@ def test_a_text_comes_out_as_it_is(text: str) -> None:
 def test_wherever_it_stands(text: str) -> None:
     evaluation = {**EVALUATION, "reasons": [text], "model": text}
     evaluation["comparison"] = {"values": {text: {"champion": 1.0, "challenger": 2.0}}, "notes": [text]}
-    expected, found = html(approval_text(EVALUATION)), html(approval_text(evaluation))
+    expected, found = html(approval_text(EVALUATION, VALUES)), html(approval_text(evaluation, VALUES))
     for tag in ("<script", "<a ", "<img", "<em", "<code", "<h1", "<del"):
         assert tag not in found
     assert found.count("<table") == expected.count("<table") == 2
@@ -75,17 +77,23 @@ def test_wherever_it_stands(text: str) -> None:
 
 
 def test_what_it_says() -> None:
-    page = html(approval_text(EVALUATION))
+    page = html(approval_text(EVALUATION, VALUES))
     assert "<strong>Verdict: better</strong>" in page
     assert "<td>sample.exact_share</td>\n<td>0.9</td>\n<td>0.95</td>" in page
     assert "<td>unknown</td>" in page
     assert "<td>at most 0.5</td>\n<td>passed</td>" in page
     assert "In use: projects/1/locations/us-central1/models/7@1" in page
-    assert "There is no model in use." in html(approval_text({**EVALUATION, "champion": None}))
+
+
+def test_of_a_first_model_it_says_what_it_answered() -> None:
+    page = html(approval_text({**EVALUATION, "champion": None}, VALUES))
+    assert "There is no model in use." in page
+    assert "<td>sample.exact_share</td>\n<td>0.95</td>" in page
+    assert "<td>queue_seconds</td>" not in page
 
 
 def test_of_many_reasons_the_first_are_shown() -> None:
-    text = approval_text({**EVALUATION, "reasons": [f"reason {number}" for number in range(1000)]})
+    text = approval_text({**EVALUATION, "reasons": [f"reason {number}" for number in range(1000)]}, VALUES)
     assert len(text) < 2000
 
 

@@ -170,7 +170,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         result["result_uri"] = self.write("evaluation.json", whole)
         result["answers"] = {side: one.short() for side, one in sides.items()}
         context["ti"].xcom_push(key="evaluation", value=result)
-        context["ti"].xcom_push(key="summary", value=approval_text(result))
+        context["ti"].xcom_push(key="summary", value=approval_text(result, sides["challenger"].values))
         if result["verdict"] == "refused":
             self.refuse(ModelRefusedError(f"{result['model']} is refused: {' '.join(result['reasons'])}"))
         if self.cases and not is_true(self.ask_cases):
