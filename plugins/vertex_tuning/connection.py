@@ -10,7 +10,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
-from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
+from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
 
 if TYPE_CHECKING:
     import google.auth.credentials
@@ -28,7 +28,7 @@ class GoogleConnection(GoogleBaseHook):
     :param gcp_conn_id: the Google Cloud connection
     :param impersonation_chain: service account to act as, or a chain of them
     :param project_id: the project; the connection's when empty
-    :raises ConfigurationError: when there is no such connection
+    :raises ConnectionNotFoundError: when there is no such connection
     """
 
     def __init__(
@@ -42,9 +42,10 @@ class GoogleConnection(GoogleBaseHook):
         try:
             super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
         except AirflowNotFoundException as error:
-            raise ConfigurationError(
+            raise ConnectionNotFoundError(
                 f"gcp_conn_id: found {gcp_conn_id!r}, which is not defined, expected a Google Cloud connection. "
-                "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment."
+                "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment. "
+                "(If it is there, Airflow could not look it up just now.)"
             ) from error
         self.location = location
         self._project = project_id

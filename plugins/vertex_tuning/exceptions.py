@@ -44,6 +44,10 @@ class ContentMismatchError(PermanentError):
     """An object that is named by its content holds something else."""
 
 
+class ConnectionNotFoundError(TransientError):
+    """Airflow knows no such connection, or could not ask where it is kept: of both it says that it is not defined."""
+
+
 class VertexUnavailableError(TransientError):
     """Google could not be reached, was overloaded or failed inside."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from vertex_tuning.exceptions import TuningError, VertexUnavailableError
+from vertex_tuning.exceptions import TransientError, TuningError
 from vertex_tuning.jobs import TuningJob, describe_progress, location_of, project_of, terminal_event
 from vertex_tuning.polling import Failure, JobPoller
 
@@ -103,7 +103,7 @@ class TuningJobTrigger(BaseTrigger):
         """The event, once it is clear that the trouble does not pass."""
         if not isinstance(look.error, TuningError):
             raise look.error
-        if not isinstance(look.error, VertexUnavailableError) or look.in_a_row >= self.max_poll_failures:
+        if not isinstance(look.error, TransientError) or look.in_a_row >= self.max_poll_failures:
             return self._event("error", f"{look.in_a_row} failed looks in a row; the last: {look.error}")
         self.log.warning("Look %d of %d failed: %s", look.in_a_row, self.max_poll_failures, look.error)
         return None

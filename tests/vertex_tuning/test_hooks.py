@@ -16,7 +16,12 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from vertex_tuning.connection import GoogleConnection
-from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.exceptions import (
+    ConfigurationError,
+    ConnectionNotFoundError,
+    VertexRequestError,
+    VertexUnavailableError,
+)
 from vertex_tuning.hooks.experiments import ExperimentsHook
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.hooks.tuning import VertexTuningHook
@@ -119,8 +124,9 @@ def test_a_broken_connection_may_be_retried(hook: VertexTuningHook, control: Cal
         list(hook.list_tuning_jobs())
 
 
-def test_a_missing_connection_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="'no_such_connection', which is not defined"):
+def test_a_missing_connection_is_named_and_asked_for_again() -> None:
+    """Airflow says the same of one it could not look up, as while its API server restarts."""
+    with pytest.raises(ConnectionNotFoundError, match="'no_such_connection', which is not defined"):
         VertexTuningHook(location=LOCATION, gcp_conn_id="no_such_connection")
 
 

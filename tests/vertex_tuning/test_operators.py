@@ -66,7 +66,6 @@ def test_nothing_is_created_when_the_look_up_fails(emulator: str, control: Calla
         ({"epoch_count": "0"}, exceptions.ConfigurationError, "epoch_count: found '0'"),
         ({"base_model": "gemini-0.1"}, exceptions.VertexRequestError, "gemini-0.1"),
         ({"location": "global"}, exceptions.VertexRequestError, "global"),
-        ({"gcp_conn_id": "none_such"}, exceptions.ConfigurationError, "none_such"),
     ],
 )
 def test_what_a_retry_cannot_help_is_permanent(arguments: dict[str, Any], kind: type[Exception], words: str) -> None:
