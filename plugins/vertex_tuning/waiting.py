@@ -42,7 +42,8 @@ class TuningJobWaiter(VertexOperator):
     :param poll_interval: seconds between two looks at the job; `[vertex_tuning] poll_interval` when not given, 60
         without that.
     :param job_timeout: seconds the job may take from the moment the waiting begins.
-    :param max_poll_failures: failed looks in a row after which the waiting ends with an error.
+    :param max_poll_failures: failed looks in a row after which the attempt ends with an error; 60 are an hour at the
+        usual interval. When the last retry ends so, the run has failed, and a pipeline's teardown cancels the job.
     :param cancel_on_kill: cancel the job when the task is killed, cleared or marked by a user.
     :param cancel_on_timeout: cancel the job when `job_timeout` is over.
     :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`: no job is created once the data is not what was
@@ -61,7 +62,7 @@ class TuningJobWaiter(VertexOperator):
         deferrable: bool = True,
         poll_interval: float | None = None,
         job_timeout: float = DAY,
-        max_poll_failures: int = 10,
+        max_poll_failures: int = 60,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
         max_job_attempts: int = 3,
