@@ -114,15 +114,15 @@ class Succession(msgspec.Struct, frozen=True):
 
     def _settle(self, version: ModelVersion) -> Standing:
         """Look, and change what a killed run or two at once left half done, until nothing is left to be changed."""
-        seen: list[ModelVersion] = []
         for _ in range(ROUNDS):
             versions = self.hook.versions_of(self.tuning, version.name)
-            changes = settlement(versions, self.alias)
             # Seen twice alike, because each Model is listed at a moment of its own: while another promotion is at
             # work, one look may show an order of things there never was.
-            if not changes and versions == seen:
+            if versions != self.hook.versions_of(self.tuning, version.name):
+                continue
+            changes = settlement(versions, self.alias)
+            if not changes:
                 return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
-            seen = versions
             for name, aliases in changes.items():
                 self.hook.merge_aliases(name, aliases)
         raise VertexUnavailableError(f"The alias {self.alias} of tuning {self.tuning!r} was changed again and again.")
