@@ -161,7 +161,8 @@ class Promotion(_Model):
     """When a new model takes the place of the one in use.
 
     :param rule: when it is better; see `vertex_tuning.comparison.Rule`
-    :param champion_alias: alias of the model in use in the Model Registry
+    :param champion_alias: alias of the model in use in the Model Registry; before it is changed, the model in use has to
+        be given the new one there
     :param on_refused: a model refused by smoke test, gates or rule ends the run as failed (`fail`) or skips the rest of
         it (`skip`)
     :param require_approval: a person decides in the Airflow UI
@@ -188,7 +189,7 @@ class Tuning(_Model):
     :param training_data: path relative to the project, or `gs://` URI
     :param task: what kind it is, for the guide's recommendations; see `vertex_tuning.recommendations`
     :param display_name: the tuned model's
-    :param skip_if_unchanged: a run that would only repeat the model in use ends as skipped
+    :param skip_if_unchanged: a run that would only make a model again that there is ends as skipped
     :param metrics_timeout_minutes: how long to wait for metrics that lag behind the job's end
     :param gates: limits the new model's values must keep; see `vertex_tuning.gates`
     :param on_missing_metrics: whether a gate whose value nobody knows fails or passes

@@ -84,7 +84,7 @@ def _run(tuning: Tuning) -> dict[str, Param]:
             False,
             type="boolean",
             title="Train even if nothing has changed",
-            description="Without it, a run that would only repeat the model in use is skipped.",
+            description="Without it, a run that would only make a model again that there is, is skipped.",
         ),
     }
 

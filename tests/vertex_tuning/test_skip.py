@@ -1,9 +1,10 @@
-"""A retraining that would only repeat the model in use costs nothing."""
+"""A retraining that would only make a model again that there is costs nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.champions import TUNING_LABEL
@@ -73,3 +74,22 @@ def test_what_was_rolled_back_is_not_made_again(champion: dict[str, Any]) -> Non
     succession.roll_back(champion["tuned_model"]["model"])
     with pytest.raises(AirflowSkipException, match="was rolled back"):
         retrain("the week after", epoch_count="4")
+
+
+def test_what_was_refused_is_not_made_again_the_week_after(champion: dict[str, Any], hook: VertexTuningHook) -> None:
+    refused = retrain("a run whose model is refused", epoch_count="5")
+    before = [job.name for job in hook.list_tuning_jobs()]
+    with pytest.raises(AirflowSkipException, match=r"is not in use\. To have it judged again") as skipped:
+        retrain("the next week", epoch_count="5")
+    assert refused["tuned_model"]["model"] in str(skipped.value)
+    assert [job.name for job in hook.list_tuning_jobs()] == before
+
+
+def test_a_model_that_was_deleted_is_made_again(champion: dict[str, Any], emulator: str) -> None:
+    gone = retrain("a run whose model is deleted", epoch_count="6")
+    model = gone["tuned_model"]["model"].partition("@")[0]
+    for place in httpx.get(f"{emulator}/v1/{model}").raise_for_status().json()["deployedModels"]:
+        body = {"deployedModelId": place["deployedModelId"]}
+        httpx.post(f"{emulator}/v1/{place['endpoint']}:undeployModel", json=body).raise_for_status()
+    httpx.delete(f"{emulator}/v1/{model}").raise_for_status()
+    assert retrain("a run that needs it", epoch_count="6")["name"] != gone["name"]

@@ -13,7 +13,7 @@ from google.oauth2.credentials import Credentials
 from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import EndpointNotReadyError, VertexRequestError, VertexUnavailableError
 from vertex_tuning.google_errors import creating, google_errors
-from vertex_tuning.jobs import ADAPTER_SIZES, IDENTITY_LABEL, TuningJob, location_of
+from vertex_tuning.jobs import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob, location_of
 from vertex_tuning.reader import PAGE_SIZE
 from vertex_tuning.rest import TIMEOUT
 from vertex_tuning.specs import TuningSpec
@@ -91,9 +91,16 @@ class VertexTuningHook(GoogleConnection):
 
     def jobs_of(self, identity: str) -> list[TuningJob]:
         """All jobs that were created for a task instance."""
-        listed = self.list_tuning_jobs(f"labels.{IDENTITY_LABEL}={identity}")
+        return self._labelled(IDENTITY_LABEL, identity)
+
+    def jobs_like(self, fingerprint: str) -> list[TuningJob]:
+        """All jobs that were asked for the same, by whatever task instance."""
+        return self._labelled(FINGERPRINT_LABEL, fingerprint)
+
+    def _labelled(self, label: str, value: str) -> list[TuningJob]:
+        listed = self.list_tuning_jobs(f"labels.{label}={value}")
         # Checked here as well: the service publishes no grammar for this filter.
-        return [job for job in listed if job.identity == identity]
+        return [job for job in listed if job.labels.get(label) == value]
 
     def get_tuning_job(self, name: str) -> TuningJob:
         with google_errors(f"reading {name}"):

@@ -21,6 +21,7 @@ from vertex_tuning.waiting import DAY, TuningJobWaiter
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from vertex_tuning.champions import ModelVersion
     from vertex_tuning.submission import OnChangedSpec, Reuse
 
 
@@ -47,9 +48,9 @@ class CreateTuningJobOperator(TuningJobWaiter):
         (`active`), those that succeeded as well (`succeeded`), or none (`never`).
     :param on_changed_spec: what becomes of a job of an earlier attempt that still runs but asked for something else:
         `cancel_and_recreate` or `fail`.
-    :param skip_if_unchanged: skip this task when the model in use, or one that was rolled back, was made by a job that
-        asked for exactly the same. They are found by the label `airflow-tuning`, which `labels` must have then.
-        (templated)
+    :param skip_if_unchanged: skip this task when there is a model that was made by a job that asked for exactly the
+        same: in use, replaced, refused or rolled back, it is not paid for again. Models are found by the label
+        `airflow-tuning`, which `labels` must have then. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
     :param quota_timeout: seconds to wait, without a worker, for quota for another job.
     :param wait_for_completion: wait here until the job has ended; see
@@ -122,15 +123,18 @@ class CreateTuningJobOperator(TuningJobWaiter):
         if TUNING_LABEL not in spec.labels:
             raise exceptions.ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which skip_if_unchanged needs.")
         versions = self.registry.versions_of(spec.labels[TUNING_LABEL])
-        rolled_back = [version for version in versions if ROLLED_BACK in version.aliases]
-        for version in filter(None, [champion_of(versions, self.champion_alias), *rolled_back]):
-            job = self.registry.job_of(version)
-            # A job of this very task instance is not what this run repeats: it is adopted.
-            if job and job.fingerprint == spec.fingerprint() and job.identity != identity:
-                what = "was rolled back" if version in rolled_back else "is the model in use"
+        # A job of this very task instance is not what this run repeats: it is adopted.
+        made = {
+            job.tuned_model.model: job
+            for job in self.hook.jobs_like(spec.fingerprint())
+            if job.succeeded and job.tuned_model and job.identity != identity
+        }
+        for version in versions:
+            if version.name in made:
                 raise AirflowSkipException(
-                    f"Nothing has changed: {version.name}, which {what}, was tuned by {job.name} from the same data "
-                    "with the same settings. No job was created."
+                    f"Nothing has changed: {version.name} was tuned by {made[version.name].name} from the same data "
+                    f"with the same settings, and {_fate(version, champion_of(versions, self.champion_alias))} "
+                    "No job was created."
                 )
 
     def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:
@@ -253,3 +257,12 @@ def _identity(context: Context, task_id: str | None = None) -> str:
     instance = context["ti"]
     index = -1 if instance.map_index is None else instance.map_index
     return identity_of(instance.dag_id, task_id or instance.task_id, instance.run_id, index)
+
+
+def _fate(version: ModelVersion, champion: ModelVersion | None) -> str:
+    """What became of a version, as the end of a sentence."""
+    if version == champion:
+        return "is the model in use."
+    if ROLLED_BACK in version.aliases:
+        return "was rolled back."
+    return "is not in use. To have it judged again, clear the tasks after its training in the run that made it."

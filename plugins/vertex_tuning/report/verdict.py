@@ -57,7 +57,7 @@ def _skipped(steps: Mapping[str, Step], step: Step, reasons: list[str]) -> Verdi
         sentence = "Too few answers of the new model were as expected. The model in use stays."
         return Verdict("refused", "Refused", sentence, reasons)
     if step is steps["create"]:
-        sentence = "Nothing was trained: the same data and settings have made the model in use, or one rolled back."
+        sentence = "Nothing was trained: a model has been made from the same data with the same settings before."
         return Verdict("skipped", "Skipped", sentence, reasons)
     return Verdict("skipped", "Skipped", f"The run ended at {step.task_id}. The model in use stays.", reasons)
 
