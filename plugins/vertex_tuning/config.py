@@ -161,8 +161,8 @@ class Promotion(_Model):
     """When a new model takes the place of the one in use.
 
     :param rule: when it is better; see `vertex_tuning.comparison.Rule`
-    :param champion_alias: alias of the model in use in the Model Registry; before it is changed, the model in use has to
-        be given the new one there
+    :param champion_alias: alias of the model in use in the Model Registry; before it is changed, the model in use has
+        to be given the new one there
     :param on_refused: a model refused by smoke test, gates or rule ends the run as failed (`fail`) or skips the rest of
         it (`skip`)
     :param require_approval: a person decides in the Airflow UI
