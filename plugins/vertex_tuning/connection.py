@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, MalformedError
 
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     import google.auth.credentials
 
 MULTI_REGIONS: Final = ("us", "eu")
+
+
+REFUSALS: Final = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    }
+)
+"""What a token server refuses for good: RFC 6749, section 5.2."""
 
 
 class GoogleConnection(GoogleBaseHook):
@@ -88,11 +101,11 @@ def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | Verte
     """What google-auth raises, as this package's error, which says whether a retry can help.
 
     Its own `retryable` is no help: it is false for a token server that cannot be reached, too. Only credentials that
-    are wrong in themselves, and a refusal in the token server's own words (`error`, RFC 6749, section 5.2), are for a
-    person to change.
+    are wrong in themselves, and a refusal in the token server's own words, are for a person to change. That there are
+    none may pass: it is said of a metadata server that does not answer just now, too.
     """
     answer = error.args[1] if len(error.args) > 1 else None
-    refused = isinstance(answer, Mapping) and "error" in answer and not error.retryable
-    wrong = isinstance(error, DefaultCredentialsError)
+    refused = isinstance(answer, Mapping) and answer.get("error") in REFUSALS
+    wrong = isinstance(error, MalformedError)
     kind = ConfigurationError if wrong or refused else VertexUnavailableError
     return kind(f"{where}: {type(error).__name__}: {error.args[0] if error.args else error}")

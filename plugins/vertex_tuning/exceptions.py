@@ -97,7 +97,7 @@ class TuningJobTimeoutError(PermanentError):
 
 
 class PollingError(TransientError):
-    """The state of the job could not be read, in the triggerer many times in a row; the job itself may be fine."""
+    """The state of the job could not be read; the job itself may be fine."""
 
 
 class UnexpectedEventError(PermanentError):
@@ -125,16 +125,24 @@ class RetiredModelWarning(UserWarning):
 
 
 RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
-"""What Google answers to trouble that passes."""
+"""What Google answers to trouble that passes within moments."""
+
+_PASSING: Final = frozenset({401, 407, 408, 409, 425, 429, 499})
+"""Among the answers that blame the request, those that a later one may not get: a token that has just run out, a proxy,
+two that change the same thing at once."""
 
 _NOT_FOUND: Final = 404
+_BLAME: Final = range(400, 500)
 
 
-def error_of(http_code: int, message: str) -> VertexRequestError | VertexUnavailableError:
-    """The error for an answer of Google's that is none."""
-    if http_code == _NOT_FOUND:
-        return NotFoundError(message)
-    return VertexUnavailableError(message) if http_code in RETRYABLE_HTTP else VertexRequestError(message)
+def error_of(http_code: int, message: str, *, from_google: bool) -> VertexRequestError | VertexUnavailableError:
+    """The error for an answer that is none.
+
+    :param from_google: whether it has the form of Google's errors; a proxy's refusal says nothing of the request
+    """
+    if not from_google or http_code not in _BLAME or http_code in _PASSING:
+        return VertexUnavailableError(message)
+    return NotFoundError(message) if http_code == _NOT_FOUND else VertexRequestError(message)
 
 
 STOP_ON_PERMANENT_ERRORS = ExceptionRetryPolicy(

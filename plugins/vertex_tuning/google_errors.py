@@ -10,12 +10,11 @@ from typing import Final
 import httpx
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.exceptions import GoogleAuthError
 from google.genai import errors
 
 from vertex_tuning.connection import auth_error
 from vertex_tuning.exceptions import (
-    ConfigurationError,
     LostAnswerError,
     QuotaExceededError,
     VertexUnavailableError,
@@ -40,11 +39,12 @@ def google_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except errors.APIError as error:
-        raise error_of(error.code, f"While {doing}: {error.code} {error.status}: {error.message}") from error
+        told = isinstance(error.details, dict) and "error" in error.details
+        said = error.message if told else str(error.message)[:500]
+        raise error_of(error.code, f"While {doing}: {error.code} {error.status}: {said}", from_google=told) from error
     except GoogleAPICallError as error:
-        raise error_of(error.code or 503, f"While {doing}: {error.code} {error.message}") from error
-    except DefaultCredentialsError as error:
-        raise ConfigurationError(f"While {doing}: no Google credentials: {error}") from error
+        # Cloud Storage refuses downloads in plain text, so that nothing tells its answer from a proxy's.
+        raise error_of(error.code or 503, f"While {doing}: {error.code} {error.message}", from_google=True) from error
     except GoogleAuthError as error:
         raise auth_error(error, f"While {doing}") from error
     except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:

@@ -162,8 +162,12 @@ class JobPoller:
         digest = hash(look)
         if self._seen.get(name) == digest:
             return None
+        try:
+            job = parse(look)
+        except (TuningError, msgspec.ValidationError) as error:
+            return error  # the others' news are to reach them
         self._seen[name] = digest
-        return parse(look)
+        return job
 
 
 def _find(reader: JobReader, wanted: set[str]) -> dict[str, bytes]:

@@ -39,11 +39,12 @@ class JobReader:
         """
         return self._rest.read(name)
 
-    def recent(self) -> Iterator[tuple[str, bytes]]:
+    def recent(self, filter_: str = "", page_size: int = PAGE_SIZE) -> Iterator[tuple[str, bytes]]:
         """Names and jobs as the service answers them, newest first, page by page as they are asked for."""
         page_token = ""
         while True:
-            answer = self._rest.read(f"{self._parent}/tuningJobs", pageSize=PAGE_SIZE, pageToken=page_token)
+            query = {"filter": filter_} if filter_ else {}
+            answer = self._rest.read(f"{self._parent}/tuningJobs", pageSize=page_size, pageToken=page_token, **query)
             page = decode(answer, _Page)
             for job in page.tuning_jobs:
                 yield decode(bytes(job), _Named).name, bytes(job)

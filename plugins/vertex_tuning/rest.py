@@ -94,7 +94,8 @@ class RestClient:
         except GoogleAuthError as error:
             raise auth_error(error, doing) from error
         if answer.status_code != requests.codes.ok:
-            raise error_of(answer.status_code, f"{doing}: {answer.status_code} {answer.text[:500]}")
+            message = f"{doing}: {answer.status_code} {answer.text[:500]}"
+            raise error_of(answer.status_code, message, from_google=_is_error(answer.content))
         return bytes(answer.content)
 
 
@@ -107,3 +108,17 @@ def decode(answer: bytes, type_: type[T]) -> T:
         return msgspec.json.decode(answer, type=type_)
     except msgspec.DecodeError as error:
         raise VertexUnavailableError(f"Google answered {answer[:200]!r}: {error}") from error
+
+
+class _Error(msgspec.Struct):
+    """https://docs.cloud.google.com/apis/design/errors#http_mapping"""
+
+    error: dict[str, Any]
+
+
+def _is_error(answer: bytes) -> bool:
+    try:
+        msgspec.json.decode(answer, type=_Error)
+    except msgspec.MsgspecError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout, AirflowSkipException
 
-from vertex_tuning.exceptions import NotFoundError, PermanentError, PollingError, TransientError
+from vertex_tuning.exceptions import PermanentError, PollingError, TransientError, TuningError
 from vertex_tuning.jobs import TuningJob, terminal_event
 from vertex_tuning.waiting import DAY, TuningJobWaiter
 
@@ -35,6 +35,7 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
     ) -> None:
         super().__init__(poll_interval=poke_interval, job_timeout=timeout, timeout=timeout, **kwargs)
         self.job_name = job_name
+        self._failures = 0
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
@@ -49,13 +50,10 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
     def _first_look(self) -> TuningJob:
         """The job; one that cannot be read just now is taken for a running one, which may have cost hours already.
 
-        :raises NotFoundError: there is none of that name
         :raises PollingError: reading it was refused; whoever started it could, so that it is worth another attempt
         """
         try:
             return self.hook.get_tuning_job(self.job_name)
-        except NotFoundError:
-            raise
         except TransientError as error:
             self.log.warning("%s; the triggerer goes on trying.", error)
             return TuningJob(name=self.job_name)
@@ -66,12 +64,28 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         return self.job_name
 
     def poke(self, context: Context) -> PokeReturnValue:
-        self.job = self.hook.get_tuning_job(self.job.name if self.job else self.job_name)
-        event = terminal_event(self.job)
+        job = self._look()
+        event = terminal_event(job) if job else None
         if event is None:
             return PokeReturnValue(is_done=False)
         result = self.conclude(context, event)
         return PokeReturnValue(is_done=result is not None, xcom_value=result)
+
+    def _look(self) -> TuningJob | None:
+        """The job; None when it could not be read.
+
+        :raises PollingError: not for many looks in a row; those of `mode="reschedule"` are not counted
+        """
+        try:
+            self.job = self.hook.get_tuning_job(self.job.name if self.job else self.job_name)
+        except TuningError as error:
+            self._failures += 1
+            if self._failures >= self.max_poll_failures:
+                raise PollingError(f"{self._failures} failed looks in a row; the last: {error}") from error
+            self.log.warning("Look %d of %d failed: %s", self._failures, self.max_poll_failures, error)
+            return None
+        self._failures = 0
+        return self.job
 
     def wait_for(self, context: Context, job: TuningJob) -> Any:
         """On the worker Airflow's own loop goes on to wait, for another job if need be."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from vertex_tuning.exceptions import TransientError, TuningError
+from vertex_tuning.exceptions import TuningError
 from vertex_tuning.jobs import TuningJob, describe_progress, location_of, project_of, terminal_event
 from vertex_tuning.polling import Failure, JobPoller
 
@@ -101,11 +101,10 @@ class TuningJobTrigger(BaseTrigger):
 
     def _failure(self, look: Failure) -> dict[str, Any] | None:
         """The event, once it is clear that the trouble does not pass."""
-        if not isinstance(look.error, TuningError):
-            raise look.error
-        if not isinstance(look.error, TransientError) or look.in_a_row >= self.max_poll_failures:
-            return self._event("error", f"{look.in_a_row} failed looks in a row; the last: {look.error}")
-        self.log.warning("Look %d of %d failed: %s", look.in_a_row, self.max_poll_failures, look.error)
+        trouble = str(look.error) if isinstance(look.error, TuningError) else repr(look.error)
+        if look.in_a_row >= self.max_poll_failures:
+            return self._event("error", f"{look.in_a_row} failed looks in a row; the last: {trouble}")
+        self.log.warning("Look %d of %d failed: %s", look.in_a_row, self.max_poll_failures, trouble)
         return None
 
     def _poller(self) -> JobPoller:

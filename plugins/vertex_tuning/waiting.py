@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -104,7 +105,7 @@ class TuningJobWaiter(VertexOperator):
         :raises UnexpectedEventError: when the event is missing, unknown or another job's
         """
         awaited = job_name or self.awaited_job(context)
-        if not isinstance(event, dict) or event.get("status") not in STATUSES or event.get("job_name") != awaited:
+        if not isinstance(event, dict) or event.get("status") not in STATUSES or not _same(event, awaited):
             raise exceptions.UnexpectedEventError(f"Resumed with {event!r}, expected an event about {awaited}.")
         return self.conclude(context, event)
 
@@ -194,3 +195,9 @@ class TuningJobWaiter(VertexOperator):
             return exceptions.TuningJobTimeoutError(f"{event.get('message')} Allowed were {self.job_timeout:.0f} s.")
         reason = self.job.error.message if self.job and self.job.error else "no reason was given"
         return FAILURES[status](f"{name} ended as {status}: {reason}")
+
+
+def _same(event: Mapping[str, Any], awaited: str) -> bool:
+    """Whether an event is about a job; the service names jobs with the project's number, people with its id."""
+    found, wanted = (re.sub("^projects/[^/]+/", "", name) for name in (str(event.get("job_name")), awaited))
+    return found == wanted

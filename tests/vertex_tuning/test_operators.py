@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -116,10 +117,26 @@ def test_a_running_job_is_not_given_up_because_it_cannot_be_read_just_now(
     control("faults", method="tuningJobs.get", error={"code": 403, "message": "Not just now."}, count=1)
     with pytest.raises(exceptions.PollingError, match="Not just now"):
         execute(sensor(job.name))
-    with pytest.raises(exceptions.NotFoundError):
+    with pytest.raises(exceptions.PollingError, match="404"):
         execute(sensor(job.name + "0"))
     assert issubclass(exceptions.PollingError, exceptions.TransientError)
-    assert issubclass(exceptions.NotFoundError, exceptions.PermanentError)
+
+
+def test_nor_on_the_worker(hook: VertexTuningHook, control: Callable[..., None]) -> None:
+    job = hook.create_tuning_job(spec(epoch_count=1), {})
+    for code in (503, 403, 404):
+        control("faults", method="tuningJobs.get", error={"code": code}, count=1)
+    waiting = sensor(job.name, deferrable=False, poke_interval=0.05, max_poll_failures=4)
+    assert execute(waiting)["state"] == "JOB_STATE_SUCCEEDED"
+    control("faults", method="tuningJobs.get", error={"code": 503, "message": "Down."})
+    with pytest.raises(exceptions.PollingError, match=r"4 failed looks in a row; the last: .*Down\."):
+        execute(sensor(job.name, deferrable=False, poke_interval=0.05, max_poll_failures=4))
+
+
+def test_a_job_may_be_named_with_the_projects_id(done: dict[str, Any]) -> None:
+    named = re.sub("^projects/[^/]+", "projects/test-project", done["name"])
+    event = {"status": "succeeded", "job_name": done["name"], "job": done}
+    assert sensor(named).execute_complete(TaskContext(), event, job_name=named) == done  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

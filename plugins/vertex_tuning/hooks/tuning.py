@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 from google.genai import Client, errors, types
@@ -14,7 +15,7 @@ from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import EndpointNotReadyError, VertexRequestError, VertexUnavailableError
 from vertex_tuning.google_errors import creating, google_errors
 from vertex_tuning.jobs import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob, location_of
-from vertex_tuning.reader import PAGE_SIZE
+from vertex_tuning.reader import PAGE_SIZE, JobReader, parse
 from vertex_tuning.rest import TIMEOUT
 from vertex_tuning.specs import TuningSpec
 
@@ -59,6 +60,10 @@ class VertexTuningHook(GoogleConnection):
         )
 
     # Tuning jobs
+
+    @cached_property
+    def _reader(self) -> JobReader:
+        return JobReader(self)
 
     def create_tuning_job(self, spec: TuningSpec, labels: Mapping[str, str]) -> TuningJob:
         """Create a job. This costs money; it is sent once and never repeated from here.
@@ -108,10 +113,9 @@ class VertexTuningHook(GoogleConnection):
 
     def list_tuning_jobs(self, filter_: str | None = None, page_size: int = PAGE_SIZE) -> Iterator[TuningJob]:
         """Jobs of the hook's project and location, newest first, page by page as they are asked for."""
-        config = types.ListTuningJobsConfig(filter=filter_, page_size=page_size)
-        with google_errors("listing tuning jobs"):
-            for job in self.client().tunings.list(config=config):
-                yield parse_job(job)
+        # Not with the Gen AI client: its pager breaks at an empty page that is not the last.
+        for _, job in self._reader.recent(filter_ or "", page_size):
+            yield parse(job)
 
     def cancel_tuning_job(self, name: str) -> TuningJob:
         """Cancel a job and make sure of it; one that has ended stays as it is.
