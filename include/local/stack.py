@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 PROJECT_DIR: Final = Path(__file__).resolve().parent.parent.parent
 CLOUD_PROJECT: Final = "local-project"
 BUCKET: Final = "local-tuning-data"
+LOCATION: Final = "us-central1"
 HOST: Final = "127.0.0.1"
 USER: Final = "admin"
 START_SECONDS: Final = 120
@@ -114,6 +115,7 @@ class Stack:
             **{f"AIRFLOW__{name}": str(value) for name, value in settings.items()},
             "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(self._connection()),
             "AIRFLOW_VAR_VERTEX_TUNING_BUCKET": BUCKET,
+            "AIRFLOW_VAR_VERTEX_TUNING_LOCATION": LOCATION,
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -131,6 +131,12 @@ class Succession(msgspec.Struct, frozen=True):
         found = standing.champion.name if standing.champion else "No model"
         if found == wanted.name:
             return standing
+        if standing.champion is None or standing.champion.age_rank < wanted.age_rank:
+            # Of two at once the newer stays. So the lists do not show all yet, or there is more to be told next time.
+            raise VertexUnavailableError(
+                f"{wanted.name} was given the alias {self.alias}, and {found} is found to be in use. The next attempt "
+                "looks again."
+            )
         raise ChampionError(
             f"{found} was promoted at the same moment as {wanted.name} and stays in use, being the newer one. Clear "
             "the task that compared the models, to compare with it."

@@ -30,6 +30,10 @@ DATASET_LABEL = "airflow-dataset"
 """On a job: the first 32 digits of its dataset's hash, so that data used in place counts as changed when it has."""
 
 
+TEARDOWN_RETRIES = 6
+"""An hour of them with this project's delays: what ended a run must not keep its job from being cancelled."""
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """The tasks, to hang further ones onto."""
@@ -186,7 +190,10 @@ def _connect(pipeline: Pipeline, tuning: str, where: Mapping[str, Any]) -> None:
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
     chain(*pipeline.steps)
     cancel = CancelUnfinishedJobsOperator(
-        task_id="cancel_unfinished_jobs", created_by=pipeline.create_tuning_job.task_id, **where
+        task_id="cancel_unfinished_jobs",
+        created_by=pipeline.create_tuning_job.task_id,
+        retries=TEARDOWN_RETRIES,
+        **where,
     )
     pipeline.wait_for_tuning_job >> cancel.as_teardown()
     pipeline.promote_model >> _report(pipeline, tuning, where).as_teardown()

@@ -113,14 +113,15 @@ class TuningJobWaiter(VertexOperator):
         """Name of the job this task waits for."""
         raise NotImplementedError
 
-    def require_unchanged_data(self, training_uri: str) -> None:
+    def require_unchanged_data(self, spec: TuningSpec) -> None:
         """
         :raises DatasetError: the data is not what was checked any more
         """
         if self.manifest_uri not in NOT_GIVEN:
             from vertex_tuning.datasets.placing import require_unchanged
 
-            require_unchanged(self.storage, str(self.manifest_uri), training_uri)
+            uris = filter(None, (spec.training_uri, spec.validation_uri))
+            require_unchanged(self.storage, str(self.manifest_uri), uris)
 
     def on_kill(self) -> None:
         """The worker was told to stop the task."""
@@ -158,7 +159,7 @@ class TuningJobWaiter(VertexOperator):
             return None
         reason = job.error.message if job.error else job.state
         self.log.warning("%s ended in vain (%s); creating attempt %d.", job.name, reason, job.attempt + 1)
-        self.require_unchanged_data(TuningSpec.of(job).training_uri)
+        self.require_unchanged_data(TuningSpec.of(job))
         return resubmit(self.hook, job)
 
     def _cleared(self, context: Context, job: TuningJob) -> bool:

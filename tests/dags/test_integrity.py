@@ -76,7 +76,7 @@ def test_a_teardown_runs_whatever_happened_and_never_decides_the_run(dag: DAG, t
 
 def test_every_task_is_retried_with_back_off_and_stops_at_errors_a_retry_cannot_help(dag: DAG) -> None:
     for task in dag.tasks:
-        assert task.retries == 3
+        assert (task.retries or 0) >= 3
         assert task.retry_exponential_backoff == 2
         assert task.retry_policy is not None
 

@@ -37,6 +37,7 @@ def dag(
     """The project's DAG, in a copy of the project that the test may change."""
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator))
     monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_BUCKET", BUCKET)
+    monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_LOCATION", "us-central1")
     for folder in ("dags", "include/tunings", "include/data"):
         shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(project_dir / "include" / "prices.yaml", tmp_path / "include")

@@ -32,6 +32,7 @@ def emulator() -> Iterator[str]:
 def dag(project_dir: Path, emulator: str, airflow_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
     """The project's DAG, about other messages: the tuning's own model takes long to learn."""
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator))
+    monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_LOCATION", "us-central1")
     dag = DagBag(dag_folder=str(project_dir / "dags" / "rollback.py")).dags[f"rollback_{TUNING}"]
     prompt = "My card is late, message 3."
     monkeypatch.setattr(dag.task_dict["smoke_test"], "cases", [{"prompt": prompt, "equals": "late"}])

@@ -57,6 +57,22 @@ def test_no_job_is_created_on_data_nobody_checked(emulator: str, checked: dict[s
     assert jobs_of(context) == []
 
 
+def test_the_same_data_copied_there_once_more_is_trained_on(emulator: str, checked: dict[str, Any]) -> None:
+    upload(emulator, checked["training_uri"], classification_rows(24))
+    context = TaskContext(uuid4().hex)
+    assert jobs_of(context) == []
+    assert execute(create(**arguments(checked)), context)["name"] in jobs_of(context)
+
+
+def test_validation_data_is_looked_at_as_well(emulator: str, checked: dict[str, Any]) -> None:
+    validation = upload(emulator, f"gs://data/{uuid4().hex}.jsonl", classification_rows(10))
+    both = {"training_data": checked["training_uri"], "validation_data": validation, "bucket": "bucket"}
+    given = arguments(execute(UploadDatasetOperator(task_id="u", **both))) | {"validation_uri": validation}
+    upload(emulator, validation, classification_rows(11))
+    with pytest.raises(exceptions.DatasetError, match=f"{validation}: found other data"):
+        execute(create(**given), TaskContext(uuid4().hex))
+
+
 def test_nor_on_data_that_is_gone(emulator: str, checked: dict[str, Any]) -> None:
     name = checked["training_uri"].removeprefix("gs://data/")
     httpx.delete(f"{emulator}/storage/v1/b/data/o/{name}").raise_for_status()
@@ -93,7 +109,7 @@ def test_a_manifest_of_the_same_data_elsewhere_does_not_vouch_for_ours(
     elsewhere = upload(emulator, "gs://data/elsewhere.jsonl", classification_rows(24))
     again = execute(UploadDatasetOperator(task_id="u", training_data=elsewhere, bucket="bucket"))
     assert again["manifest_uri"] == checked["manifest_uri"]
-    with pytest.raises(exceptions.DatasetError, match=checked["training_uri"]):
+    with pytest.raises(exceptions.DatasetError, match=f"nothing about {checked['training_uri']}"):
         execute(create(**arguments(checked)), TaskContext(uuid4().hex))
     storage.write_object(checked["manifest_uri"], manifest, "application/json")
     execute(create(**arguments(checked)), TaskContext(uuid4().hex))
@@ -102,6 +118,6 @@ def test_a_manifest_of_the_same_data_elsewhere_does_not_vouch_for_ours(
 def test_a_manifest_that_is_none_vouches_for_nothing(checked: dict[str, Any], storage: StorageHook) -> None:
     storage.write_object(checked["manifest_uri"], b"{}", "application/json")
     context = TaskContext(uuid4().hex)
-    with pytest.raises(exceptions.DatasetError, match="found other data"):
+    with pytest.raises(exceptions.DatasetError, match="or the manifest is none"):
         execute(create(**arguments(checked)), context)
     assert jobs_of(context) == []

@@ -249,3 +249,40 @@ def test_metrics_and_storage_of_google_itself_are_asked_too(monkeypatch: pytest.
         file.read()
     assert asked[0].startswith("https://europe-west4-aiplatform.googleapis.com/v1beta1/projects/1/")
     assert asked[1].startswith("https://storage.googleapis.com/")
+
+
+# Answers that are not Google's, and odd ones that are
+
+
+PROXY = b"<html><title>Sign in</title></html>"
+ABORTED = b'{"error": {"code": 409, "message": "Aborted.", "status": "ABORTED"}}'
+
+
+@pytest.mark.parametrize(("code", "body"), [(403, PROXY), (404, PROXY), (302, PROXY), (401, PROXY), (409, ABORTED)])
+@pytest.mark.parametrize("read", [read_a_job, read_a_job_in_the_triggerer])
+def test_what_google_did_not_refuse_for_good_may_be_retried(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[], None], code: int, body: bytes
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            httpx.Client, "send", lambda _, request, **__: httpx.Response(code, content=body, request=request)
+        )
+        patch.setattr(requests.Session, "send", lambda _, request, **__: answered(code, body, request))
+        with pytest.raises(VertexUnavailableError):
+            read()
+
+
+def answered(code: int, body: bytes, request: requests.PreparedRequest) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response.request, response._content = code, request, body
+    return response
+
+
+def test_an_empty_page_does_not_end_the_list(monkeypatch: pytest.MonkeyPatch, hook: VertexTuningHook) -> None:
+    jobs = [{"name": f"projects/1/locations/us-central1/tuningJobs/{number}"} for number in (1, 2)]
+    pages = iter([{"nextPageToken": "a"}, {"tuningJobs": jobs[:1], "nextPageToken": "b"}, {"nextPageToken": "c"},
+                  {"tuningJobs": jobs[1:]}])  # fmt: skip
+    monkeypatch.setattr(
+        requests.Session, "send", lambda _, request, **__: answered(200, json.dumps(next(pages)).encode(), request)
+    )
+    assert [job.name for job in hook.list_tuning_jobs()] == [job["name"] for job in jobs]

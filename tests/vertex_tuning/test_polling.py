@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 from vertex_tuning.connection import GoogleConnection
+from vertex_tuning.exceptions import VertexUnavailableError
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob, terminal_event
 from vertex_tuning.polling import JobPoller, next_tick
@@ -124,3 +125,23 @@ def test_all_who_look_equally_often_look_at_the_same_moments() -> None:
     for interval in (0.5, 7.0, 60.0):
         moment = (time.time() + next_tick(interval)) % interval
         assert min(moment, interval - moment) < 0.01
+
+
+class OddReader:
+    """One job has ended; in the place of the other comes a proxy's page."""
+
+    def recent(self) -> Iterator[tuple[str, bytes]]:
+        yield "good", b'{"name": "good", "state": "JOB_STATE_SUCCEEDED"}'
+
+    def get(self, _: str) -> bytes:
+        return b"<html></html>"
+
+
+def test_an_answer_that_cannot_be_read_does_not_swallow_the_others_news() -> None:
+    poller = JobPoller(lambda: GoogleConnection(location=LOCATION))
+    poller._reader = OddReader()  # type: ignore[assignment]
+    for told in ("JOB_STATE_SUCCEEDED", None):
+        looks = poller._read({"good", *(f"odd {number}" for number in range(8))})
+        good = looks.pop("good")
+        assert (good.state if isinstance(good, TuningJob) else good) == told
+        assert all(isinstance(look, VertexUnavailableError) for look in looks.values())

@@ -6,6 +6,7 @@ wire.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import cast
 import msgspec
 import pytest
 from vertex_tuning.champions import CHAMPION, PREVIOUS, ModelVersion, settlement
-from vertex_tuning.exceptions import ChampionError
+from vertex_tuning.exceptions import ChampionError, VertexUnavailableError
 from vertex_tuning.hooks.registry import RegistryHook
 from vertex_tuning.promotion import Standing, Succession
 
@@ -89,7 +90,7 @@ class Course:
         def act(name: str) -> None:
             try:
                 outcomes[name] = actors[name]()
-            except (ChampionError, Killed) as error:
+            except (ChampionError, VertexUnavailableError, Killed) as error:
                 outcomes[name] = error
             self.arrived.release()
 
@@ -136,8 +137,9 @@ class Scene:
         outcomes = self.course.run(self.actors)
         assert self.course.holders(CHAMPION) or not self.already  # some model is in use all the time
         self.course.calls_left = {}
-        if isinstance(outcomes[victim], Killed):
-            outcomes |= self.course.run({victim: self.actors[victim]})
+        for name, outcome in list(outcomes.items()):
+            if isinstance(outcome, Killed | VertexUnavailableError):
+                outcomes |= self.course.run({name: self.actors[name]})
         return outcomes
 
 
@@ -159,3 +161,26 @@ def check(scene: Scene) -> None:
 def test_every_course_ends_with_one_champion(layout: list[str], already: int) -> None:
     for seed in range(300):
         check(Scene(layout, already, seed))
+
+
+class Lagging(Course):
+    """Its list shows what has changed only now and then."""
+
+    shown: tuple[ModelVersion, ...] = ()
+    looks = 0
+
+    def versions_of(self, *_: str) -> list[ModelVersion]:
+        if self.looks % 7 == 0:
+            self.shown = tuple(super().versions_of())
+        self.looks += 1
+        return list(self.shown)
+
+
+def test_a_list_that_lags_behind_is_no_lost_race() -> None:
+    course = Lagging(["a@1", "b@1"], seed=1)
+    succession = Succession(cast(RegistryHook, course), "tuning")
+    for name in ("a@1", "b@1"):
+        with contextlib.suppress(VertexUnavailableError):
+            succession.promote(name)
+        assert succession.promote(name).champion == course.versions[name]
+    assert (course.holders(CHAMPION), course.holders(PREVIOUS)) == (["b@1"], ["a@1"])

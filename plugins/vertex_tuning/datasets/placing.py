@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pendulum
@@ -112,10 +112,14 @@ class Placing:
             log.warning("%s/%s cannot be read; it is written anew.", folder, MANIFEST)
             return None
         wanted = {self._uri(kind, one, folder): one.report.sha256 for kind, one in files.items()}
-        holds = {one.uri: one.sha256 for one in manifest.files} == wanted and not _changed(self._storage, manifest)
+        holds = {one.uri: one.sha256 for one in manifest.files} == wanted and all(map(self._is_there, manifest.files))
         if not holds:
             log.warning("%s/%s speaks of objects that are gone or others; it is written anew.", folder, MANIFEST)
         return manifest if holds else None
+
+    def _is_there(self, file: ManifestFile) -> bool:
+        found = self._storage.find_object(file.uri)
+        return found is not None and (found.generation, found.crc32c) == (file.generation, file.crc32c)
 
     def _uri(self, kind: str, file: Files, folder: str) -> str:
         return file.source.name if file.in_place else f"{folder}/{kind}.jsonl"
@@ -155,26 +159,24 @@ class Placing:
         return copy
 
 
-def require_unchanged(storage: StorageHook, manifest_uri: str, training_uri: str) -> None:
+def require_unchanged(storage: StorageHook, manifest_uri: str, uris: Iterable[str]) -> None:
     """See that a dataset still is what was checked and priced.
 
-    :param training_uri: which the manifest has to be about: the same data may have been found elsewhere since
-    :raises DatasetError: a file of it has been replaced or is gone, or the manifest is none
+    :param uris: the files a job is to be created with
+    :raises DatasetError: one of them has other content or is gone, or the manifest does not speak of it (any more)
     """
     manifest = Manifest.parse(storage.read_object(manifest_uri, MAX_MANIFEST))
-    if manifest is None or manifest.training.uri != training_uri:
-        changed = [training_uri]
-    else:
-        changed = [file.uri for file in _changed(storage, manifest)]
-    if changed:
-        raise DatasetError(
-            f"{', '.join(changed)}: found other data than was checked, or none. No job was created. "
-            "Clear the upload, and what follows it, to check and price what is there now."
-        )
+    checked = {file.uri: file for file in manifest.files} if manifest else {}
+    for uri in uris:
+        if uri not in checked:
+            raise DatasetError(
+                f"{manifest_uri}: found nothing about {uri}: the same data was found elsewhere since, or the manifest "
+                f"is none. {_CLEAR}"
+            )
+        found = storage.find_object(uri)
+        # By content: the same data may have been copied there once more.
+        if found is None or (found.size, found.crc32c) != (checked[uri].bytes, checked[uri].crc32c):
+            raise DatasetError(f"{uri}: found other data than was checked, or none. {_CLEAR}")
 
 
-def _changed(storage: StorageHook, manifest: Manifest) -> list[ManifestFile]:
-    """Files whose objects are gone or others."""
-    found = {file.uri: storage.find_object(file.uri) for file in manifest.files}
-    now = {uri: (one.generation, one.crc32c) for uri, one in found.items() if one}
-    return [file for file in manifest.files if now.get(file.uri) != (file.generation, file.crc32c)]
+_CLEAR: Final = "No job was created. Clear the upload, and what follows it, to check and price what is there now."

@@ -12,7 +12,13 @@ from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
 from vertex_tuning.connection import GoogleConnection
-from vertex_tuning.exceptions import EndpointNotReadyError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.exceptions import (
+    EndpointNotReadyError,
+    NotFoundError,
+    TuningError,
+    VertexRequestError,
+    VertexUnavailableError,
+)
 from vertex_tuning.google_errors import creating, google_errors
 from vertex_tuning.jobs import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob, location_of
 from vertex_tuning.reader import PAGE_SIZE, JobReader, parse
@@ -120,17 +126,20 @@ class VertexTuningHook(GoogleConnection):
     def cancel_tuning_job(self, name: str) -> TuningJob:
         """Cancel a job and make sure of it; one that has ended stays as it is.
 
-        Tries again while the request fails in passing or shows no effect.
+        Tries again while the request fails, is refused or shows no effect.
 
         :returns: the job, being cancelled or ended
+        :raises NotFoundError: there is no such job
         :raises VertexUnavailableError: when it still runs after the last try
         """
-        failure: VertexUnavailableError | None = None
+        failure: TuningError | None = None
         for pause in CANCEL_PAUSES:
             time.sleep(pause)
             try:
                 job = self._cancel_once(name)
-            except VertexUnavailableError as error:
+            except NotFoundError:
+                raise
+            except TuningError as error:
                 failure = error
                 self.log.warning("Cancelling %s: %s", name, error)
             else:
@@ -145,9 +154,8 @@ class VertexTuningHook(GoogleConnection):
             try:
                 self.client(name).tunings.cancel(name=name)
             except errors.ClientError as error:
-                # The gcloud reference says that nothing happens to a job that has ended; the API may say so like this.
-                if error.status != "FAILED_PRECONDITION":
-                    raise
+                # How the API answers for a job that has ended is not known; the job itself says whether it has.
+                self.log.info("Cancelling %s was refused: %s", name, error)
         return self.get_tuning_job(name)
 
     # Prediction

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pendulum
 from airflow.sdk.exceptions import AirflowSkipException
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from vertex_tuning.champions import ModelVersion
+    from vertex_tuning.jobs import TuningJob
     from vertex_tuning.submission import OnChangedSpec, Reuse
+
+
+LIST_PAUSE: Final = 3.0
+"""Seconds between two looks for a job that may not be listed yet."""
 
 
 class CreateTuningJobOperator(TuningJobWaiter):
@@ -162,7 +167,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
                 self.identity,
                 reuse=self.reuse,
                 on_changed_spec=self.on_changed_spec,
-                before_creating=partial(self.require_unchanged_data, spec.training_uri),
+                before_creating=partial(self.require_unchanged_data, spec),
             )
         except exceptions.QuotaExceededError as error:
             self._wait_for_quota(error, quota_deadline)
@@ -236,7 +241,8 @@ class CancelUnfinishedJobsOperator(VertexOperator):
     Cancel what another task of the same run has created and nobody waits for any more.
 
     Meant as a teardown: it runs even when the run is marked as failed between creating and waiting. Does nothing when
-    all jobs have ended.
+    all jobs have ended. Once the other task has run, no error is final here: what ended the run, as a permission that
+    was lost for a while, may meet this task too, and the job would run on.
 
     :param created_by: task id of the :class:`CreateTuningJobOperator`.
     """
@@ -246,11 +252,33 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         self.created_by = created_by
 
     def execute(self, context: Context) -> list[str]:
-        live = [job.name for job in self.hook.jobs_of(_identity(context, self.created_by)) if job.is_live]
-        for name in live:
-            self.log.warning("Cancelling %s: the run has ended without it.", name)
-            self.hook.cancel_tuning_job(name)
+        ended_as = self._state_of_creation(context)
+        try:
+            live = [job.name for job in self._jobs(context, killed=ended_as == "failed") if job.is_live]
+            for name in live:
+                self.log.warning("Cancelling %s: the run has ended without it.", name)
+                self.hook.cancel_tuning_job(name)
+        except exceptions.PermanentError as error:
+            if ended_as in ("success", "failed"):
+                raise exceptions.VertexUnavailableError(str(error)) from error
+            raise
         return live
+
+    def _jobs(self, context: Context, *, killed: bool) -> list[TuningJob]:
+        """What was created; looked for as long as a new job may be missing from the list when its task was ended."""
+        from vertex_tuning.submission import LIST_LAG
+
+        identity, deadline = _identity(context, self.created_by), time.monotonic() + (LIST_LAG if killed else 0)
+        while not (jobs := self.hook.jobs_of(identity)) and time.monotonic() < deadline:
+            time.sleep(LIST_PAUSE)
+        return jobs
+
+    def _state_of_creation(self, context: Context) -> str | None:
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+        index = "" if ti.map_index in (None, -1) else f"_{ti.map_index}"
+        state = states.get(f"{self.created_by}{index}")
+        return state and str(getattr(state, "value", state))
 
 
 def _identity(context: Context, task_id: str | None = None) -> str:
