@@ -104,6 +104,10 @@ class UnexpectedEventError(PermanentError):
     """The task was resumed with something its trigger never sends."""
 
 
+class JobNotEndedError(TransientError):
+    """The job has not ended, which this task takes for granted; right after its end not every look may show it."""
+
+
 class MetricsError(PermanentError):
     """The job's metrics are missing or cannot be read."""
 

@@ -139,7 +139,7 @@ def test_a_job_without_experiment_says_so_and_is_not_waited_for(hook: VertexTuni
 def test_a_job_that_has_not_ended_has_no_metrics_yet(hook: VertexTuningHook, control: Control) -> None:
     control("lifecycle", labels={"queued": "yes"}, script=[{"state": "JOB_STATE_PENDING", "seconds": 600}])
     job = hook.create_tuning_job(spec(), {"queued": "yes"})
-    with pytest.raises(exceptions.MetricsError, match="is JOB_STATE_PENDING, expected a job that has ended"):
+    with pytest.raises(exceptions.JobNotEndedError, match="is JOB_STATE_PENDING, expected a job that has ended"):
         collect(job.name)
 
 

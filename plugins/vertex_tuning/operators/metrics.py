@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from vertex_tuning.datasets.reconciliation import compare_with_service
-from vertex_tuning.exceptions import ConfigurationError, MetricsError
+from vertex_tuning.exceptions import ConfigurationError, JobNotEndedError, MetricsError
 from vertex_tuning.gates import ON_MISSING, OnMissing
 from vertex_tuning.job_metrics import JobMetrics, job_metrics, missing
 from vertex_tuning.links import ReportLink
@@ -76,7 +76,7 @@ class CollectMetricsOperator(TuningJobOperator):
             )
         self.job = self.hook.get_tuning_job(self.job_name)
         if self.job.is_live:
-            raise MetricsError(f"{self.job_name} is {self.job.state}, expected a job that has ended.")
+            raise JobNotEndedError(f"{self.job_name} is {self.job.state}, expected a job that has ended.")
         series = self.experiments.series_of(self.job)
         gaps = missing(self.job, series)
         if gaps and self.job.experiment:
