@@ -155,7 +155,7 @@ class VertexTuningHook(GoogleConnection):
                 self.client(name).tunings.cancel(name=name)
             except errors.ClientError as error:
                 # How the API answers for a job that has ended is not known; the job itself says whether it has.
-                self.log.info("Cancelling %s was refused: %s", name, error)
+                self.log.warning("Cancelling %s was refused: %s", name, error)
         return self.get_tuning_job(name)
 
     # Prediction

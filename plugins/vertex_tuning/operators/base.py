@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink
+    from airflow.sdk import BaseOperatorLink, Context
 
     from vertex_tuning.hooks.experiments import ExperimentsHook
     from vertex_tuning.hooks.registry import RegistryHook
@@ -89,6 +89,13 @@ NOT_GIVEN: Final = (None, "", "None")
 def is_true(value: bool | str) -> bool:
     """A switch that may have been a template."""
     return str(value) == "True"
+
+
+def task_states(context: Context) -> dict[str, str | None]:
+    """Airflow's states of the run's tasks, by task id; a mapped task's has its index behind it."""
+    ti: Any = context["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return {task_id: state and str(getattr(state, "value", state)) for task_id, state in states.items()}
 
 
 class TuningJobOperator(VertexOperator):

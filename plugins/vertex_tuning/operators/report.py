@@ -11,7 +11,7 @@ import pendulum
 from vertex_tuning.datasets.manifests import run_key
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink, object_url
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -115,7 +115,7 @@ class WriteReportOperator(VertexOperator):
     def _report(self, context: Context) -> Report:
         from vertex_tuning.report.build import DatasetFile, Material, build
 
-        ti, states = context["ti"], self._states(context["ti"])
+        ti, states = context["ti"], task_states(context)
         # What never ran has left nothing; asking for it all the same would fill the log with errors.
         ran = {role for role, task_id in self.tasks.items() if states.get(task_id) in RAN}
         # The first that was skipped has skipped itself.
@@ -149,11 +149,6 @@ class WriteReportOperator(VertexOperator):
                 evaluation=self._read(evaluation, "result_uri") or evaluation,
             )
         )
-
-    def _states(self, ti: Any) -> dict[str, str | None]:
-        """Airflow's states of the run's tasks, by task id; a mapped task's has its index behind it."""
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        return {task_id: state and str(getattr(state, "value", state)) for task_id, state in states.items()}
 
     def _result(self, ti: Any, role: str, *keys: str) -> dict[str, Any] | None:
         """What a task returned, or what it had pushed by the time it failed."""

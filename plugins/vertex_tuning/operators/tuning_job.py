@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning import exceptions
 from vertex_tuning.champions import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
-from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, is_true
+from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, is_true, task_states
 from vertex_tuning.specs import TuningSpec, identity_of
 from vertex_tuning.waiting import DAY, TuningJobWaiter
 
@@ -274,11 +274,9 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         return jobs
 
     def _state_of_creation(self, context: Context) -> str | None:
-        ti = context["ti"]
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        index = "" if ti.map_index in (None, -1) else f"_{ti.map_index}"
-        state = states.get(f"{self.created_by}{index}")
-        return state and str(getattr(state, "value", state))
+        map_index = context["ti"].map_index
+        index = "" if map_index in (None, -1) else f"_{map_index}"
+        return task_states(context).get(f"{self.created_by}{index}")
 
 
 def _identity(context: Context, task_id: str | None = None) -> str:
