@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from google.auth.exceptions import GoogleAuthError, MalformedError
 
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
+from vertex_tuning.resource_names import check_location, check_project
 
 if TYPE_CHECKING:
     import google.auth.credentials
@@ -42,6 +43,7 @@ class GoogleConnection(GoogleBaseHook):
     :param impersonation_chain: service account to act as, or a chain of them
     :param project_id: the project; the connection's when empty
     :raises ConnectionNotFoundError: when there is no such connection
+    :raises ConfigurationError: when the location has not the form of one
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class GoogleConnection(GoogleBaseHook):
                 "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment. "
                 "(If it is there, Airflow could not look it up just now.)"
             ) from error
-        self.location = location
+        self.location = check_location(location)
         self._project = project_id
 
     @cached_property
@@ -74,7 +76,7 @@ class GoogleConnection(GoogleBaseHook):
             raise ConfigurationError(
                 f"project_id: not given, and connection {self.gcp_conn_id!r} names none; set it in either."
             )
-        return str(project)
+        return check_project(str(project))
 
     def get_credentials(self) -> google.auth.credentials.Credentials:
         """The connection's credentials.
@@ -87,6 +89,11 @@ class GoogleConnection(GoogleBaseHook):
             raise auth_error(error, f"Connection {self.gcp_conn_id!r}") from error
         except (AirflowException, ValueError) as error:
             raise ConfigurationError(f"Connection {self.gcp_conn_id!r}: {error}") from error
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it leads to a local Google Cloud: Google's own speaks no plain HTTP."""
+        return str(self._get_field("vertex_api_endpoint") or "").startswith("http://")
 
     def endpoint(self, location: str) -> str:
         """Base URL of Vertex AI for a location; multi-regions have a host of their own."""

@@ -16,6 +16,7 @@ from google.genai import errors
 from vertex_tuning.connection import auth_error
 from vertex_tuning.exceptions import (
     LostAnswerError,
+    PermanentError,
     QuotaExceededError,
     VertexUnavailableError,
     error_of,
@@ -26,6 +27,7 @@ _BROKEN_EXCHANGES: Final = (
     requests.RequestException,
     errors.UnknownApiResponseError,
     json.JSONDecodeError,
+    UnicodeDecodeError,
 )
 """What the clients raise when no answer came or none that can be read."""
 
@@ -39,7 +41,7 @@ def google_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except errors.APIError as error:
-        told = isinstance(error.details, dict) and "error" in error.details
+        told = _is_googles(error)
         said = error.message if told else str(error.message)[:500]
         raise error_of(error.code, f"While {doing}: {error.code} {error.status}: {said}", from_google=told) from error
     except GoogleAPICallError as error:
@@ -53,10 +55,25 @@ def google_errors(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def creating() -> Iterator[None]:
-    """Tell apart why a create failed: refused for want of quota, or with the answer lost on the way."""
+    """Tell apart why a create failed: refused in Google's own form, refused for lack of quota, or with the answer lost.
+
+    Whatever else goes wrong once the request may have been sent is a lost answer: the job may exist.
+    """
     try:
-        yield
-    except VertexUnavailableError as error:
-        if isinstance(error.__cause__, errors.APIError) and error.__cause__.code == httpx.codes.TOO_MANY_REQUESTS:
+        with google_errors("creating the tuning job"):
+            yield
+    except PermanentError:
+        raise
+    except Exception as error:
+        if _lacks_quota(error.__cause__):
             raise QuotaExceededError(str(error)) from error
-        raise LostAnswerError(str(error)) from error
+        raise LostAnswerError(f"{type(error).__name__}: {error}") from error
+
+
+def _lacks_quota(error: BaseException | None) -> bool:
+    return isinstance(error, errors.APIError) and error.code == httpx.codes.TOO_MANY_REQUESTS and _is_googles(error)
+
+
+def _is_googles(error: errors.APIError) -> bool:
+    """Whether an error has the form of Google's own, which a proxy's has not."""
+    return isinstance(error.details, dict) and isinstance(error.details.get("error"), dict)

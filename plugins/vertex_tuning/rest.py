@@ -17,12 +17,15 @@ from urllib3 import Retry
 
 from vertex_tuning.connection import GoogleConnection, auth_error
 from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError, error_of
-from vertex_tuning.jobs import location_of
+from vertex_tuning.resource_names import location_of
 
 T = TypeVar("T")
 
 TIMEOUT: Final = 60.0
 """Seconds one request may take."""
+
+MAX_PAGES: Final = 1000
+"""Pages after which a list counts as one that never ends."""
 
 
 def patient(retries: int) -> Retry:
@@ -76,6 +79,7 @@ class RestClient:
 
         :param key: the field of the answer with the resources in it
         """
+        tokens = {""}
         page_token = ""
         while True:
             page = self.get(name, pageSize=page_size, pageToken=page_token, **query)
@@ -83,12 +87,15 @@ class RestClient:
             page_token = page.get("nextPageToken", "")
             if not page_token:
                 return
+            if page_token in tokens or len(tokens) > MAX_PAGES:
+                raise VertexUnavailableError(f"The list of {key} in {name} does not end.")
+            tokens.add(page_token)
 
     def _send(self, method: str, name: str, **request: Any) -> bytes:
         doing = f"While {'reading' if method == 'GET' else 'changing'} {name}"
         address = f"{self._connection.endpoint(location_of(name))}/v1beta1/{name}"
         try:
-            answer = self._session.request(method, address, timeout=TIMEOUT, **request)
+            answer = self._session.request(method, address, timeout=TIMEOUT, allow_redirects=False, **request)
         except requests.RequestException as error:
             raise VertexUnavailableError(f"{doing}: {type(error).__name__}: {error}") from error
         except GoogleAuthError as error:

@@ -12,11 +12,10 @@ from vertex_tuning import exceptions
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.operators.dataset import UploadDatasetOperator
-from vertex_tuning.specs import identity_of
 
 from tests.emulator_fixture import classification_rows, upload
 from tests.vertex_tuning.conftest import LOCATION
-from tests.vertex_tuning.tasks import TaskContext, create, execute, sensor
+from tests.vertex_tuning.tasks import TaskContext, create, execute, origin, sensor
 
 Control = Callable[..., None]
 
@@ -44,8 +43,7 @@ def replace(emulator: str, checked: dict[str, Any]) -> None:
 
 
 def jobs_of(context: TaskContext) -> list[str]:
-    identity = identity_of("dag", "task", context["ti"].run_id, -1)
-    return [job.name for job in VertexTuningHook(location=LOCATION).jobs_of(identity)]
+    return [job.name for job in VertexTuningHook(location=LOCATION).jobs_of(origin(context).identity)]
 
 
 def test_no_job_is_created_on_data_nobody_checked(emulator: str, checked: dict[str, Any]) -> None:

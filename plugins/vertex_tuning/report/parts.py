@@ -14,6 +14,7 @@ from vertex_tuning.pricing import Cost
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
 from vertex_tuning.report.names import distribution_label, seconds, series_label, series_rank, value_label, words
+from vertex_tuning.resource_names import location_of
 
 Json = dict[str, Any]
 
@@ -65,7 +66,7 @@ def settings(job: TuningJob) -> list[to.Fact]:
         "Adapter size": chosen and chosen.adapter_size and _RANKS.get(chosen.adapter_size, chosen.adapter_size),
         "Checkpoints": "the last only" if method and method.export_last_checkpoint_only else "all",
         "Training steps": total_steps(job),
-        "Location": job.location,
+        "Location": location_of(job.name),
         "State of the job": job.state.removeprefix("JOB_STATE_").replace("_", " ").lower(),
         "Created": job.create_time,
         "Waited for its start": _between(job.create_time, job.start_time),
