@@ -226,7 +226,7 @@ def _kin(answer: bytes, identities: set[str]) -> TuningJob | None:
     """The job, when it belongs to one of these task instances."""
     from vertex_tuning.reader import parse
 
-    with contextlib.suppress(msgspec.MsgspecError, TuningError):
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, TuningError):
         if msgspec.json.decode(answer, type=_Labelled).labels.get(IDENTITY_LABEL) in identities:
             return parse(answer)
     return None

@@ -24,7 +24,7 @@ from vertex_tuning.exceptions import (
 )
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.resource_names import ResourceName
-from vertex_tuning.rest import MAX_PAGES, RestClient, decode
+from vertex_tuning.rest import MAX_PAGES, UNREADABLE, RestClient, decode
 
 if TYPE_CHECKING:
     from vertex_tuning.connection import GoogleConnection
@@ -138,7 +138,7 @@ def _name_of(job: msgspec.Raw) -> str:
     """The job's name; empty, with a warning, when it has none."""
     try:
         return msgspec.json.decode(job, type=_Named).name
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         log.warning("Leaving %.200r out of the list of tuning jobs: %s", bytes(job), error)
         return ""
 

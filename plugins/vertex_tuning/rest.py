@@ -21,6 +21,9 @@ from vertex_tuning.resource_names import location_of
 
 T = TypeVar("T")
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What msgspec raises for text that is no JSON, has another form, or is not UTF-8."""
+
 TIMEOUT: Final = 60.0
 """Seconds one request may take."""
 
@@ -113,7 +116,7 @@ def decode(answer: bytes, type_: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(answer, type=type_)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise VertexUnavailableError(f"Google answered {answer[:200]!r}: {error}") from error
 
 
@@ -126,6 +129,6 @@ class _Error(msgspec.Struct):
 def _is_error(answer: bytes) -> bool:
     try:
         msgspec.json.decode(answer, type=_Error)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return True

@@ -15,7 +15,6 @@ from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions, submission
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob
-from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
 from vertex_tuning.specs import identity_labels
 from vertex_tuning.submission import resubmit, submit, successor
 
@@ -240,47 +239,6 @@ def test_a_kill_while_creating_cancels_what_was_created(hook: VertexTuningHook, 
     created = execute(operator, context)
     operator.on_kill()
     assert live(hook, created["labels"]["airflow-task-identity"]) == []
-
-
-# What a run leaves behind
-
-
-def teardown(context: TaskContext, ended_as: str) -> Any:
-    """The teardown of a run whose creating task has ended like this."""
-    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: {"task": ended_as}}
-    return execute(CancelUnfinishedJobsOperator(task_id="cancel", created_by="task"), context)
-
-
-def test_a_job_nobody_waits_for_is_cancelled_even_when_that_is_refused_at_first(
-    hook: VertexTuningHook, control: Control
-) -> None:
-    control("lifecycle", labels={"team": "x"}, script=RUNNING)
-    context = TaskContext(uuid4().hex)
-    created = execute(create(labels={"team": "x"}), context)
-    control("faults", method="tuningJobs.cancel", error={"code": 403, "message": "Not just now."}, count=2)
-    assert teardown(context, "success") == [created["name"]]
-    assert live(hook, created["labels"]["airflow-task-identity"]) == []
-
-
-def test_once_a_job_may_exist_no_error_of_the_teardown_is_final(control: Control) -> None:
-    control("faults", method="tuningJobs.list", error={"code": 403, "message": "Not just now."})
-    for ended_as, kind in (
-        ("success", exceptions.TransientError),
-        ("failed", exceptions.TransientError),
-    ):
-        with pytest.raises(kind, match="Not just now"):
-            teardown(TaskContext(uuid4().hex), ended_as)
-
-
-def test_a_job_that_is_not_listed_yet_when_its_task_was_killed_is_found(
-    hook: VertexTuningHook, control: Control, monkeypatch: pytest.MonkeyPatch, short_lag: None
-) -> None:
-    monkeypatch.setattr("vertex_tuning.operators.tuning_job.LIST_PAUSE", 0.2)
-    control("lifecycle", labels={"team": "x"}, script=RUNNING)
-    context = TaskContext(uuid4().hex)
-    created = execute(create(labels={"team": "x"}), context)
-    control("faults", method="tuningJobs.list", staleList=2.0)
-    assert teardown(context, "failed") == [created["name"]]
 
 
 # Quota

@@ -58,7 +58,10 @@ class VertexTuningHook(GoogleConnection):
             location=location,
             credentials=credentials,
             http_options=types.HttpOptions(
-                base_url=self.endpoint(location), api_version="v1beta1", timeout=int(TIMEOUT * 1000)
+                base_url=self.endpoint(location),
+                api_version="v1beta1",
+                timeout=int(TIMEOUT * 1000),
+                client_args={"follow_redirects": False},  # Google sends none; what does is something in between
             ),
         )
 

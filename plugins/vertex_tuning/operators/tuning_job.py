@@ -139,6 +139,11 @@ class CreateTuningJobOperator(TuningJobWaiter):
         self.outlives_run = outlives_run
         self.wait_for_completion = wait_for_completion
 
+    @property
+    def identity(self) -> str:
+        """The label of all jobs of this task instance; empty until it runs."""
+        return self.creations.identity
+
     def execute(self, context: Context) -> dict[str, Any]:
         return self._submit(context)
 
