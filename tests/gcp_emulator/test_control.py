@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from include.gcp_emulator.__main__ import is_loopback
+from include.gcp_emulator.hosts import is_loopback
 from tests.emulator_fixture import running_emulator
 from tests.gcp_emulator.jobs import create, request, upload_datasets
 from tests.gcp_emulator.vertex import LOCATION, Vertex
