@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^:]*)(?::[0-9]*)?")
+_IN_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
@@ -15,8 +16,9 @@ def canonical_host(host: str) -> str:
 
     :raises ValueError: when it is neither a name nor an address
     """
+    bracketed = _IN_BRACKETS.fullmatch(host)
     with suppress(ValueError):
-        return str(ipaddress.ip_address(host[1:-1] if host.startswith("[") else host))
+        return str(ipaddress.ip_address(bracketed[1] if bracketed else host))
     name = host.lower().removesuffix(".")
     if not _NAME.fullmatch(name):
         raise ValueError(f"found {host[:100]!r}, expected a host name or an address without scheme and port")
@@ -24,12 +26,12 @@ def canonical_host(host: str) -> str:
 
 
 def host_of(authority: str) -> str:
-    """The canonical host of "HOST" or "HOST:PORT", as a Host header has it.
+    """The canonical host of "HOST" or "HOST:PORT", as a Host header has it; addresses of IPv6 need their brackets.
 
     :raises ValueError: when there is none
     """
     match = _AUTHORITY.fullmatch(authority)
-    return canonical_host(match[1] if match else authority)
+    return canonical_host(match[1] if match else "")
 
 
 def is_loopback(host: str) -> bool:

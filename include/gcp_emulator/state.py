@@ -125,11 +125,13 @@ class Store:
 
 
 def _make_private(data_dir: Path) -> None:
-    """Take the rights of other users of the machine away, from a folder that others share only from what is ours."""
-    found = list(data_dir.iterdir())
-    ours = [path for path in found if path.name in _CONTENT]
-    for path in ours if len(ours) < len(found) else [data_dir, *ours]:
-        with suppress(PermissionError):  # the owner is another user, who decides
+    """Take other users' rights away; a folder that holds anything else keeps its own."""
+    content = list(data_dir.iterdir())
+    own = [path for path in content if path.name in _CONTENT]
+    if len(own) == len(content):
+        own.append(data_dir)
+    for path in own:
+        with suppress(PermissionError):  # it belongs to another user, who decides
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
 
 
