@@ -55,7 +55,7 @@ class BrowserGuard:
         try:
             self._check(scope)
         except PermissionDenied as error:
-            log.warning("Refused %s %r. %s", scope["method"], scope["path"][:200], error.message)
+            log.info("Refused %s %r. %s", scope["method"], scope["path"][:200], error.message)
             await render(error)(scope, receive, send_sandboxed)
         else:
             await self.app(scope, receive, send_sandboxed)
