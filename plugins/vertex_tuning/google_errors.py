@@ -20,6 +20,7 @@ from vertex_tuning.exceptions import (
     VertexUnavailableError,
     error_of,
 )
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 _BROKEN_EXCHANGES: Final = (
     httpx.HTTPError,
@@ -36,19 +37,25 @@ def google_errors(doing: str) -> Iterator[None]:
 
     :param doing: what was being done, for the message
     """
+    # `from None`: the client's own error, which the log would show too, has URLs that are keys and unescaped text.
     try:
         yield
     except errors.APIError as error:
         told = isinstance(error.details, dict) and "error" in error.details
-        said = error.message if told else str(error.message)[:500]
-        raise error_of(error.code, f"While {doing}: {error.code} {error.status}: {said}", from_google=told) from error
+        message = _message(f"While {doing}: {error.code} {error.status}: {error.message}")
+        raise error_of(error.code, message, from_google=told) from None
     except GoogleAPICallError as error:
         # Cloud Storage refuses downloads in plain text, so that nothing tells its answer from a proxy's.
-        raise error_of(error.code or 503, f"While {doing}: {error.code} {error.message}", from_google=True) from error
+        message = _message(f"While {doing}: {error.code} {error.message}")
+        raise error_of(error.code or 503, message, from_google=True) from None
     except GoogleAuthError as error:
-        raise auth_error(error, f"While {doing}") from error
+        raise auth_error(error, f"While {doing}") from None
     except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:
-        raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
+        raise VertexUnavailableError(_message(f"While {doing}: {type(error).__name__}: {error}")) from None
+
+
+def _message(text: str) -> str:
+    return plain(without_secrets(text), MESSAGE_SHOWN)
 
 
 @contextlib.contextmanager
@@ -57,6 +64,6 @@ def creating() -> Iterator[None]:
     try:
         yield
     except VertexUnavailableError as error:
-        if isinstance(error.__cause__, errors.APIError) and error.__cause__.code == httpx.codes.TOO_MANY_REQUESTS:
+        if isinstance(error.__context__, errors.APIError) and error.__context__.code == httpx.codes.TOO_MANY_REQUESTS:
             raise QuotaExceededError(str(error)) from error
         raise LostAnswerError(str(error)) from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
+import pydantic
 from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
@@ -21,6 +22,7 @@ from vertex_tuning.exceptions import (
 )
 from vertex_tuning.google_errors import creating, google_errors
 from vertex_tuning.jobs import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob, location_of
+from vertex_tuning.plain_text import plain
 from vertex_tuning.reader import PAGE_SIZE, JobReader, parse
 from vertex_tuning.rest import TIMEOUT
 from vertex_tuning.specs import TuningSpec
@@ -155,7 +157,7 @@ class VertexTuningHook(GoogleConnection):
                 self.client(name).tunings.cancel(name=name)
             except errors.ClientError as error:
                 # How the API answers for a job that has ended is not known; the job itself says whether it has.
-                self.log.warning("Cancelling %s was refused: %s", name, error)
+                self.log.warning("Cancelling %s was refused: %s", name, plain(str(error)))
         return self.get_tuning_job(name)
 
     # Prediction
@@ -176,7 +178,7 @@ class VertexTuningHook(GoogleConnection):
                     config=types.GenerateContentConfig(automatic_function_calling=NO_FUNCTIONS, **config),
                 )
         except VertexRequestError as error:
-            if isinstance(error.__cause__, errors.APIError) and error.__cause__.status in NOT_READY:
+            if isinstance(error.__context__, errors.APIError) and error.__context__.status in NOT_READY:
                 raise EndpointNotReadyError(str(error)) from error
             raise
 
@@ -185,11 +187,18 @@ class VertexTuningHook(GoogleConnection):
 
         :param model: a base model's id
         :param example: `contents`, and `systemInstruction` if it has one
+        :raises VertexRequestError: the response has no number
         """
         config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
         with google_errors(f"counting tokens with {model}"):
-            answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
-        return answer.total_tokens or 0
+            try:
+                answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
+            except pydantic.ValidationError:
+                answer = types.CountTokensResponse()
+        # Proto3 JSON leaves out a 0, but no example has 0 tokens.
+        if not answer.total_tokens or answer.total_tokens < 0:
+            raise VertexRequestError(f"While counting tokens with {model}: found no number in the response.")
+        return answer.total_tokens
 
 
 def parse_job(job: types.TuningJob) -> TuningJob:
