@@ -55,7 +55,9 @@ LIMIT: Final = 256 * 1024 * 1024
 
 def keep_error(context: Context) -> None:
     """An `on_failure_callback`: leaves a task's error for the report, as tasks cannot see why others failed."""
-    context["ti"].xcom_push(key=ERROR, value=plain_lines(str(context.get("exception") or ""), ERROR_SHOWN))
+    context["ti"].xcom_push(
+        key=ERROR, value=plain_lines(str(context.get("exception") or "")[:ERROR_SHOWN], ERROR_SHOWN)
+    )
 
 
 class WriteReportOperator(VertexOperator):
