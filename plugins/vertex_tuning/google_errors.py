@@ -42,7 +42,9 @@ def google_errors(doing: str) -> Iterator[None]:
         yield
     except errors.APIError as error:
         told = isinstance(error.details, dict) and "error" in error.details
-        message = _message(f"While {doing}: {error.code} {error.status}: {error.message}")
+        # What does not come from Google may be a proxy's whole page.
+        said = error.message if told else plain(str(error.message))
+        message = _message(f"While {doing}: {error.code} {error.status}: {said}")
         raise error_of(error.code, message, from_google=told) from None
     except GoogleAPICallError as error:
         # Cloud Storage refuses downloads in plain text, so that nothing tells its answer from a proxy's.

@@ -288,7 +288,7 @@ def test_local_files_that_cannot_be_read(tmp_path: Path) -> None:
         execute(uploading(tmp_path, training_data="x" * 5000 + ".jsonl"))
 
 
-@pytest.mark.parametrize("name", ["a\x1b[2Jb.jsonl", "a\nb.jsonl", "\u202eb.jsonl", "a\u200bb.csv"])
+@pytest.mark.parametrize("name", ["a\x1b[2Jb.jsonl", "a\nb.jsonl", "\u202eb.jsonl", "a\u200bb.csv", "a::b@c.jsonl"])
 def test_names_of_files_are_shown_plainly(tmp_path: Path, storage: StorageHook, name: str) -> None:
     (tmp_path / name).write_text("not a row\n")
     shown = name.encode("unicode_escape").decode()

