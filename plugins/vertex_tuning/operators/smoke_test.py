@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+def check_share(name: str, share: float) -> None:
+    """
+    :raises ConfigurationError: a share is none; before a job is paid for, because the DAG file is read
+    """
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ConfigurationError(f"{name}: found {share!r}, expected a number from 0 to 1.")
+
+
 class SmokeTestOperator(AskingOperator):
     """
     Ask a tuned model prompts whose answers are known, and refuse it when too many answers are not as expected.
@@ -38,6 +46,9 @@ class SmokeTestOperator(AskingOperator):
         self, *, endpoint: str, min_pass_share: float = 1.0, min_sample_share: float | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        check_share("min_pass_share", min_pass_share)
+        if min_sample_share is not None:
+            check_share("min_sample_share", min_sample_share)
         self.endpoint = endpoint
         self.min_pass_share = min_pass_share
         self.min_sample_share = min_sample_share
