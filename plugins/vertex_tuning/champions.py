@@ -175,8 +175,8 @@ def _doubt_about_previous(versions: list[ModelVersion], alias: str) -> str:
     if len(tagged) < 2 or any(OUTGOING in version.aliases for version in versions):
         return ""
     return (
-        f"{_names(tagged)} all have the alias {PREVIOUS!r}, so it is not clear which model a rollback goes back to. Take "
-        "the alias from all but that model, in the Model Registry."
+        f"{_names(tagged)} all have the alias {PREVIOUS!r}, so it is not clear which model a rollback goes back to. "
+        "Take the alias from all but that model, in the Model Registry."
     )
 
 

@@ -289,9 +289,7 @@ class TestChangesByHand:
         succession.roll_back(first, second)
         assert aliases(tuning) == {first: [CHAMPION], second: [ROLLED_BACK]}
 
-    def test_two_that_a_rollback_could_go_back_to(
-        self, registry: RegistryHook, succession: Succession, make: Any, tuning: str
-    ) -> None:
+    def test_two_that_a_rollback_could_go_back_to(self, registry: RegistryHook, make: Any, tuning: str) -> None:
         first, second, third = make(3)
         for model, held in ((first, PREVIOUS), (second, PREVIOUS), (third, CHAMPION)):
             registry.merge_aliases(model, [held])

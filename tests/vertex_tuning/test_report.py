@@ -69,7 +69,7 @@ def test_training_and_validation_of_a_metric_share_a_chart_loss_first() -> None:
     charts = charts_of(curves, [], None)
     assert [(chart.title, [line.kind for line in chart.lines]) for chart in charts] == [
         ("Loss", ["training", "validation"]),
-        ("Accuracy", ["training", "validation"]),
+        ("Token accuracy", ["training", "validation"]),
     ]
     loss = charts[0]
     assert [value for value in loss.lines[1].values if value is not None] == [
@@ -89,8 +89,9 @@ def test_a_point_that_is_no_number_and_a_single_point_can_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("states", "evaluation", "outcome", "words"),
     [
-        ({}, OK, "promoted", "is in use"),
-        ({}, {"verdict": "first"}, "first", "none to compare"),
+        ({}, OK, "promoted", "better than the model in use and has taken its place"),
+        ({}, {"verdict": "equal"}, "promoted", "as good as the model in use and has taken its place"),
+        ({}, {"verdict": "first"}, "first", "no model in use to compare it with"),
         ({"evaluation": FAILED, "promotion": NOT_RUN}, {**REFUSED, "champion": {"model": "m"}}, "refused", "stays"),
         ({"evaluation": FAILED, "promotion": NOT_RUN}, REFUSED, "refused", "No model was put into use"),
         ({"evaluation": SKIPPED, "promotion": SKIPPED}, REFUSED, "refused", ""),
@@ -99,7 +100,9 @@ def test_a_point_that_is_no_number_and_a_single_point_can_be_drawn() -> None:
         ({"promotion": FAILED}, OK, "failed", "Model Registry"),
         ({"create": SKIPPED, "promotion": SKIPPED}, None, "skipped", "Nothing was trained"),
         ({"smoke": SKIPPED, "evaluation": SKIPPED, "promotion": SKIPPED}, None, "refused", "Too few answers"),
-        ({"approval": "success", "promotion": SKIPPED}, OK, "skipped", "Nobody approved"),
+        ({"evaluation": SKIPPED, "promotion": SKIPPED}, OK, "skipped", "does not belong to the tuning's smoke test"),
+        ({"approval": None, "promotion": None}, OK, "waiting", "A person decides"),
+        ({"approval": FAILED, "promotion": NOT_RUN}, OK, "failed", "Approval failed (approve_model)"),
         ({"promotion": "removed"}, OK, "failed", "ended before promote_model"),
         ({"promotion": None}, OK, "failed", "ended before promote_model"),
         ({}, {"verdict": "unchanged"}, "passed", "in use already"),
@@ -262,7 +265,7 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
     assert [one.name for one in report.dataset.files[0].distributions] == ["Input tokens", "Output tokens", "Turns"]
     assert report.dataset.files[0].labels
     assert report.metrics
-    assert [chart.title for chart in report.metrics.charts] == ["Loss", "Accuracy"]
+    assert [chart.title for chart in report.metrics.charts] == ["Loss", "Token accuracy"]
     assert len(report.metrics.charts[0].marks) == len(report.metrics.checkpoints) == 2
     assert report.gates
     assert [gate.verdict for gate in report.gates] == ["passed"]

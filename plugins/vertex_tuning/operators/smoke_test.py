@@ -64,8 +64,9 @@ class SmokeTestOperator(AskingOperator):
         result = self._result(asked, exact)
         # Pushed before judging, because a failed task returns nothing and somebody will want to read the answers.
         context["ti"].xcom_push(key="answers", value=result)
-        self.log.info("Passed: %s.", ", ".join(f"{name} {value:.3g}" for name, value in result["values"].items()))
-        self._require("cases", asked, self.min_pass_share)
+        self.log_answers("Model", asked, exact)
+        self.log.info("Values: %s", ", ".join(f"{name} {value:.3g}" for name, value in result["values"].items()))
+        self._require("smoke cases", asked, self.min_pass_share)
         if self.min_sample_share is not None:
             self._require("examples", exact, self.min_sample_share)
         return result
@@ -90,7 +91,9 @@ class SmokeTestOperator(AskingOperator):
             failed = [answer.cut() for answer in answers if answer.problem]
             shown = [f"  {one.name}: '{one.prompt}' -> '{one.answer}': {one.problem}" for one in failed]
             listed = "\n".join(first_lines(shown, ANSWERS_SHOWN))
-            right = len(answers) - len(failed)
+            right, kind = len(answers) - len(failed), f"{what} answered as expected"
             self.refuse(
-                SmokeTestError(f"{right} of {len(answers)} {what} passed, expected a share of {least:g}.\n{listed}")
+                SmokeTestError(
+                    f"Refused: {right} of {len(answers)} {kind}, expected at least {least * 100:.4g} %.\n{listed}"
+                )
             )
