@@ -1,34 +1,18 @@
-"""The Airflow connection to Google Cloud. Light enough for the triggerer, where the clients are not wanted."""
+"""The Airflow connection to Google Cloud, for tasks; the triggerer has a lighter one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
-from google.auth.exceptions import GoogleAuthError, MalformedError
 
-from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.light_connection import credential_errors, endpoint_of, lookup_errors
 
 if TYPE_CHECKING:
     import google.auth.credentials
-
-MULTI_REGIONS: Final = ("us", "eu")
-
-
-REFUSALS: Final = frozenset(
-    {
-        "invalid_request",
-        "invalid_client",
-        "invalid_grant",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-    }
-)
-"""What a token server refuses for good: RFC 6749, section 5.2."""
 
 
 class GoogleConnection(GoogleBaseHook):
@@ -52,14 +36,8 @@ class GoogleConnection(GoogleBaseHook):
         impersonation_chain: str | Sequence[str] | None = None,
         project_id: str | None = None,
     ) -> None:
-        try:
+        with lookup_errors(gcp_conn_id):
             super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
-        except AirflowNotFoundException as error:
-            raise ConnectionNotFoundError(
-                f"gcp_conn_id: found {gcp_conn_id!r}, which is not defined, expected a Google Cloud connection. "
-                "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment. "
-                "(If it is there, Airflow could not look it up just now.)"
-            ) from error
         self.location = location
         self._project = project_id
 
@@ -81,31 +59,9 @@ class GoogleConnection(GoogleBaseHook):
 
         :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
         """
-        try:
+        with credential_errors(self.gcp_conn_id):
             return super().get_credentials()
-        except GoogleAuthError as error:
-            raise auth_error(error, f"Connection {self.gcp_conn_id!r}") from error
-        except (AirflowException, ValueError) as error:
-            raise ConfigurationError(f"Connection {self.gcp_conn_id!r}: {error}") from error
 
     def endpoint(self, location: str) -> str:
-        """Base URL of Vertex AI for a location; multi-regions have a host of their own."""
-        if override := self._get_field("vertex_api_endpoint"):
-            return str(override)
-        if location in MULTI_REGIONS:
-            return f"https://aiplatform.{location}.rep.googleapis.com"
-        return f"https://{location}-aiplatform.googleapis.com"
-
-
-def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | VertexUnavailableError:
-    """What google-auth raises, as this package's error, which says whether a retry can help.
-
-    Its own `retryable` is no help: it is false for a token server that cannot be reached, too. Only credentials that
-    are wrong in themselves, and a refusal in the token server's own words, are for a person to change. That there are
-    none may pass: it is said of a metadata server that does not answer just now, too.
-    """
-    answer = error.args[1] if len(error.args) > 1 else None
-    refused = isinstance(answer, Mapping) and answer.get("error") in REFUSALS
-    wrong = isinstance(error, MalformedError)
-    kind = ConfigurationError if wrong or refused else VertexUnavailableError
-    return kind(f"{where}: {type(error).__name__}: {error.args[0] if error.args else error}")
+        """Base URL of Vertex AI for a location."""
+        return endpoint_of(location, self._get_field("vertex_api_endpoint"))

@@ -13,13 +13,13 @@ from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import GoogleAuthError
 from google.genai import errors
 
-from vertex_tuning.connection import auth_error
 from vertex_tuning.exceptions import (
     LostAnswerError,
     QuotaExceededError,
     VertexUnavailableError,
     error_of,
 )
+from vertex_tuning.light_connection import auth_error
 
 _BROKEN_EXCHANGES: Final = (
     httpx.HTTPError,

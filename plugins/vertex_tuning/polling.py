@@ -22,7 +22,7 @@ from vertex_tuning.exceptions import TuningError
 from vertex_tuning.jobs import TuningJob
 
 if TYPE_CHECKING:
-    from vertex_tuning.connection import GoogleConnection
+    from vertex_tuning.light_connection import Connection
     from vertex_tuning.reader import JobReader
 
 GATHER_SECONDS: Final = 0.1
@@ -69,7 +69,7 @@ class JobPoller:
     :param connect: called in a thread, once
     """
 
-    def __init__(self, connect: Callable[[], GoogleConnection]) -> None:
+    def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._reader: JobReader | None = None
         self._watches: dict[str, list[Watch]] = {}
@@ -80,7 +80,7 @@ class JobPoller:
         self._polling: asyncio.Task[None] | None = None
 
     @classmethod
-    def shared(cls, key: Hashable, connect: Callable[[], GoogleConnection]) -> JobPoller:
+    def shared(cls, key: Hashable, connect: Callable[[], Connection]) -> JobPoller:
         """The poller everyone in this event loop shares who waits in the same place."""
         return _pollers.setdefault(asyncio.get_running_loop(), {}).setdefault(key, cls(connect))
 

@@ -14,7 +14,7 @@ from vertex_tuning.jobs import TuningJob, describe_progress, location_of, projec
 from vertex_tuning.polling import Failure, JobPoller
 
 if TYPE_CHECKING:
-    from vertex_tuning.connection import GoogleConnection
+    from vertex_tuning.light_connection import LightConnection
 
 
 FIRST_LOOK_SECONDS: Final = 5.0
@@ -121,10 +121,10 @@ class TuningJobTrigger(BaseTrigger):
     def _event(self, status: str, message: str) -> dict[str, Any]:
         return {"status": status, "job_name": self.job_name, "message": message}
 
-    def _connect(self) -> GoogleConnection:
-        from vertex_tuning.connection import GoogleConnection
+    def _connect(self) -> LightConnection:
+        from vertex_tuning.light_connection import LightConnection
 
-        return GoogleConnection(**self._place())
+        return LightConnection(**self._place())
 
     def _cancel(self) -> TuningJob:
         from vertex_tuning.hooks.tuning import VertexTuningHook
