@@ -84,7 +84,8 @@ class TuningJobTrigger(BaseTrigger):
         with self._poller().watch(self.job_name, self.poll_interval) as watch:
             while True:
                 try:
-                    look = await asyncio.wait_for(watch.news(), self._time_left(seen))
+                    async with asyncio.timeout(self._time_left(seen)):  # not wait_for: that takes a task each
+                        look = await watch.news()
                 except TimeoutError:
                     return self._event("timeout", f"{self.job_name} had not ended at its deadline; last seen {seen}.")
                 if isinstance(look, Failure):
