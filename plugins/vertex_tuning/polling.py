@@ -50,17 +50,28 @@ class Watch:
     :param interval: seconds between two looks
     """
 
+    __slots__ = ("_news", "_waiter", "interval", "name")
+
     def __init__(self, name: str, interval: float) -> None:
         self.name = name
         self.interval = interval
-        self._news: asyncio.Queue[TuningJob | Failure] = asyncio.Queue()
+        # Not an asyncio.Queue: that takes 3 KB of each waiter.
+        self._news: tuple[TuningJob | Failure, ...] = ()
+        self._waiter: asyncio.Future[None] | None = None
 
     async def news(self) -> TuningJob | Failure:
         """The job as soon as it is first seen and whenever it has changed, and every look that fails."""
-        return await self._news.get()
+        while not self._news:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        first, *rest = self._news
+        self._news = tuple(rest)
+        return first
 
     def tell(self, look: TuningJob | Failure) -> None:
-        self._news.put_nowait(look)
+        self._news += (look,)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class JobPoller:

@@ -53,6 +53,7 @@ class TuningJobTrigger(BaseTrigger):
         self.end_time = end_time
         self.max_poll_failures = max_poll_failures
         self.cancel_on_kill = cancel_on_kill
+        self._seen = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -76,48 +77,54 @@ class TuningJobTrigger(BaseTrigger):
         if not self.cancel_on_kill:
             return
         job = await asyncio.to_thread(self._cancel)
-        self.log.info("Cancelled %s, because its task was stopped: %s", job.name, describe_progress(job))
+        self.logger().info("Cancelled %s, because its task was stopped: %s", job.name, describe_progress(job))
 
     async def wait(self) -> dict[str, Any]:
         """Watch until there is an event; its `status` is one of `waiting.STATUSES`."""
-        seen = ""
         with self._poller().watch(self.job_name, self.poll_interval) as watch:
-            while True:
-                try:
-                    async with asyncio.timeout(self._time_left(seen)):  # not wait_for: that takes a task each
-                        look = await watch.news()
-                except TimeoutError:
-                    return self._event("timeout", f"{self.job_name} had not ended at its deadline; last seen {seen}.")
-                if isinstance(look, Failure):
-                    if event := self._failure(look):
-                        return event
-                elif event := terminal_event(look):
+            try:
+                # One timer for all news: the event loop keeps cancelled ones for as long as they would have run.
+                async with asyncio.timeout(self._time_left()) as limit:
+                    while (event := self._judge(await watch.news())) is None:
+                        if (left := self._time_left()) <= FIRST_LOOK_SECONDS:
+                            limit.reschedule(asyncio.get_running_loop().time() + left)
                     return event
-                else:
-                    seen = self._report(look, seen)
+            except TimeoutError:
+                message = f"{self.job_name} had not ended at its deadline; last seen {self._seen}."
+                return self._event("timeout", message)
 
-    def _time_left(self, seen: str) -> float:
+    def _judge(self, look: TuningJob | Failure) -> dict[str, Any] | None:
+        """The event, if there is one. Nothing of the look is kept: a thousand waiters would keep a thousand jobs."""
+        if isinstance(look, Failure):
+            return self._failure(look)
+        event = terminal_event(look)
+        if event is None:
+            self._report(look)
+        return event
+
+    def _time_left(self) -> float:
         """Seconds until the deadline; enough for a first look, however late it is after a restart."""
-        return max(self.end_time - time.time(), 0.0 if seen else FIRST_LOOK_SECONDS)
+        return max(self.end_time - time.time(), 0.0 if self._seen else FIRST_LOOK_SECONDS)
 
     def _failure(self, look: Failure) -> dict[str, Any] | None:
         """The event, once it is clear that the trouble does not pass."""
         trouble = str(look.error) if isinstance(look.error, TuningError) else repr(look.error)
         if look.in_a_row >= self.max_poll_failures:
             return self._event("error", f"{look.in_a_row} failed looks in a row; the last: {trouble}")
-        self.log.warning("Look %d of %d failed: %s", look.in_a_row, self.max_poll_failures, trouble)
+        self.logger().warning("Look %d of %d failed: %s", look.in_a_row, self.max_poll_failures, trouble)
         return None
 
     def _poller(self) -> JobPoller:
         place = (self.job_name.partition("/tuningJobs/")[0], self.gcp_conn_id, str(self.impersonation_chain))
         return JobPoller.shared(place, self._connect)
 
-    def _report(self, job: TuningJob, seen: str) -> str:
+    def _report(self, job: TuningJob) -> None:
         """Log where the job is when that has changed."""
         progress = describe_progress(job)
-        if progress != seen:
-            self.log.info("%s: %s", job.name, progress)
-        return progress
+        if progress != self._seen:
+            # The class's logger: one of its own takes 1 KB of each waiter.
+            self.logger().info("%s: %s", job.name, progress)
+        self._seen = progress
 
     def _event(self, status: str, message: str) -> dict[str, Any]:
         return {"status": status, "job_name": self.job_name, "message": message}
