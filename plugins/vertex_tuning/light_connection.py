@@ -128,16 +128,18 @@ class LightConnection:
 
     def _source_credentials(self) -> Credentials | None:
         """The account that signs in, before it acts as another."""
+        scopes = self._scopes()
+        credentials: Credentials | None = None
         match [self._fields.get(name) for name in ("is_anonymous", "key_path", "keyfile_dict")]:
             case [None, None, None]:
-                return google.auth.default(scopes=self._scopes())[0]
+                credentials, _ = google.auth.default(scopes=scopes)
             case [_, None, None]:
-                return AnonymousCredentials()
+                credentials = AnonymousCredentials()
             case [None, str(path), None] if path.endswith(".json"):
-                return ServiceAccountCredentials.from_service_account_file(path, scopes=self._scopes())
-            case [None, None, key] if info := _key_info(key):
-                return ServiceAccountCredentials.from_service_account_info(info, scopes=self._scopes())
-        return None
+                credentials = ServiceAccountCredentials.from_service_account_file(path, scopes=scopes)
+            case [None, None, str() | dict() as key] if info := _key_info(key):
+                credentials = ServiceAccountCredentials.from_service_account_info(info, scopes=scopes)
+        return credentials
 
     def _scopes(self) -> list[str]:
         scopes: str = self._fields.get("scope", DEFAULT_SCOPE)
@@ -154,10 +156,10 @@ class LightConnection:
         return principal, delegates
 
 
-def _key_info(key: str | Mapping[str, Any]) -> dict[str, Any] | None:
+def _key_info(key: str | dict[str, Any]) -> dict[str, Any] | None:
     """A service account's key; None when it is not one. Some ways of pasting it escape its line breaks twice."""
     try:
-        info = json.loads(key) if isinstance(key, str) else dict(key)
+        info = json.loads(key) if isinstance(key, str) else key
         return {**info, "private_key": info["private_key"].replace("\\n", "\n")}
     except (ValueError, TypeError, LookupError, AttributeError):
         return None

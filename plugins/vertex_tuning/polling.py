@@ -135,6 +135,7 @@ class JobPoller:
             return await asyncio.to_thread(self._read, wanted)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             self._reader = None  # the connection may be what has to be read anew
+            self._seen.clear()  # what was read before the error has been told to nobody
             return dict.fromkeys(wanted, error)
 
     async def _tell(self, looks: dict[str, TuningJob | Exception | None]) -> None:
@@ -162,8 +163,11 @@ class JobPoller:
         from vertex_tuning.reader import JobReader
 
         reader = self._reader = self._reader or JobReader(self._connect())
-        found = _find(reader, wanted)
-        return {name: self._change(name, found.get(name) or _read_one(reader, name)) for name in wanted}
+        # One job after the other, so that no more than a page of answers is held.
+        changes = {name: self._change(name, job) for name, job in _find(reader, wanted)}
+        for name in wanted - changes.keys():
+            changes[name] = self._change(name, _read_one(reader, name))
+        return changes
 
     def _change(self, name: str, look: bytes | TuningError) -> TuningJob | Exception | None:
         from vertex_tuning.reader import parse
@@ -181,18 +185,18 @@ class JobPoller:
         return job
 
 
-def _find(reader: JobReader, wanted: set[str]) -> dict[str, bytes]:
+def _find(reader: JobReader, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
     """The wanted jobs among the newest: one page more than they would fill, and no further than needed."""
     from vertex_tuning.reader import PAGE_SIZE
 
-    found: dict[str, bytes] = {}
+    missing = set(wanted)
     limit = PAGE_SIZE * (math.ceil(len(wanted) / PAGE_SIZE) + 1)
     for name, job in itertools.islice(reader.recent(), limit):
-        if name in wanted:
-            found[name] = job
-        if len(found) == len(wanted):
+        if name in missing:
+            missing.remove(name)
+            yield name, job
+        if not missing:
             break
-    return found
 
 
 def _read_one(reader: JobReader, name: str) -> bytes | TuningError:

@@ -47,7 +47,8 @@ class JobReader:
             answer = self._rest.read(f"{self._parent}/tuningJobs", pageSize=page_size, pageToken=page_token, **query)
             page = decode(answer, _Page)
             for job in page.tuning_jobs:
-                yield decode(bytes(job), _Named).name, bytes(job)
+                answered = bytes(job)
+                yield decode(answered, _Named).name, answered
             page_token = page.next_page_token
             if not page_token:
                 return
