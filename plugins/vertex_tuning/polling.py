@@ -14,7 +14,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
@@ -50,14 +50,22 @@ class Watch:
     :param interval: seconds between two looks
     """
 
-    __slots__ = ("_news", "_waiter", "interval", "name")
+    __slots__ = ("_news", "_poller", "_waiter", "interval", "name")
 
-    def __init__(self, name: str, interval: float) -> None:
+    def __init__(self, poller: JobPoller, name: str, interval: float) -> None:
+        self._poller = poller
         self.name = name
         self.interval = interval
         # Not an asyncio.Queue: that takes 3 KB of each waiter.
         self._news: tuple[TuningJob | Failure, ...] = ()
         self._waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._poller.join(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._poller.leave(self)
 
     async def news(self) -> TuningJob | Failure:
         """The job as soon as it is first seen and whenever it has changed, and every look that fails."""
@@ -95,21 +103,18 @@ class JobPoller:
         """The poller everyone in this event loop shares who waits in the same place."""
         return _pollers.setdefault(asyncio.get_running_loop(), {}).setdefault(key, cls(connect))
 
-    @contextlib.contextmanager
-    def watch(self, name: str, interval: float) -> Iterator[Watch]:
+    def watch(self, name: str, interval: float) -> Watch:
         """Have a job looked at for the length of a block: at once and then at this interval, in seconds."""
-        watch = Watch(name, interval)
-        self._watches.setdefault(name, []).append(watch)
-        self._newcomers.add(name)
+        return Watch(self, name, interval)
+
+    def join(self, watch: Watch) -> None:
+        self._watches.setdefault(watch.name, []).append(watch)
+        self._newcomers.add(watch.name)
         self._joined.set()
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
-        try:
-            yield watch
-        finally:
-            self._leave(watch)
 
-    def _leave(self, watch: Watch) -> None:
+    def leave(self, watch: Watch) -> None:
         self._watches[watch.name].remove(watch)
         if not self._watches[watch.name]:
             del self._watches[watch.name]
