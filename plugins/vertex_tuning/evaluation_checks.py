@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from vertex_tuning.comparison import Rule, parse_rule
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.gates import LIMITS, parse_gate
+from vertex_tuning.gates import LIMITS, ON_MISSING, parse_gate
 from vertex_tuning.smoke import GenerationSettings, SmokeCase, Thinking, Turn, parse_cases
 from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
 from vertex_tuning.value_names import unknown_value
+
+ON_REFUSED: Final = ("fail", "skip")
+"""What becomes of a run whose model is refused."""
 
 CASE_FIELDS: Final = tuple(
     dict.fromkeys(field for kind in (SmokeCase, GenerationSettings, Thinking, Turn) for field in kind.__struct_fields__)
@@ -67,6 +70,18 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
         yield _with_advice(str(error), Rule.__struct_fields__)
     else:
         yield from filter(None, [unknown_value("rule.value", parsed.value)])
+
+
+def choice_mistakes(smoke_test: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Mistakes in the other arguments of the tasks that judge a model."""
+    for task, arguments in (("smoke_test", smoke_test), ("evaluation", evaluation)):
+        for name, allowed in (("on_refused", ON_REFUSED), ("on_missing_metrics", ON_MISSING)):
+            if name in arguments and arguments[name] not in allowed:
+                yield f"{task}.{name}: found {arguments[name]!r}, expected {' or '.join(allowed)}."
+    for name in ("min_pass_share", "min_sample_share"):
+        share = smoke_test.get(name)
+        if share is not None and not (isinstance(share, int | float) and 0 <= share <= 1):
+            yield f"smoke_test.{name}: found {share!r}, expected a number from 0 to 1."
 
 
 def require_none(mistakes: Iterator[str]) -> None:

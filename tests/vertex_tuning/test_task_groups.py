@@ -53,7 +53,7 @@ def test_what_is_known_of_a_tuning_goes_onto_its_job() -> None:
         made = pipeline(labels={"team": "cards"})
     labels = made.create_tuning_job.labels
     assert (labels["team"], labels["airflow-tuning"]) == ("cards", "cards")
-    assert "['dataset_hash'][:32]" in labels["airflow-dataset"]
+    assert "['rows_hash'][:32]" in labels["airflow-dataset"]
 
 
 def test_preference_data_is_refused_before_it_is_uploaded_for_the_wrong_kind_of_job() -> None:

@@ -20,7 +20,6 @@ from vertex_tuning.datasets.manifests import (
     Manifest,
     ManifestFile,
     dataset_hash,
-    run_key,
 )
 from vertex_tuning.exceptions import DatasetError, NotFoundError, TransientError, VertexUnavailableError
 
@@ -92,9 +91,12 @@ class Placing:
         self._storage.write_object(f"{folder}/{MANIFEST}", manifest.encode(), "application/json")
         return manifest
 
-    def refuse(self, prepared: Prepared, dag_id: str, run_id: str) -> str:
-        """Keep the report on a dataset that is not to be used; its URI."""
-        return self._write_report(prepared, f"{self._parent}/refused/{run_key(dag_id, run_id)}")
+    def refuse(self, prepared: Prepared, run: str) -> str:
+        """Keep the report on a dataset that is not to be used; its URI.
+
+        :param run: the name of the run's folder
+        """
+        return self._write_report(prepared, f"{self._parent}/refused/{run}")
 
     def _write_report(self, prepared: Prepared, folder: str) -> str:
         path = self._scratch / REPORT

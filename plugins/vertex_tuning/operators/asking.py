@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
+from vertex_tuning.evaluation_checks import ON_REFUSED
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, is_true
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
 OnRefused = Literal["fail", "skip"]
-
-ON_REFUSED: Final = ("fail", "skip")
 
 
 class AskingOperator(VertexOperator):
