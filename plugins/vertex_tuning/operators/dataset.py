@@ -208,9 +208,7 @@ class UploadDatasetOperator(VertexOperator):
         # A template may leave space around what it finds.
         training = str(self.training_data).strip()
         if training in NOT_GIVEN:
-            raise ConfigurationError(
-                f"training_data: found {training!r}, expected a file; of a template, that it finds one for this run."
-            )
+            raise DatasetError(f"training_data: found {training!r}, expected a file, or a template that finds one.")
         found = {"training": find_sources(training, folders, self.storage)}
         if self._has_validation_data:
             found["validation"] = find_sources(str(self.validation_data).strip(), folders, self.storage)
