@@ -23,6 +23,7 @@ from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.places import check_bucket, check_location
 from vertex_tuning.sensors import TuningJobSensor
+from vertex_tuning.switches import parse_switch
 from vertex_tuning.templates import is_known_now
 from vertex_tuning.waiting import DAY
 
@@ -132,6 +133,8 @@ def tuning_pipeline(
             evaluation=evaluation or {},
         )
     )
+    if is_known_now(ask_cases):
+        ask_cases = parse_switch("ask_cases", ask_cases)
     # Left out when not given, so that they come from the DAG's default_args.
     places = {
         "location": location,

@@ -84,6 +84,12 @@ def test_a_mistake_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], mis
     assert mistake in str(error.value)
 
 
+@pytest.mark.parametrize(("given", "asked"), [("yes", True), (1, True), ("No", False), ("{{ x }}", "{{ x }}")])
+def test_a_switch_may_be_a_text(given: Any, asked: Any) -> None:
+    with DAG("d", schedule=None):
+        assert pipeline(ask_cases=given).smoke_test.ask_cases == asked
+
+
 def test_what_only_a_run_knows_is_left_for_the_run() -> None:
     with DAG("d", schedule=None):
         made = pipeline(
