@@ -137,7 +137,9 @@ def _load(path: Path) -> Tuning:
     except Exception as error:  # whatever it is, the other files are read
         raise ConfigurationError(f"{where}: cannot be read: {_describe(error)}") from error
     if tuning is None:
-        raise ConfigurationError("\n".join(f"{where}, line {one.line}: {one.text}" for one in mistakes))
+        told = (f"{where}, line {one.line}: {one.text}" for one in mistakes)
+        # A key or a value may have a line's end in it.
+        raise ConfigurationError("\n".join(" ".join(mistake.splitlines()) for mistake in told))
     return tuning
 
 

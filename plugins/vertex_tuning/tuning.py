@@ -67,7 +67,9 @@ def _checked_in_parts(mistakes: Callable[[Any], Iterable[str]]) -> AfterValidato
 
 def _refuse(mistakes: Iterable[str]) -> None:
     if found := list(mistakes):
-        raise PydanticCustomError(LISTED_MISTAKES, "{text}", {"text": "\n".join(found)})
+        raise PydanticCustomError(
+            LISTED_MISTAKES, "{text}", {"text": "\n".join(" ".join(one.splitlines()) for one in found)}
+        )
 
 
 def _not_blank(text: str) -> None:

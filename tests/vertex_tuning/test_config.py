@@ -228,6 +228,14 @@ def test_a_file_whose_name_cannot_be_a_tunings_is_told(tmp_path: Path, name: str
         load_tuning(write(tmp_path, name))
 
 
+def test_each_mistake_is_one_line_whatever_is_quoted(tmp_path: Path) -> None:
+    gate = {"value": "loss\nof\u2028training", "min": 1, "max": 2}
+    with pytest.raises(ConfigurationError) as error:
+        load_tuning(write(tmp_path, gates=[gate], **{"a\nfield": 1}))
+    lines = str(error.value).splitlines()
+    assert [line.startswith(f"{tmp_path.name}/a_tuning.yaml, line ") for line in lines] == [True, True]
+
+
 def test_a_folder_that_was_not_deployed_says_what_to_bring(tmp_path: Path) -> None:
     tunings, [mistake] = load_tunings(tmp_path / "include" / "tunings")
     assert tunings == []
