@@ -230,8 +230,9 @@ def test_a_file_whose_name_cannot_be_a_tunings_is_told(tmp_path: Path, name: str
 
 def test_each_mistake_is_one_line_whatever_is_quoted(tmp_path: Path) -> None:
     gate = {"value": "loss\nof\u2028training", "min": 1, "max": 2}
+    fields: dict[str, Any] = {"gates": [gate], "a\nfield": 1}
     with pytest.raises(ConfigurationError) as error:
-        load_tuning(write(tmp_path, gates=[gate], **{"a\nfield": 1}))
+        load_tuning(write(tmp_path, **fields))
     lines = str(error.value).splitlines()
     assert [line.startswith(f"{tmp_path.name}/a_tuning.yaml, line ") for line in lines] == [True, True]
 
