@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
@@ -36,6 +38,10 @@ class Job(msgspec.Struct, frozen=True):
     @property
     def has_succeeded(self) -> bool:
         return self.state == "JOB_STATE_SUCCEEDED"
+
+    @property
+    def was_cancelled(self) -> bool:
+        return self.state in ("JOB_STATE_CANCELLING", "JOB_STATE_CANCELLED")
 
 
 class Cloud:
@@ -76,6 +82,18 @@ class Cloud:
 
     def clear_faults(self) -> None:
         self._client.delete("/faults").raise_for_status()
+
+    @contextmanager
+    def slower_jobs(self, factor: float) -> Iterator[None]:
+        """Have every job that is created during a block take longer.
+
+        :param factor: of its pauses and of the time of a training step
+        """
+        self._client.post("/lifecycle", json={"timeScale": factor}).raise_for_status()
+        try:
+            yield
+        finally:
+            self._client.delete("/lifecycle").raise_for_status()
 
     def _get(self, path: str) -> Any:
         answer = self._client.get(path)
