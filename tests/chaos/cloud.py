@@ -84,16 +84,20 @@ class Cloud:
         self._client.delete("/faults").raise_for_status()
 
     @contextmanager
-    def slower_jobs(self, factor: float) -> Iterator[None]:
-        """Have every job that is created during a block take longer.
-
-        :param factor: of its pauses and of the time of a training step
-        """
-        self._client.post("/lifecycle", json={"timeScale": factor}).raise_for_status()
+    def held_jobs(self) -> Iterator[None]:
+        """Have every job that is created during a block wait for `advance` before each change of state."""
+        self._client.post("/lifecycle", json={"manual": True}).raise_for_status()
         try:
             yield
         finally:
             self._client.delete("/lifecycle").raise_for_status()
+
+    def advance(self) -> None:
+        """Let every held job make its next change of state: to running, to training, and when trained to its end."""
+        for job in self.jobs():
+            if not job.has_ended:
+                # Refused when the job is not held, or has nothing to do but train.
+                self._client.post(f"/tuningJobs/{job.name.rpartition('/')[2]}:advance")
 
     def _get(self, path: str) -> Any:
         answer = self._client.get(path)

@@ -31,8 +31,8 @@ CONF: Final[dict[str, dict[str, Any]]] = {
 RUN_SECONDS: Final = 300
 GRACE_SECONDS: Final = 3
 PARSE_SECONDS: Final = 60
-SLOWER: Final = 3.0
-"""How many times longer a job takes that must outlast a stall of its triggerer."""
+AFTERMATH_SECONDS: Final = 12
+"""From the end of a blow to the waiting until the job may end: a triggerer that awakes needs time to do harm."""
 
 
 class Course:
@@ -89,9 +89,11 @@ class Course:
         def is_over() -> bool:
             return self._state(dag_run) in ENDED or time.monotonic() > started + RUN_SECONDS
 
-        with self.cloud.slower_jobs(SLOWER) if blow.strikes_waiting else contextlib.nullcontext():
-            hit = self.monkey.strike(blow, dag_run, is_over)
-        _wait(is_over)
+        strike = self._strike_waiting if blow.strikes_waiting else self.monkey.strike
+        hit = strike(blow, dag_run, is_over)
+        while not is_over():
+            self.cloud.advance()
+            time.sleep(0.5)
         state, seconds = self._state(dag_run), time.monotonic() - started
         given_up = self._give_up(dag_run) if state not in ENDED else frozenset()
         time.sleep(GRACE_SECONDS)
@@ -108,6 +110,13 @@ class Course:
             left_running=left,
             given_up=given_up,
         )
+
+    def _strike_waiting(self, blow: Blow, run: DagRun, is_over: Callable[[], bool]) -> bool:
+        """Strike the waiting for a job that does not end before it is struck, however slow the machine is."""
+        with self.cloud.held_jobs():
+            hit = self.monkey.strike(blow, run, is_over)
+            time.sleep(AFTERMATH_SECONDS)
+        return hit
 
     def _wait_until_whole(self) -> None:
         self.stack.wait_until_ready()
@@ -143,8 +152,3 @@ class Course:
     def _print_failure(self, run: DagRun) -> None:
         for log in self.api.failed_logs(run, self.stack.logs):
             self.console.print(f"{last_error(log)}\nIts log: {log}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _wait(until: Callable[[], bool]) -> None:
-    while not until():
-        time.sleep(0.5)

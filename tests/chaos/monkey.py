@@ -121,11 +121,21 @@ class Monkey:
         """
         :returns: whether the other triggerer took over
         """
-        holder = _until(lambda: self.metadata.holder(run), is_over)
+        holder = self._start_training(run, is_over)
         if holder is None:
             return False
         with _stalled(self._parts(blow.name, holder)):
             return self._wait_for_handover(blow, run, holder, is_over)
+
+    def _start_training(self, run: DagRun, is_over: Callable[[], bool]) -> str | None:
+        """Let the held jobs of a run train as soon as they are waited for.
+
+        :returns: the triggerer that waits
+        """
+        holder = _until(lambda: self.metadata.holder(run), is_over)
+        self.cloud.advance()
+        self.cloud.advance()
+        return holder
 
     def _parts(self, name: str, triggerer: str) -> list[psutil.Process]:
         if name == "database":
@@ -141,7 +151,7 @@ class Monkey:
     # Neighbours
 
     def _disturb(self, blow: Blow, run: DagRun, is_over: Callable[[], bool]) -> bool:
-        holder = _until(lambda: self.metadata.holder(run), is_over)
+        holder = self._start_training(run, is_over)
         if holder is None:
             return False
         kind, conf = NEIGHBOURS[blow.name]

@@ -39,7 +39,7 @@ class Run:
 
     @property
     def kept(self) -> frozenset[str]:
-        """The jobs it was good for; a mapped task's instance is done when it returns, whatever becomes of the others."""
+        """The jobs it was good for; a mapped task's instance is good for its job whatever becomes of the others."""
         return self.results if self.state == "success" or self.blow.mapped else frozenset()
 
 
