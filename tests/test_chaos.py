@@ -79,13 +79,17 @@ def test_the_plan_of_the_five_runs_has_what_ci_is_to_see() -> None:
 
 @needs_postgres
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_nothing_is_left_running_when_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [(signal.SIGINT, "scheduler.log"), (signal.SIGTERM, "dag_id=*/**/attempt=1.log")],
+    ids=["Ctrl-C during the start", "SIGTERM during a run"],
+)
+def test_nothing_is_left_running_when_it_is_stopped(tmp_path: Path, number: signal.Signals, moment: str) -> None:
     home = tmp_path / "chaos"
     with subprocess.Popen(
-        command(runs=5), env=environment(tmp_path), stdout=subprocess.PIPE, text=True, start_new_session=True
+        command(runs=5), env=environment(tmp_path), stdout=subprocess.DEVNULL, start_new_session=True
     ) as chaos:
-        eventually(lambda: (home / "logs" / "scheduler.log").exists())
+        eventually(lambda: any((home / "logs").glob(moment)))
         assert left_running(home)
         chaos.send_signal(number)
         assert chaos.wait(60) != 0

@@ -37,6 +37,8 @@ def main() -> int:
     """
     arguments = _parser().parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS") or 120))
+    # Airflow's processes give themselves titles. Without this they overwrite the environment by which they are found.
+    os.environ["SPT_NOENV"] = "1"
     home = Path(os.environ.get("AIRFLOW_HOME") or PROJECT_DIR / ".airflow") / "chaos"
     try:
         with _nothing_left(home), postgres(home) as database_url:
