@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,12 @@ def left_running(home: Path) -> list[psutil.Process]:
         if environment.get("AIRFLOW_HOME") == str(home) and process.pid != os.getpid():
             found.append(process)
     return found
+
+
+def open_to_others(folder: Path) -> dict[str, str]:
+    """Everything in a folder, itself included, that other users of the machine have any right to."""
+    modes = {path: path.lstat().st_mode for path in (folder, *folder.rglob("*")) if not path.is_symlink()}
+    return {str(path): stat.filemode(mode) for path, mode in modes.items() if mode & 0o077}
 
 
 def eventually(what: Callable[[], Any], seconds: float = 240) -> Any:

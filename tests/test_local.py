@@ -20,7 +20,7 @@ from include.local.airflow_api import ENDED, AirflowApi
 from include.local.demo import DAG_ID
 from include.local.stack import CLOUD_PROJECT, PROJECT_DIR, USER, Stack
 from tests.emulator_fixture import classification_rows, upload
-from tests.processes import eventually, free_port, left_running
+from tests.processes import eventually, free_port, left_running, open_to_others
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -46,6 +46,7 @@ def local(home: Path, command: str, **environment: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         timeout=200,
+        umask=0,
         check=False,
     )
 
@@ -53,6 +54,8 @@ def local(home: Path, command: str, **environment: str) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(home=tmp_path_factory.mktemp("up"), airflow_port=free_port(), emulator_port=free_port())
+    made.home.chmod(0o777)
+    made.logs.mkdir(mode=0o777)
     (made.home / "airflow.cfg").write_text(f"[dag_processor]\ndag_bundle_config_list = {json.dumps(BUNDLES)}\n")
     ports = {"AIRFLOW_PORT": str(made.airflow_port), "EMULATOR_PORT": str(made.emulator_port)}
     up = local(made.home, "up", **ports)
@@ -285,6 +288,13 @@ def test_no_secret_is_in_the_database_or_the_logs(run_id: str, stack: Stack) -> 
     searched = [path for path in stack.home.rglob("*") if path.is_file() and path.name != "secrets.json"]
     assert {path.name for path in searched} >= {"airflow.db", "triggerer.log", "scheduler.log", "attempt=1.log"}
     assert [path for path in searched if marker in path.read_bytes()] == []
+
+
+def test_other_users_of_the_machine_get_at_nothing(run_id: str, stack: Stack) -> None:
+    """Neither at what is made, although new files are open to all by default, nor at what was there already."""
+    kept = {path.relative_to(stack.home).parts[0] for path in stack.home.rglob("*") if path.is_file()}
+    assert kept >= {"airflow.cfg", "airflow.db", "google-cloud", "logs", "secrets.json"}
+    assert open_to_others(stack.home) == {}
 
 
 def test_nobody_gets_in_without_signing_in(stack: Stack) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
+import os
 import signal
 import sqlite3
 import sys
@@ -14,14 +14,17 @@ from pathlib import Path
 import uvicorn
 
 from include.gcp_emulator.app import create_app
+from include.gcp_emulator.hosts import canonical_host, is_loopback
 from include.gcp_emulator.settings import Settings
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser("python -m include.gcp_emulator", description=__doc__)
-    made.add_argument("--host", default="127.0.0.1")
+    made.add_argument("--host", type=_host, default="127.0.0.1")
     made.add_argument("--port", type=int, default=8085)
+    made.add_argument("--allowed-host", type=_host, action="append", default=[], metavar="NAME",
+                        help="further name or address that clients call it by; may be repeated")  # fmt: skip
     made.add_argument("--data-dir", type=Path, help="keep everything here; without it nothing outlives the process")
     made.add_argument("--queue-seconds", type=float, default=Settings.queue_seconds, help="how long a job is PENDING")
     made.add_argument("--experiment-seconds", type=float, default=Settings.experiment_seconds,
@@ -36,12 +39,11 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
+def _host(text: str) -> str:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return canonical_host(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _serve(arguments: argparse.Namespace, data_dir: Path) -> None:
@@ -54,6 +56,7 @@ def _serve(arguments: argparse.Namespace, data_dir: Path) -> None:
         concurrent_tuning_jobs=arguments.concurrent_tuning_jobs,
         quota_mode=arguments.quota_mode,
         control=arguments.control or is_loopback(arguments.host),
+        allowed_hosts=(arguments.host, *arguments.allowed_host),
     )
     uvicorn.run(create_app(settings), host=arguments.host, port=arguments.port, log_level=arguments.log_level)
 
@@ -61,6 +64,7 @@ def _serve(arguments: argparse.Namespace, data_dir: Path) -> None:
 def main() -> None:
     """Serve until interrupted."""
     arguments = parser().parse_args()
+    os.umask(0o077)  # datasets and models are their owner's alone
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done; the directory is to go
     logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     if arguments.data_dir:

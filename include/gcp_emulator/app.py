@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from include.gcp_emulator import auth
+from include.gcp_emulator.browser_guard import BrowserGuard
 from include.gcp_emulator.control.faults import Faults
 from include.gcp_emulator.control.monitor import Monitor, RequestLog
 from include.gcp_emulator.control.service import ControlService
@@ -84,7 +85,8 @@ def create_app(settings: Settings) -> ASGIApp:
         Exception: _failure,
     }
     app = Starlette(routes=emulator.routes, lifespan=emulator.lifespan, exception_handlers=handlers)
-    return Monitor(app, emulator.routes, emulator.faults, emulator.log)
+    monitored = Monitor(app, emulator.routes, emulator.faults, emulator.log)
+    return BrowserGuard(monitored, settings.allowed_hosts)
 
 
 async def _refusal(_: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ class Settings:
     :param concurrent_tuning_jobs: the quota `global_concurrent_tuning_jobs`, per project over all regions
     :param quota_mode: whether a job over that quota waits, or is refused with 429
     :param control: whether `/_internal` obeys
+    :param allowed_hosts: names and addresses clients may call it by, besides those of loopback
     """
 
     data_dir: Path
@@ -28,3 +29,4 @@ class Settings:
     concurrent_tuning_jobs: int = 1
     quota_mode: Literal["queue", "refuse"] = "queue"
     control: bool = True
+    allowed_hosts: tuple[str, ...] = ()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 Resource = dict[str, Any]
 Point = tuple[int, str, float]
@@ -20,6 +21,9 @@ Point = tuple[int, str, float]
 
 _LAST = "\U0010ffff"
 """Sorts behind every name that begins like the prefix before it."""
+
+_CONTENT: Final = {"state.db", "state.db-wal", "state.db-shm", "objects", "tuning"}
+"""What lies in the emulator's directory."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS resource (
@@ -37,12 +41,13 @@ class Store:
     """JSON resources by kind and name, and points by series. Every call is one transaction, but for those within
     `transaction`.
 
-    :param data_dir: the emulator's directory; created when absent
+    :param data_dir: the emulator's directory; created when absent, and its owner's alone
     :raises sqlite3.OperationalError: when another process has it
     """
 
     def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(data_dir)
         self.data_dir = data_dir
         self.db = sqlite3.connect(data_dir / "state.db", check_same_thread=False, isolation_level=None, timeout=2)
         self.db.execute("PRAGMA locking_mode=EXCLUSIVE")  # two emulators on one directory would run its jobs twice
@@ -117,6 +122,17 @@ class Store:
 
     def close(self) -> None:
         self.db.close()
+
+
+def _make_private(data_dir: Path) -> None:
+    """Take other users' rights away; a folder that holds anything else keeps its own."""
+    content = list(data_dir.iterdir())
+    own = [path for path in content if path.name in _CONTENT]
+    if len(own) == len(content):
+        own.append(data_dir)
+    for path in own:
+        with suppress(PermissionError):  # it belongs to another user, who decides
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
 
 
 def new_id() -> str:

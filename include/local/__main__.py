@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 
 from include.local.demo import TUNING, run_demo
-from include.local.stack import PROJECT_DIR, USER, Stack, StackError, running
+from include.local.stack import PRIVATE_UMASK, PROJECT_DIR, USER, Stack, StackError, running
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
     :returns: the exit code; 1 when it did not work out
     """
     arguments = _parser().parse_args()
+    os.umask(PRIVATE_UMASK)
     console = Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS") or 120))
     try:
         return _COMMANDS[arguments.command](arguments, console)

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ HOST: Final = "127.0.0.1"
 USER: Final = "admin"
 START_SECONDS: Final = 120
 STOP_SECONDS: Final = 10
+PRIVATE_UMASK: Final = 0o077
+"""Datasets, logs and secrets are their owner's alone, on a machine that others use."""
 
 
 class StackError(Exception):
@@ -72,7 +75,7 @@ class Stack:
         """Password and signing keys of this installation, made once and readable by its owner alone."""
         path = self.home / "secrets.json"
         if not path.exists():
-            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = {name: secrets.token_urlsafe(16) for name in ("password", "jwt", "api")}
             made["google"] = _private_key()
             _write_private(path, made)
@@ -99,6 +102,8 @@ class Stack:
             "CORE__EXECUTION_API_SERVER_URL": f"{self.airflow_url}/execution/",
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}",
             "LOGGING__BASE_LOG_FOLDER": self.logs,
+            "LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+            "LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
             "API__BASE_URL": self.airflow_url,
             "API__SECRET_KEY": self.secrets["api"],
             "API_AUTH__JWT_SECRET": self.secrets["jwt"],
@@ -148,7 +153,8 @@ class Stack:
         self.stop()
         for port, variable in ((self.airflow_port, "AIRFLOW_PORT"), (self.emulator_port, "EMULATOR_PORT")):
             _require_free(port, variable)
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(self.home)
         self._migrate(self.environment())
         for name in self._commands():
             self.spawn(name)
@@ -178,6 +184,7 @@ class Stack:
                 env=environment,
                 stdout=output,
                 stderr=output,
+                umask=PRIVATE_UMASK,
                 check=False,
             )
         if done.returncode:
@@ -197,6 +204,7 @@ class Stack:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                umask=PRIVATE_UMASK,
                 start_new_session=True,
             )
         born = psutil.Process(process.pid).create_time()
@@ -263,7 +271,7 @@ class Stack:
         return loaded
 
     def _save_processes(self, processes: dict[str, dict[str, float]]) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_private(self.home / "processes.json", processes)
 
 
@@ -313,9 +321,18 @@ def _private_key() -> str:
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
+def _make_private(folder: Path) -> None:
+    """Take other users' rights away from a folder and all it holds, but from nothing that a symbolic link leads to."""
+    for path in (folder.resolve(), *folder.rglob("*")):
+        if not path.is_symlink():
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # gone, or another user's, who decides
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & ~PRIVATE_UMASK)
+
+
 def _write_private(path: Path, content: Any) -> None:
     """Write JSON whole or not at all, for the owner's eyes only."""
     temporary = path.with_suffix(".part")
     temporary.touch(mode=0o600)
+    temporary.chmod(0o600)
     temporary.write_text(json.dumps(content))
     temporary.replace(path)

@@ -7,12 +7,9 @@ from typing import Any, Final
 
 from airflow.sdk import conf
 
-from vertex_tuning.exceptions import STOP_ON_PERMANENT_ERRORS
-
 DEFAULT_ARGS: Final[dict[str, Any]] = {
     "retries": 3,
     "retry_delay": timedelta(seconds=conf.getfloat("vertex_tuning", "retry_delay", fallback=60.0)),
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=30),
-    "retry_policy": STOP_ON_PERMANENT_ERRORS,
 }

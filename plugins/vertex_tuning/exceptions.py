@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 
 class TuningError(AirflowException):
     """Base of every error this package raises."""
 
 
-class PermanentError(TuningError):
-    """The same call would fail again: a person has to change something first."""
+class PermanentError(TuningError, AirflowFailException):
+    """The same call would fail again: a person must change something first. Airflow does not retry it, in any DAG."""
 
 
 class TransientError(TuningError):
@@ -62,6 +61,10 @@ class EndpointTimeoutError(PermanentError):
 
 class LostAnswerError(VertexUnavailableError):
     """A request was sent and no answer came: what it asked for may have happened."""
+
+
+class TaskKilledError(TransientError):
+    """Airflow killed the task while it was about to create a job."""
 
 
 class QuotaExceededError(TransientError):
@@ -147,15 +150,3 @@ def error_of(http_code: int, message: str, *, from_google: bool) -> VertexReques
     if not from_google or http_code not in _BLAME or http_code in _PASSING:
         return VertexUnavailableError(message)
     return NotFoundError(message) if http_code == _NOT_FOUND else VertexRequestError(message)
-
-
-STOP_ON_PERMANENT_ERRORS = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(
-            exception=f"{__name__}.{PermanentError.__name__}",
-            action=RetryAction.FAIL,
-            reason="A retry cannot help: the error says what to change.",
-        )
-    ]
-)
-"""The `retry_policy` of every task: retries are for errors that pass by themselves."""

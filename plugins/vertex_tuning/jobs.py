@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable_json
 
 ENDED: Final[Mapping[str, str]] = {
     "JOB_STATE_SUCCEEDED": "succeeded",
@@ -31,8 +30,22 @@ ADAPTER_SIZES: Final = {
 """Rank of the adapter, and the service's name for it (TuningJob.AdapterSize)."""
 
 IDENTITY_LABEL: Final = "airflow-task-identity"
+"""Digest of installation, DAG, run, task and map index: all attempts of one task instance have the same."""
 FINGERPRINT_LABEL: Final = "airflow-fingerprint"
+"""Digest of what changes the training."""
 ATTEMPT_LABEL: Final = "airflow-job-attempt"
+"""Number of the job among those of its task instance, from 1."""
+DEPLOYMENT_LABEL: Final = "airflow-deployment"
+"""Id of the Airflow installation."""
+RUN_LABEL: Final = "airflow-run"
+"""Digest of installation, DAG and run: says which run owns the job."""
+OUTLIVES_RUN_LABEL: Final = "airflow-outlives-run"
+"""On a job that goes on by design when its run has ended."""
+DATASET_LABEL: Final = "airflow-dataset"
+"""The first 32 digits of the dataset's hash."""
+
+CANCELLING: Final = "JOB_STATE_CANCELLING"
+CANCELLED: Final = "JOB_STATE_CANCELLED"
 
 PASSING_CODES: Final = frozenset({4, 8, 10, 13, 14})
 """google.rpc codes that say another job may succeed: deadline exceeded, resource exhausted, aborted, internal,
@@ -136,18 +149,22 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> TuningJob:
-        """Read what the client returned or an XCom kept; unknown fields are left out, int64 strings are numbers."""
-        return msgspec.convert(data, cls, strict=False)
+        """Read what the client returned or an XCom kept; unknown fields are left out, int64 strings are numbers.
+
+        The error's message and the display name become plain text: people read them in logs and errors.
+        """
+        job = msgspec.convert(storable_json(data), cls, strict=False)
+        name, error = job.tuned_model_display_name, job.error
+        return msgspec.structs.replace(
+            job,
+            tuned_model_display_name=plain(name, NAME_SHOWN) if name else name,
+            error=msgspec.structs.replace(error, message=plain(error.message, MESSAGE_SHOWN)) if error else None,
+        )
 
     def as_xcom(self) -> dict[str, Any]:
         """Small plain JSON."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
-
-    @property
-    def location(self) -> str:
-        """Where the job really runs: it stands in its name."""
-        return location_of(self.name)
 
     @property
     def identity(self) -> str:
@@ -159,8 +176,13 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.labels.get(FINGERPRINT_LABEL, "")
 
     @property
+    def run(self) -> str:
+        """Digest of the run that owns it; empty when it was started elsewhere."""
+        return self.labels.get(RUN_LABEL, "")
+
+    @property
     def attempt(self) -> int:
-        """The how-manieth job of its task instance it is, from 1."""
+        """Its number among the jobs of its task instance, from 1."""
         label = self.labels.get(ATTEMPT_LABEL, "")
         return int(label) if label.isdecimal() else 1
 
@@ -170,8 +192,23 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
         return terminal_event(self) is None
 
     @property
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled, or is being cancelled."""
+        return self.state in (CANCELLING, CANCELLED)
+
+    @property
+    def is_worth_waiting_for(self) -> bool:
+        """Whether it has succeeded or may still succeed; one that is being cancelled will hardly."""
+        return self.succeeded or (self.is_live and not self.is_cancelled)
+
+    @property
     def succeeded(self) -> bool:
         return self.state == "JOB_STATE_SUCCEEDED"
+
+    @property
+    def created_at(self) -> float | None:
+        """When it was created, in seconds since the epoch by the service's clock."""
+        return datetime.fromisoformat(self.create_time).timestamp() if self.create_time else None
 
     @property
     def failed_in_passing(self) -> bool:
@@ -187,13 +224,23 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def elect(jobs: Iterable[TuningJob]) -> TuningJob | None:
-    """Which of several jobs that were asked for by the same task instance is the one.
+    """The one to keep of several jobs that the same task instance asked for; everyone who looks decides alike.
 
-    The newest attempt's; of jobs of one attempt (two processes created at once) the oldest. Everyone who looks
-    decides alike.
+    The newest attempt's; of jobs of one attempt, which two processes created at once, the oldest.
     """
-    usable = [job for job in jobs if job.is_live or job.succeeded]
+    usable = [job for job in jobs if job.is_worth_waiting_for]
     return min(usable, key=lambda job: (-job.attempt, job.age_rank), default=None)
+
+
+def newest(jobs: Iterable[TuningJob]) -> TuningJob:
+    """The one that says how a task instance's jobs stand: the elected one, or else the last one to have ended.
+
+    Of twins of which one was cancelled for the other's sake, the other.
+
+    :raises ValueError: there are no jobs
+    """
+    jobs = list(jobs)
+    return elect(jobs) or min(jobs, key=lambda job: (-job.attempt, job.is_cancelled, job.age_rank))
 
 
 def terminal_event(job: TuningJob) -> dict[str, Any] | None:
@@ -222,25 +269,6 @@ def total_steps(job: TuningJob) -> int | None:
 def total_epochs(job: TuningJob) -> int | None:
     method = job.supervised_tuning_spec or job.preference_optimization_spec
     return method.hyper_parameters.epoch_count if method and method.hyper_parameters else None
-
-
-def project_of(resource_name: str) -> str:
-    """The project in a resource name; returned names hold its number."""
-    return _segment(resource_name, "projects")
-
-
-def location_of(resource_name: str) -> str:
-    """The location in a resource name: where the resource really is, whatever was asked for."""
-    return _segment(resource_name, "locations")
-
-
-def _segment(resource_name: str, collection: str) -> str:
-    found = re.search(rf"(?:^|/){collection}/([^/]+)", resource_name)
-    if not found:
-        raise ConfigurationError(
-            f"Found {resource_name!r} as a resource name, expected projects/PROJECT/locations/LOCATION/…"
-        )
-    return found[1]
 
 
 def _of(total: int | None) -> str:

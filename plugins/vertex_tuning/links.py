@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
 
-from vertex_tuning.jobs import location_of, project_of
+from vertex_tuning.resource_names import location_of, project_of
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -21,7 +21,7 @@ CONSOLE: Final = "https://console.cloud.google.com/vertex-ai"
 def job_url(job: TuningJob) -> str:
     """The tuning job's page; the console's paths are those the Gen AI SDK shows in notebooks."""
     job_id = job.name.rpartition("/")[2]
-    return f"{CONSOLE}/studio/tuning/tuningjob/{job.location}/{job_id}?project={project_of(job.name)}"
+    return f"{CONSOLE}/studio/tuning/tuningjob/{location_of(job.name)}/{job_id}?project={project_of(job.name)}"
 
 
 def experiment_url(experiment: str) -> str:
@@ -91,5 +91,5 @@ class ReportLink(BaseOperatorLink):
         folder = str(getattr(operator, "run_folder", None) or "")
         if not folder.startswith("gs://"):
             return ""
-        endpoint = operator.storage._get_field("storage_api_endpoint")  # type: ignore[attr-defined]
-        return object_url(f"{folder.rstrip('/')}/report.html", endpoint or "")
+        endpoint = operator.storage.storage_endpoint  # type: ignore[attr-defined]
+        return object_url(f"{folder.rstrip('/')}/report.html", endpoint)

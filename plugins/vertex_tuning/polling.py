@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from vertex_tuning.exceptions import TuningError
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.exceptions import ConfigurationError, TuningError
+from vertex_tuning.jobs import IDENTITY_LABEL, TuningJob
 
 if TYPE_CHECKING:
     from vertex_tuning.connection import GoogleConnection
@@ -31,36 +31,61 @@ GATHER_SECONDS: Final = 0.1
 WOKEN_TOGETHER: Final = 20
 """How many are woken before the event loop gets to do other things."""
 
+LEAST_PAUSE: Final = 0.01
+"""Seconds between two polls, whatever the interval of those who watch."""
+
+Request = tuple[str, str]
+"""Identity and fingerprint of a job."""
+
 _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, JobPoller]] = weakref.WeakKeyDictionary()
 
 
 class Failure(msgspec.Struct, frozen=True):
     """A job that could not be read.
 
-    :param in_a_row: how many looks have failed since the last one that did not
+    :param seconds: how long ago the last poll was that read it, or the first one of its watch
     """
 
     error: Exception
-    in_a_row: int
+    seconds: float
+
+
+class Rivals(msgspec.Struct, frozen=True):
+    """Another job runs for the same task instance.
+
+    :param name: of the other one
+    """
+
+    name: str
+
+
+Look = TuningJob | Exception | Rivals | None
+"""What one poll finds out about one job; None when it is as it was."""
 
 
 class Watch:
     """One who waits for news of a job.
 
-    :param interval: seconds between two looks
+    :param interval: seconds between two polls
     """
 
     def __init__(self, name: str, interval: float) -> None:
         self.name = name
         self.interval = interval
-        self._news: asyncio.Queue[TuningJob | Failure] = asyncio.Queue()
+        self.last_read = time.monotonic()
+        self._news: asyncio.Queue[TuningJob | Failure | Rivals] = asyncio.Queue()
 
-    async def news(self) -> TuningJob | Failure:
-        """The job as soon as it is first seen and whenever it has changed, and every look that fails."""
+    async def news(self) -> TuningJob | Failure | Rivals:
+        """The job as soon as it is first seen and whenever it has changed, every poll that fails, and rivals."""
         return await self._news.get()
 
-    def tell(self, look: TuningJob | Failure) -> None:
-        self._news.put_nowait(look)
+    def tell(self, look: Look) -> None:
+        if isinstance(look, Exception):
+            self._news.put_nowait(Failure(look, time.monotonic() - self.last_read))
+            return
+        self.last_read = time.monotonic()
+        if look is not None:
+            self._news.put_nowait(look)
 
 
 class JobPoller:
@@ -73,8 +98,8 @@ class JobPoller:
         self._connect = connect
         self._reader: JobReader | None = None
         self._watches: dict[str, list[Watch]] = {}
-        self._failures: dict[str, int] = {}
         self._seen: dict[str, int] = {}
+        self._requests: dict[str, Request] = {}
         self._newcomers: set[str] = set()
         self._joined = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
@@ -102,8 +127,8 @@ class JobPoller:
         self._watches[watch.name].remove(watch)
         if not self._watches[watch.name]:
             del self._watches[watch.name]
-            self._failures.pop(watch.name, None)
             self._seen.pop(watch.name, None)
+            self._requests.pop(watch.name, None)
 
     async def _poll(self) -> None:
         """Look and tell until nobody watches any more."""
@@ -114,45 +139,45 @@ class JobPoller:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._joined.wait(), self._pause())
 
-    async def _look(self) -> dict[str, TuningJob | Exception | None]:
-        # Whoever joins is told what the others know already.
+    async def _look(self) -> dict[str, Look]:
+        # Whoever joins hears what the others know already.
         for name in self._newcomers:
             self._seen.pop(name, None)
         self._newcomers.clear()
         wanted = set(self._watches)
         try:
             return await asyncio.to_thread(self._read, wanted)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it, and go on waiting
             self._reader = None  # the connection may be what has to be read anew
             return dict.fromkeys(wanted, error)
 
-    async def _tell(self, looks: dict[str, TuningJob | Exception | None]) -> None:
+    async def _tell(self, looks: dict[str, Look]) -> None:
         for number, (name, look) in enumerate(looks.items()):
             if number % WOKEN_TOGETHER == 0:
                 await asyncio.sleep(0)
-            if news := self._news(name, look):
-                for watch in self._watches.get(name, ()):
-                    watch.tell(news)
-
-    def _news(self, name: str, look: TuningJob | Exception | None) -> TuningJob | Failure | None:
-        if not isinstance(look, Exception):
-            self._failures.pop(name, None)
-            return look
-        self._failures[name] = self._failures.get(name, 0) + 1
-        return Failure(look, self._failures[name])
+            for watch in self._watches.get(name, ()):
+                watch.tell(look)
 
     def _pause(self) -> float:
         watches = itertools.chain.from_iterable(self._watches.values())
         return min((next_tick(watch.interval) for watch in watches), default=0.0)
 
-    def _read(self, wanted: set[str]) -> dict[str, TuningJob | Exception | None]:
-        """Every wanted job that has changed, or why it could not be read; None for those that are as they were."""
+    def _read(self, wanted: set[str]) -> dict[str, Look]:
+        """What each wanted job is now, or why it could not be read; None for those that are as they were."""
         # Imported here, in the thread: the Google libraries take a second.
         from vertex_tuning.reader import JobReader
 
         reader = self._reader = self._reader or JobReader(self._connect())
-        found = _find(reader, wanted)
-        return {name: self._change(name, found.get(name) or _read_one(reader, name)) for name in wanted}
+        owners = {self._requests[name]: name for name in wanted if name in self._requests}
+        found, others = _find(reader, wanted, {identity for identity, _ in owners})
+        looks: dict[str, Look] = {}
+        for name in wanted:
+            looks[name] = self._change(name, found.get(name) or _read_one(reader, name))
+        for other in others:
+            ours = owners.get((other.identity, other.fingerprint))
+            if ours and looks[ours] is None and other.is_worth_waiting_for:  # its own news come first
+                looks[ours] = Rivals(other.name)
+        return looks
 
     def _change(self, name: str, look: bytes | TuningError) -> TuningJob | Exception | None:
         from vertex_tuning.reader import parse
@@ -164,24 +189,47 @@ class JobPoller:
             return None
         try:
             job = parse(look)
-        except (TuningError, msgspec.ValidationError) as error:
+        except TuningError as error:
             return error  # the others' news are to reach them
         self._seen[name] = digest
+        if job.identity:
+            self._requests[name] = (job.identity, job.fingerprint)
         return job
 
 
-def _find(reader: JobReader, wanted: set[str]) -> dict[str, bytes]:
-    """The wanted jobs among the newest: one page more than they would fill, and no further than needed."""
+def _find(reader: JobReader, wanted: set[str], identities: set[str]) -> tuple[dict[str, bytes], list[TuningJob]]:
+    """The wanted jobs among the newest, and others of the same task instances.
+
+    One page more than the wanted ones would fill, and no further than needed; but each page to its end, which costs no
+    call and may show a rival.
+    """
     from vertex_tuning.reader import PAGE_SIZE
 
     found: dict[str, bytes] = {}
+    others: list[TuningJob] = []
     limit = PAGE_SIZE * (math.ceil(len(wanted) / PAGE_SIZE) + 1)
-    for name, job in itertools.islice(reader.recent(), limit):
+    for number, (name, job) in enumerate(itertools.islice(reader.recent(), limit), 1):
         if name in wanted:
             found[name] = job
-        if len(found) == len(wanted):
+        elif identities and (other := _kin(job, identities)):
+            others.append(other)
+        if len(found) == len(wanted) and number % PAGE_SIZE == 0:
             break
-    return found
+    return found, others
+
+
+class _Labelled(msgspec.Struct):
+    labels: dict[str, str] = {}
+
+
+def _kin(answer: bytes, identities: set[str]) -> TuningJob | None:
+    """The job, when it belongs to one of these task instances."""
+    from vertex_tuning.reader import parse
+
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, TuningError):
+        if msgspec.json.decode(answer, type=_Labelled).labels.get(IDENTITY_LABEL) in identities:
+            return parse(answer)
+    return None
 
 
 def _read_one(reader: JobReader, name: str) -> bytes | TuningError:
@@ -191,6 +239,17 @@ def _read_one(reader: JobReader, name: str) -> bytes | TuningError:
         return error
 
 
+def check_interval(seconds: float) -> float:
+    """Return a polling interval that is one.
+
+    :raises ConfigurationError: when it is not a finite number of seconds above 0
+    """
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ConfigurationError(f"poll_interval: found {seconds!r}, expected a number of seconds, at least 1.")
+    return float(seconds)
+
+
 def next_tick(interval: float) -> float:
-    """Seconds until the next of the moments at which all who look this often look together."""
+    """Seconds until the next of the moments at which all who poll this often poll together."""
+    interval = max(interval, LEAST_PAUSE)
     return interval - time.time() % interval

@@ -17,12 +17,19 @@ from urllib3 import Retry
 
 from vertex_tuning.connection import GoogleConnection, auth_error
 from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError, error_of
-from vertex_tuning.jobs import location_of
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
+from vertex_tuning.resource_names import location_of
 
 T = TypeVar("T")
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What msgspec raises for text that is no JSON, has another form, or is not UTF-8."""
+
 TIMEOUT: Final = 60.0
 """Seconds one request may take."""
+
+MAX_PAGES: Final = 1000
+"""Pages after which a list counts as one that never ends."""
 
 
 def patient(retries: int) -> Retry:
@@ -76,6 +83,7 @@ class RestClient:
 
         :param key: the field of the answer with the resources in it
         """
+        tokens = {""}
         page_token = ""
         while True:
             page = self.get(name, pageSize=page_size, pageToken=page_token, **query)
@@ -83,18 +91,22 @@ class RestClient:
             page_token = page.get("nextPageToken", "")
             if not page_token:
                 return
+            if page_token in tokens or len(tokens) > MAX_PAGES:
+                raise VertexUnavailableError(f"The list of {key} in {name} does not end.")
+            tokens.add(page_token)
 
     def _send(self, method: str, name: str, **request: Any) -> bytes:
         doing = f"While {'reading' if method == 'GET' else 'changing'} {name}"
         address = f"{self._connection.endpoint(location_of(name))}/v1beta1/{name}"
         try:
-            answer = self._session.request(method, address, timeout=TIMEOUT, **request)
+            answer = self._session.request(method, address, timeout=TIMEOUT, allow_redirects=False, **request)
         except requests.RequestException as error:
-            raise VertexUnavailableError(f"{doing}: {type(error).__name__}: {error}") from error
+            message = plain(without_secrets(f"{doing}: {type(error).__name__}: {error}"), MESSAGE_SHOWN)
+            raise VertexUnavailableError(message) from None
         except GoogleAuthError as error:
-            raise auth_error(error, doing) from error
+            raise auth_error(error, doing) from None
         if answer.status_code != requests.codes.ok:
-            message = f"{doing}: {answer.status_code} {answer.text[:500]}"
+            message = f"{doing}: {answer.status_code} {plain(without_secrets(answer.text))}"
             raise error_of(answer.status_code, message, from_google=_is_error(answer.content))
         return bytes(answer.content)
 
@@ -106,7 +118,7 @@ def decode(answer: bytes, type_: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(answer, type=type_)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise VertexUnavailableError(f"Google answered {answer[:200]!r}: {error}") from error
 
 
@@ -119,6 +131,6 @@ class _Error(msgspec.Struct):
 def _is_error(answer: bytes) -> bool:
     try:
         msgspec.json.decode(answer, type=_Error)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return True

@@ -2,102 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowException, AirflowSensorTimeout, AirflowSkipException
+from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+from airflow.sdk.exceptions import AirflowSkipException
 
-from vertex_tuning.exceptions import PermanentError, PollingError, TransientError, TuningError
-from vertex_tuning.jobs import TuningJob, terminal_event
+from vertex_tuning.exceptions import (
+    PermanentError,
+    PollingError,
+    QuotaExceededError,
+    TransientError,
+    TuningError,
+)
+from vertex_tuning.jobs import TuningJob
+from vertex_tuning.resource_names import ResourceName
 from vertex_tuning.waiting import DAY, TuningJobWaiter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+UNREADABLE_SINCE: Final = "tuning_job_unreadable_since"
+"""Key in the task state store: since when no poll on a worker has succeeded, in seconds since the epoch."""
 
 
 class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
     """
     Wait until a tuning job has ended, in the triggerer by default, and return the job.
 
-    Fails with Vertex AI's own words when the job fails, was cancelled or is not done in time. Further parameters:
-    :class:`~vertex_tuning.waiting.TuningJobWaiter` and Airflow's own of any sensor.
+    It only looks: it cancels and creates nothing, unless it is required to and its own run created the job. The job is
+    read where its name says, whatever `location` and `project_id` are. It fails in Vertex AI's own words when the job
+    fails, is cancelled or is not done in time. Further parameters: :class:`~vertex_tuning.waiting.TuningJobWaiter` and
+    Airflow's own of any sensor; `soft_fail` skips at a final end, not at trouble that may pass.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
-    :param poke_interval: seconds between two looks; `[vertex_tuning] poll_interval` when not given.
-    :param timeout: seconds the job may take from the moment the waiting begins.
+    :param poke_interval: time between two polls, at least 1 s; `[vertex_tuning] poll_interval` when not set.
+    :param timeout: time the job may take, from its creation on.
+    :param cancel_on_kill: cancel the job when a user clears or marks this task, or it is killed.
+    :param cancel_on_timeout: cancel the job when its time is over.
+    :param resubmit: create another job in the place of one that failed for a passing reason.
     """
 
     template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, "job_name")
 
     def __init__(
-        self, *, job_name: str, poke_interval: float | None = None, timeout: float = DAY, **kwargs: Any
+        self,
+        *,
+        job_name: str,
+        poke_interval: timedelta | float | None = None,
+        timeout: timedelta | float = DAY,
+        cancel_on_kill: bool = False,
+        cancel_on_timeout: bool = False,
+        resubmit: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(poll_interval=poke_interval, job_timeout=timeout, timeout=timeout, **kwargs)
+        super().__init__(
+            poll_interval=None if poke_interval is None else _seconds(poke_interval),
+            job_timeout=_seconds(timeout),
+            timeout=timeout,
+            cancel_on_kill=cancel_on_kill,
+            cancel_on_timeout=cancel_on_timeout,
+            resubmit=resubmit,
+            **kwargs,
+        )
         self.job_name = job_name
-        self._failures = 0
 
     def execute(self, context: Context) -> Any:
-        if not self.deferrable:
-            return self._execute_on_worker(context)
-        try:
-            return self.wait_for(context, self._first_look())
-        except AirflowException as error:
-            if self.soft_fail:
-                raise AirflowSkipException("Skipped, because soft_fail is set.") from error
-            raise
+        if self.deferrable:
+            return self._skip_if_soft(lambda: self.wait_for(context, self._first_look()))
+        self.poke_interval = self.interval
+        self.timeout = math.inf  # the job's own deadline counts, in `poke`
+        return super().execute(context)
 
-    def _first_look(self) -> TuningJob:
-        """The job; one that cannot be read just now is taken for a running one, which may have cost hours already.
-
-        :raises PollingError: reading it was refused; whoever started it could, so that it is worth another attempt
-        """
-        try:
-            return self.hook.get_tuning_job(self.job_name)
-        except TransientError as error:
-            self.log.warning("%s; the triggerer goes on trying.", error)
-            return TuningJob(name=self.job_name)
-        except PermanentError as error:
-            raise PollingError(str(error)) from error
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Airflow's own way back from a deferral, without its sensors' rule that any error is a reason to skip."""
+        self._recall(context)
+        return self._skip_if_soft(lambda: BaseOperator.resume_execution(self, next_method, next_kwargs, context))
 
     def awaited_job(self, context: Context) -> str:
         return self.job_name
 
     def poke(self, context: Context) -> PokeReturnValue:
-        job = self._look()
-        event = terminal_event(job) if job else None
-        if event is None:
+        """Look once: whether the job, or the one that took its place, has succeeded.
+
+        :raises PermanentError: it ended without success, or its time is over
+        :raises PollingError: it could not be read for too long
+        """
+        job = self._look(context)
+        if job is None:
             return PokeReturnValue(is_done=False)
-        result = self.conclude(context, event)
-        return PokeReturnValue(is_done=result is not None, xcom_value=result)
+        try:
+            job = self.follow(context, job)
+            if job.is_live and time.time() > self.deadline(context, job):
+                job = self.follow(context, self.time_out(context, job, f"{job.name} had not ended at its deadline."))
+        except QuotaExceededError as error:
+            self.log.warning("No quota for another tuning job; trying again in %.0f s. %s", self.poke_interval, error)
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=job.succeeded, xcom_value=self.succeed(job) if job.succeeded else None)
 
-    def _look(self) -> TuningJob | None:
-        """The job; None when it could not be read.
+    def _place(self) -> dict[str, Any]:
+        name = ResourceName.parse(self.job_name, "tuningJobs")
+        return {**super()._place(), "location": name.location, "project_id": name.project}
 
-        :raises PollingError: not for many looks in a row; those of `mode="reschedule"` are not counted
+    def _first_look(self) -> TuningJob:
+        """The job; one that cannot be read just now counts as a running one, which may have cost hours already.
+
+        :raises PollingError: reading it was refused; whoever started it could, so that it is worth another attempt
         """
         try:
-            self.job = self.hook.get_tuning_job(self.job.name if self.job else self.job_name)
-        except TuningError as error:
-            self._failures += 1
-            if self._failures >= self.max_poll_failures:
-                raise PollingError(f"{self._failures} failed looks in a row; the last: {error}") from error
-            self.log.warning("Look %d of %d failed: %s", self._failures, self.max_poll_failures, error)
-            return None
-        self._failures = 0
-        return self.job
+            return self._read(self.job_name)
+        except PollingError:
+            raise
+        except TransientError as error:
+            self.log.warning("%s; the triggerer goes on trying.", error)
+            return TuningJob(name=self.job_name)
 
-    def wait_for(self, context: Context, job: TuningJob) -> Any:
-        """On the worker Airflow's own loop goes on to wait, for another job if need be."""
-        if self.deferrable:
-            return super().wait_for(context, job)
-        self.job = job
-        return None
+    def _look(self, context: Context) -> TuningJob | None:
+        """The job; None when it could not be read.
 
-    def _execute_on_worker(self, context: Context) -> Any:
-        self.poke_interval = self.interval
+        :raises PollingError: it could not be read for `max_poll_failures` intervals, by this process or another one
+        """
+        store = context["task_state_store"]
         try:
-            return super().execute(context)
-        except AirflowSensorTimeout as error:
-            event = {"status": "timeout", "job_name": self.job_name, "message": str(error)}
-            return self.conclude(context, event)
+            job = self.hook.get_tuning_job(self.job.name if self.job else self.job_name)
+        except TuningError as error:
+            since = store.get(UNREADABLE_SINCE)
+            if not isinstance(since, float):
+                store.set(UNREADABLE_SINCE, since := time.time())
+            if time.time() - since >= self.max_poll_failures * self.interval:
+                store.delete(UNREADABLE_SINCE)
+                raise PollingError(f"Not read for {time.time() - since:.0f} s; the last error: {error}") from error
+            self.log.warning("The job could not be read: %s", error)
+            return None
+        if store.get(UNREADABLE_SINCE) is not None:
+            store.delete(UNREADABLE_SINCE)
+        return job
+
+    def _skip_if_soft(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except PermanentError as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped, because soft_fail or never_fail is set: {error}") from error
+            raise
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -6,7 +6,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -14,8 +15,10 @@ from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs import (
     ADAPTER_SIZES,
     ATTEMPT_LABEL,
+    DEPLOYMENT_LABEL,
     FINGERPRINT_LABEL,
     IDENTITY_LABEL,
+    RUN_LABEL,
     HyperParameters,
     TuningJob,
 )
@@ -34,6 +37,7 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
     :param adapter_size: rank of the adapter, one of `ADAPTER_SIZES`
     :param display_name: the tuned model's name for people; a random one when empty
     :param checkpoint_id: the tuned model's checkpoint to go on from, when `base_model` is one
+    :param dataset_hash: hash of the data's content, where it is known
     """
 
     base_model: Annotated[str, msgspec.Meta(min_length=1)]
@@ -47,6 +51,7 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     export_last_checkpoint_only: bool = False
     checkpoint_id: str | None = None
+    dataset_hash: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32,64}$")] | None = None
 
     @classmethod
     def parse(cls, **fields: Any) -> TuningSpec:
@@ -89,23 +94,94 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def fingerprint(self) -> str:
-        """The same for two specs exactly when they ask for the same job: 16 hex digits."""
-        return _digest(json.dumps(msgspec.to_builtins(self), sort_keys=True))[:16]
+        """Digest of what changes the training, and so the model: 16 hex digits.
+
+        Names and labels do not count. Nor does what is not set, so that a field that comes with an upgrade changes no
+        fingerprint. Data counts by its content where that is known, and by its place where it is not.
+        """
+        data = (self.dataset_hash,) if self.dataset_hash else (self.training_uri, self.validation_uri)
+        fields = {
+            "base_model": self.base_model,
+            "data": [part for part in data if part],
+            "epoch_count": self.epoch_count,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+            "adapter_size": self.adapter_size,
+            "export_last_checkpoint_only": self.export_last_checkpoint_only or None,
+            "checkpoint_id": self.checkpoint_id,
+        }
+        return _digest({name: value for name, value in fields.items() if value is not None})[:16]
 
 
-def identity_of(dag_id: str, task_id: str, run_id: str, map_index: int) -> str:
-    """The label by which every attempt of one task instance finds the job of the others: 32 hex digits."""
-    return _digest(json.dumps([dag_id, task_id, run_id, map_index]))[:32]
+@dataclass(frozen=True)
+class Origin:
+    """The task instance that a job is created for.
+
+    :param deployment: id of the Airflow installation
+    :param map_index: -1 for a task that is not mapped
+    """
+
+    deployment: str
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+    @property
+    def identity(self) -> str:
+        """By this label every attempt of the task instance finds the jobs of the others: 32 hex digits."""
+        return identity_of(self.dag_id, self.task_id, self.run_id, self.map_index, self.deployment)
+
+    @property
+    def run(self) -> str:
+        """By this label a run knows the jobs it owns: 32 hex digits."""
+        return _digest([self.deployment, self.dag_id, self.run_id])[:32]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {DEPLOYMENT_LABEL: self.deployment, RUN_LABEL: self.run}
+
+    def describe(self, note: str | None) -> str:
+        """A job's description: the user's note, and a line that says for people and programs where it comes from."""
+        place = {"dag": self.dag_id, "run": self.run_id, "task": self.task_id, "index": self.map_index}
+        line = f"{_ORIGIN}{json.dumps(place, ensure_ascii=True)}"
+        return f"{note}\n{line}" if note else line
+
+    @classmethod
+    def of(cls, job: TuningJob) -> Origin | None:
+        """Read it from a job's description; None when that has none, or one that the job's labels contradict."""
+        _, found, place_text = (job.description or "").rpartition(_ORIGIN)
+        if not found:
+            return None
+        try:
+            place = json.loads(place_text)
+            origin = cls(
+                job.labels.get(DEPLOYMENT_LABEL, ""),
+                str(place["dag"]),
+                str(place["run"]),
+                str(place["task"]),
+                int(place["index"]),
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+        return origin if origin.run == job.run else None
+
+
+_ORIGIN: Final = "Created by Airflow: "
+
+
+def identity_of(dag_id: str, task_id: str, run_id: str, map_index: int, deployment: str = "") -> str:
+    """The label of all jobs of one task instance: 32 hex digits."""
+    return _digest([deployment, dag_id, task_id, run_id, map_index])[:32]
 
 
 def identity_labels(identity: str, spec: TuningSpec, attempt: int) -> dict[str, str]:
-    """The labels a job is created with, so that Vertex AI itself is the record of who asked for what."""
+    """The labels a job is created with, so that Vertex AI itself is the record of who requested what."""
     labels = {IDENTITY_LABEL: identity, FINGERPRINT_LABEL: spec.fingerprint(), ATTEMPT_LABEL: str(attempt)}
     return {**spec.labels, **labels}
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _check_label(key: str, value: str) -> None:

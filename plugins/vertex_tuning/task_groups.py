@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from airflow.providers.standard.operators.hitl import ApprovalOperator
     from airflow.sdk import Asset, BaseOperator
 
-DATASET_LABEL = "airflow-dataset"
-"""On a job: the first 32 digits of its dataset's hash, so that data used in place counts as changed when it has."""
-
 
 TEARDOWN_RETRIES = 6
 """An hour of them with this project's delays: what ended a run must not keep its job from being cancelled."""
@@ -118,7 +115,8 @@ def tuning_pipeline(
         training_uri=_result_of(upload, "['training_uri']"),
         validation_uri=_result_of(upload, "['validation_uri'] or ''"),
         epoch_count=_result_of(upload, "['epoch_count']"),
-        labels={**(labels or {}), TUNING_LABEL: tuning, DATASET_LABEL: _result_of(upload, "['dataset_hash'][:32]")},
+        labels={**(labels or {}), TUNING_LABEL: tuning},
+        dataset_hash=_result_of(upload, "['dataset_hash']"),
         champion_alias=champion_alias,
         manifest_uri=_result_of(upload, "['manifest_uri']"),
         **(job or {}),
@@ -128,6 +126,10 @@ def tuning_pipeline(
         task_id="wait_for_tuning_job",
         job_name=_result_of(create, "['name']"),
         timeout=job_timeout,
+        # The run owns the job: whoever clears, fails or kills its wait gives the job up.
+        cancel_on_kill=True,
+        cancel_on_timeout=True,
+        resubmit=True,
         manifest_uri=create.manifest_uri,
         **where,
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from vertex_tuning.exceptions import TuningError
-from vertex_tuning.jobs import TuningJob, describe_progress, location_of, project_of, terminal_event
-from vertex_tuning.polling import Failure, JobPoller
+from vertex_tuning.jobs import TuningJob, describe_progress, terminal_event
+from vertex_tuning.polling import Failure, JobPoller, Rivals, check_interval
+from vertex_tuning.resource_names import location_of, project_of
 
 if TYPE_CHECKING:
     from vertex_tuning.connection import GoogleConnection
@@ -19,18 +20,30 @@ if TYPE_CHECKING:
 
 FIRST_LOOK_SECONDS: Final = 5.0
 
+_UNKNOWN: Final = "unknown"
+
+GOES_ON: Final = frozenset({"deferred", "up_for_retry", _UNKNOWN})
+"""States of a task that no user's act leads to from a deferral."""
+
+STOPPED: Final = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
+"""States of a task in which a user's act or the end of its run has left it."""
+
+FLUX_SECONDS: Final = 8.0
+"""A task that is neither deferred nor stopped may be about to be deferred again; after this long it would be."""
+
 
 class TuningJobTrigger(BaseTrigger):
-    """Fires once: when the job has ended, when the deadline has come, or when its state cannot be read.
+    """Fires once: when the job has ended, when the deadline has come, when its state cannot be read for too long, or
+    when another job runs for the same task instance.
 
     Creates nothing, holds no credential and survives a restart of the triggerer, deadline included.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`
     :param gcp_conn_id: the Google Cloud connection
     :param impersonation_chain: service account to act as, or a chain of them
-    :param poll_interval: seconds between two looks
+    :param poll_interval: seconds between two polls
     :param end_time: deadline, in seconds since the epoch
-    :param max_poll_failures: how many failed looks in a row are passing trouble
+    :param max_poll_failures: polling intervals that may pass without a successful poll
     :param cancel_on_kill: cancel the job when a user clears the task or marks it
     """
 
@@ -72,14 +85,42 @@ class TuningJobTrigger(BaseTrigger):
         yield TriggerEvent(await self.wait())
 
     async def on_kill(self) -> None:
-        """A user cleared or marked the waiting task: nobody waits for the job any more, so it must not run on."""
-        if not self.cancel_on_kill:
+        """Cancel the job when a user has stopped the task, so that nobody waits for it any more.
+
+        Airflow 3.3 also calls this when it has handed the trigger to another triggerer (apache/airflow#73454). The
+        task is still deferred then, and the job goes on. It also goes on when the task's state cannot be had.
+        """
+        if not self.cancel_on_kill or not await self._is_stopped():
             return
         job = await asyncio.to_thread(self._cancel)
         self.log.info("Cancelled %s, because its task was stopped: %s", job.name, describe_progress(job))
 
+    async def _is_stopped(self) -> bool:
+        state = await self._task_state()
+        if state not in STOPPED | GOES_ON:
+            # Cleared, and so about to run anew; or resumed for a moment by an event in another triggerer.
+            await asyncio.sleep(FLUX_SECONDS)
+            state = await self._task_state()
+        if state in GOES_ON:
+            self.log.warning("%s goes on: its task is %s.", self.job_name, state)
+            return False
+        return True
+
+    async def _task_state(self) -> str | None:
+        """The state of the task now; None is a state as well."""
+        ti = self.task_instance
+        if ti is None:
+            return _UNKNOWN
+        try:
+            states = await asyncio.to_thread(_task_states, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a job is not cancelled for it
+            self.log.warning("The state of the task cannot be had: %r", error)
+            return _UNKNOWN
+        return states[0] if len(states) == 1 else _UNKNOWN
+
     async def wait(self) -> dict[str, Any]:
         """Watch until there is an event; its `status` is one of `waiting.STATUSES`."""
+        check_interval(self.poll_interval)
         seen = ""
         with self._poller().watch(self.job_name, self.poll_interval) as watch:
             while True:
@@ -90,8 +131,10 @@ class TuningJobTrigger(BaseTrigger):
                 if isinstance(look, Failure):
                     if event := self._failure(look):
                         return event
+                elif isinstance(look, Rivals):
+                    return self._event("rivals", f"{look.name} runs for the same task.")
                 elif event := terminal_event(look):
-                    return event
+                    return {**event, "job_name": self.job_name}
                 else:
                     seen = self._report(look, seen)
 
@@ -100,11 +143,11 @@ class TuningJobTrigger(BaseTrigger):
         return max(self.end_time - time.time(), 0.0 if seen else FIRST_LOOK_SECONDS)
 
     def _failure(self, look: Failure) -> dict[str, Any] | None:
-        """The event, once it is clear that the trouble does not pass."""
+        """The event, once the job could not be read for too long."""
         trouble = str(look.error) if isinstance(look.error, TuningError) else repr(look.error)
-        if look.in_a_row >= self.max_poll_failures:
-            return self._event("error", f"{look.in_a_row} failed looks in a row; the last: {trouble}")
-        self.log.warning("Look %d of %d failed: %s", look.in_a_row, self.max_poll_failures, trouble)
+        if look.seconds >= self.max_poll_failures * self.poll_interval:
+            return self._event("error", f"Not read for {look.seconds:.0f} s; the last error: {trouble}")
+        self.log.warning("The job could not be read: %s", trouble)
         return None
 
     def _poller(self) -> JobPoller:
@@ -127,9 +170,9 @@ class TuningJobTrigger(BaseTrigger):
         return GoogleConnection(**self._place())
 
     def _cancel(self) -> TuningJob:
-        from vertex_tuning.hooks.tuning import VertexTuningHook
+        from vertex_tuning.reader import JobReader
 
-        return VertexTuningHook(**self._place()).cancel_tuning_job(self.job_name)
+        return JobReader(self._connect()).cancel(self.job_name)
 
     def _place(self) -> dict[str, Any]:
         return {
@@ -138,3 +181,12 @@ class TuningJobTrigger(BaseTrigger):
             "gcp_conn_id": self.gcp_conn_id,
             "impersonation_chain": self.impersonation_chain,
         }
+
+
+def _task_states(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> list[str | None]:
+    """The state of one task instance, from Airflow; empty when there is no such task instance."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    index = -1 if map_index is None else map_index
+    runs = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=[task_id], map_index=index)
+    return [state for states in runs.values() for state in states.values()]

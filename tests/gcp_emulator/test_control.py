@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from include.gcp_emulator.__main__ import is_loopback
+from include.gcp_emulator.hosts import is_loopback
 from tests.emulator_fixture import running_emulator
 from tests.gcp_emulator.jobs import create, request, upload_datasets
 from tests.gcp_emulator.vertex import LOCATION, Vertex
@@ -122,6 +122,12 @@ class TestFaults:
             {"error": {"code": 200}},
             {"error": {}, "shape": 1},
             {"error": {}, "resource": "("},
+            {"error": {}, "resource": r"(a)\1"},
+            {"error": {}, "resource": "(?=a)"},
+            {"error": {}, "resource": "a{1000}{1000}"},
+            {"error": {}, "resource": "a" * 1001},
+            {"error": {}, "resource": "a)|(?:b"},
+            {"error": {}, "method": "*" * 1001},
             {"delay": -1},
             {"delay": 10_000},
             {"drop": "now"},
@@ -134,7 +140,45 @@ class TestFaults:
         assert vertex.client.post("/_internal/faults", json=body).status_code == 400
 
 
-@pytest.mark.parametrize("body", [{"script": 1}, {"script": [{"state": "X"}]}, {"displayName": "("}, {"count": "x"}, 1])
+EXPLOSIVE = ["(a+)+$", "(a|aa)+$", "([a-z]+)*=", "(?:a?){50}a{50}b", "(.*a){20}$"]
+"""Expressions that an engine which goes back and tries again takes years for."""
+
+
+@pytest.mark.parametrize("expression", EXPLOSIVE)
+def test_a_faults_expression_takes_no_time(vertex: Vertex, expression: str) -> None:
+    fault(vertex, resource=expression, error={})
+    started = time.monotonic()
+    assert vertex.call("GET", f"{JOBS}/{'a' * 5000}!").status_code == 404
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize("expression", EXPLOSIVE)
+def test_a_policys_expression_takes_no_time(vertex: Vertex, expression: str) -> None:
+    policy = {"displayName": expression, "failure": {"code": 13}}
+    vertex.client.post("/_internal/lifecycle", json=policy).raise_for_status()
+    started = time.monotonic()
+    create(vertex, tunedModelDisplayName="a" * 127 + "!")
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(("path", "field"), [("faults", "resource"), ("lifecycle", "displayName")])
+def test_a_refused_expression_is_named(vertex: Vertex, path: str, field: str) -> None:
+    refused = vertex.client.post(f"/_internal/{path}", json={field: "(?!a)"}).json()["error"]
+    assert f"{field}: found '(?!a)', expected a regular expression without look-around" in refused["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"script": 1},
+        {"script": [{"state": "X"}]},
+        {"displayName": "("},
+        {"displayName": "(?<!a)b"},
+        {"displayName": "(?x) a # b"},
+        {"count": "x"},
+        1,
+    ],
+)
 def test_policies_that_are_none(vertex: Vertex, body: Any) -> None:
     assert vertex.client.post("/_internal/lifecycle", json=body).status_code == 400
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from vertex_tuning.champions import TUNING_LABEL
+from vertex_tuning.deployment import deployment_id
 from vertex_tuning.hooks.registry import RegistryHook
 from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.jobs import DEPLOYMENT_LABEL, TuningJob
 
 from tests.vertex_tuning.conftest import LOCATION, spec
 
@@ -17,7 +18,7 @@ from tests.vertex_tuning.conftest import LOCATION, spec
 def train(tuning: str, **fields: Any) -> TuningJob:
     """A job of a tuning that has succeeded."""
     hook = VertexTuningHook(location=LOCATION)
-    job = hook.create_tuning_job(spec(**fields), {TUNING_LABEL: tuning})
+    job = hook.create_tuning_job(spec(**fields), {TUNING_LABEL: tuning, DEPLOYMENT_LABEL: deployment_id()})
     while job.is_live:
         time.sleep(0.02)
         job = hook.get_tuning_job(job.name)

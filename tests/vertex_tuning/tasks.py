@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk import BaseOperator
+from vertex_tuning.deployment import deployment_id
 from vertex_tuning.operators.tuning_job import CreateTuningJobOperator
 from vertex_tuning.sensors import TuningJobSensor
+from vertex_tuning.specs import Origin
 
 from tests.vertex_tuning.conftest import TRAINING, VALIDATION
 
@@ -29,9 +31,23 @@ class TaskContext(dict[str, Any]):
             start_date=datetime.now(UTC),
             xcom_push=lambda key, value: self.xcoms.update({key: value}),
         )
-        super().__init__(
-            ti=instance, task_state_store=SimpleNamespace(set=self.stored.__setitem__, get=self.stored.get)
-        )
+        super().__init__(ti=instance, task_state_store=TaskStateStore(self.stored))
+
+
+class TaskStateStore:
+    """Airflow's, for one task instance, in memory."""
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        self._stored = stored
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._stored.get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        self._stored[key] = json.loads(json.dumps(value))
+
+    def delete(self, key: str) -> None:
+        self._stored.pop(key, None)
 
 
 def execute(operator: BaseOperator, context: TaskContext | None = None) -> Any:
@@ -52,4 +68,12 @@ def create(**arguments: Any) -> CreateTuningJobOperator:
 
 
 def sensor(job_name: str, **arguments: Any) -> TuningJobSensor:
-    return TuningJobSensor(task_id="wait", job_name=job_name, **arguments)
+    """A sensor as `tuning_pipeline()` makes it: its run owns the job."""
+    owning = {"cancel_on_kill": True, "cancel_on_timeout": True, "resubmit": True}
+    return TuningJobSensor(task_id="wait", job_name=job_name, **{**owning, **arguments})
+
+
+def origin(context: TaskContext, task_id: str = "task") -> Origin:
+    """The task instance of a context, as the operators see it."""
+    instance = context["ti"]
+    return Origin(deployment_id(), instance.dag_id, instance.run_id, task_id, instance.map_index)

@@ -7,8 +7,9 @@ import pytest
 from google.genai.types import JobState
 from google.rpc.code_pb2 import Code
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.jobs import TuningJob, describe_progress, elect, location_of, project_of, terminal_event
-from vertex_tuning.specs import TuningSpec, identity_labels, identity_of
+from vertex_tuning.jobs import TuningJob, describe_progress, elect, newest, terminal_event
+from vertex_tuning.resource_names import location_of, project_of
+from vertex_tuning.specs import Origin, TuningSpec, identity_labels, identity_of
 
 NAME = "projects/123/locations/us-central1/tuningJobs/456"
 ENDED = {"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"}
@@ -87,6 +88,55 @@ def test_fingerprint_changes_with_what_is_asked_for_and_with_nothing_else() -> N
     assert len({spec(epoch_count=count).fingerprint() for count in (1, 2, None)}) == 3
 
 
+def test_what_changes_no_training_changes_no_fingerprint() -> None:
+    """So that a description with a date in it, rendered anew in a retry, does not pay for a second job."""
+    names = {"display_name": "x", "description": "on Monday", "labels": {"team": "y"}}
+    assert spec(**names).fingerprint() == spec().fingerprint()
+
+
+def test_data_counts_by_its_content_where_that_is_known() -> None:
+    content = "ab" * 32
+    here, there = (spec(training_uri=f"gs://{place}/train.jsonl", dataset_hash=content) for place in ("here", "there"))
+    assert here.fingerprint() == there.fingerprint()
+    assert here.fingerprint() != spec(training_uri="gs://here/train.jsonl").fingerprint()
+    assert here.fingerprint() != spec(training_uri="gs://here/train.jsonl", dataset_hash="cd" * 32).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"base_model": "gemini-2.5-pro"},
+        {"training_uri": "gs://bucket/other.jsonl"},
+        {"validation_uri": "gs://bucket/validation.jsonl"},
+        {"epoch_count": 2},
+        {"learning_rate_multiplier": 0.5},
+        {"adapter_size": 4},
+        {"export_last_checkpoint_only": True},
+        {"checkpoint_id": "2"},
+    ],
+)
+def test_what_changes_the_training_changes_it(fields: dict[str, Any]) -> None:
+    assert spec(**fields).fingerprint() != spec().fingerprint()
+
+
+def test_an_upgrade_changes_no_fingerprint() -> None:
+    """Pinned: jobs that run while the package is upgraded must be found again."""
+    assert spec().fingerprint() == "b4b1c60274da14b3"
+    assert spec(epoch_count=3, adapter_size=4, dataset_hash="ab" * 32).fingerprint() == "e0debf8c8f636060"
+
+
+def test_a_job_says_which_run_it_is_of_and_is_believed_only_when_its_labels_agree() -> None:
+    origin = Origin("production", "retrain_ä", "manual__2026-01-01T00:00:00+00:00", "create", 3)
+    job = TuningJob(name=NAME, description=origin.describe("A note.\nOf two lines."), labels=origin.labels)
+    assert (job.description or "").startswith("A note.")
+    assert Origin.of(job) == origin
+    assert Origin.of(TuningJob(name=NAME, description=job.description)) is None
+    other = Origin("production", "retrain_x", "r", "create")
+    assert Origin.of(TuningJob(name=NAME, description=other.describe(None), labels=origin.labels)) is None
+    for odd in ("Created by Airflow: {", 'Created by Airflow: {"dag": 1}', "", None, "Created by Airflow: []"):
+        assert Origin.of(TuningJob(name=NAME, description=odd, labels=origin.labels)) is None
+
+
 def test_identity_tells_task_instances_apart_even_where_names_run_together() -> None:
     identities = {identity_of("a", "b_c", "r", -1), identity_of("a_b", "c", "r", -1), identity_of("a", "b_c", "r", 0)}
     assert len(identities) == 3
@@ -110,6 +160,11 @@ def test_of_jobs_created_at_once_the_oldest_is_elected_whoever_looks() -> None:
     twin = job(3, created="2026-01-01T00:00:00Z")
     for jobs in itertools.permutations([old, new, twin]):
         assert elect(jobs) == old
+
+
+def test_one_that_is_being_cancelled_is_not_elected() -> None:
+    assert elect([job(1, "CANCELLING"), job(2, "PENDING")]) == job(2, "PENDING")
+    assert newest([job(1, "CANCELLING"), job(2, "PENDING")]) == job(2, "PENDING")
 
 
 def test_the_newest_attempt_is_elected_and_only_jobs_that_may_yield_a_model() -> None:
@@ -166,5 +221,5 @@ def test_progress_names_state_detail_step_and_epoch() -> None:
 
 def test_location_and_project_are_read_from_names() -> None:
     assert (location_of(NAME), project_of(NAME)) == ("us-central1", "123")
-    with pytest.raises(ConfigurationError, match="projects/PROJECT"):
+    with pytest.raises(ConfigurationError, match="projects/"):
         location_of("456")

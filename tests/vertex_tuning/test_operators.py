@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -26,7 +27,7 @@ from vertex_tuning.operators.tuning_job import (
 from vertex_tuning.sensors import TuningJobSensor
 
 from tests.vertex_tuning.conftest import spec
-from tests.vertex_tuning.tasks import TaskContext, create, execute, sensor
+from tests.vertex_tuning.tasks import TaskContext, create, execute, origin, sensor
 
 HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 
@@ -41,6 +42,18 @@ def test_a_retry_adopts_the_job_of_the_attempt_before(hook: VertexTuningHook) ->
     labels = first["labels"]
     listed = [job.name for job in hook.list_tuning_jobs() if job.labels.items() >= labels.items()]
     assert listed == [first["name"]]
+
+
+def test_a_retry_whose_names_render_anew_adopts_the_job() -> None:
+    """A description with the time in it, a label with the attempt: neither changes the training."""
+    first, second = (
+        execute(
+            create(description=f"at {attempt}", display_name=f"try {attempt}", labels={"attempt": str(attempt)}),
+            TaskContext("names that render anew", try_number=attempt),
+        )
+        for attempt in (1, 2)
+    )
+    assert first["name"] == second["name"]
 
 
 def test_other_runs_map_indexes_and_specs_get_jobs_of_their_own() -> None:
@@ -88,10 +101,13 @@ def test_one_task_can_wait_as_well(done: dict[str, Any]) -> None:
 
 # Waiting
 
+NAME = "projects/1/locations/us-central1/tuningJobs/2"
 
-def held(hook: VertexTuningHook, control: Callable[..., None]) -> TuningJob:
+
+def held(hook: VertexTuningHook, control: Callable[..., None], owner: TaskContext | None = None) -> TuningJob:
+    """A job that runs until it is cancelled; of a task's own run, or started elsewhere."""
     control("lifecycle", labels={"held": "yes"}, script=HOLD)
-    return hook.create_tuning_job(spec(), {"held": "yes"})
+    return hook.create_tuning_job(spec(), {"held": "yes", **(origin(owner).labels if owner else {})})
 
 
 def test_a_finished_job_costs_no_trigger(done: dict[str, Any]) -> None:
@@ -101,9 +117,10 @@ def test_a_finished_job_costs_no_trigger(done: dict[str, Any]) -> None:
 def test_a_running_job_is_waited_for_in_the_triggerer(hook: VertexTuningHook, control: Callable[..., None]) -> None:
     job = held(hook, control)
     with pytest.raises(TaskDeferred) as deferred:
-        execute(sensor(job.name, poke_interval=7, timeout=100))
+        execute(sensor(job.name, poke_interval=timedelta(seconds=7), timeout=timedelta(minutes=2)))
     _, arguments = deferred.value.trigger.serialize()
     assert (arguments["job_name"], arguments["poll_interval"]) == (job.name, 7)
+    assert arguments["end_time"] == pytest.approx((job.created_at or 0) + 120)
     assert deferred.value.timeout is None
 
 
@@ -126,10 +143,10 @@ def test_nor_on_the_worker(hook: VertexTuningHook, control: Callable[..., None])
     job = hook.create_tuning_job(spec(epoch_count=1), {})
     for code in (503, 403, 404):
         control("faults", method="tuningJobs.get", error={"code": code}, count=1)
-    waiting = sensor(job.name, deferrable=False, poke_interval=0.05, max_poll_failures=4)
+    waiting = sensor(job.name, deferrable=False, poke_interval=0.05, max_poll_failures=100)
     assert execute(waiting)["state"] == "JOB_STATE_SUCCEEDED"
     control("faults", method="tuningJobs.get", error={"code": 503, "message": "Down."})
-    with pytest.raises(exceptions.PollingError, match=r"4 failed looks in a row; the last: .*Down\."):
+    with pytest.raises(exceptions.PollingError, match=r"Not read for \d+ s; the last error: .*Down\."):
         execute(sensor(job.name, deferrable=False, poke_interval=0.05, max_poll_failures=4))
 
 
@@ -141,11 +158,20 @@ def test_a_job_may_be_named_with_the_projects_id(done: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [None, {}, {"status": "done", "job_name": "a"}, {"status": "succeeded", "job_name": "b"}, {"status": "succeeded"}],
+    [
+        None,
+        {},
+        {"status": "done", "job_name": NAME},
+        {"status": "succeeded", "job_name": NAME.replace("/2", "/3")},
+        {"status": "succeeded", "job_name": NAME.replace("projects/1/", "projects/7/")},
+        {"status": "succeeded", "job_name": NAME.replace("us-central1", "europe-west4")},
+        {"status": "succeeded", "job_name": "2"},
+        {"status": "succeeded"},
+    ],
 )
 def test_a_strange_event_fails_loudly(event: Any) -> None:
     with pytest.raises(exceptions.UnexpectedEventError):
-        sensor("a").execute_complete(TaskContext(), event, job_name="a")  # type: ignore[arg-type]
+        sensor(NAME).execute_complete(TaskContext(), event, job_name=NAME)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -159,21 +185,23 @@ def test_a_strange_event_fails_loudly(event: Any) -> None:
     ],
 )
 def test_each_end_but_success_has_its_error(status: str, kind: type[Exception]) -> None:
-    job = TuningJob.parse({"name": "a", "error": {"code": 3, "message": "The service's words."}})
-    event = {"status": status, "job_name": "a", "message": "The service's words.", "job": job.as_xcom()}
+    state = f"JOB_STATE_{status.upper()}"
+    job = TuningJob.parse({"name": NAME, "state": state, "error": {"code": 3, "message": "The service's words."}})
+    event = {"status": status, "job_name": NAME, "message": "The service's words.", "job": job.as_xcom()}
     with pytest.raises(kind, match=r"The service's words\."):
-        sensor("a").execute_complete(TaskContext(), event, job_name="a")  # type: ignore[arg-type]
+        sensor(NAME).execute_complete(TaskContext(), event, job_name=NAME)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cancel", [True, False])
 def test_a_job_over_time_is_cancelled_if_it_shall(
     hook: VertexTuningHook, control: Callable[..., None], cancel: bool
 ) -> None:
-    job = held(hook, control)
+    context = TaskContext()
+    job = held(hook, control, context)
     event = {"status": "timeout", "job_name": job.name, "message": "Late."}
     waiting = sensor(job.name, cancel_on_timeout=cancel)
     with pytest.raises(exceptions.TuningJobTimeoutError, match=r"Late\."):
-        waiting.execute_complete(TaskContext(), event, job_name=job.name)  # type: ignore[arg-type]
+        waiting.execute_complete(context, event, job_name=job.name)  # type: ignore[arg-type]
     assert hook.get_tuning_job(job.name).state.startswith("JOB_STATE_CANCELL") is cancel
 
 
@@ -189,9 +217,10 @@ def test_the_sensor_also_waits_on_the_worker(done: dict[str, Any], hook: VertexT
 
 
 def test_on_the_worker_too_a_job_over_time_is_cancelled(hook: VertexTuningHook, control: Callable[..., None]) -> None:
-    job = held(hook, control)
+    context = TaskContext()
+    job = held(hook, control, context)
     with pytest.raises(exceptions.TuningJobTimeoutError):
-        execute(sensor(job.name, deferrable=False, poke_interval=0.05, timeout=0.2))
+        execute(sensor(job.name, deferrable=False, poke_interval=0.05, timeout=0.2), context)
     assert hook.get_tuning_job(job.name).state.startswith("JOB_STATE_CANCELL")
 
 
@@ -205,9 +234,10 @@ def test_soft_fail_skips(hook: VertexTuningHook, control: Callable[..., None]) -
 
 
 def test_a_kill_on_the_worker_cancels(hook: VertexTuningHook, control: Callable[..., None]) -> None:
-    job = held(hook, control)
+    context = TaskContext()
+    job = held(hook, control, context)
     waiting = sensor(job.name, deferrable=False)
-    waiting.poke(TaskContext())  # type: ignore[arg-type]
+    waiting.poke(context)  # type: ignore[arg-type]
     waiting.on_kill()
     assert hook.get_tuning_job(job.name).state.startswith("JOB_STATE_CANCELL")
 

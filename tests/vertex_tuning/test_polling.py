@@ -127,11 +127,14 @@ def test_all_who_look_equally_often_look_at_the_same_moments() -> None:
         assert min(moment, interval - moment) < 0.01
 
 
+GOOD = "projects/1/locations/us-central1/tuningJobs/1"
+
+
 class OddReader:
     """One job has ended; in the place of the other comes a proxy's page."""
 
     def recent(self) -> Iterator[tuple[str, bytes]]:
-        yield "good", b'{"name": "good", "state": "JOB_STATE_SUCCEEDED"}'
+        yield GOOD, b'{"name": "%s", "state": "JOB_STATE_SUCCEEDED"}' % GOOD.encode()
 
     def get(self, _: str) -> bytes:
         return b"<html></html>"
@@ -141,7 +144,7 @@ def test_an_answer_that_cannot_be_read_does_not_swallow_the_others_news() -> Non
     poller = JobPoller(lambda: GoogleConnection(location=LOCATION))
     poller._reader = OddReader()  # type: ignore[assignment]
     for told in ("JOB_STATE_SUCCEEDED", None):
-        looks = poller._read({"good", *(f"odd {number}" for number in range(8))})
-        good = looks.pop("good")
+        looks = poller._read({GOOD, *(f"odd {number}" for number in range(8))})
+        good = looks.pop(GOOD)
         assert (good.state if isinstance(good, TuningJob) else good) == told
         assert all(isinstance(look, VertexUnavailableError) for look in looks.values())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -93,3 +97,75 @@ def test_a_model_that_was_deleted_is_made_again(champion: dict[str, Any], emulat
         httpx.post(f"{emulator}/v1/{place['endpoint']}:undeployModel", json=body).raise_for_status()
     httpx.delete(f"{emulator}/v1/{model}").raise_for_status()
     assert retrain("a run that needs it", epoch_count="6")["name"] != gone["name"]
+
+
+# Runs of one tuning at the same time
+
+
+@pytest.fixture
+def several(control: Callable[..., None]) -> str:
+    """A tuning whose jobs run until they are cancelled."""
+    tuning = f"several_{uuid4().hex[:8]}"
+    control("lifecycle", labels={TUNING_LABEL: tuning}, script=[{"state": "JOB_STATE_RUNNING", "seconds": 600}])
+    return tuning
+
+
+def created(tuning: str, run_id: str, **arguments: Any) -> str:
+    """What becomes of a run's creating task: the name of its job, or why it was skipped."""
+    operator = create(**{"labels": {TUNING_LABEL: tuning}, "skip_if_unchanged": True, **arguments})
+    try:
+        return str(execute(operator, TaskContext(run_id))["name"])
+    except AirflowSkipException as skipped:
+        return f"skipped: {skipped}"
+
+
+def live(hook: VertexTuningHook, tuning: str) -> list[str]:
+    jobs = hook.list_tuning_jobs(f"labels.{TUNING_LABEL}={tuning}")
+    return [job.name for job in jobs if job.is_live and not job.is_cancelled]
+
+
+def test_of_a_backfills_runs_with_the_same_data_one_creates_a_job(hook: VertexTuningHook, several: str) -> None:
+    start = threading.Barrier(3)
+
+    def run(day: int) -> str:
+        start.wait()
+        return created(several, f"backfill__2026-11-{day:02}")
+
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(run, (9, 16, 23)))
+    [name] = live(hook, several)
+    assert sorted(result == name for result in results) == [False, False, True]
+    run_id = f"backfill__2026-11-{(9, 16, 23)[results.index(name)]:02}"
+    for result in results:
+        if result != name:
+            assert name in result
+            assert f"run {run_id} of dag" in result
+
+
+def test_a_run_while_another_trains_the_same_is_skipped_unless_it_is_forced_or_its_data_differs(
+    hook: VertexTuningHook, several: str
+) -> None:
+    first = created(several, "monday")
+    assert created(several, "tuesday").startswith("skipped: ")
+    assert created(several, "monday") == first  # a retry of its own task
+    other_data = created(several, "other data", dataset_hash="ab" * 32)
+    forced = created(several, "forced", skip_if_unchanged=False)
+    assert sorted(live(hook, several)) == sorted([first, other_data, forced])
+
+
+def test_when_that_job_fails_the_next_run_trains(
+    hook: VertexTuningHook, control: Callable[..., None], several: str
+) -> None:
+    first = created(several, "monday")
+    hook.cancel_tuning_job(first)
+    second = created(several, "tuesday")
+    assert live(hook, several) == [second]
+
+
+def test_another_tunings_or_installations_job_is_no_reason_to_skip(
+    several: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created(several, "monday")
+    assert not created(f"{several}_x", "monday").startswith("skipped")
+    monkeypatch.setenv("AIRFLOW__VERTEX_TUNING__DEPLOYMENT", "staging")
+    assert not created(several, "monday").startswith("skipped")

@@ -15,7 +15,6 @@ from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions, submission
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob
-from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
 from vertex_tuning.specs import identity_labels
 from vertex_tuning.submission import resubmit, submit, successor
 
@@ -155,10 +154,10 @@ def test_a_cancel_is_repeated_until_it_shows(
     assert hook.cancel_tuning_job(job.name).state.startswith("JOB_STATE_CANCELL")
 
 
-def test_a_cancel_in_vain_says_so(
+def test_a_cancel_that_has_no_effect_says_so(
     hook: VertexTuningHook, held: None, identity: str, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vertex_tuning.hooks.tuning.CANCEL_PAUSES", (0.0, 0.1))
+    monkeypatch.setattr("vertex_tuning.reader.CANCEL_PAUSES", (0.0, 0.1))
     job = submit(hook, spec(), identity)
     control("faults", method="tuningJobs.cancel", error={"code": 503})
     with pytest.raises(exceptions.VertexUnavailableError, match="may still run"):
@@ -231,24 +230,7 @@ def test_a_crash_after_creating_again_does_not_pay_twice(hook: VertexTuningHook,
     assert found.name == second.name
 
 
-# Cancelled: by a person, or by the clearing of the task
-
-
-@pytest.mark.parametrize(("try_number", "again"), [(1, False), (2, True)])
-def test_what_a_clearing_cancelled_is_created_again_and_what_a_person_cancelled_is_not(
-    hook: VertexTuningHook, control: Control, try_number: int, again: bool
-) -> None:
-    control("lifecycle", labels={"team": "x"}, script=RUNNING, count=1)
-    context = TaskContext(uuid4().hex, try_number=try_number)
-    created = execute(create(labels={"team": "x"}), context)
-    hook.cancel_tuning_job(created["name"])
-    waiting = sensor(created["name"], deferrable=False, poke_interval=0.05)
-    if again:
-        assert execute(waiting, context)["labels"]["airflow-job-attempt"] == "2"
-    else:
-        with pytest.raises(exceptions.TuningJobCancelledError):
-            execute(waiting, context)
-    assert live(hook, created["labels"]["airflow-task-identity"]) == []
+# A kill at any moment
 
 
 def test_a_kill_while_creating_cancels_what_was_created(hook: VertexTuningHook, control: Control) -> None:
@@ -257,48 +239,6 @@ def test_a_kill_while_creating_cancels_what_was_created(hook: VertexTuningHook, 
     created = execute(operator, context)
     operator.on_kill()
     assert live(hook, created["labels"]["airflow-task-identity"]) == []
-
-
-# What a run leaves behind
-
-
-def teardown(context: TaskContext, ended_as: str) -> Any:
-    """The teardown of a run whose creating task has ended like this."""
-    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: {"task": ended_as}}
-    return execute(CancelUnfinishedJobsOperator(task_id="cancel", created_by="task"), context)
-
-
-def test_a_job_nobody_waits_for_is_cancelled_even_when_that_is_refused_at_first(
-    hook: VertexTuningHook, control: Control
-) -> None:
-    control("lifecycle", labels={"team": "x"}, script=RUNNING)
-    context = TaskContext(uuid4().hex)
-    created = execute(create(labels={"team": "x"}), context)
-    control("faults", method="tuningJobs.cancel", error={"code": 403, "message": "Not just now."}, count=2)
-    assert teardown(context, "success") == [created["name"]]
-    assert live(hook, created["labels"]["airflow-task-identity"]) == []
-
-
-def test_once_a_job_may_exist_no_error_of_the_teardown_is_final(control: Control) -> None:
-    control("faults", method="tuningJobs.list", error={"code": 403, "message": "Not just now."})
-    for ended_as, kind in (
-        ("success", exceptions.TransientError),
-        ("failed", exceptions.TransientError),
-        ("upstream_failed", exceptions.PermanentError),
-    ):
-        with pytest.raises(kind, match="Not just now"):
-            teardown(TaskContext(uuid4().hex), ended_as)
-
-
-def test_a_job_that_is_not_listed_yet_when_its_task_was_killed_is_found(
-    hook: VertexTuningHook, control: Control, monkeypatch: pytest.MonkeyPatch, short_lag: None
-) -> None:
-    monkeypatch.setattr("vertex_tuning.operators.tuning_job.LIST_PAUSE", 0.2)
-    control("lifecycle", labels={"team": "x"}, script=RUNNING)
-    context = TaskContext(uuid4().hex)
-    created = execute(create(labels={"team": "x"}), context)
-    control("faults", method="tuningJobs.list", staleList=2.0)
-    assert teardown(context, "failed") == [created["name"]]
 
 
 # Quota
@@ -320,5 +260,5 @@ def test_without_quota_the_task_leaves_the_worker_and_comes_back(monkeypatch: py
         finish(operator.hook, operator.hook.get_tuning_job(first["name"]))
         second = operator.retry_submit(context, **(deferred.value.kwargs or {}))  # type: ignore[arg-type]
         assert second["name"] != first["name"]
-        with pytest.raises(exceptions.QuotaTimeoutError, match="in vain"):
+        with pytest.raises(exceptions.QuotaTimeoutError, match="No quota"):
             create(epoch_count="1").retry_submit(TaskContext("third"), quota_deadline=time.time() - 1)  # type: ignore[arg-type]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 import msgspec
 
 from include.gcp_emulator.errors import ApiError, InvalidArgument, StorageError
+from include.gcp_emulator.expressions import MAX_LENGTH, check_expression, search
 
 _STATUSES: Final = {
     400: "INVALID_ARGUMENT",
@@ -46,7 +46,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """One fault.
 
     :param method: API method, with `*` and `?` ("tuningJobs.*")
-    :param resource: regular expression to be found in the request's path
+    :param resource: regular expression (see expressions.py) to be found in the request's path
     :param count: how many requests it hits before it is used up; all when None
     :param probability: of hitting a request that it matches
     :param delay: seconds to wait before anything happens
@@ -86,7 +86,7 @@ class Faults:
             rules = msgspec.convert(body if isinstance(body, list) else [body], list[Fault])
             for rule in rules:
                 _check(rule)
-        except (msgspec.ValidationError, re.error) as error:
+        except (msgspec.ValidationError, ValueError) as error:
             raise InvalidArgument(f"Invalid fault: {error}") from None
         self.rules += rules
         return rules
@@ -102,11 +102,13 @@ class Faults:
 
 
 def _matches(rule: Fault, method: str, path: str) -> bool:
-    return fnmatchcase(method, rule.method) and bool(re.search(rule.resource, path))
+    return fnmatchcase(method, rule.method) and search(rule.resource, path)
 
 
 def _check(rule: Fault) -> None:
-    re.compile(rule.resource)
+    check_expression("resource", rule.resource)
+    if len(rule.method) > MAX_LENGTH:
+        raise InvalidArgument(f"Invalid fault: method must have at most {MAX_LENGTH} characters.")
     if rule.error and not 400 <= rule.error.code <= 599:
         raise InvalidArgument(f"Invalid fault: code must be from 400 to 599, but was {rule.error.code}.")
     if not 0 <= rule.delay <= MAX_DELAY:

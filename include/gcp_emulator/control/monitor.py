@@ -1,4 +1,4 @@
-"""The outermost layer: notes every request and lets faults strike it."""
+"""Notes every request and lets faults strike it."""
 
 from __future__ import annotations
 
@@ -76,11 +76,13 @@ class _Connection:
             self.status = message["status"]
 
     async def cut(self) -> None:
-        """Close the connection as it is. uvicorn has no public way, but its `send` belongs to what holds the transport.
+        """Close the connection as it is.
+
+        uvicorn has no public way, but its `receive` belongs to what holds the transport.
 
         :raises RuntimeError: under another server
         """
-        transport = getattr(getattr(self._send, "__self__", None), "transport", None)
+        transport = getattr(getattr(self._receive, "__self__", None), "transport", None)
         if transport is None:
             raise RuntimeError("connections can only be cut under uvicorn")
         transport.close()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 import msgspec
 
 from include.gcp_emulator.errors import ApiError, InvalidArgument
+from include.gcp_emulator.expressions import check_expression, fullmatch
 from include.gcp_emulator.state import Resource
 
 
@@ -38,7 +38,7 @@ class Policy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What happens to the jobs it matches.
 
     :param labels: labels a job must have; none match all
-    :param display_name: regular expression its whole display name must match
+    :param display_name: regular expression (see expressions.py) its whole display name must match
     :param count: how many jobs it applies to before it is used up
     :param script: states to go through instead of training
     :param metrics: values of each series by step, for a scripted job
@@ -61,8 +61,8 @@ class Policy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
     def matches(self, job: Resource) -> bool:
         labels = job.get("labels", {})
-        named = re.fullmatch(self.display_name, job["tunedModelDisplayName"])
-        return bool(named) and all(labels.get(key) == value for key, value in self.labels.items())
+        named = fullmatch(self.display_name, job["tunedModelDisplayName"])
+        return named and all(labels.get(key) == value for key, value in self.labels.items())
 
 
 TRAIN = Policy()
@@ -77,8 +77,8 @@ def read_policies(body: Any) -> list[Policy]:
     try:
         policies = msgspec.convert(body if isinstance(body, list) else [body], list[Policy])
         for policy in policies:
-            re.compile(policy.display_name)
-    except (msgspec.ValidationError, re.error) as error:
+            check_expression("displayName", policy.display_name)
+    except (msgspec.ValidationError, ValueError) as error:
         raise InvalidArgument(f"Invalid lifecycle policy: {error}") from None
     return policies
 

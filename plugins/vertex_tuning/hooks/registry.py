@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from vertex_tuning.champions import TUNING_LABEL, ModelVersion
 from vertex_tuning.connection import GoogleConnection
-from vertex_tuning.exceptions import ChampionError, ConfigurationError, NotFoundError
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.deployment import deployment_id
+from vertex_tuning.exceptions import ChampionError, NotFoundError
+from vertex_tuning.jobs import DEPLOYMENT_LABEL, TuningJob
 from vertex_tuning.reader import parse
+from vertex_tuning.resource_names import ResourceName
 from vertex_tuning.rest import RestClient, patient
 
 PAGE_SIZE: Final = 100
@@ -35,12 +37,12 @@ class RegistryHook(GoogleConnection):
         :param name: `projects/…/locations/…/models/ID@VERSION`, or with an alias in the version's place
         :raises NotFoundError: there is no such version
         """
-        if "/models/" not in name:
-            raise ConfigurationError(f"model: found {name!r}, expected projects/…/locations/…/models/ID@VERSION.")
-        return ModelVersion.parse(self._rest.get(name))
+        return ModelVersion.parse(self._rest.get(str(ResourceName.parse(name, "models"))))
 
     def versions_of(self, tuning: str, model: str = "") -> list[ModelVersion]:
-        """All versions of all Models of a recurring tuning, in the hook's location or the model's.
+        """All versions of all Models of a recurring tuning of this Airflow installation, in one location.
+
+        The location is the hook's, or the model's.
 
         :param tuning: value of the label `airflow-tuning`; without it only the versions of `model`'s Model
         :param model: one whose Model belongs to them, whether or not the list shows it already
@@ -55,10 +57,11 @@ class RegistryHook(GoogleConnection):
     def _labelled(self, tuning: str, parent: str) -> set[str]:
         """The Models whose default version has the label: the list shows no other."""
         parent = parent or f"projects/{self.project}/locations/{self.location}"
+        labels = {TUNING_LABEL: tuning, DEPLOYMENT_LABEL: deployment_id()}
         listed = self._rest.pages(f"{parent}/models", "models", PAGE_SIZE, filter=f"labels.{TUNING_LABEL}={tuning}")
         # Checked here as well, because a filter the service did not understand would mix up the tunings.
-        found = [one for one in listed if one.get("labels", {}).get(TUNING_LABEL) == tuning]
-        return {one["name"].partition("@")[0] for one in found}
+        found = [model for model in listed if labels.items() <= model.get("labels", {}).items()]
+        return {model["name"].partition("@")[0] for model in found}
 
     def _versions(self, model: str) -> list[ModelVersion]:
         try:

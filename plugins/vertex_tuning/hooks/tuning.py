@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
 
+import msgspec
+import pydantic
 from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
 from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import (
+    ConfigurationError,
     EndpointNotReadyError,
-    NotFoundError,
-    TuningError,
     VertexRequestError,
     VertexUnavailableError,
 )
 from vertex_tuning.google_errors import creating, google_errors
-from vertex_tuning.jobs import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob, location_of
+from vertex_tuning.jobs import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob
 from vertex_tuning.reader import PAGE_SIZE, JobReader, parse
+from vertex_tuning.resource_names import ResourceName, location_of
 from vertex_tuning.rest import TIMEOUT
 from vertex_tuning.specs import TuningSpec
-
-CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each try to cancel; together well within the 30 s a killed trigger is given."""
 
 NOT_READY: Final = frozenset({"NOT_FOUND", "FAILED_PRECONDITION"})
 """What an endpoint answers that is not there or has no traffic split (nothing deployed)."""
@@ -61,7 +59,10 @@ class VertexTuningHook(GoogleConnection):
             location=location,
             credentials=credentials,
             http_options=types.HttpOptions(
-                base_url=self.endpoint(location), api_version="v1beta1", timeout=int(TIMEOUT * 1000)
+                base_url=self.endpoint(location),
+                api_version="v1beta1",
+                timeout=int(TIMEOUT * 1000),
+                client_args={"follow_redirects": False},  # Google sends none; what does is something in between
             ),
         )
 
@@ -90,15 +91,16 @@ class VertexTuningHook(GoogleConnection):
             pre_tuned_model_checkpoint_id=spec.checkpoint_id,
             labels=dict(labels),
         )
-        with creating(), google_errors("creating the tuning job"), warnings.catch_warnings():
+        client = self.client()
+        with creating(), warnings.catch_warnings():
             # The client calls its tuning module experimental at every first use; that is our version pin's concern.
             warnings.simplefilter("ignore", errors.ExperimentalWarning)
-            job = self.client().tunings.tune(
+            job = client.tunings.tune(
                 base_model=spec.base_model,
                 training_dataset=types.TuningDataset(gcs_uri=spec.training_uri),
                 config=config,
             )
-        return parse_job(job)
+            return _created(job)
 
     def jobs_of(self, identity: str) -> list[TuningJob]:
         """All jobs that were created for a task instance."""
@@ -114,49 +116,29 @@ class VertexTuningHook(GoogleConnection):
         return [job for job in listed if job.labels.get(label) == value]
 
     def get_tuning_job(self, name: str) -> TuningJob:
-        with google_errors(f"reading {name}"):
-            return parse_job(self.client(name).tunings.get(name=name))
+        """Read a job, wherever it runs.
+
+        :raises ConfigurationError: when the name is not a tuning job's
+        """
+        return parse(self._reader.get(str(ResourceName.parse(name, "tuningJobs"))))
 
     def list_tuning_jobs(self, filter_: str | None = None, page_size: int = PAGE_SIZE) -> Iterator[TuningJob]:
         """Jobs of the hook's project and location, newest first, page by page as they are asked for."""
         # Not with the Gen AI client: its pager breaks at an empty page that is not the last.
-        for _, job in self._reader.recent(filter_ or "", page_size):
-            yield parse(job)
+        for name, job in self._reader.recent(filter_ or "", page_size):
+            try:
+                yield parse(job)
+            except VertexUnavailableError as error:
+                self.log.warning("Leaving %s out of the list of tuning jobs: %s", name, error)
 
     def cancel_tuning_job(self, name: str) -> TuningJob:
         """Cancel a job and make sure of it; one that has ended stays as it is.
-
-        Tries again while the request fails, is refused or shows no effect.
 
         :returns: the job, being cancelled or ended
         :raises NotFoundError: there is no such job
         :raises VertexUnavailableError: when it still runs after the last try
         """
-        failure: TuningError | None = None
-        for pause in CANCEL_PAUSES:
-            time.sleep(pause)
-            try:
-                job = self._cancel_once(name)
-            except NotFoundError:
-                raise
-            except TuningError as error:
-                failure = error
-                self.log.warning("Cancelling %s: %s", name, error)
-            else:
-                if job.state == "JOB_STATE_CANCELLING" or not job.is_live:
-                    return job
-        raise VertexUnavailableError(
-            f"{name} could not be cancelled and may still run. Cancel it by hand."
-        ) from failure
-
-    def _cancel_once(self, name: str) -> TuningJob:
-        with google_errors(f"cancelling {name}"):
-            try:
-                self.client(name).tunings.cancel(name=name)
-            except errors.ClientError as error:
-                # How the API answers for a job that has ended is not known; the job itself says whether it has.
-                self.log.warning("Cancelling %s was refused: %s", name, error)
-        return self.get_tuning_job(name)
+        return self._reader.cancel(name)
 
     # Prediction
 
@@ -168,6 +150,7 @@ class VertexTuningHook(GoogleConnection):
         :raises EndpointNotReadyError: when there is no such endpoint or nothing is deployed to it, as may be shortly
             after its model was tuned
         """
+        ResourceName.parse(endpoint, "endpoints")
         try:
             with google_errors(f"asking {endpoint}"):
                 return self.client(endpoint).models.generate_content(
@@ -176,7 +159,7 @@ class VertexTuningHook(GoogleConnection):
                     config=types.GenerateContentConfig(automatic_function_calling=NO_FUNCTIONS, **config),
                 )
         except VertexRequestError as error:
-            if isinstance(error.__cause__, errors.APIError) and error.__cause__.status in NOT_READY:
+            if isinstance(error.__context__, errors.APIError) and error.__context__.status in NOT_READY:
                 raise EndpointNotReadyError(str(error)) from error
             raise
 
@@ -185,13 +168,28 @@ class VertexTuningHook(GoogleConnection):
 
         :param model: a base model's id
         :param example: `contents`, and `systemInstruction` if it has one
+        :raises VertexRequestError: the response has no number
         """
         config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
         with google_errors(f"counting tokens with {model}"):
-            answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
-        return answer.total_tokens or 0
+            try:
+                answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
+            except pydantic.ValidationError:
+                answer = types.CountTokensResponse()
+        # Proto3 JSON leaves out a 0, but no example has 0 tokens.
+        if not answer.total_tokens or answer.total_tokens < 0:
+            raise VertexRequestError(f"While counting tokens with {model}: found no number in the response.")
+        return answer.total_tokens
 
 
-def parse_job(job: types.TuningJob) -> TuningJob:
-    """The client's job as ours: plain values, small."""
-    return TuningJob.parse(job.model_dump(mode="json", exclude_none=True))
+def _created(job: types.TuningJob) -> TuningJob:
+    """What the client returned as ours.
+
+    :raises VertexUnavailableError: when it is no job
+    """
+    try:
+        created = TuningJob.parse(job.model_dump(mode="json", exclude_none=True))
+        ResourceName.parse(created.name, "tuningJobs")
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        raise VertexUnavailableError(f"Google answered no tuning job: {error}") from error
+    return created

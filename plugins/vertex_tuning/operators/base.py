@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator
 
+from vertex_tuning.deployment import deployment_id
 from vertex_tuning.links import ExperimentLink, TuningJobLink
+from vertex_tuning.specs import Origin
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
@@ -91,11 +93,23 @@ def is_true(value: bool | str) -> bool:
     return str(value) == "True"
 
 
-def task_states(context: Context) -> dict[str, str | None]:
-    """Airflow's states of the run's tasks, by task id; a mapped task's has its index behind it."""
+def task_states(context: Context, dag_id: str | None = None, run_id: str | None = None) -> dict[str, str | None]:
+    """Airflow's states of the tasks of a run, this one or another, by task id; a mapped task's has its index behind."""
     ti: Any = context["ti"]
-    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    run_id = run_id or ti.run_id
+    states = ti.get_task_states(dag_id=dag_id or ti.dag_id, run_ids=[run_id]).get(run_id, {})
     return {task_id: state and str(getattr(state, "value", state)) for task_id, state in states.items()}
+
+
+def origin_of(context: Context, task_id: str | None = None, map_index: int | None = None) -> Origin:
+    """The task instance of a context, or another one of the same run.
+
+    :raises ConfigurationError: it is not known which Airflow installation this is
+    """
+    ti = context["ti"]
+    own = -1 if ti.map_index is None else ti.map_index
+    index = own if map_index is None else map_index
+    return Origin(deployment_id(), ti.dag_id, ti.run_id, task_id or ti.task_id, index)
 
 
 class TuningJobOperator(VertexOperator):

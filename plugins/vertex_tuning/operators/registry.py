@@ -7,7 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vertex_tuning.champions import CHAMPION, PREVIOUS, check_alias
-from vertex_tuning.exceptions import ChampionError
+from vertex_tuning.deployment import deployment_id
+from vertex_tuning.exceptions import ChampionError, ConfigurationError
+from vertex_tuning.jobs import DEPLOYMENT_LABEL
 from vertex_tuning.operators.base import VertexOperator
 
 if TYPE_CHECKING:
@@ -86,6 +88,20 @@ class ReplaceChampionOperator(ChampionOperator):
         # A template that found no model in use says "None".
         return "" if self.expected_champion == "None" else self.expected_champion
 
+    def own_version(self) -> ModelVersion:
+        """The version that is to be put into use.
+
+        :raises ConfigurationError: another Airflow installation made it
+        """
+        version = self.registry.get(self.model)
+        own = deployment_id()
+        if (other := version.labels.get(DEPLOYMENT_LABEL, own)) != own:
+            raise ConfigurationError(
+                f"model: {version.name} was made by the Airflow installation {other!r}, and this is {own!r}. "
+                "([vertex_tuning] deployment sets the name.)"
+            )
+        return version
+
     def conclude(self, context: Context, standing: Standing, event: dict[str, Any]) -> dict[str, Any]:
         """What putting `self.model` into use returns, and tells those who wait for the model's asset."""
         in_use = self.describe(self.registry.get(self.model))
@@ -117,7 +133,7 @@ class PromoteModelOperator(ReplaceChampionOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         # Found before anything is changed: a model that cannot be asked is not put into use.
-        self.registry.endpoint_of(self.registry.get(self.model))
+        self.registry.endpoint_of(self.own_version())
         standing = self.succession.promote(self.model, self.expected())
         return self.conclude(context, standing, self.event_extra or {})
 
@@ -132,6 +148,7 @@ class RollbackOperator(ReplaceChampionOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
+        self.own_version()
         standing = self.succession.roll_back(self.model, self.expected())
         told = {"rolled_back": self.expected_champion}
         return self.conclude(context, standing, {"verdict": "rolled back", **told}) | told

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import random
+import math
 import time
 from collections.abc import Sequence
-from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
-import pendulum
+import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning import exceptions
 from vertex_tuning.champions import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
-from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, is_true, task_states
-from vertex_tuning.specs import TuningSpec, identity_of
-from vertex_tuning.waiting import DAY, TuningJobWaiter
+from vertex_tuning.deployment import deployment_id
+from vertex_tuning.jobs import DATASET_LABEL, DEPLOYMENT_LABEL, OUTLIVES_RUN_LABEL
+from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, is_true, origin_of, task_states
+from vertex_tuning.specs import Origin, TuningSpec
+from vertex_tuning.waiting import TuningJobWaiter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,15 +28,29 @@ if TYPE_CHECKING:
 
 
 LIST_PAUSE: Final = 3.0
-"""Seconds between two looks for a job that may not be listed yet."""
+"""Seconds between two searches for a job that may not be listed yet."""
+
+CREATED: Final = "tuning_job"
+"""Key in the task state store: the name of the job that this task instance created last."""
+
+REQUESTED: Final = "requested_fingerprints"
+"""Key in the task state store: fingerprints of what this task instance has requested, written before each request."""
+
+NEVER_RAN: Final = frozenset({None, "upstream_failed", "removed", "scheduled", "queued", "skipped"})
+"""States of a task that leaves no job: it did not run, or skipped itself and then cancels what it has created."""
+
+UNFINISHED: Final = frozenset(
+    {"scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule", "awaiting_input"}
+)
+"""States of a task that has run or is to run once more."""
 
 
 class CreateTuningJobOperator(TuningJobWaiter):
     """
     Create a supervised tuning job and return it, or adopt the one an earlier attempt of this task created.
 
-    The job carries who asked for it (dag, task, run, map index) and what was asked as labels, so a retry, a clear or
-    a crash finds it again instead of paying for a second one.
+    The job carries as labels which task instance it is for (installation, DAG, run, task, map index) and what changes
+    the training. So a retry, a clear or a crash finds it again, and no second one is paid for.
 
     :param base_model: a Gemini model, e.g. `gemini-2.5-flash`, or `projects/…/models/ID@VERSION` to tune a tuned
         model further. (templated)
@@ -45,19 +60,22 @@ class CreateTuningJobOperator(TuningJobWaiter):
     :param learning_rate_multiplier: factor on the recommended learning rate. (templated)
     :param adapter_size: 1, 2, 4, 8, 16 or 32, as far as the model takes it. (templated)
     :param display_name: the tuned model's name for people. (templated)
-    :param description: a note kept with the job. (templated)
+    :param description: a note kept with the job, in front of the line that says which run created it. (templated)
     :param labels: further labels. (templated)
+    :param dataset_hash: hash of the data's content, as an `UploadDatasetOperator` returns it; data that is the same is
+        then recognised wherever it is. (templated)
     :param export_last_checkpoint_only: keep no checkpoint but the last.
     :param checkpoint_id: checkpoint of the tuned model to go on from. (templated)
-    :param reuse: which jobs of earlier attempts of this task will do when they asked for the same: those that still run
-        (`active`), those that succeeded as well (`succeeded`), or none (`never`).
-    :param on_changed_spec: what becomes of a job of an earlier attempt that still runs but asked for something else:
+    :param reuse: which jobs of earlier attempts of this task will do when data and settings are the same: those that
+        still run (`active`), those that succeeded as well (`succeeded`), or none (`never`).
+    :param on_changed_spec: what happens to a job of an earlier attempt that still runs with other data or settings:
         `cancel_and_recreate` or `fail`.
-    :param skip_if_unchanged: skip this task when there is a model that was made by a job that asked for exactly the
-        same: in use, replaced, refused or rolled back, it is not paid for again. Models are found by the label
-        `airflow-tuning`, which `labels` must have then. (templated)
+    :param skip_if_unchanged: skip this task when another run of the same tuning trains on the same data with the same
+        settings, or has made a model from them that still exists, whether or not it is in use. Jobs and models are
+        found by the label `airflow-tuning`, which `labels` must have then. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
-    :param quota_timeout: seconds to wait, without a worker, for quota for another job.
+    :param outlives_run: the job goes on by design when the run has ended, and somebody else waits for it; the DAG
+        `cancel_orphaned_jobs` leaves it alone.
     :param wait_for_completion: wait here until the job has ended; see
         :class:`~vertex_tuning.waiting.TuningJobWaiter` for how.
     """
@@ -73,6 +91,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         "description",
         "labels",
         "checkpoint_id",
+        "dataset_hash",
     )
     template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, *spec_fields, "skip_if_unchanged")
     template_fields_renderers = {"labels": "json"}
@@ -91,11 +110,12 @@ class CreateTuningJobOperator(TuningJobWaiter):
         labels: dict[str, str] | None = None,
         export_last_checkpoint_only: bool = False,
         checkpoint_id: str | None = None,
+        dataset_hash: str | None = None,
         reuse: Reuse = "succeeded",
         on_changed_spec: OnChangedSpec = "cancel_and_recreate",
         skip_if_unchanged: bool | str = False,
         champion_alias: str = CHAMPION,
-        quota_timeout: float = DAY,
+        outlives_run: bool = False,
         wait_for_completion: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -111,29 +131,85 @@ class CreateTuningJobOperator(TuningJobWaiter):
         self.labels = labels
         self.export_last_checkpoint_only = export_last_checkpoint_only
         self.checkpoint_id = checkpoint_id
+        self.dataset_hash = dataset_hash
         self.reuse = reuse
         self.on_changed_spec = on_changed_spec
         self.skip_if_unchanged = skip_if_unchanged
         self.champion_alias = champion_alias
-        self.quota_timeout = quota_timeout
+        self.outlives_run = outlives_run
         self.wait_for_completion = wait_for_completion
-        self.identity = ""
+
+    @property
+    def identity(self) -> str:
+        """The label of all jobs of this task instance; empty until it runs."""
+        return self.creations.identity
 
     def execute(self, context: Context) -> dict[str, Any]:
-        if is_true(self.skip_if_unchanged):
-            self._skip_if_unchanged(self._spec(), _identity(context))
-        return self._submit(context, quota_deadline=time.time() + self.quota_timeout)
+        return self._submit(context)
 
-    def _skip_if_unchanged(self, spec: TuningSpec, identity: str) -> None:
+    def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:
+        """There may be quota now."""
+        self._quota_deadline = quota_deadline or math.inf
+        return self._submit(context)
+
+    def awaited_job(self, context: Context) -> str:
+        return str(context["task_state_store"].get(CREATED))
+
+    def _submit(self, context: Context) -> dict[str, Any]:
+        from vertex_tuning.submission import submit
+
+        origin = origin_of(context)
+        spec = self._spec(origin)
+        if is_true(self.skip_if_unchanged):
+            self._skip_if_repeated(spec, origin)
+        store = context["task_state_store"]
+        requested = str(store.get(REQUESTED) or "").split()
+
+        def before_creating() -> None:
+            self.require_unchanged_data(spec)
+            store.set(REQUESTED, " ".join([*requested, spec.fingerprint()]))
+
+        self.creations.identity = origin.identity
+        try:
+            job = submit(
+                self.hook,
+                spec,
+                origin.identity,
+                reuse=self.reuse,
+                on_changed_spec=self.on_changed_spec,
+                before_creating=before_creating,
+                requested=requested,
+                creations=self.creations,
+            )
+        except exceptions.QuotaExceededError as error:
+            self.wait_for_quota(error, "retry_submit")
+        self.job = job
+        store.set(CREATED, job.name)
+        if is_true(self.skip_if_unchanged):
+            self._yield_to_another_run(spec, origin, job)
+        return self.wait_for(context, job) if self.wait_for_completion else job.as_xcom()
+
+    def _spec(self, origin: Origin) -> TuningSpec:
+        fields = {field: getattr(self, field) for field in self.spec_fields}
+        spec = TuningSpec.parse(**fields, export_last_checkpoint_only=self.export_last_checkpoint_only)
+        labels = {**spec.labels, **origin.labels}
+        if spec.dataset_hash:
+            labels[DATASET_LABEL] = spec.dataset_hash[:32]
+        if self.outlives_run:
+            labels[OUTLIVES_RUN_LABEL] = "true"
+        return msgspec.structs.replace(spec, labels=labels, description=origin.describe(spec.description))
+
+    # One job for all runs that would make the same model
+
+    def _skip_if_repeated(self, spec: TuningSpec, origin: Origin) -> None:
         if TUNING_LABEL not in spec.labels:
             raise exceptions.ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which skip_if_unchanged needs.")
-        versions = self.registry.versions_of(spec.labels[TUNING_LABEL])
-        # A job of this very task instance is not what this run repeats: it is adopted.
-        made = {
-            job.tuned_model.model: job
-            for job in self.hook.jobs_like(spec.fingerprint())
-            if job.succeeded and job.tuned_model and job.identity != identity
-        }
+        if any(job.is_worth_waiting_for for job in self.hook.jobs_of(origin.identity)):
+            return  # an earlier attempt of this task has created it
+        jobs = self._jobs_of_other_runs(spec, origin)
+        self._skip_for(next((job for job in jobs if job.is_live and job.is_worth_waiting_for), None))
+        made = {job.tuned_model.model: job for job in jobs if job.succeeded and job.tuned_model}
+        versions = self.registry.versions_of(spec.labels[TUNING_LABEL]) if made else []
         for version in versions:
             if version.name in made:
                 raise AirflowSkipException(
@@ -142,62 +218,28 @@ class CreateTuningJobOperator(TuningJobWaiter):
                     "No job was created."
                 )
 
-    def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:
-        """There may be quota now."""
-        return self._submit(context, quota_deadline or time.time() + self.quota_timeout)
+    def _yield_to_another_run(self, spec: TuningSpec, origin: Origin, job: TuningJob) -> None:
+        """Of runs that created the same job at the same moment, as a backfill's, the oldest job stays."""
+        if not job.is_live:
+            return
+        jobs = [other for other in self._jobs_of_other_runs(spec, origin) if other.is_live]
+        older = (other for other in jobs if other.is_worth_waiting_for and other.age_rank < job.age_rank)
+        if first := next(older, None):
+            self.hook.cancel_tuning_job(job.name)
+            self._skip_for(first)
 
-    def awaited_job(self, context: Context) -> str:
-        return str(context["task_state_store"].get("tuning_job"))
+    def _jobs_of_other_runs(self, spec: TuningSpec, origin: Origin) -> list[TuningJob]:
+        shared = {label: spec.labels[label] for label in (TUNING_LABEL, DEPLOYMENT_LABEL)}
+        jobs = self.hook.jobs_like(spec.fingerprint())
+        return [job for job in jobs if job.run != origin.run and shared.items() <= job.labels.items()]
 
-    def on_kill(self) -> None:
-        """Whatever this task has created so far, nobody will wait for it."""
-        if self.cancel_on_kill and self.identity:
-            for job in self.hook.jobs_of(self.identity):
-                if job.is_live:
-                    self.hook.cancel_tuning_job(job.name)
-
-    def _submit(self, context: Context, quota_deadline: float) -> dict[str, Any]:
-        from vertex_tuning.submission import submit
-
-        self.identity, spec = _identity(context), self._spec()
-        try:
-            job = submit(
-                self.hook,
-                spec,
-                self.identity,
-                reuse=self.reuse,
-                on_changed_spec=self.on_changed_spec,
-                before_creating=partial(self.require_unchanged_data, spec),
-            )
-        except exceptions.QuotaExceededError as error:
-            self._wait_for_quota(error, quota_deadline)
-        self.job = job
-        # For the UI; nothing depends on it.
-        context["task_state_store"].set("tuning_job", job.name)
-        return self.wait_for(context, job) if self.wait_for_completion else job.as_xcom()
-
-    def _spec(self) -> TuningSpec:
-        fields = {field: getattr(self, field) for field in self.spec_fields}
-        return TuningSpec.parse(**fields, export_last_checkpoint_only=self.export_last_checkpoint_only)
-
-    def _wait_for_quota(self, error: exceptions.QuotaExceededError, deadline: float) -> NoReturn:
-        """Leave the worker and come back, without using up a retry."""
-        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-
-        if not self.deferrable:
-            raise error
-        if time.time() >= deadline:
-            raise exceptions.QuotaTimeoutError(
-                f"Waited {self.quota_timeout:.0f} s for quota in vain. {error}"
-            ) from error
-        # Jitter, so that tasks that wait for the same quota do not come back together for ever.
-        pause = self.interval * random.uniform(1, 2)  # noqa: S311 - no secret
-        self.log.warning("No quota for another tuning job; trying again in %.0f s. %s", pause, error)
-        self.defer(
-            trigger=DateTimeTrigger(moment=pendulum.now("UTC").add(seconds=pause)),
-            method_name="retry_submit",
-            kwargs={"quota_deadline": deadline},
-        )
+    def _skip_for(self, job: TuningJob | None) -> None:
+        if job:
+            other = Origin.of(job)
+            run = f"run {other.run_id} of {other.dag_id}" if other else "another run"
+            reason = f"{job.name} of {run} trains on the same data with the same settings. No job was created."
+            self.log.info("Skipping: %s", reason)
+            raise AirflowSkipException(reason)
 
 
 class GetTuningJobOperator(TuningJobOperator):
@@ -244,7 +286,8 @@ class CancelUnfinishedJobsOperator(VertexOperator):
     all jobs have ended. Once the other task has run, no error is final here: what ended the run, as a permission that
     was lost for a while, may meet this task too, and the job would run on.
 
-    :param created_by: task id of the :class:`CreateTuningJobOperator`.
+    :param created_by: task id of the :class:`CreateTuningJobOperator`; of a mapped one, all indices count, or this
+        task's own when it is mapped as well.
     """
 
     def __init__(self, *, created_by: str, **kwargs: Any) -> None:
@@ -252,37 +295,110 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         self.created_by = created_by
 
     def execute(self, context: Context) -> list[str]:
-        ended_as = self._state_of_creation(context)
+        indices = [index for index, state in self._creations(context).items() if state not in NEVER_RAN]
+        cancelled: list[str] = []
         try:
-            live = [job.name for job in self._jobs(context, killed=ended_as == "failed") if job.is_live]
-            for name in live:
-                self.log.warning("Cancelling %s: the run has ended without it.", name)
-                self.hook.cancel_tuning_job(name)
+            for index in indices:
+                cancelled += self._cancel(origin_of(context, self.created_by, index).identity)
         except exceptions.PermanentError as error:
-            if ended_as in ("success", "failed"):
-                raise exceptions.VertexUnavailableError(str(error)) from error
-            raise
-        return live
+            raise exceptions.VertexUnavailableError(str(error)) from error
+        return cancelled
 
-    def _jobs(self, context: Context, *, killed: bool) -> list[TuningJob]:
-        """What was created; looked for as long as a new job may be missing from the list when its task was ended."""
-        from vertex_tuning.submission import LIST_LAG
+    def _cancel(self, identity: str) -> list[str]:
+        """Cancel the jobs of one task instance, those that the list does not show yet included."""
+        from vertex_tuning import submission
 
-        identity, deadline = _identity(context, self.created_by), time.monotonic() + (LIST_LAG if killed else 0)
-        while not (jobs := self.hook.jobs_of(identity)) and time.monotonic() < deadline:
+        cancelled: list[str] = []
+        deadline = time.monotonic() + submission.LIST_LAG
+        while True:
+            jobs = self.hook.jobs_of(identity)
+            for job in jobs:
+                if job.is_live and job.name not in cancelled:
+                    self.log.warning("Cancelling %s: its run has ended without it.", job.name)
+                    self.hook.cancel_tuning_job(job.name)
+                    cancelled.append(job.name)
+            # After one that has succeeded nothing is created; after any other end the next may be on its way.
+            if any(job.succeeded for job in jobs) or time.monotonic() > deadline:
+                return cancelled
             time.sleep(LIST_PAUSE)
-        return jobs
 
-    def _state_of_creation(self, context: Context) -> str | None:
-        map_index = context["ti"].map_index
-        index = "" if map_index in (None, -1) else f"_{map_index}"
-        return task_states(context).get(f"{self.created_by}{index}")
+    def _creations(self, context: Context) -> dict[int, str | None]:
+        """Airflow's states of the creating task, by map index.
+
+        :raises ConfigurationError: the run has no such task
+        """
+        states = task_states(context)
+        own = context["ti"].map_index
+        if own not in (None, -1) and f"{self.created_by}_{own}" in states:
+            return {own: states[f"{self.created_by}_{own}"]}
+        found = {-1: states[self.created_by]} if self.created_by in states else {}
+        for task_id, state in states.items():
+            name, _, index = task_id.rpartition("_")
+            if name == self.created_by and index.isdecimal():
+                found[int(index)] = state
+        if not found:
+            raise exceptions.ConfigurationError(
+                f"created_by: found {self.created_by!r}, expected a task of this run, one of {', '.join(states)}."
+            )
+        return found
 
 
-def _identity(context: Context, task_id: str | None = None) -> str:
-    instance = context["ti"]
-    index = -1 if instance.map_index is None else instance.map_index
-    return identity_of(instance.dag_id, task_id or instance.task_id, instance.run_id, index)
+class CancelOrphanedJobsOperator(VertexOperator):
+    """
+    Cancel jobs of this Airflow installation whose run has ended, and return their names.
+
+    This closes what nothing else can: Airflow skips a run's teardowns when `dagrun_timeout` ends it. A job is left
+    alone while a task of its run is still to run, for a grace period after its creation, and when it was created with
+    `outlives_run`. A job whose run cannot be found is reported and not cancelled.
+
+    :param grace_period: seconds after its creation in which a job is left alone.
+    """
+
+    def __init__(self, *, grace_period: float = 900.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.grace_period = grace_period
+
+    def execute(self, context: Context) -> list[str]:
+        deployment = deployment_id()
+        cancelled: list[str] = []
+        failures: list[str] = []
+        for job in list(self.hook.list_tuning_jobs(f"labels.{DEPLOYMENT_LABEL}={deployment}")):
+            if job.labels.get(DEPLOYMENT_LABEL) != deployment or not self._is_orphan(context, job):
+                continue
+            try:
+                self.hook.cancel_tuning_job(job.name)
+                cancelled.append(job.name)
+            except exceptions.TuningError as error:
+                failures.append(str(error))
+        if failures:
+            raise exceptions.VertexUnavailableError("\n".join(failures))
+        return cancelled
+
+    def _is_orphan(self, context: Context, job: TuningJob) -> bool:
+        age = time.time() - (job.created_at or time.time())
+        if not (job.is_live and job.is_worth_waiting_for) or age < self.grace_period:
+            return False
+        if OUTLIVES_RUN_LABEL in job.labels:
+            return False
+        origin = Origin.of(job)
+        if origin is None:
+            self.log.warning("%s runs, and nothing says for which run. It is not cancelled.", job.name)
+            return False
+        try:
+            state = context["ti"].get_dagrun_state(origin.dag_id, origin.run_id)
+            states = set(task_states(context, origin.dag_id, origin.run_id).values())
+        except Exception as error:  # noqa: BLE001 - whatever it is, a job is not cancelled for it
+            self.log.warning(
+                "%s runs, and Airflow does not know the state of run %s of %s (%r). It is not cancelled.",
+                job.name, origin.run_id, origin.dag_id, error,
+            )  # fmt: skip
+            return False
+        if state not in ("success", "failed") or states & UNFINISHED:
+            return False
+        self.log.warning(
+            "Cancelling %s: run %s of %s ended as %s without it.", job.name, origin.run_id, origin.dag_id, state
+        )
+        return True
 
 
 def _fate(version: ModelVersion, champion: ModelVersion | None) -> str:

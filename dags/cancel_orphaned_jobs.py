@@ -1,0 +1,37 @@
+"""
+### Cancel tuning jobs that nobody waits for any more
+
+Every hour this looks for running jobs whose run in Airflow has ended, and cancels them: for example when a
+`dagrun_timeout` ended a run between the creation of its job and the wait, so that Airflow skipped the teardown as well.
+The log names each job. A job whose run Airflow does not know is reported and not cancelled; nor is one that another
+Airflow installation created, or that was created with `outlives_run`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, CronTriggerTimetable
+from vertex_tuning.config import load_tunings
+from vertex_tuning.defaults import DEFAULT_ARGS
+from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+tunings, _ = load_tunings(PROJECT / "include" / "tunings")
+
+with DAG(
+    dag_id="cancel_orphaned_jobs",
+    description="Cancels tuning jobs whose run has ended.",
+    doc_md=__doc__,
+    schedule=CronTriggerTimetable("17 * * * *", timezone="UTC", run_immediately=timedelta(0)),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    default_args=DEFAULT_ARGS,
+    tags=["vertex-ai", "tuning"],
+):
+    CancelOrphanedJobsOperator.partial(task_id="cancel_orphaned_jobs").expand(
+        location=sorted({tuning.location for tuning in tunings})
+    )
