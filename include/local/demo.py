@@ -124,7 +124,7 @@ def print_failure(stack: Stack, api: AirflowApi, run_id: str, console: Console) 
             attempt = f"attempt={task['try_number']}.log"
             log = stack.logs / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={task_id}" / attempt
             console.print(f"[red bold]{task_id} failed:[/]")
-            console.print(_last_error(log), markup=False, highlight=False)
+            console.print(last_error(log), markup=False, highlight=False)
             console.print(f"Its log: {log}", highlight=False, soft_wrap=True)
 
 
@@ -141,7 +141,7 @@ def _save_report(stack: Stack, api: AirflowApi, run_id: str, console: Console) -
         console.print(f"Report of the run: {path}", highlight=False, soft_wrap=True)
 
 
-def _last_error(log: Path) -> str:
+def last_error(log: Path) -> str:
     """The exception that ended the task, from its log of one JSON object a line."""
     for line in reversed(log.read_text(errors="replace").splitlines()):
         with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):

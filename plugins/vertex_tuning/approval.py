@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vertex_tuning.comparison import VERDICTS
 from vertex_tuning.plain_text import MESSAGE_SHOWN, plain
 from vertex_tuning.report.names import value_label, value_text
+from vertex_tuning.results import pulled, required
 
 if TYPE_CHECKING:
     from vertex_tuning.operators.approval import ApproveModelOperator
@@ -49,9 +50,9 @@ def approval_task(
     # Imported here: few DAGs ask anybody, and DAG files are parsed all the time.
     from vertex_tuning.operators.approval import ApproveModelOperator
 
-    body = f"{{{{ {_pulled(evaluated_by, 'summary')} or task.no_result_of('{evaluated_by}') }}}}"
+    body = f"{{{{ {required(evaluated_by, 'summary')} }}}}"
     if reported_by:
-        url = f"({_pulled(reported_by)} or {{}}).get('report_url')"
+        url = f"({pulled(reported_by)} or {{}}).get('report_url')"
         body += f"{{% if {url} %}}\n\n[The report of this run](<{{{{ {url} }}}}>){{% endif %}}"
     return ApproveModelOperator(
         task_id=task_id,
@@ -62,10 +63,6 @@ def approval_task(
         defaults=ApproveModelOperator.REJECT,
         **arguments,
     )
-
-
-def _pulled(task_id: str, key: str = "return_value") -> str:
-    return f"ti.xcom_pull(task_ids='{task_id}', key='{key}', map_indexes=ti.map_index)"
 
 
 def approval_text(evaluation: Mapping[str, Any], values: Mapping[str, float]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -116,9 +117,10 @@ def test_a_finished_job_costs_no_trigger(done: dict[str, Any]) -> None:
 def test_a_running_job_is_waited_for_in_the_triggerer(hook: VertexTuningHook, control: Callable[..., None]) -> None:
     job = held(hook, control)
     with pytest.raises(TaskDeferred) as deferred:
-        execute(sensor(job.name, poke_interval=7, timeout=100))
+        execute(sensor(job.name, poke_interval=timedelta(seconds=7), timeout=timedelta(minutes=2)))
     _, arguments = deferred.value.trigger.serialize()
     assert (arguments["job_name"], arguments["poll_interval"]) == (job.name, 7)
+    assert arguments["end_time"] == pytest.approx((job.created_at or 0) + 120)
     assert deferred.value.timeout is None
 
 

@@ -12,20 +12,20 @@ import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
+from vertex_tuning.evaluation_checks import ON_REFUSED
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError, VertexRequestError
 from vertex_tuning.expectations import FOUND_SHOWN
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, is_true
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.plain_text import plain
 from vertex_tuning.refusals import log_refusals_without_traceback
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases
+from vertex_tuning.switches import parse_switch
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
 OnRefused = Literal["fail", "skip"]
-
-ON_REFUSED: Final = ("fail", "skip")
 
 WRONG_LOGGED: Final = 5
 """Answers of a model that were not as expected."""
@@ -109,7 +109,7 @@ class AskingOperator(VertexOperator):
 
         :raises DatasetError: the sample is of something else than rows of a dataset
         """
-        cases = parse_cases(self.cases) if is_true(self.ask_cases) else []
+        cases = parse_cases(self.cases) if parse_switch("ask_cases", self.ask_cases) else []
         if self.sample_uri in NOT_GIVEN:
             return cases, []
         # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.

@@ -16,10 +16,11 @@ from vertex_tuning.comparison import VERDICTS, Judgement, Side, comparison_table
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
 from vertex_tuning.operators.asking import AskingOperator
-from vertex_tuning.operators.base import TuningJobOperator, is_true
+from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.plain_text import first_lines
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.switches import parse_switch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -186,7 +187,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         context["ti"].xcom_push(key="summary", value=approval_text(result, sides["challenger"].values))
         if result["verdict"] == "refused":
             self.refuse(ModelRefusedError(f"Refused: {' '.join(result['reasons'])} New model: {result['model']}"))
-        if self.cases and not is_true(self.ask_cases):
+        if self.cases and not parse_switch("ask_cases", self.ask_cases):
             stays = " The model in use stays." if result["champion"] else ""
             reason = (
                 "Trained and tested only: the new model is not put into use, because this data does not belong to the "

@@ -134,7 +134,7 @@ class RunOperator(VertexOperator):
         """What the tasks of the run returned."""
         from vertex_tuning.report.build import Material
 
-        ti, states = context["ti"], task_states(context)
+        ti, states = context["ti"], _states(context)
         # What never ran has left nothing; asking for it all the same would fill the log with errors.
         ran = {role for role, task_id in self.tasks.items() if states.get(task_id) in RAN}
         # The first that was skipped has skipped itself.
@@ -173,14 +173,14 @@ class RunOperator(VertexOperator):
         return None
 
     def _pull(self, ti: Any, role: str, key: str) -> Any:
-        return ti.xcom_pull(task_ids=self.tasks[role], key=key, map_indexes=-1)
+        return ti.xcom_pull(task_ids=self.tasks[role], key=key, map_indexes=ti.map_index)
 
     def folder(self, context: Context) -> str:
         ti = context["ti"]
         if self.run_folder not in NOT_GIVEN:
             return str(self.run_folder).rstrip("/")
         if self.refused_folder not in NOT_GIVEN:
-            return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id)}"
+            return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id, ti.map_index)}"
         return ""
 
 
@@ -265,3 +265,12 @@ def decision_of(answered: Mapping[str, Any] | None) -> Decision | None:
     :param answered: what an :class:`~vertex_tuning.operators.approval.ApproveModelOperator` returned
     """
     return msgspec.convert(answered["decision"], Decision) if answered and "decision" in answered else None
+
+
+def _states(context: Context) -> dict[str, str | None]:
+    """States of the run's tasks, by task id; in a mapped task group, of those of the same instance."""
+    states, map_index = task_states(context), context["ti"].map_index
+    if map_index in (None, -1):
+        return states
+    index = f"_{map_index}"
+    return {task_id.removesuffix(index): state for task_id, state in states.items() if task_id.endswith(index)}

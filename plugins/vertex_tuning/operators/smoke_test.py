@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from vertex_tuning.asking import AskLaterError
+from vertex_tuning.evaluation_checks import share_mistake
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
 from vertex_tuning.operators.asking import AskingOperator
 from vertex_tuning.plain_text import first_lines
@@ -15,14 +16,6 @@ from vertex_tuning.smoke import ANSWERS_SHOWN, SmokeAnswer, SmokeCase, in_full, 
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-
-def check_share(name: str, share: float) -> None:
-    """
-    :raises ConfigurationError: a share is none; before a job is paid for, because the DAG file is read
-    """
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ConfigurationError(f"{name}: found {share!r}, expected a number from 0 to 1.")
 
 
 class SmokeTestOperator(AskingOperator):
@@ -46,9 +39,9 @@ class SmokeTestOperator(AskingOperator):
         self, *, endpoint: str, min_pass_share: float = 1.0, min_sample_share: float | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        check_share("min_pass_share", min_pass_share)
-        if min_sample_share is not None:
-            check_share("min_sample_share", min_sample_share)
+        for name, least in (("min_pass_share", min_pass_share), ("min_sample_share", min_sample_share)):
+            if mistake := share_mistake(name, least):
+                raise ConfigurationError(mistake)
         self.endpoint = endpoint
         self.min_pass_share = min_pass_share
         self.min_sample_share = min_sample_share
