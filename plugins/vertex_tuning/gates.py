@@ -153,6 +153,8 @@ def _words(gate: Gate, has_champion: bool, in_use: float | None) -> str:
     higher = (gate.kind == "max_increase") is (gate.limit >= 0)
     bound, direction = "at most" if gate.limit >= 0 else "at least", "higher" if higher else "lower"
     against = (
-        f"the model in use ({value_text(gate.value, in_use)})" if has_champion else "a model in use (there is none)"
+        f"the model in use ({value_text(gate.value, in_use)})"
+        if has_champion
+        else "a model in use (no model in use yet)"
     )
     return f"{bound} {change_text(gate.value, abs(gate.limit))} {direction} than {against}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule, XComArg, chain
 
 from vertex_tuning.approval import approval_task
@@ -294,7 +293,7 @@ def _connect(pipeline: Pipeline, where: Mapping[str, Any], reported: Mapping[str
     )
     pipeline.wait_for_tuning_job >> cancel.as_teardown()
     # A failure ends the run as failed by way of `promoted`: the others show why a promotion was skipped.
-    promoted = EmptyOperator(task_id="promoted")
+    promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first", "passed"], **reported)
     skipped = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reported}
     refused = ShowOutcomeOperator(task_id="refused", outcomes=["refused", "rejected"], **skipped)
     undecided = ShowOutcomeOperator(task_id="undecided", outcomes=["undecided"], **skipped)

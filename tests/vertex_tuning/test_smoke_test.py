@@ -40,7 +40,9 @@ def test_a_model_that_answers_as_expected_passes(done: dict[str, Any]) -> None:
 
 def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: dict[str, Any]) -> None:
     context = TaskContext()
-    with pytest.raises(exceptions.SmokeTestError, match="1 of 2 cases passed, expected a share of 1") as error:
+    with pytest.raises(
+        exceptions.SmokeTestError, match="^Refused: 1 of 2 smoke cases answered as expected, expected all"
+    ) as error:
         execute(smoke_test(done, RIGHT, WRONG), context)
     assert "wrong: 'My card is lost, message 5000.' -> 'lost': expected 'found', found 'lost'" in str(error.value)
     assert [answer["name"] for answer in context.xcoms["answers"]["cases"]["answers"]] == ["right", "wrong"]
@@ -49,7 +51,7 @@ def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: di
 
 def test_a_refused_model_can_skip_what_follows_instead(done: dict[str, Any]) -> None:
     context = TaskContext()
-    with pytest.raises(AirflowSkipException, match="0 of 1 cases passed"):
+    with pytest.raises(AirflowSkipException, match="^Refused: 0 of 1 smoke cases answered"):
         execute(smoke_test(done, WRONG, on_refused="skip"), context)
     assert context.xcoms["answers"]["cases"]["passed"] == 0
     with pytest.raises(exceptions.ConfigurationError, match="on_refused: found 'ignore'"):
@@ -61,7 +63,7 @@ def test_the_sample_is_judged_only_when_that_is_asked_for(done: dict[str, Any]) 
     assert execute(smoke_test(done, **cut))["sample"]["passed"] == 3
     late = {**cut, "sample_uri": "gs://data/wrong.jsonl"}
     StorageHook(location="us-central1").write_object(late["sample_uri"], _with_wrong_answers(), "application/jsonl")
-    with pytest.raises(exceptions.SmokeTestError, match=r"0 of 3 examples passed(.|\n)*sample 1: "):
+    with pytest.raises(exceptions.SmokeTestError, match=r"0 of 3 examples answered(.|\n)*sample 1: "):
         execute(smoke_test(done, **late))
     assert execute(smoke_test(done, **{**late, "min_sample_share": None}))["values"]["sample.exact_share"] == 0
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from vertex_tuning.exceptions import QuestionChangedError
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
 QUESTION: Final = "question"
 """Key in the task state store: a digest of the question that Airflow shows for this task instance."""
 
+DECISION: Final = "decision"
+"""XCom key of a :class:`~vertex_tuning.report.content.Decision`."""
+
 REASON: Final = "reason"
 
 
 class ApproveModelOperator(ApprovalOperator):
     """
-    Ask a person whether the new model is put into use, and return who decided what, when and why.
+    Ask a person whether the new model is put into use. Who decided what, when and why is pushed as XCom `decision`.
 
     Airflow keeps the first question of a task instance and shows it again after a clear, whatever it has become
     (https://github.com/apache/airflow/issues/73235). So this task fails before it asks when the question has changed.
@@ -37,9 +41,13 @@ class ApproveModelOperator(ApprovalOperator):
 
     no_result_of = staticmethod(no_result_of)
 
-    def __init__(self, **kwargs: Any) -> None:
-        reason = Param("", type=["string", "null"], maxLength=SHOWN, title="Reason", description="Shown in the report.")
-        super().__init__(params={REASON: reason}, **kwargs)
+    def __init__(self, *, params: ParamsDict | None = None, **kwargs: Any) -> None:
+        # Airflow hands over those of the DAG as well, which nobody is asked for here.
+        asked = ParamsDict.filter_params_by_source(params or ParamsDict(), source="task")
+        asked[REASON] = Param(
+            "", description="Shown in the report.", type=["string", "null"], maxLength=SHOWN, title="Reason"
+        )
+        super().__init__(params=asked, **kwargs)
 
     def execute(self, context: Context) -> Any:
         """
@@ -59,9 +67,9 @@ class ApproveModelOperator(ApprovalOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         if "error" not in event:
             decision = self._decision(event)
-            # Told before what follows is skipped.
-            self.log.info("%s %s", decision, f"Reason given: {decision.reason}" if decision.reason else "")
-            return {**super().execute_complete(context, event), "decision": msgspec.to_builtins(decision)}
+            # Said and kept before what follows is skipped: that wakes the tasks which tell how the run ended.
+            self.log.info("%s%s", decision, f" Reason given: {decision.reason}" if decision.reason else "")
+            context["ti"].xcom_push(key=DECISION, value=msgspec.to_builtins(decision))
         return super().execute_complete(context, event)
 
     def _decision(self, event: dict[str, Any]) -> Decision:

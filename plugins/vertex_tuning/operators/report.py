@@ -45,7 +45,7 @@ RESULTS: Final = (
     ("evaluation", "evaluation"),
     ("wait",),
     ("create",),
-    ("approval",),
+    ("approval", "decision"),
     ("previous",),
 )
 """Tasks whose results the report shows, and under which key they leave one even when they fail or skip themselves."""
@@ -140,6 +140,8 @@ class RunOperator(VertexOperator):
         # The first that was skipped has skipped itself.
         skipped = next((role for role, task_id in self.tasks.items() if states.get(task_id) == "skipped"), None)
         ran |= {role for role, *keys in RESULTS if keys and role == skipped}
+        # A person's decision wakes this task, perhaps before the one that asked has ended.
+        ran |= {"approval"} if states.get(self.tasks["approval"]) == "running" else set()
         results = {role: self._result(ti, role, *keys) if role in ran else None for role, *keys in RESULTS}
         return Material(
             title=self.title or ti.dag_id,
@@ -161,7 +163,7 @@ class RunOperator(VertexOperator):
             metrics=results["metrics"],
             smoke=results["smoke"],
             evaluation=results["evaluation"],
-            decision=decision_of(results["approval"]),
+            decision=_decision(results["approval"]),
             previous=results["previous"],
         )
 
@@ -260,11 +262,9 @@ class ShowOutcomeOperator(RunOperator):
         return self.conclude(context, verdict)
 
 
-def decision_of(answered: Mapping[str, Any] | None) -> Decision | None:
-    """
-    :param answered: what an :class:`~vertex_tuning.operators.approval.ApproveModelOperator` returned
-    """
-    return msgspec.convert(answered["decision"], Decision) if answered and "decision" in answered else None
+def _decision(found: Mapping[str, Any] | None) -> Decision | None:
+    """None as well for an approval by another operator, which says nothing that is known here."""
+    return msgspec.convert(found, Decision) if found and "answer" in found else None
 
 
 def _states(context: Context) -> dict[str, str | None]:

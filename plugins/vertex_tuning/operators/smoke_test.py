@@ -86,7 +86,9 @@ class SmokeTestOperator(AskingOperator):
             listed = "\n".join(first_lines(shown, ANSWERS_SHOWN))
             right, kind = len(answers) - len(failed), f"{what} answered as expected"
             self.refuse(
-                SmokeTestError(
-                    f"Refused: {right} of {len(answers)} {kind}, expected at least {least * 100:.4g} %.\n{listed}"
-                )
+                SmokeTestError(f"Refused: {right} of {len(answers)} {kind}, expected {_at_least(least)}.\n{listed}")
             )
+
+
+def _at_least(share: float) -> str:
+    return "all" if share == 1 else f"at least {share * 100:.4g} %"

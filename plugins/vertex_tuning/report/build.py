@@ -26,7 +26,7 @@ NAMES: Final = {
     "rollback": "Rollback",
 }
 
-NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NO_STEP, NOT_STARTED})
+NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED})
 """States of the task that creates the job, of which there is then none."""
 
 Json = dict[str, Any]
@@ -98,7 +98,9 @@ def build(given: Material) -> to.Report:
         sample=parts.answers((given.smoke or {}).get("sample")),
         comparison=parts.comparison(given.evaluation) if given.evaluation else None,
         decision=given.decision,
-        cost=parts.cost(given.upload or {}, given.metrics or {}, job_created=steps["create"].state not in NO_JOB),
+        cost=parts.cost(
+            given.upload or {}, given.metrics or {}, job_created=bool(job) or steps["create"].state not in NO_JOB
+        ),
         rollback=parts.rollback(given.previous) if given.previous else None,
         links=links_of(given, job),
     )
