@@ -194,7 +194,7 @@ class TestGates:
         assert [gate["verdict"] for gate in result["gates"]] == ["failed", "missing"]
         assert result["reasons"] == [
             "Validation loss, last: 0.2, expected at most 0.1.",
-            "overfitting is not known, expected at most 0.",
+            "Over-fitting: unknown, expected at most 0.",
         ]
         lenient = execute(evaluation(good, alias, gates=gates[1:], on_missing_metrics="pass"))
         assert lenient["verdict"] == "first"

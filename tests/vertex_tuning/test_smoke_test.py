@@ -41,7 +41,7 @@ def test_a_model_that_answers_as_expected_passes(done: dict[str, Any]) -> None:
 def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: dict[str, Any]) -> None:
     context = TaskContext()
     with pytest.raises(
-        exceptions.SmokeTestError, match="^Refused: 1 of 2 smoke cases answered as expected, expected all"
+        exceptions.SmokeTestError, match=r"^Refused: 1 of 2 smoke cases answered as expected, expected all"
     ) as error:
         execute(smoke_test(done, RIGHT, WRONG), context)
     assert "wrong: 'My card is lost, message 5000.' -> 'lost': expected 'found', found 'lost'" in str(error.value)
@@ -51,7 +51,7 @@ def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: di
 
 def test_a_refused_model_can_skip_what_follows_instead(done: dict[str, Any]) -> None:
     context = TaskContext()
-    with pytest.raises(AirflowSkipException, match="^Refused: 0 of 1 smoke cases answered"):
+    with pytest.raises(AirflowSkipException, match=r"^Refused: 0 of 1 smoke cases answered"):
         execute(smoke_test(done, WRONG, on_refused="skip"), context)
     assert context.xcoms["answers"]["cases"]["passed"] == 0
     with pytest.raises(exceptions.ConfigurationError, match="on_refused: found 'ignore'"):
