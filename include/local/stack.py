@@ -111,6 +111,7 @@ class Stack:
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             # The real service is looked at once a minute; here a whole job takes less.
             "VERTEX_TUNING__POLL_INTERVAL": "1",
+            "VERTEX_TUNING__DEPLOYMENT": "local",
             "VERTEX_TUNING__DATASET_DIRS": ":".join(map(str, self.dataset_dirs)),
             **self.settings,
         }
