@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain
+
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.hitl import ApprovalOperator
 
@@ -71,7 +73,7 @@ def approval_text(evaluation: Mapping[str, Any], values: Mapping[str, float]) ->
 
 def markdown(text: object) -> str:
     """A text as it is, whatever it holds: no mark-up, link or line of its own comes out of it."""
-    line = _ADDRESS.sub(rf"\1{_WORD_JOINER}", " ".join(str(text).split()))
+    line = _ADDRESS.sub(rf"\1{_WORD_JOINER}", plain(" ".join(str(text).split()), MESSAGE_SHOWN))
     return _PUNCTUATION.sub(r"\\\1", line)
 
 

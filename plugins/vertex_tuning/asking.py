@@ -15,7 +15,8 @@ import pendulum
 import tenacity
 
 from vertex_tuning.exceptions import EndpointTimeoutError, VertexRequestError, VertexUnavailableError
-from vertex_tuning.expectations import Reply, shorten, storable
+from vertex_tuning.expectations import FOUND_SHOWN, Reply
+from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def reply_of(response: types.GenerateContentResponse, latency: float) -> Reply:
     why = (feedback and feedback.block_reason_message) or ""
     return Reply(
         text=storable(response.text or "").strip(),
-        finish_reason=reason.value if reason else ("FINISH_REASON_UNSPECIFIED" if candidate else ""),
-        blocked=f"{blocked.value} {storable(why)}".strip() if blocked else "",
+        finish_reason=plain(reason.value, NAME_SHOWN) if reason else ("FINISH_REASON_UNSPECIFIED" if candidate else ""),
+        blocked=plain(f"{blocked.value} {why}".strip()) if blocked else "",
         latency=round(latency, 3),
         tokens=(usage and usage.total_token_count) or 0,
     )
@@ -160,12 +161,13 @@ class _Asker:
             name=case.name,
             prompt=storable(case.question),
             answer=reply.text,
-            problem=case.problem(reply),
+            problem=plain(case.problem(reply), MESSAGE_SHOWN),
             latency=reply.latency,
             tokens=reply.tokens,
             finish_reason=reply.finish_reason,
         )
-        log.info("%s: %r in %.1f s: %s", case.name, shorten(answer.answer), answer.latency, answer.problem or "passed")
+        said = plain(answer.answer, FOUND_SHOWN)
+        log.info("%s: '%s' in %.1f s: %s", case.name, said, answer.latency, answer.problem or "passed")
         return answer
 
     def _generate(self, case: SmokeCase) -> Reply:

@@ -9,8 +9,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.expectations import FOUND_SHOWN
 from vertex_tuning.gates import Gate, GateResult, OnMissing, check_gates
-from vertex_tuning.smoke import SmokeAnswer, SmokeCase, summarize, values_of
+from vertex_tuning.plain_text import NAME_SHOWN, plain, shorten
+from vertex_tuning.smoke import SmokeAnswer, SmokeCase, in_full, summarize, values_of
 from vertex_tuning.tables import text_table
 
 Verdict = Literal["first", "better", "unchanged", "refused"]
@@ -60,13 +62,13 @@ class Side(msgspec.Struct, frozen=True):
 
     def answers(self) -> dict[str, Any]:
         """All it answered, in full."""
-        return {"cases": summarize(self.cases), "sample": summarize(self.sampled)}
+        return {"cases": in_full(self.cases), "sample": in_full(self.sampled)}
 
     def short(self) -> dict[str, Any]:
-        """The same, small enough for an XCom: texts cut, and of the examples only how many."""
+        """The same, small enough for an XCom: some answers with texts cut, and of the examples only how many."""
         sampled = summarize(self.sampled)
         return {
-            "cases": summarize([one.cut() for one in self.cases]),
+            "cases": summarize(self.cases),
             "sample": {name: sampled[name] for name in ("passed", "total")},
         }
 
@@ -96,6 +98,8 @@ def parse_rule(rule: Any, cases: Iterable[SmokeCase] = ()) -> Rule:
         raise ConfigurationError(f"rule: found {rule!r}. {error}.") from error
     if not parsed.value.strip() or not (math.isfinite(parsed.min_gain) and parsed.min_gain >= 0):
         raise ConfigurationError(f"rule: found {rule!r}, expected the name of a value and a min_gain from 0.")
+    # As `parse_cases` names them.
+    parsed = msgspec.structs.replace(parsed, no_regression=[plain(name, NAME_SHOWN) for name in parsed.no_regression])
     names = [case.name for case in cases]
     if unknown := [name for name in parsed.no_regression if name not in names]:
         raise ConfigurationError(f"rule.no_regression: found {unknown[0]!r}, expected names of cases ({names}).")
@@ -161,7 +165,7 @@ def _known(value: float | None) -> float | None:
 def _regressions(rule: Rule, champion: Side, challenger: Side) -> list[str]:
     passed = {one.name for one in champion.cases if not one.problem}
     return [
-        f"Case {one.name!r} fails ({one.problem}), and passes with the model in use."
+        f"Case {one.name!r} fails ({shorten(one.problem, FOUND_SHOWN)}), and passes with the model in use."
         for one in challenger.cases
         if one.problem and one.name in passed and one.name in rule.no_regression
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -11,12 +12,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from google.auth.exceptions import GoogleAuthError, MalformedError
 
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 from vertex_tuning.resource_names import check_location, check_project
 
 if TYPE_CHECKING:
     import google.auth.credentials
 
 MULTI_REGIONS: Final = ("us", "eu")
+
+_BASE_URL: Final = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?(/[\w./~-]*)?", re.ASCII)
 
 
 REFUSALS: Final = frozenset(
@@ -86,9 +90,9 @@ class GoogleConnection(GoogleBaseHook):
         try:
             return super().get_credentials()
         except GoogleAuthError as error:
-            raise auth_error(error, f"Connection {self.gcp_conn_id!r}") from error
+            raise auth_error(error, f"Connection {self.gcp_conn_id!r}") from None
         except (AirflowException, ValueError) as error:
-            raise ConfigurationError(f"Connection {self.gcp_conn_id!r}: {error}") from error
+            raise ConfigurationError(plain(f"Connection {self.gcp_conn_id!r}: {error}", MESSAGE_SHOWN)) from error
 
     @property
     def is_local(self) -> bool:
@@ -97,11 +101,30 @@ class GoogleConnection(GoogleBaseHook):
 
     def endpoint(self, location: str) -> str:
         """Base URL of Vertex AI for a location; multi-regions have a host of their own."""
-        if override := self._get_field("vertex_api_endpoint"):
-            return str(override)
+        if override := self._base_url("vertex_api_endpoint"):
+            return override
         if location in MULTI_REGIONS:
             return f"https://aiplatform.{location}.rep.googleapis.com"
         return f"https://{location}-aiplatform.googleapis.com"
+
+    @property
+    def storage_endpoint(self) -> str:
+        """Base URL of Cloud Storage when it is not Google's own; else empty."""
+        return self._base_url("storage_api_endpoint")
+
+    def _base_url(self, field: str) -> str:
+        """A base URL of the connection's extra; empty when not set.
+
+        :raises ConfigurationError: it is none, or has a password in it: logs and links show it
+        """
+        url = str(self._get_field(field) or "")
+        if url and not _BASE_URL.fullmatch(url):
+            raise ConfigurationError(
+                f"Connection {self.gcp_conn_id!r}, {field}: found a text that is not quoted, as it may hold a "
+                "password, expected http(s)://HOST[:PORT][/PATH] without user, password and query. "
+                "Put credentials into the connection's keyfile."
+            )
+        return url
 
 
 def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | VertexUnavailableError:
@@ -115,4 +138,5 @@ def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | Verte
     refused = isinstance(answer, Mapping) and answer.get("error") in REFUSALS
     wrong = isinstance(error, MalformedError)
     kind = ConfigurationError if wrong or refused else VertexUnavailableError
-    return kind(f"{where}: {type(error).__name__}: {error.args[0] if error.args else error}")
+    message = f"{where}: {type(error).__name__}: {error.args[0] if error.args else error}"
+    return kind(plain(without_secrets(message), MESSAGE_SHOWN))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from vertex_tuning.plain_text import plain, shorten
+
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
 
@@ -42,7 +44,7 @@ Length = Annotated[int, msgspec.Meta(ge=1)]
 class Reply(msgspec.Struct, frozen=True):
     """What came back for a prompt.
 
-    :param text: the answer's, without surrounding space; see :func:`storable`
+    :param text: the answer's, without surrounding space; see :func:`~vertex_tuning.plain_text.storable`
     :param finish_reason: the service's name for why it ended; empty when there was no answer
     :param blocked: why the prompt itself was refused; empty when it was not
     :param latency: seconds
@@ -101,19 +103,9 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(filter(None, found))
 
 
-def storable(text: str) -> str:
-    """A text without what neither UTF-8 nor PostgreSQL's JSON can hold: lone surrogates and NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def shorten(text: str, limit: int = FOUND_SHOWN) -> str:
-    """At most so many characters, and `…` when that is not all."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def _unusable(finish_reasons: Sequence[str], reply: Reply) -> str:
     if reply.blocked:
-        return f"the prompt was blocked: {shorten(reply.blocked)}"
+        return f"the prompt was blocked: {plain(reply.blocked, FOUND_SHOWN)}"
     if not reply.finish_reason:
         return "there was no answer: the service sent no candidate"
     if reply.finish_reason not in finish_reasons:
@@ -156,7 +148,7 @@ def _json_schema(expected: dict[str, Any], reply: Reply) -> str:
     if misfit is None:
         return ""
     place = "".join(f"[{step!r}]" for step in misfit.instance_path)
-    return f"expected JSON that fits the schema, found at ${place}: {shorten(misfit.message)}"
+    return f"expected JSON that fits the schema, found at ${place}: {plain(misfit.message, FOUND_SHOWN)}"
 
 
 def _min_length(expected: int, reply: Reply) -> str:
@@ -188,7 +180,7 @@ CHECKS: Final[Mapping[str, Callable[[Any, Reply], str]]] = {
 
 def _unless(fits: bool, expected: str, reply: Reply) -> str:
     size = f" ({len(reply.text)} characters)" if len(reply.text) > FOUND_SHOWN else ""
-    return "" if fits else f"expected {expected}, found {shorten(reply.text)!r}{size}"
+    return "" if fits else f"expected {expected}, found {shorten(reply.text, FOUND_SHOWN)!r}{size}"
 
 
 def _listed(texts: str | Sequence[str]) -> Sequence[str]:
@@ -205,7 +197,7 @@ def _require(field: str, schema: dict[str, Any], expected: str) -> None:
         _compiled(schema)
     except ValueError as error:
         found = str(error).partition("\n")[0]
-        raise ValueError(f"{field}: found {shorten(found)}, expected {expected}") from error
+        raise ValueError(f"{field}: found {plain(found, FOUND_SHOWN)}, expected {expected}") from error
 
 
 def _compiled(schema: dict[str, Any]) -> Validator:

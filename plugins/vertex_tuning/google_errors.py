@@ -21,6 +21,7 @@ from vertex_tuning.exceptions import (
     VertexUnavailableError,
     error_of,
 )
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 _BROKEN_EXCHANGES: Final = (
     httpx.HTTPError,
@@ -38,19 +39,27 @@ def google_errors(doing: str) -> Iterator[None]:
 
     :param doing: what was being done, for the message
     """
+    # `from None`: the client's own error, which the log would show too, has URLs that are keys and unescaped text.
     try:
         yield
     except errors.APIError as error:
-        told = _is_googles(error)
-        said = error.message if told else str(error.message)[:500]
-        raise error_of(error.code, f"While {doing}: {error.code} {error.status}: {said}", from_google=told) from error
+        googles = _is_googles(error)
+        # What does not come from Google may be a proxy's whole page.
+        said = error.message if googles else plain(str(error.message))
+        message = _message(f"While {doing}: {error.code} {error.status}: {said}")
+        raise error_of(error.code, message, from_google=googles) from None
     except GoogleAPICallError as error:
         # Cloud Storage refuses downloads in plain text, so that nothing tells its answer from a proxy's.
-        raise error_of(error.code or 503, f"While {doing}: {error.code} {error.message}", from_google=True) from error
+        message = _message(f"While {doing}: {error.code} {error.message}")
+        raise error_of(error.code or 503, message, from_google=True) from None
     except GoogleAuthError as error:
-        raise auth_error(error, f"While {doing}") from error
+        raise auth_error(error, f"While {doing}") from None
     except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:
-        raise VertexUnavailableError(f"While {doing}: {type(error).__name__}: {error}") from error
+        raise VertexUnavailableError(_message(f"While {doing}: {type(error).__name__}: {error}")) from None
+
+
+def _message(text: str) -> str:
+    return plain(without_secrets(text), MESSAGE_SHOWN)
 
 
 @contextlib.contextmanager
@@ -65,7 +74,7 @@ def creating() -> Iterator[None]:
     except PermanentError:
         raise
     except Exception as error:
-        if _lacks_quota(error.__cause__):
+        if _lacks_quota(error.__context__):
             raise QuotaExceededError(str(error)) from error
         raise LostAnswerError(f"{type(error).__name__}: {error}") from error
 

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable_json
+
 ENDED: Final[Mapping[str, str]] = {
     "JOB_STATE_SUCCEEDED": "succeeded",
     "JOB_STATE_FAILED": "failed",
@@ -147,8 +149,17 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> TuningJob:
-        """Read what the client returned or an XCom kept; unknown fields are left out, int64 strings are numbers."""
-        return msgspec.convert(data, cls, strict=False)
+        """Read what the client returned or an XCom kept; unknown fields are left out, int64 strings are numbers.
+
+        The error's message and the display name become plain text: people read them in logs and errors.
+        """
+        job = msgspec.convert(storable_json(data), cls, strict=False)
+        name, error = job.tuned_model_display_name, job.error
+        return msgspec.structs.replace(
+            job,
+            tuned_model_display_name=plain(name, NAME_SHOWN) if name else name,
+            error=msgspec.structs.replace(error, message=plain(error.message, MESSAGE_SHOWN)) if error else None,
+        )
 
     def as_xcom(self) -> dict[str, Any]:
         """Small plain JSON."""

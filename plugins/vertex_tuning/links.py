@@ -91,5 +91,5 @@ class ReportLink(BaseOperatorLink):
         folder = str(getattr(operator, "run_folder", None) or "")
         if not folder.startswith("gs://"):
             return ""
-        endpoint = operator.storage._get_field("storage_api_endpoint")  # type: ignore[attr-defined]
-        return object_url(f"{folder.rstrip('/')}/report.html", endpoint or "")
+        endpoint = operator.storage.storage_endpoint  # type: ignore[attr-defined]
+        return object_url(f"{folder.rstrip('/')}/report.html", endpoint)

@@ -17,6 +17,7 @@ from urllib3 import Retry
 
 from vertex_tuning.connection import GoogleConnection, auth_error
 from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError, error_of
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 from vertex_tuning.resource_names import location_of
 
 T = TypeVar("T")
@@ -100,11 +101,12 @@ class RestClient:
         try:
             answer = self._session.request(method, address, timeout=TIMEOUT, allow_redirects=False, **request)
         except requests.RequestException as error:
-            raise VertexUnavailableError(f"{doing}: {type(error).__name__}: {error}") from error
+            message = plain(without_secrets(f"{doing}: {type(error).__name__}: {error}"), MESSAGE_SHOWN)
+            raise VertexUnavailableError(message) from None
         except GoogleAuthError as error:
-            raise auth_error(error, doing) from error
+            raise auth_error(error, doing) from None
         if answer.status_code != requests.codes.ok:
-            message = f"{doing}: {answer.status_code} {answer.text[:500]}"
+            message = f"{doing}: {answer.status_code} {plain(without_secrets(answer.text))}"
             raise error_of(answer.status_code, message, from_google=_is_error(answer.content))
         return bytes(answer.content)
 

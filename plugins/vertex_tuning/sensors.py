@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
@@ -38,8 +39,8 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
     Airflow's own of any sensor; `soft_fail` skips at a final end, not at trouble that may pass.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
-    :param poke_interval: seconds between two polls, at least 1; `[vertex_tuning] poll_interval` when not set.
-    :param timeout: seconds the job may take, from its creation on.
+    :param poke_interval: time between two polls, at least 1 s; `[vertex_tuning] poll_interval` when not set.
+    :param timeout: time the job may take, from its creation on.
     :param cancel_on_kill: cancel the job when a user clears or marks this task, or it is killed.
     :param cancel_on_timeout: cancel the job when its time is over.
     :param resubmit: create another job in the place of one that failed for a passing reason.
@@ -51,16 +52,16 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         self,
         *,
         job_name: str,
-        poke_interval: float | None = None,
-        timeout: float = DAY,
+        poke_interval: timedelta | float | None = None,
+        timeout: timedelta | float = DAY,
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
         resubmit: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            poll_interval=poke_interval,
-            job_timeout=timeout,
+            poll_interval=None if poke_interval is None else _seconds(poke_interval),
+            job_timeout=_seconds(timeout),
             timeout=timeout,
             cancel_on_kill=cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
@@ -147,3 +148,7 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(f"Skipped, because soft_fail or never_fail is set: {error}") from error
             raise
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

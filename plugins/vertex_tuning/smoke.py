@@ -13,13 +13,14 @@ import msgspec
 
 from vertex_tuning.datasets.rows import Content, Row
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.expectations import Expectations, Text, shorten
+from vertex_tuning.expectations import FOUND_SHOWN, Expectations, Text
+from vertex_tuning.plain_text import NAME_SHOWN, plain
 
 NAME_LENGTH: Final = 60
 """Characters of a prompt that make the name of a case without one."""
 
-TEXT_SHOWN: Final = 500
-"""Characters of a prompt, an answer or a problem kept in XCom."""
+ANSWERS_SHOWN: Final = 20
+"""Answers of a kind kept in XCom; the file in the run's folder has them all."""
 
 
 class Thinking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +81,7 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
     :param generation_config: sampling settings, e.g. `{"temperature": 0.2, "top_p": 0.9}`
     """
 
-    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    name: Annotated[str, msgspec.Meta(max_length=NAME_SHOWN)] = ""
     prompt: str = ""
     turns: list[Turn] = msgspec.field(default_factory=list)
     system_instruction: str | None = None
@@ -119,13 +120,13 @@ class SmokeAnswer(msgspec.Struct, frozen=True):
     finish_reason: str
 
     def cut(self) -> SmokeAnswer:
-        """With texts short enough for an XCom."""
-        texts = {field: shorten(getattr(self, field), TEXT_SHOWN) for field in ("prompt", "answer", "problem")}
+        """With plain texts, short enough for an XCom."""
+        texts = {field: plain(getattr(self, field)) for field in ("prompt", "answer", "problem")}
         return msgspec.structs.replace(self, **texts)
 
 
 def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
-    """Check cases and give each a name of its own.
+    """Check cases and give each a name of its own, in plain text.
 
     :raises ConfigurationError: names the case and the field, what was found and what is expected
     """
@@ -133,6 +134,7 @@ def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
         parsed = msgspec.convert(cases, list[SmokeCase])
     except msgspec.ValidationError as error:
         raise ConfigurationError(_explain(error, cases)) from error
+    parsed = [msgspec.structs.replace(case, name=plain(case.name, NAME_SHOWN)) for case in parsed]
     given = Counter(case.name for case in parsed if case.name)
     if repeated := [name for name, times in given.items() if times > 1]:
         raise ConfigurationError(f"smoke_test.cases: found the name {repeated[0]!r} twice, expected unique names.")
@@ -156,10 +158,17 @@ def case_of(row: Row, name: str = "") -> SmokeCase:
     )
 
 
-def summarize(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
-    """How many passed, of how many, and all of them."""
+def in_full(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
+    """How many passed, of how many, and all of them: for a file."""
     passed = sum(not answer.problem for answer in answers)
     return {"passed": passed, "total": len(answers), "answers": msgspec.to_builtins(answers)}
+
+
+def summarize(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
+    """The same for an XCom: with `ANSWERS_SHOWN` answers at most, rather those that failed, and their texts cut."""
+    failed_first = sorted(range(len(answers)), key=lambda index: not answers[index].problem)
+    shown = [answers[index].cut() for index in sorted(failed_first[:ANSWERS_SHOWN])]
+    return {**in_full(answers), "answers": msgspec.to_builtins(shown)}
 
 
 def values_of(cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> dict[str, float]:
@@ -177,7 +186,7 @@ def share(answers: Sequence[SmokeAnswer]) -> float | None:
 
 
 def _named(case: SmokeCase, taken: set[str]) -> SmokeCase:
-    base = shorten(" ".join(case.question.split()), NAME_LENGTH) or "case"
+    base = plain(" ".join(case.question.split()), NAME_LENGTH) or "case"
     name = next(name for name in chain([base], (f"{base} ({n})" for n in count(2))) if name not in taken)
     taken.add(name)
     return msgspec.structs.replace(case, name=name)
@@ -208,4 +217,4 @@ def _explain(error: msgspec.ValidationError, cases: Any) -> str:
     found: Any = cases
     for index, key in re.findall(r"\[(\d+)\]|\.(\w+)", path):
         found = found[int(index)] if index else found[key]
-    return f"smoke_test.cases{path.rstrip('`')}: found {shorten(repr(found))}. {expected}."
+    return f"smoke_test.cases{path.rstrip('`')}: found {plain(repr(found), FOUND_SHOWN)}. {plain(expected)}."

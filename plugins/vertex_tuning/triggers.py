@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 FIRST_LOOK_SECONDS: Final = 5.0
 
-DEFERRED: Final = "deferred"
 _UNKNOWN: Final = "unknown"
+
+GOES_ON: Final = frozenset({"deferred", "up_for_retry", _UNKNOWN})
+"""States of a task that no user's act leads to from a deferral."""
+
 STOPPED: Final = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
 """States of a task in which a user's act or the end of its run has left it."""
 
@@ -94,11 +97,11 @@ class TuningJobTrigger(BaseTrigger):
 
     async def _is_stopped(self) -> bool:
         state = await self._task_state()
-        if state not in STOPPED and state not in (DEFERRED, _UNKNOWN):
+        if state not in STOPPED | GOES_ON:
             # Cleared, and so about to run anew; or resumed for a moment by an event in another triggerer.
             await asyncio.sleep(FLUX_SECONDS)
             state = await self._task_state()
-        if state in (DEFERRED, _UNKNOWN):
+        if state in GOES_ON:
             self.log.warning("%s goes on: its task is %s.", self.job_name, state)
             return False
         return True

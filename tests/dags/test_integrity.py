@@ -16,6 +16,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
+from vertex_tuning.sensors import TuningJobSensor
 
 STEPS = [
     "upload_dataset",
@@ -82,6 +83,7 @@ def test_every_task_is_retried_with_back_off(dag: DAG) -> None:
 
 def test_the_wait_owns_its_runs_job(dag: DAG) -> None:
     wait = dag.task_dict["wait_for_tuning_job"]
+    assert isinstance(wait, TuningJobSensor)
     assert (wait.cancel_on_kill, wait.cancel_on_timeout, wait.resubmit) == (True, True, True)
 
 
@@ -93,7 +95,8 @@ def test_jobs_without_a_run_are_looked_for_hourly_from_the_start(bag: DagBag) ->
         last_automated_data_interval=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
     )
     assert first is not None
-    assert timedelta(0) < first.run_after - datetime.now(UTC) <= timedelta(hours=1)
+    now = datetime.now(UTC)
+    assert now < first.run_after <= now + timedelta(hours=1)
 
 
 def test_it_is_documented_tagged_and_runs_alone(dag: DAG) -> None:

@@ -100,17 +100,34 @@ def test_a_job_that_failed_in_passing_is_not_created_again_on_other_data(
     assert jobs_of(context) == [created["name"]]
 
 
-def test_a_manifest_of_the_same_data_elsewhere_does_not_vouch_for_ours(
-    emulator: str, checked: dict[str, Any], storage: StorageHook
-) -> None:
-    manifest = storage.read_object(checked["manifest_uri"], 10_000)
-    elsewhere = upload(emulator, "gs://data/elsewhere.jsonl", classification_rows(24))
-    again = execute(UploadDatasetOperator(task_id="u", training_data=elsewhere, bucket="bucket"))
-    assert again["manifest_uri"] == checked["manifest_uri"]
-    with pytest.raises(exceptions.DatasetError, match=f"nothing about {checked['training_uri']}"):
-        execute(create(**arguments(checked)), TaskContext(uuid4().hex))
-    storage.write_object(checked["manifest_uri"], manifest, "application/json")
-    execute(create(**arguments(checked)), TaskContext(uuid4().hex))
+def test_the_same_data_in_two_places_has_two_manifests(emulator: str, checked: dict[str, Any]) -> None:
+    elsewhere = upload(emulator, f"gs://data/{uuid4().hex}.jsonl", classification_rows(24))
+    again = execute(UploadDatasetOperator(task_id="u", training_data=elsewhere, bucket="bucket"), TaskContext("other"))
+    assert again["dataset_hash"] == checked["dataset_hash"]
+    assert again["manifest_uri"] != checked["manifest_uri"]
+    for result in (checked, again):
+        assert execute(create(**arguments(result)), TaskContext(uuid4().hex))["name"]
+
+
+def test_validation_data_in_another_place_has_another_manifest_too(emulator: str) -> None:
+    rows = {"training": classification_rows(40), "validation": classification_rows(12)}
+    training, first, second = (
+        upload(emulator, f"gs://data/{uuid4().hex}.jsonl", rows[kind]) for kind in ("training", *["validation"] * 2)
+    )
+    results = [
+        execute(UploadDatasetOperator(task_id="u", training_data=training, validation_data=validation, bucket="bucket"))
+        for validation in (first, second)
+    ]
+    for result in results:
+        given = arguments(result) | {"validation_uri": result["validation_uri"]}
+        assert execute(create(**given), TaskContext(uuid4().hex))["name"]
+
+
+def test_a_manifest_of_other_data_does_not_vouch_for_ours(emulator: str, checked: dict[str, Any]) -> None:
+    elsewhere = upload(emulator, f"gs://data/{uuid4().hex}.jsonl", classification_rows(24))
+    given = arguments(checked) | {"training_uri": elsewhere}
+    with pytest.raises(exceptions.DatasetError, match=f"nothing about {elsewhere}"):
+        execute(create(**given), TaskContext(uuid4().hex))
 
 
 def test_a_manifest_that_is_none_vouches_for_nothing(checked: dict[str, Any], storage: StorageHook) -> None:

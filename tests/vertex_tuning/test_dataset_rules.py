@@ -181,6 +181,43 @@ def test_a_preference_row_has_a_better_and_a_worse_completion(scores: tuple[floa
     assert problems(preference(*scores), "preference") == []
 
 
+UNKNOWN: dict[str, Any] = {f"field_{number}": number for number in range(40)}
+BAD_BEHIND: list[tuple[str, Any]] = [
+    ("supervised", {**UNKNOWN, "contents": []}),
+    ("supervised", UNKNOWN),
+    ("supervised", {**UNKNOWN, "contents": [{"role": "user", "parts": [{"text": "no answer"}]}]}),
+    ("supervised", {**UNKNOWN, "contents": [{**UNKNOWN, "role": "user"}, {"role": "model", "parts": []}]}),
+    ("supervised", turns(*[{"text": "x", **UNKNOWN}] * 3, {"fileData": {}})),
+    ("supervised", pair(**UNKNOWN, tools=3)),
+    ("supervised", pair(**UNKNOWN, systemInstruction={**UNKNOWN, "parts": [{"text": ""}]})),
+    ("supervised", pair("x" * 4 * (limits.MAX_EXAMPLE_TOKENS + 1), **UNKNOWN)),
+    ("preference", {**UNKNOWN, "contents": pair()["contents"][:1]}),
+    ("preference", {**UNKNOWN, "contents": pair()["contents"][:1], "completions": [{}, {}]}),
+]
+
+
+@pytest.mark.parametrize(("kind", "bad"), BAD_BEHIND)
+def test_an_error_is_found_behind_any_number_of_warnings(kind: Any, bad: Any, tmp_path: Path) -> None:
+    found = examine(json.dumps(bad).encode(), kind)
+    assert found.measured is None
+    assert any(not problem.warning for problem in found.problems)
+    assert len(found.problems) <= 20
+    dataset = prepared(lines([*[pair(f"question {n}") for n in range(3)], bad]), tmp_path, kind=kind)
+    assert dataset.error_count
+    assert any(finding.line == 4 for finding in dataset.shown["error"])
+
+
+def test_warnings_alone_refuse_no_row_however_many() -> None:
+    found = examine(json.dumps(pair(**UNKNOWN)).encode(), "supervised")
+    assert found.measured is not None
+    assert len(found.problems) == 10
+
+
+def test_a_row_of_a_million_errors_is_left_after_the_first() -> None:
+    found = examine(json.dumps(turns(*[{}] * 100_000)).encode(), "supervised")
+    assert len(found.problems) == 10
+
+
 def test_a_cut_last_line_is_called_so() -> None:
     found = prepared(lines([pair()]) + json.dumps(pair()).encode()[:-10])
     assert found.counts["error"] == {"truncated": 1}

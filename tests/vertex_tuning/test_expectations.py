@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.expectations import CHECKS, Expectations, Reply, storable
+from vertex_tuning.expectations import CHECKS, Expectations, Reply
+from vertex_tuning.plain_text import storable
 
 TEAM = {
     "type": "object",

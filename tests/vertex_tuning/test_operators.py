@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -41,6 +42,18 @@ def test_a_retry_adopts_the_job_of_the_attempt_before(hook: VertexTuningHook) ->
     labels = first["labels"]
     listed = [job.name for job in hook.list_tuning_jobs() if job.labels.items() >= labels.items()]
     assert listed == [first["name"]]
+
+
+def test_a_retry_whose_names_render_anew_adopts_the_job() -> None:
+    """A description with the time in it, a label with the attempt: neither changes the training."""
+    first, second = (
+        execute(
+            create(description=f"at {attempt}", display_name=f"try {attempt}", labels={"attempt": str(attempt)}),
+            TaskContext("names that render anew", try_number=attempt),
+        )
+        for attempt in (1, 2)
+    )
+    assert first["name"] == second["name"]
 
 
 def test_other_runs_map_indexes_and_specs_get_jobs_of_their_own() -> None:
@@ -104,9 +117,10 @@ def test_a_finished_job_costs_no_trigger(done: dict[str, Any]) -> None:
 def test_a_running_job_is_waited_for_in_the_triggerer(hook: VertexTuningHook, control: Callable[..., None]) -> None:
     job = held(hook, control)
     with pytest.raises(TaskDeferred) as deferred:
-        execute(sensor(job.name, poke_interval=7, timeout=100))
+        execute(sensor(job.name, poke_interval=timedelta(seconds=7), timeout=timedelta(minutes=2)))
     _, arguments = deferred.value.trigger.serialize()
     assert (arguments["job_name"], arguments["poll_interval"]) == (job.name, 7)
+    assert arguments["end_time"] == pytest.approx((job.created_at or 0) + 120)
     assert deferred.value.timeout is None
 
 

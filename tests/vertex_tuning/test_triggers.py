@@ -153,6 +153,7 @@ def stopped(trigger: TuningJobTrigger, states: list[Any], monkeypatch: pytest.Mo
         (True, [None, "running"], True),  # cleared, and started anew
         (False, ["failed"], False),
         (True, ["deferred"], False),  # handed to another triggerer
+        (True, ["up_for_retry"], False),  # resumed and failed, in another triggerer's time
         (True, ["running", "deferred"], False),  # resumed for a moment, in another triggerer
         (True, ["gone"], False),  # the run was deleted
         (True, [RuntimeError("no answer")], False),

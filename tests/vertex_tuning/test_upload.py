@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -239,6 +241,67 @@ def test_a_file_system_airflow_has_a_provider_for(tmp_path: Path, storage: Stora
             assert file.read() == content
     with pytest.raises(exceptions.DatasetError, match="found no file"):
         execute(uploading(tmp_path, training_data="memory://folder/none.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "expected"),
+    [
+        (PermissionError(13, "Permission denied"), exceptions.DatasetError),
+        (PermissionError("Access Denied"), exceptions.DatasetError),
+        (IsADirectoryError(21, "Is a directory"), exceptions.DatasetError),
+        (OSError("Forbidden\x1b[2J https://s3/b?X-Amz-Signature=sesame"), exceptions.DatasetError),
+        (ConnectionResetError(104, "Connection reset by peer"), exceptions.TransientError),
+        (TimeoutError("timed out"), exceptions.TransientError),
+    ],
+)
+@pytest.mark.parametrize("when", ["listing", "opening", "reading"])
+def test_trouble_of_a_file_system_says_which_file_and_whether_a_retry_can_help(
+    tmp_path: Path, trouble: OSError, expected: type[Exception], when: str
+) -> None:
+    class Broken(MemoryFileSystem):  # type: ignore[misc]
+        def glob(self, *_: Any, **__: Any) -> list[str]:
+            if when == "listing":
+                raise trouble
+            return ["/broken/rows.jsonl"]
+
+        def open(self, *_: Any, **__: Any) -> Any:
+            if when == "opening":
+                raise trouble
+            return BrokenFile()
+
+    class BrokenFile(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise trouble
+
+    attach(protocol="s3", conn_id=(place := uuid4().hex), fs=Broken())
+    with pytest.raises(expected, match=r"rows\.jsonl: ") as error:
+        execute(uploading(tmp_path, training_data=f"s3://{place}@broken/*rows.jsonl"))
+    assert "sesame" not in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_local_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(exceptions.DatasetError, match=r"folder\.jsonl: found no file"):
+        execute(uploading(tmp_path, training_data="folder.jsonl"))
+    with pytest.raises((exceptions.ConfigurationError, exceptions.DatasetError)):
+        execute(uploading(tmp_path, training_data="x" * 5000 + ".jsonl"))
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2Jb.jsonl", "a\nb.jsonl", "\u202eb.jsonl", "a\u200bb.csv", "a::b@c.jsonl"])
+def test_names_of_files_are_shown_plainly(tmp_path: Path, storage: StorageHook, name: str) -> None:
+    (tmp_path / name).write_text("not a row\n")
+    shown = name.encode("unicode_escape").decode()
+    with pytest.raises(exceptions.DatasetError) as error:
+        execute(uploading(tmp_path, training_data="*"))
+    assert shown in str(error.value)
+    assert all(line.isprintable() for line in str(error.value).splitlines())
+    uri = f"gs://bucket/{uuid4().hex}/{name}"
+    storage.write_object(uri, "".join(json.dumps(row) + "\n" for row in classification_rows(3)).encode(), "text/plain")
+    if name.endswith(".jsonl"):
+        result = execute(uploading(tmp_path, training_data=uri))
+        assert result["training_uri"] == uri  # what is trained on keeps its name
+        assert result["training"]["name"].endswith(shown)
 
 
 @pytest.mark.parametrize("given", ["file://{}/t.jsonl", "local://{}/t.jsonl", "FILE://{}/t.jsonl", "{}/*.jsonl"])
@@ -480,6 +543,42 @@ def test_a_model_whose_tokens_cannot_be_counted_keeps_the_estimate(
     result = execute(uploading(tmp_path, base_model="gemini-3.5-flash", count_tokens_sample=5))
     assert "Not here." in "\n".join(result["warnings"])
     assert result["training"]["counted"].startswith("estimated")
+
+
+@pytest.mark.parametrize("body", [{}, {"totalTokens": 0}, {"totalTokens": "many"}, {"totalTokens": None}])
+def test_a_count_without_a_number_keeps_the_estimate_and_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(100))
+    answered_with(monkeypatch, body)
+    given = {"base_model": "gemini-2.5-flash", "prices": PRICES, "count_tokens_sample": 5}
+    result = execute(uploading(tmp_path, **given))
+    assert result["training"]["tokens"] > 100
+    assert "found no number in the response" in "\n".join(result["warnings"])
+    with pytest.raises(exceptions.CostLimitError):
+        execute(uploading(tmp_path, **given, max_training_tokens=10))
+
+
+@pytest.mark.parametrize(
+    ("count", "applied"), [(1, False), (2, False), (3, True), (27, True), (28, False), (10**9, False)]
+)
+def test_a_correction_that_cannot_be_right_is_shown_and_not_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, applied: bool
+) -> None:
+    prompt, answer = {"text": "x" * 32}, {"text": "yes"}  # 8 and 1 tokens, as estimated
+    contents = [{"role": "user", "parts": [prompt]}, {"role": "model", "parts": [answer]}]
+    write(tmp_path / "t.jsonl", *[{"contents": contents}] * 10)
+    answered_with(monkeypatch, {"totalTokens": count})
+    result = execute(uploading(tmp_path, base_model="gemini-2.5-flash", count_tokens_sample=10))
+    assert result["training"]["tokens"] == (10 * count if applied else 90)
+    assert ("countTokens on 10 examples" in result["training"]["counted"]) == applied
+    if not applied:
+        assert "not plausible: found estimate x" in "\n".join(result["warnings"])
+
+
+def answered_with(monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]) -> None:
+    """Have the Gen AI client answered so, whatever it asks; Cloud Storage has another client."""
+    monkeypatch.setattr(httpx.Client, "send", lambda _, request, **__: httpx.Response(200, json=body, request=request))
 
 
 def test_the_log_shows_the_statistics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

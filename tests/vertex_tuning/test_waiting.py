@@ -173,7 +173,7 @@ def test_another_runs_job_is_neither_cancelled_nor_replaced(
     killed.on_kill()
     with pytest.raises(TaskDeferred) as deferred:
         execute(sensor(job["name"]), other)
-    assert deferred.value.trigger.cancel_on_kill is False  # type: ignore[attr-defined]
+    assert deferred.value.trigger.cancel_on_kill is False
     assert live(hook, context) == [job["name"]]
 
 
@@ -250,7 +250,7 @@ def test_after_a_clear_that_cancelled_nothing_a_cancel_is_a_persons(
     with pytest.raises(TaskDeferred) as deferred:
         execute(sensor(job["name"]), context)
     hook.cancel_tuning_job(job["name"])
-    event = asyncio.run(deferred.value.trigger.wait())  # type: ignore[attr-defined]
+    event = asyncio.run(deferred.value.trigger.wait())
     with pytest.raises(exceptions.TuningJobCancelledError):
         sensor(job["name"]).execute_complete(context, event, job_name=job["name"])  # type: ignore[arg-type]
 
@@ -304,7 +304,7 @@ def test_a_successor_is_found_where_the_job_is(control: Control, label: str, con
     second = resubmit(there, ended(there, job["name"]))
     with pytest.raises(TaskDeferred) as deferred:
         execute(sensor(job["name"]), context)
-    assert deferred.value.trigger.job_name == second.name  # type: ignore[attr-defined]
+    assert deferred.value.trigger.job_name == second.name
 
 
 # Time
@@ -320,7 +320,7 @@ def test_the_deadline_counts_from_the_jobs_creation_whatever_the_attempt(
         context["ti"].try_number = attempt
         with pytest.raises(TaskDeferred) as deferred:
             execute(sensor(job["name"], timeout=100, cancel_on_kill=False), context)
-        ends.append(deferred.value.trigger.end_time)  # type: ignore[attr-defined]
+        ends.append(deferred.value.trigger.end_time)
         time.sleep(1.1)
     assert ends[0] == ends[1] == TuningJob.parse(job).created_at + 100  # type: ignore[operator]
 
@@ -413,7 +413,7 @@ def test_without_quota_for_the_next_job_the_waiting_task_leaves_the_worker(crowd
     time.sleep(2)
     with pytest.raises(TaskDeferred) as waits:
         sensor(job["name"]).resume_execution("retry_wait", kwargs, context)  # type: ignore[arg-type]
-    assert waits.value.trigger.job_name != job["name"]  # type: ignore[attr-defined]
+    assert waits.value.trigger.job_name != job["name"]
 
 
 def test_on_a_worker_it_goes_on_looking(crowded: str, context: TaskContext) -> None:

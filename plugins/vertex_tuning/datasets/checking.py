@@ -6,7 +6,6 @@ import heapq
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from operator import add, neg
 from typing import Any, Final, Literal, NamedTuple, cast
 
@@ -19,7 +18,7 @@ from vertex_tuning.datasets.row_rules import Kind, problems, too_long
 from vertex_tuning.datasets.rows import Measured, has_files, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
-"""So many of one row are told; a row can have a million parts."""
+"""Errors of one row that are shown, and as many warnings; a row can have a million parts."""
 EXTREMES: Final = 20
 """Longest and shortest rows whose places are kept."""
 MAX_LABELS: Final = 1000
@@ -171,7 +170,7 @@ def _nothing_is_plain(_: bytes) -> None:
 
 
 class Examined(NamedTuple):
-    """Every problem of a row, and what it measures when it can be used nevertheless."""
+    """The first problems of a row, and what it measures when it can be used nevertheless."""
 
     problems: list[Problem]
     measured: Measured | None = None
@@ -187,12 +186,25 @@ def examine(line: bytes, kind: Kind, *, cut: bool = False) -> Examined:
         row = _decode(line, cut=cut)
     except _UnreadableError as error:
         return Examined([error.problem])
-    found = list(islice(problems(row, kind), PROBLEMS_OF_A_ROW))
+    found = _first_problems(problems(row, kind))
     if not all(problem.warning for problem in found):
         return Examined(found)
     measured = measure(row)
     found += (too_much := list(too_long(measured[2] + measured[3])))
     return Examined(found, None if too_much else measured, has_files(row))
+
+
+def _first_problems(found: Iterable[Problem]) -> list[Problem]:
+    """Some errors and some warnings, in their order. Warnings never end the search: an error may follow them."""
+    shown: list[Problem] = []
+    counts = {True: 0, False: 0}
+    for problem in found:
+        counts[problem.warning] += 1
+        if counts[problem.warning] <= PROBLEMS_OF_A_ROW:
+            shown.append(problem)
+        if counts[False] == PROBLEMS_OF_A_ROW:
+            break
+    return shown
 
 
 class _UnreadableError(Exception):

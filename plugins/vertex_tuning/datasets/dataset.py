@@ -20,11 +20,13 @@ from vertex_tuning.datasets.checking import Totals
 from vertex_tuning.datasets.examples import Examples
 from vertex_tuning.datasets.findings import Finding, Findings, Severity
 from vertex_tuning.datasets.parts import Parts, can_be_split
-from vertex_tuning.datasets.preparing import Columns, Options, Preparation, Side, Source
+from vertex_tuning.datasets.preparing import Columns, Options, Preparation, Side, Source, open_source
+from vertex_tuning.datasets.reading import os_errors
 from vertex_tuning.datasets.rows import Content, Part, Row
 from vertex_tuning.datasets.splitting import keep_first
 from vertex_tuning.datasets.statistics import Statistics, statistics
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
+from vertex_tuning.plain_text import SHOWN, plain, shorten
 
 __all__ = [
     "Columns",
@@ -35,6 +37,7 @@ __all__ = [
     "Prepared",
     "Row",
     "Source",
+    "open_source",
     "parse_options",
     "prepare",
     "sample",
@@ -134,7 +137,7 @@ def parse_options(values: Mapping[str, Any]) -> Options:
     try:
         return msgspec.convert(given, Options, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"dataset: {error}.") from error
+        raise ConfigurationError(plain(f"dataset: {error}.")) from error
 
 
 def write_report(prepared: Prepared, file: IO[bytes]) -> None:
@@ -209,10 +212,11 @@ class _Work:
             for side in sides:
                 stack.callback(side.close)
             if self._parts:
-                self._parts.read(sources[0], len(self._names), sides[0], preparation)
+                with os_errors(sources[0].label):
+                    self._parts.read(sources[0], len(self._names), sides[0], preparation)
             else:
                 preparation.read(sources, len(self._names))
-        self._names += [source.name for source in sources]
+        self._names += [source.label for source in sources]
         return preparation
 
     def _add(self, findings: Iterable[Finding]) -> None:
@@ -220,7 +224,8 @@ class _Work:
             self._findings.add(finding)
 
     def _report(self, done: Preparation, side: Side, sources: Sequence[Source]) -> DatasetReport:
-        rows, bad, name = side.totals.rows, done.check.bad_rows, ", ".join(source.name for source in sources)
+        rows, bad = side.totals.rows, done.check.bad_rows
+        name = shorten(", ".join(source.label for source in sources), SHOWN)
         written = side.output if done.must_rewrite or bad else None
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0

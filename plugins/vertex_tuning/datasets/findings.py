@@ -8,6 +8,8 @@ from typing import IO, Final, Literal
 
 import msgspec
 
+from vertex_tuning.plain_text import plain, shorten
+
 SHOWN: Final = 20
 """Errors, and as many warnings, kept for a log."""
 WARNINGS_OF_A_KIND: Final = 5
@@ -94,11 +96,11 @@ def read(file: IO[bytes]) -> Iterator[Finding]:
 
 
 def describe(value: object) -> str:
-    """A value from a dataset as it may be shown: short, on one line, control characters escaped."""
+    """A value from a dataset as it may be shown: short and in plain text."""
     if isinstance(value, bytes):
         value = value[: 4 * _MAX_TEXT].decode("utf-8", "replace").strip()
     if isinstance(value, str):
-        return repr(value) if len(value) <= _MAX_TEXT else repr(value[:_MAX_TEXT] + "…")
+        return plain(repr(shorten(value, _MAX_TEXT + 1)))
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (int, float)):

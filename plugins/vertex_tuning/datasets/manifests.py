@@ -73,6 +73,11 @@ def dataset_hash(sha256s: Sequence[str | None]) -> str:
     return _digest(list(sha256s))
 
 
+def place_key(uris: Sequence[str]) -> str:
+    """The name of the places of data that is used where it is: 16 hex digits."""
+    return _digest(list(uris))[:16]
+
+
 def run_key(dag_id: str, run_id: str) -> str:
     """The name of a run's folder: 16 hex digits."""
     return _digest([dag_id, run_id])[:16]

@@ -22,7 +22,7 @@ from vertex_tuning.datasets.checking import Totals
 from vertex_tuning.datasets.examples import Examples
 from vertex_tuning.datasets.findings import Findings, Severity, read
 from vertex_tuning.datasets.formats import recognise
-from vertex_tuning.datasets.preparing import Hashed, Options, Preparation, Rows, Side, Source
+from vertex_tuning.datasets.preparing import Hashed, Options, Preparation, Rows, Side, Source, open_source
 from vertex_tuning.datasets.reading import CHUNK, Lines, is_csv, is_gzip, read_lines
 
 _PACKAGE_DIR: Final = Path(__file__).parent.parent.parent
@@ -86,7 +86,7 @@ def can_be_split(source: Source, options: Options) -> bool:
         return False
     if options.format not in (None, "gemini") or options.kind != "supervised" or options.on_invalid_row == "drop":
         return False
-    with source.open() as file:
+    with open_source(source) as file:
         first = next(read_lines(file), Lines(1, []))
     return not first.marked and recognise(first.lines, options.columns.prompt, options.columns.response) == "gemini"
 
@@ -135,7 +135,7 @@ class Parts:
         return [
             Stretch(
                 path=str(path),
-                name=source.name,
+                name=source.label,
                 file=file,
                 start=start,
                 end=end,

@@ -20,8 +20,10 @@ from vertex_tuning.datasets.manifests import (
     Manifest,
     ManifestFile,
     dataset_hash,
+    place_key,
     run_key,
 )
+from vertex_tuning.datasets.reading import os_errors
 from vertex_tuning.exceptions import DatasetError, NotFoundError, TransientError, VertexUnavailableError
 
 if TYPE_CHECKING:
@@ -65,19 +67,20 @@ class Placing:
         dag_id: str,
         run_id: str,
         require_same: Callable[[], None],
-    ) -> Manifest:
+    ) -> tuple[str, Manifest]:
         """Upload what is not there yet.
 
+        :returns: the dataset's folder and its manifest
         :param files: `training` and, if there is one, `validation`
         :param require_same: raises when a source has changed; called before the manifest vouches for what was uploaded
         :raises TransientError: a source has changed since it was checked
         """
         hashes = [files[kind].report.sha256 if kind in files else None for kind in ("training", "validation")]
         name = dataset_hash(hashes)
-        folder = f"{self._parent}/{name}"
+        folder = self._folder(name, files)
         if manifest := self._manifest(folder, files):
             log.info("%s is complete already; nothing to upload.", folder)
-            return manifest
+            return folder, manifest
         placed = {kind: self._place(kind, one, folder) for kind, one in files.items()}
         require_same()
         manifest = Manifest(
@@ -90,7 +93,15 @@ class Placing:
             run_id=run_id,
         )
         self._storage.write_object(f"{folder}/{MANIFEST}", manifest.encode(), "application/json")
-        return manifest
+        return folder, manifest
+
+    def _folder(self, name: str, files: Mapping[str, Files]) -> str:
+        """By content; of data that is used where it is, by its place as well.
+
+        Else two tunings with copies of the same data would overwrite each other's manifest.
+        """
+        places = [file.source.name for file in files.values() if file.in_place]
+        return f"{self._parent}/{name}-{place_key(places)}" if places else f"{self._parent}/{name}"
 
     def refuse(self, prepared: Prepared, dag_id: str, run_id: str) -> str:
         """Keep the report on a dataset that is not to be used; its URI."""
@@ -151,11 +162,11 @@ class Placing:
         if file.report.path or file.source.path:
             return Path(file.report.path or str(file.source.path))
         copy = self._scratch / f"{kind}.copy"
-        with file.source.open() as source, copy.open("wb") as target:
+        with os_errors(file.source.label), file.source.open() as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target)
         with copy.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() != file.report.sha256:
-                raise TransientError(f"{file.source.name} changed while it was read; the next attempt reads it anew.")
+                raise TransientError(f"{file.source.label} changed while it was read; the next attempt reads it anew.")
         return copy
 
 
@@ -170,7 +181,7 @@ def require_unchanged(storage: StorageHook, manifest_uri: str, uris: Iterable[st
     for uri in uris:
         if uri not in checked:
             raise DatasetError(
-                f"{manifest_uri}: found nothing about {uri}: the same data was found elsewhere since, or the manifest "
+                f"{manifest_uri}: found nothing about {uri}: it is the manifest of other data, or the manifest "
                 f"is none. {_CLEAR}"
             )
         found = storage.find_object(uri)

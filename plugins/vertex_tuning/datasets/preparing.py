@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path
 from typing import IO, Annotated, Literal, NamedTuple
@@ -28,6 +29,7 @@ from vertex_tuning.datasets.reading import (
     Record,
     is_csv,
     is_gzip,
+    os_errors,
     read_csv,
     read_lines,
     unpacked,
@@ -35,6 +37,7 @@ from vertex_tuning.datasets.reading import (
 from vertex_tuning.datasets.row_rules import Kind
 from vertex_tuning.datasets.rows import UNREADABLE, Measured
 from vertex_tuning.datasets.splitting import for_validation
+from vertex_tuning.plain_text import plain
 
 _CONVERTED = ("messages", "chat", "csv", "fields")
 _BATCH = 500
@@ -75,7 +78,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Source(NamedTuple):
     """A file of a dataset.
 
-    :param name: as the user knows it; `.gz` and `.csv` are told by it
+    :param name: as the user knows it; `.gz` and `.csv` are recognised by it
     :param open: opens it to read from its beginning
     :param path: where it lies, when it is a local file
     """
@@ -87,6 +90,22 @@ class Source(NamedTuple):
     @classmethod
     def local(cls, path: Path, name: str | None = None) -> Source:
         return cls(name or str(path), lambda: path.open("rb"), path)
+
+    @property
+    def label(self) -> str:
+        """The name as findings and reports show it: the names of files are foreign text."""
+        return plain(self.name)
+
+
+@contextmanager
+def open_source(source: Source) -> Iterator[IO[bytes]]:
+    """
+    :raises DatasetError: it cannot be opened
+    """
+    with os_errors(source.label):
+        opened = source.open()
+    with opened as file:
+        yield file
 
 
 class Rows(NamedTuple):
@@ -182,14 +201,14 @@ class Preparation:
         for number, source in enumerate(sources, first_file):
             self.must_rewrite |= is_gzip(source.name)
             try:
-                with source.open() as raw, unpacked(source.name, raw) as file:
-                    for rows in self._rows(source.name, file):
-                        self.take(rows, source.name, number)
+                with open_source(source) as raw, unpacked(source.name, raw) as file:
+                    for rows in self._rows(source, file):
+                        self.take(rows, source.label, number)
             except UNPACKING_ERRORS as error:
-                self._refuse("gzip", source.name, describe(str(error)), "a whole gzip file")
+                self._refuse("gzip", source.label, describe(str(error)), "a whole gzip file")
             except _TooLargeError:
                 self._refuse(
-                    "bytes", source.name, f"more than {MAX_READ} bytes", "a smaller file; the rest was not read"
+                    "bytes", source.label, f"more than {MAX_READ} bytes", "a smaller file; the rest was not read"
                 )
                 return
 
@@ -201,14 +220,15 @@ class Preparation:
         if self.source.size > MAX_READ:
             raise _TooLargeError
 
-    def _rows(self, name: str, file: IO[bytes]) -> Iterator[Rows]:
-        chunks = read_lines(file, self._hash)
+    def _rows(self, source: Source, file: IO[bytes]) -> Iterator[Rows]:
+        name = source.label
+        chunks = self._chunks(name, file)
         first = next(chunks, None)
         if first is None:
             return
         columns = self.options.columns
         form = self.options.format or (
-            "csv" if is_csv(name) else recognise(first.lines, columns.prompt, columns.response)
+            "csv" if is_csv(source.name) else recognise(first.lines, columns.prompt, columns.response)
         )
         self.formats.append(form)
         self.must_rewrite |= form in _CONVERTED or first.marked
@@ -222,6 +242,10 @@ class Preparation:
         for lines in everything:
             rows = Rows.of(lines)
             yield self._from_json(name, rows, form) if form in _CONVERTED else rows
+
+    def _chunks(self, name: str, file: IO[bytes]) -> Iterator[Lines]:
+        with os_errors(name):
+            yield from read_lines(file, self._hash)
 
     def take(self, rows: Rows, name: str, file: int) -> None:
         measured = self.check.check(rows.lines, name, rows.numbers, cut=rows.cut)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import gzip
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Final, NamedTuple
 
 from vertex_tuning.datasets.limits import MAX_LINE
+from vertex_tuning.plain_text import plain, without_secrets
 
 CHUNK: Final = 2**18
 """Bytes read at once."""
 UNPACKING_ERRORS: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 """What a damaged gzip file raises while it is read."""
+
+_OF_THE_WORKER: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What a machine runs out of: no fault of the file."""
 
 Update = Callable[[bytes], object]
 
@@ -31,6 +37,33 @@ class Lines(NamedTuple):
     lines: list[bytes]
     cut: bool = False
     marked: bool = False
+
+
+@contextmanager
+def os_errors(name: str) -> Iterator[None]:
+    """Turn what a file system raises when a file is opened or read into this package's errors.
+
+    :param name: the file's, for the message
+    :raises DatasetError: the file cannot be read
+    :raises TransientError: the connection to where it is broke off, or a process that read it was ended
+    """
+    # Imported here: the processes that check a part of a file import no Airflow.
+    from vertex_tuning.exceptions import DatasetError, TransientError
+
+    try:
+        yield
+    except UNPACKING_ERRORS:
+        raise
+    except (ConnectionError, TimeoutError, ChildProcessError) as error:
+        raise TransientError(f"{name}: reading broke off: {_reason(error)}.") from None
+    except OSError as error:
+        if error.errno in _OF_THE_WORKER:
+            raise
+        raise DatasetError(f"{name}: cannot be read: {_reason(error)}.") from None
+
+
+def _reason(error: OSError) -> str:
+    return plain(without_secrets(error.strerror or f"{type(error).__name__}: {error}"))
 
 
 def is_gzip(name: str) -> bool:

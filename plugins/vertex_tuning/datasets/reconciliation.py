@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vertex_tuning.jobs import TuningJob
+from vertex_tuning.plain_text import plain
 
 TOLERANCE: Final = 0.02
 """Largest difference between the two counts that is passed over, as a share of the service's."""
@@ -24,7 +25,9 @@ def compare_with_service(summary: Mapping[str, Any], job: TuningJob) -> list[str
     warnings = []
     counted = f" ({summary['counted']})" if summary.get("counted") else ""
     if dropped := stats.total_truncated_example_count:
-        reasons = "; ".join(sorted(set(stats.dropped_example_reasons))[:REASONS_SHOWN]) or "it does not say why"
+        reasons = (
+            "; ".join(map(plain, sorted(set(stats.dropped_example_reasons))[:REASONS_SHOWN])) or "it does not say why"
+        )
         warnings.append(f"Vertex AI dropped or cut {dropped} of {summary['rows']} training examples: {reasons}")
     for what, ours, theirs in (
         ("training examples", summary["rows"], stats.tuning_dataset_example_count),

@@ -8,9 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote
 
 from vertex_tuning.datasets.dataset import Source
-from vertex_tuning.exceptions import ConfigurationError, DatasetError
+from vertex_tuning.datasets.reading import os_errors
+from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, DatasetError
+from vertex_tuning.plain_text import plain, without_secrets
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook
@@ -25,6 +28,11 @@ quoted in logs.
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 _OF_THIS_MACHINE: Final = ("file", "local")
+_REMOTE: Final = frozenset({"abfs", "abfss", "adl", "gcs", "memory", "s3", "s3a", "sftp", "ssh"})
+"""File systems of Airflow's providers, and fsspec's `memory`, which a deployment may attach. No others: a scheme that
+Airflow does not parse as one is a local path to it, and `dir`, `zip` and others open local files, too."""
+_HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+|arn:aws[\w-]*(:[\w-]+)*")
+"""What may stand for a bucket and have a colon in it: a server, or an S3 access point."""
 
 
 def find_sources(given: str, folders: Sequence[Path], storage: StorageHook) -> list[Source]:
@@ -34,27 +42,55 @@ def find_sources(given: str, folders: Sequence[Path], storage: StorageHook) -> l
         that Airflow knows, as `s3://my_connection@bucket/rows.jsonl`
     :param folders: local files are read from these alone; relative paths are relative to the first
     :raises ConfigurationError: it is not allowed, or of no file system there is
-    :raises DatasetError: there is no such file
+    :raises DatasetError: there is no such file, or it cannot be looked for
     """
     scheme, is_uri, path = given.partition("://")
-    scheme = scheme.lower()
-    if not is_uri or scheme in _OF_THIS_MACHINE:
-        found = _local(given, path if is_uri else given, folders)
-    elif scheme == "gs":
-        found = _in_cloud_storage(given, storage)
-    else:
-        found = _elsewhere(given)
+    scheme = scheme.lower() if is_uri else "file"
+    _require_known(scheme)
+    if scheme not in _OF_THIS_MACHINE:
+        _require_no_password(scheme, path)
+    with os_errors(_shown(given)):
+        if scheme in _OF_THIS_MACHINE:
+            found = _local(given, path if is_uri else given, folders)
+        elif scheme == "gs":
+            found = _in_cloud_storage(given, storage)
+        else:
+            found = _elsewhere(given)
     if not found:
-        raise DatasetError(f"{given}: found no file, expected one at least.")
+        raise DatasetError(f"{_shown(given)}: found no file, expected one at least.")
     if len(found) > MAX_FILES:
-        raise DatasetError(f"{given}: found more than {MAX_FILES} files.")
+        raise DatasetError(f"{_shown(given)}: found more than {MAX_FILES} files.")
     return found
+
+
+def _require_known(scheme: str) -> None:
+    """:raises ConfigurationError: data is not read from there; the rest of the URI may be a secret and is not quoted"""
+    if scheme not in (*_OF_THIS_MACHINE, "gs", *_REMOTE):
+        known = ", ".join(f"{name}://" for name in ("file", "gs", *sorted(_REMOTE)))
+        found = "text that is not quoted, as it may hold a password" if re.search("[:@]", scheme) else plain(scheme, 40)
+        raise ConfigurationError(f"Dataset: found {found} before ://, expected a local path or one of {known}.")
+
+
+def _require_no_password(scheme: str, path: str) -> None:
+    """:raises ConfigurationError: there is another URI or a password in the URI; neither is quoted"""
+    # `s3://x::file:///etc/passwd` and the like: a file system in another one.
+    if "::" in path and scheme != "gs":
+        raise ConfigurationError(f"Dataset: found '::' in a {scheme}:// URI, expected one file or pattern.")
+    authority, _, rest = unquote(path).partition("/")
+    user, _, host = authority.rpartition("@")
+    # A secret key with a slash in it ends before its @.
+    if ":" in user or (":" in host and not _HOST_AND_PORT.fullmatch(host)) or (":" in host and "@" in rest):
+        raise ConfigurationError(
+            f"Dataset: found a {scheme}:// URI with a password or key in it, which is not quoted, expected "
+            f"{scheme}://CONNECTION_ID@BUCKET/PATH. Put the credentials into an Airflow connection."
+        )
 
 
 def version(source: Source, storage: StorageHook) -> object:
     """Something that changes when the content does; None where nobody can tell."""
     if source.path:
-        status = source.path.stat()
+        with os_errors(source.label):
+            status = source.path.stat()
         return status.st_ino, status.st_size, status.st_mtime_ns
     return storage.find_object(source.name) if source.name.startswith("gs://") else None
 
@@ -65,9 +101,13 @@ def _local(given: str, path: str, folders: Sequence[Path]) -> list[Source]:
         return _matching(given, path, fixed.rpartition("/")[0], folders)
     file = _inside(given, path, folders)
     if not file.is_file():
-        raise DatasetError(f"{given}: found no file at {file}, expected JSON lines or CSV, or a gs:// URI.")
+        raise DatasetError(
+            f"{_shown(given)}: found no file at {_shown(str(file))}, expected JSON lines or CSV, or a gs:// URI."
+        )
     if not file.name.endswith(ENDINGS):
-        raise ConfigurationError(f"{given}: found a file that ends in {file.suffix!r}, expected {', '.join(ENDINGS)}.")
+        raise ConfigurationError(
+            f"{_shown(given)}: found a file that ends in {file.suffix!r}, expected {', '.join(ENDINGS)}."
+        )
     return [Source.local(file, given)]
 
 
@@ -76,7 +116,7 @@ def _matching(given: str, pattern: str, start: str, folders: Sequence[Path]) -> 
     :param start: the folder before the first wildcard
     """
     if ".." in PurePath(pattern).parts:
-        raise ConfigurationError(f"{given}: found '..', expected none in a pattern.")
+        raise ConfigurationError(f"{_shown(given)}: found '..', expected none in a pattern.")
     _inside(given, start, folders)
     names = itertools.islice(glob.iglob(pattern, root_dir=folders[0], recursive=True), MAX_FILES + 1)  # noqa: PTH207 - may be absolute
     files = [(name, _inside(given, name, folders)) for name in sorted(names)]
@@ -88,14 +128,16 @@ def _inside(given: str, path: str, folders: Sequence[Path]) -> Path:
     try:
         real = (folders[0] / path).resolve()
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{given!r} cannot be a path: {error}.") from error
+        raise ConfigurationError(f"'{_shown(given)}' cannot be a path: {error}.") from error
     allowed = [folder.resolve() for folder in folders]
     inside = [real.relative_to(folder) for folder in allowed if real.is_relative_to(folder)]
     if inside and all(any(part.startswith(".") for part in one.parts) for one in inside):
-        raise ConfigurationError(f"{given}: is hidden or lies in a hidden folder; no dataset is read from there.")
+        raise ConfigurationError(
+            f"{_shown(given)}: is hidden or lies in a hidden folder; no dataset is read from there."
+        )
     if not inside:
         raise ConfigurationError(
-            f"{given}: lies outside the folders datasets are read from ({', '.join(map(str, allowed))}). "
+            f"{_shown(given)}: lies outside the folders datasets are read from ({', '.join(map(str, allowed))}). "
             "Add its folder to [vertex_tuning] dataset_dirs."
         )
     return real
@@ -113,15 +155,19 @@ def _in_cloud_storage(given: str, storage: StorageHook) -> list[Source]:
 
 def _elsewhere(given: str) -> list[Source]:
     from airflow.sdk import ObjectStoragePath
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
         place = ObjectStoragePath(given)
         system = place.fs
+    except AirflowNotFoundException:
+        raise ConnectionNotFoundError(
+            f"{_shown(given)}: found no Airflow connection of the id before the @, expected {given.partition(':')[0]}"
+            "://CONNECTION_ID@BUCKET/PATH. Add the connection under Admin > Connections."
+        ) from None
     except (ValueError, ImportError) as error:
-        raise ConfigurationError(f"{given}: {error}. Install the Airflow provider of that file system.") from error
-    # `zip::file:///etc/passwd` and the like: a file system in another one.
-    if "::" in given or place.protocol in _OF_THIS_MACHINE:
-        raise ConfigurationError(f"{given}: expected the URI of a file or a pattern, and nothing else.")
+        message = f"{given}: {error}. Install the Airflow provider of that file system."
+        raise ConfigurationError(_shown(message)) from None
     paths = sorted(system.glob(place.path)) if _MAGIC.search(given) else [place.path]
 
     def source(path: str) -> Source:
@@ -133,5 +179,9 @@ def _elsewhere(given: str) -> list[Source]:
 def _open(given: str, system: Any, path: str) -> IO[bytes]:
     try:
         return cast(IO[bytes], system.open(path, "rb"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"{given}: found no file at {path}.") from error
+    except FileNotFoundError:
+        raise DatasetError(f"{_shown(given)}: found no file at {_shown(path)}.") from None
+
+
+def _shown(given: str) -> str:
+    return plain(without_secrets(given))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from vertex_tuning.datasets.dataset import Content, Row
 from vertex_tuning.datasets.rows import measure
+
+LARGEST_FACTOR: Final = 3.0
+"""Of a correction, up or down. No language is as far off the estimate: beyond it something else is wrong."""
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -18,13 +21,21 @@ class Calibration(msgspec.Struct, frozen=True):
     counted: int
     estimated: int
 
+    @property
+    def factor(self) -> float:
+        """What estimates are to be multiplied by."""
+        return self.counted / self.estimated if self.estimated else 1.0
+
+    @property
+    def is_plausible(self) -> bool:
+        return 1 / LARGEST_FACTOR <= self.factor <= LARGEST_FACTOR
+
     def corrected(self, tokens: int) -> int:
         """An estimate, corrected."""
-        return round(tokens * self.counted / self.estimated) if self.estimated else tokens
+        return round(tokens * self.factor)
 
     def __str__(self) -> str:
-        factor = self.counted / self.estimated if self.estimated else 1.0
-        return f"estimate x {factor:.3f}, after countTokens on {self.examples} examples"
+        return f"estimate x {self.factor:.3f}, after countTokens on {self.examples} examples"
 
 
 def calibrate(rows: Iterable[Row], count: Callable[[Mapping[str, Any]], int]) -> Calibration:

@@ -13,6 +13,7 @@ from vertex_tuning.exceptions import MetricsError, NotFoundError, VertexUnavaila
 from vertex_tuning.job_metrics import job_metrics
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.metrics import Point, Series, tidy
+from vertex_tuning.plain_text import NAME_SHOWN, plain
 from vertex_tuning.rest import RestClient, decode, patient
 
 ALL_POINTS: Final = -1
@@ -67,7 +68,7 @@ class ExperimentsHook(GoogleConnection):
         path = f"{tensorboard}/experiments/{run}/timeSeries"
         for series in self._rest.pages(path, "tensorboardTimeSeries", SERIES_PER_PAGE):
             if series.get("valueType") == "SCALAR":
-                yield Series(series["displayName"], self._read_points(series["name"]))
+                yield Series(plain(series["displayName"], NAME_SHOWN), self._read_points(series["name"]))
 
     def _read_points(self, name: str) -> list[Point]:
         return parse_points(self._rest.read(f"{name}:read", maxDataPoints=ALL_POINTS))

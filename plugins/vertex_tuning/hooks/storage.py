@@ -22,6 +22,7 @@ from vertex_tuning.exceptions import (
     VertexUnavailableError,
 )
 from vertex_tuning.google_errors import google_errors
+from vertex_tuning.plain_text import plain, without_secrets
 from vertex_tuning.rest import TIMEOUT
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ class StorageHook(GoogleConnection):
         """The official client, with the connection's credentials."""
         from google.cloud.storage import Client
 
-        endpoint = self._get_field("storage_api_endpoint")
-        options = ClientOptions(api_endpoint=endpoint) if endpoint else ClientOptions()
+        options = ClientOptions(api_endpoint=self.storage_endpoint or None)
         return Client(project=self.project, credentials=self.get_credentials(), client_options=options)
 
     # Uploading
@@ -85,7 +85,7 @@ class StorageHook(GoogleConnection):
             send(local, blob, content_type, progress)
         except BadRequest as error:
             # Among else what the service says to content that does not fit its checksum: damaged on the way.
-            self.log.warning("%s. Sending it once more.", error)
+            self.log.warning("%s. Sending it once more.", plain(without_secrets(str(error))))
             send(local, blob, content_type, progress)
         progress.finish()
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import msgspec
+import pydantic
 from google.genai import Client, errors, types
 from google.oauth2.credentials import Credentials
 
@@ -158,7 +159,7 @@ class VertexTuningHook(GoogleConnection):
                     config=types.GenerateContentConfig(automatic_function_calling=NO_FUNCTIONS, **config),
                 )
         except VertexRequestError as error:
-            if isinstance(error.__cause__, errors.APIError) and error.__cause__.status in NOT_READY:
+            if isinstance(error.__context__, errors.APIError) and error.__context__.status in NOT_READY:
                 raise EndpointNotReadyError(str(error)) from error
             raise
 
@@ -167,11 +168,18 @@ class VertexTuningHook(GoogleConnection):
 
         :param model: a base model's id
         :param example: `contents`, and `systemInstruction` if it has one
+        :raises VertexRequestError: the response has no number
         """
         config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
         with google_errors(f"counting tokens with {model}"):
-            answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
-        return answer.total_tokens or 0
+            try:
+                answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
+            except pydantic.ValidationError:
+                answer = types.CountTokensResponse()
+        # Proto3 JSON leaves out a 0, but no example has 0 tokens.
+        if not answer.total_tokens or answer.total_tokens < 0:
+            raise VertexRequestError(f"While counting tokens with {model}: found no number in the response.")
+        return answer.total_tokens
 
 
 def _created(job: types.TuningJob) -> TuningJob:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Sequence
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
-from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError
+from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError, VertexRequestError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, is_true
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 OnRefused = Literal["fail", "skip"]
 
 ON_REFUSED: Final = ("fail", "skip")
+
+MAX_INLINE: Final = 100_000
+"""Bytes of a model's answers that wait in Airflow's database, when there is no run folder."""
+MAX_KEPT: Final = 256 * 1024 * 1024
+"""Bytes of answers that are read back from the run folder."""
 
 
 class AskingOperator(VertexOperator):
@@ -40,7 +46,8 @@ class AskingOperator(VertexOperator):
     :param parallel: how many prompts a model is asked at the same time.
     :param timeout: seconds to wait in all for endpoints that are not ready or overloaded.
     :param deferrable: leave the worker when the wait is long.
-    :param run_folder: `gs://` folder to write all of it to. (templated)
+    :param run_folder: `gs://` folder to write all of it to, and where answers are kept while the endpoint is waited
+        for. Without it only some answers are kept, and the others asked again. (templated)
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "cases", "ask_cases", "sample_uri", "run_folder")
@@ -83,11 +90,11 @@ class AskingOperator(VertexOperator):
 
         :param deadline, answered: as they were when the worker was left; `dag.test()` loses them
         """
-        return self.ask(context, deadline or time.time() + self.timeout, answered)
+        return self.ask(context, deadline or time.time() + self.timeout, self._read_back(answered))
 
     def ask(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
         """
-        :param answered: what `come_back` was given, None at first
+        :param answered: what `come_back` was given, or the first of it; None at first
         """
         raise NotImplementedError
 
@@ -124,7 +131,7 @@ class AskingOperator(VertexOperator):
             answered=answered,
         )
 
-    def come_back(self, later: AskLaterError, deadline: float, answered: Any) -> NoReturn:
+    def come_back(self, context: Context, later: AskLaterError, deadline: float, answered: Any) -> NoReturn:
         """Leave the worker. The answers go along: asked all over again, an endpoint that takes fewer prompts a minute
         than there are would never be done with them."""
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -134,8 +141,30 @@ class AskingOperator(VertexOperator):
         self.defer(
             trigger=DateTimeTrigger(moment=moment),
             method_name="ask_rest",
-            kwargs={"deadline": deadline, "answered": msgspec.to_builtins(answered)},
+            kwargs={"deadline": deadline, "answered": self._keep(context, answered)},
         )
+
+    def _keep(self, context: Context, answered: Any) -> Any:
+        """The URI of the answers in the run's folder; without one, as many of them as Airflow's database should hold.
+
+        :param answered: answers, or answers by name
+        """
+        index = context["ti"].map_index
+        name = self.task_id if index in (None, -1) else f"{self.task_id}-{index}"
+        if uri := self.write(f"answers-so-far-{name}.json", answered):
+            return uri
+        few = {side: _first(one) for side, one in answered.items()} if isinstance(answered, dict) else _first(answered)
+        return msgspec.to_builtins(few)
+
+    def _read_back(self, kept: Any) -> Any:
+        """What `_keep` was given. What cannot be read is asked again."""
+        if not isinstance(kept, str):
+            return kept
+        try:
+            return msgspec.json.decode(self.storage.read_object(kept, MAX_KEPT))
+        except (VertexRequestError, msgspec.DecodeError) as error:
+            self.log.warning("The answers so far cannot be read, so all prompts are asked again. %s", error)
+            return None
 
     def write(self, name: str, whole: Any) -> str | None:
         """Write a result into the run's folder, if there is one; its URI."""
@@ -147,3 +176,9 @@ class AskingOperator(VertexOperator):
     def refuse(self, error: TuningError) -> NoReturn:
         """End the task, as `on_refused` says."""
         raise AirflowSkipException(str(error)) if self.on_refused == "skip" else error
+
+
+def _first(answers: Sequence[SmokeAnswer]) -> list[SmokeAnswer]:
+    """The first answers, of `MAX_INLINE` bytes at most."""
+    sizes = accumulate(len(msgspec.json.encode(answer)) for answer in answers)
+    return list(answers[: sum(1 for _ in takewhile(lambda size: size <= MAX_INLINE, sizes))])

@@ -14,13 +14,14 @@ from airflow.sdk import conf
 from vertex_tuning.datasets.manifests import MANIFEST, folder_of, run_key
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.plain_text import SHOWN, shorten
 from vertex_tuning.pricing import Cost, PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
 from vertex_tuning.recommendations import Recommendation, recommendation
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.datasets.dataset import Options, Prepared, Source
+    from vertex_tuning.datasets.dataset import DatasetReport, Options, Prepared, Source
     from vertex_tuning.datasets.placing import Files, Placing
 
 SETS: Final = ("training", "validation")
@@ -36,8 +37,8 @@ class UploadDatasetOperator(VertexOperator):
 
     Nothing is uploaded before everything is checked, and nothing twice: a dataset has a folder named by its content,
     `gs://BUCKET/PREFIX/HASH`, with `training.jsonl`, `validation.jsonl`, `dataset-report.json` and, written last,
-    `manifest.json`. Data that is in Cloud Storage already and needs no conversion is used where it is. The report on a
-    dataset that is refused is kept under `PREFIX/refused`.
+    `manifest.json`. Data that is in Cloud Storage already and needs no conversion is used where it is; the folder is
+    `HASH-PLACE` then. The report on a dataset that is refused is kept under `PREFIX/refused`.
 
     A source is a local path, a `gs://` URI, or a URI of another file system Airflow has a provider for; each may have
     `*`, `?` and `[…]` in it, and several files become one set. Files end in `.jsonl` or `.csv`, or these with `.gz`.
@@ -154,9 +155,9 @@ class UploadDatasetOperator(VertexOperator):
             counted = self._count(prepared, sources["training"], terms)
             cost, warnings = self._price(prepared, terms, counted)
             files = self._files(prepared, sources, counted)
-            self._require_same(before, sources)
-            manifest = placing.place(prepared, files, dag_id, run_id, lambda: self._require_same(before, sources))
-        folder = f"{parent}/{manifest.dataset_hash}"
+            require_same = partial(self._require_same, before, sources)
+            require_same()
+            folder, manifest = placing.place(prepared, files, dag_id, run_id, require_same)
         return {
             "training_uri": manifest.training.uri,
             "validation_uri": manifest.validation.uri if manifest.validation else None,
@@ -245,28 +246,35 @@ class UploadDatasetOperator(VertexOperator):
 
     def _require_same(self, before: list[object], sources: Mapping[str, list[Source]]) -> None:
         if self._versions(sources) != before:
-            names = ", ".join(source.name for files in sources.values() for source in files)
-            raise TransientError(f"{names}: changed while it was read; the next attempt reads it anew.")
+            names = ", ".join(source.label for files in sources.values() for source in files)
+            raise TransientError(f"{shorten(names, SHOWN)}: changed while it was read; the next attempt reads it anew.")
 
     # Pricing
 
     def _count(self, prepared: Prepared, sources: list[Source], terms: Terms) -> Counted:
         """How many billable tokens there are, and how that is known."""
-        from vertex_tuning.datasets.dataset import Source, sample
-        from vertex_tuning.datasets.token_counts import calibrate
+        from vertex_tuning.datasets.dataset import Source, open_source, sample
+        from vertex_tuning.datasets.reading import os_errors
+        from vertex_tuning.datasets.token_counts import LARGEST_FACTOR, calibrate
 
         report = prepared.training
         if not terms.sample:
             return Counted(report.tokens, ESTIMATED)
         rows = Source.local(Path(report.path)) if report.path else sources[0]
         try:
-            with rows.open() as file:
+            with open_source(rows) as file, os_errors(rows.label):
                 calibration = calibrate(sample(file, terms.sample), partial(self.hook.count_tokens, terms.model))
         except VertexRequestError as error:
-            warning = f"Tokens are estimated, as the service does not count them: {error}"
-            self.log.warning(warning)
-            return Counted(report.tokens, ESTIMATED, [warning])
+            return self._estimated(report, f"the service does not count them: {error}")
+        if not calibration.is_plausible:
+            expected = f"expected a factor from 1/{LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}"
+            return self._estimated(report, f"the service's count is not plausible: found {calibration}, {expected}.")
         return Counted(calibration.corrected(report.tokens), str(calibration))
+
+    def _estimated(self, report: DatasetReport, why: str) -> Counted:
+        warning = f"Tokens are estimated, as {why}"
+        self.log.warning("%s", warning)
+        return Counted(report.tokens, ESTIMATED, [warning])
 
     def _price(self, prepared: Prepared, terms: Terms, counted: Counted) -> tuple[Cost, list[str]]:
         """What the run costs, and what to know of its size.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
-from vertex_tuning.approval import approval_text
+from vertex_tuning.approval import MAX_REASONS, approval_text
 from vertex_tuning.asking import AskLaterError
 from vertex_tuning.comparison import Judgement, Side, comparison_table, judge, parse_rule
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
@@ -18,6 +18,7 @@ from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
 from vertex_tuning.operators.asking import AskingOperator
 from vertex_tuning.operators.base import TuningJobOperator, is_true
 from vertex_tuning.operators.registry import ChampionOperator
+from vertex_tuning.plain_text import first_lines
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         theirs = self.registry.job_of(champion)
         trained = {"champion": self._trained(theirs), "challenger": _values(self.values)}
         kept = msgspec.convert(answered or {}, Answers)
-        sides = self._ask({"champion": champion, "challenger": challenger}, trained, deadline, kept)
+        sides = self._ask(context, {"champion": champion, "challenger": challenger}, trained, deadline, kept)
         return self._conclude(context, challenger, champion, sides, _notes(theirs, self.job))
 
     def _trained(self, job: TuningJob | None) -> dict[str, float]:
@@ -105,7 +106,12 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         return job_values(self.experiments, job) if job else {}
 
     def _ask(
-        self, models: dict[str, ModelVersion], trained: dict[str, dict[str, float]], deadline: float, answered: Answers
+        self,
+        context: Context,
+        models: dict[str, ModelVersion],
+        trained: dict[str, dict[str, float]],
+        deadline: float,
+        answered: Answers,
     ) -> dict[str, Side]:
         """Ask both models at the same time."""
         cases, sampled = self.questions()
@@ -119,7 +125,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
             }
         results = {side: future.result() for side, future in futures.items()}
         if later := [result for result in results.values() if isinstance(result, AskLaterError)]:
-            self.come_back(later[0], deadline, {side: _answers(result) for side, result in results.items()})
+            self.come_back(context, later[0], deadline, {side: _answers(result) for side, result in results.items()})
         found = {side: _answers(result) for side, result in results.items()}
         return {
             side: Side.of(trained[side], answers[: len(cases)], answers[len(cases) :])
@@ -162,13 +168,14 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
             self.log.info("Gates:\n%s", gate_table(judged.gates))
         if champion:
             self.log.info("In use: %s\n%s", champion.name, comparison_table(judged.values))
-        self.log.info("Verdict: %s. %s", judged.verdict, " ".join(judged.reasons))
+        self.log.info("Verdict: %s. %s", judged.verdict, " ".join(first_lines(judged.reasons, MAX_REASONS)))
 
     def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, Side]) -> dict[str, Any]:
-        """Write all of it, push it with texts cut, and end the run when the model is refused."""
+        """Write all of it, push what an XCom should hold of it, and end the run when the model is refused."""
         whole = {**result, "answers": {side: one.answers() for side, one in sides.items()}}
         result["result_uri"] = self.write("evaluation.json", whole)
         result["answers"] = {side: one.short() for side, one in sides.items()}
+        result["reasons"] = first_lines(result["reasons"], MAX_REASONS)
         context["ti"].xcom_push(key="evaluation", value=result)
         context["ti"].xcom_push(key="summary", value=approval_text(result, sides["challenger"].values))
         if result["verdict"] == "refused":

@@ -12,6 +12,7 @@ from vertex_tuning.datasets.manifests import run_key
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink, object_url
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
+from vertex_tuning.plain_text import plain_lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -54,7 +55,9 @@ LIMIT: Final = 256 * 1024 * 1024
 
 def keep_error(context: Context) -> None:
     """An `on_failure_callback`: leaves a task's error for the report, as tasks cannot see why others failed."""
-    context["ti"].xcom_push(key=ERROR, value=str(context.get("exception") or "")[:ERROR_SHOWN])
+    context["ti"].xcom_push(
+        key=ERROR, value=plain_lines(str(context.get("exception") or "")[:ERROR_SHOWN], ERROR_SHOWN)
+    )
 
 
 class WriteReportOperator(VertexOperator):
@@ -108,7 +111,7 @@ class WriteReportOperator(VertexOperator):
         self.storage.write_object(f"{folder}/report.json", to_json(report), "application/json")
         page, uri = to_html(report).encode(), f"{folder}/report.html"
         self.storage.write_object(uri, page, "text/html; charset=utf-8")
-        url = object_url(uri, self._storage_endpoint())
+        url = object_url(uri, self.storage.storage_endpoint)
         self.log.info("Report: %s", url)
         return {**result, "report_uri": uri, "report_url": url}
 
@@ -132,7 +135,7 @@ class WriteReportOperator(VertexOperator):
                 created=pendulum.now("UTC").isoformat(),
                 run_url=ti.log_url.partition("/tasks/")[0],
                 run_folder=str(self.run_folder),
-                storage_endpoint=self._storage_endpoint(),
+                storage_endpoint=self.storage.storage_endpoint,
                 tasks=self.tasks,
                 states=states,
                 errors={
@@ -178,6 +181,3 @@ class WriteReportOperator(VertexOperator):
         if self.refused_folder not in NOT_GIVEN:
             return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id)}"
         return ""
-
-    def _storage_endpoint(self) -> str:
-        return str(self.storage._get_field("storage_api_endpoint") or "")

@@ -10,7 +10,8 @@ import msgspec
 from vertex_tuning.asking import AskLaterError
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
 from vertex_tuning.operators.asking import AskingOperator
-from vertex_tuning.smoke import SmokeAnswer, SmokeCase, share, summarize, values_of
+from vertex_tuning.plain_text import first_lines
+from vertex_tuning.smoke import ANSWERS_SHOWN, SmokeAnswer, SmokeCase, in_full, share, summarize, values_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,8 +21,9 @@ class SmokeTestOperator(AskingOperator):
     """
     Ask a tuned model prompts whose answers are known, and refuse it when too many answers are not as expected.
 
-    All answers are written to the run's folder as `smoke-test.json`, and pushed as XCom `answers` before they are
-    judged. Further parameters: :class:`~vertex_tuning.operators.asking.AskingOperator`.
+    All answers are written to the run's folder as `smoke-test.json`; some of them, with texts cut, are returned and
+    pushed as XCom `answers` before they are judged. Further parameters:
+    :class:`~vertex_tuning.operators.asking.AskingOperator`.
 
     :param endpoint: `projects/…/locations/…/endpoints/ID`. (templated)
     :param min_pass_share: share of the cases that must pass, 0 to 1.
@@ -45,7 +47,8 @@ class SmokeTestOperator(AskingOperator):
         if not cases and not sampled:
             raise ConfigurationError("cases: found none and no sample_uri, expected something to ask the model.")
         # Both in one go, so that none waits for the slowest of the others.
-        answers = self._ask_all([*cases, *sampled], deadline, msgspec.convert(answered or [], list[SmokeAnswer]))
+        kept = msgspec.convert(answered or [], list[SmokeAnswer])
+        answers = self._ask_all(context, [*cases, *sampled], deadline, kept)
         asked, exact = answers[: len(cases)], answers[len(cases) :]
         result = self._result(asked, exact)
         # Pushed before judging, because a failed task returns nothing and somebody will want to read the answers.
@@ -56,27 +59,26 @@ class SmokeTestOperator(AskingOperator):
             self._require("examples", exact, self.min_sample_share)
         return result
 
-    def _ask_all(self, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]) -> list[SmokeAnswer]:
+    def _ask_all(
+        self, context: Context, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
+    ) -> list[SmokeAnswer]:
         try:
             return self.ask_model(self.endpoint, cases, deadline, answered)
         except AskLaterError as later:
-            self.come_back(later, deadline, later.answers)
+            self.come_back(context, later, deadline, later.answers)
 
     def _result(self, asked: list[SmokeAnswer], exact: list[SmokeAnswer]) -> dict[str, Any]:
-        """What goes to XCom, with texts cut; the whole is written to the run's folder."""
+        """What goes to XCom: some answers with texts cut. The whole is written to the run's folder."""
         common = {"endpoint": self.endpoint, "values": values_of(asked, exact)}
-        uri = self.write("smoke-test.json", {**common, "cases": summarize(asked), "sample": summarize(exact)})
-        cut = {
-            "cases": summarize([answer.cut() for answer in asked]),
-            "sample": summarize([answer.cut() for answer in exact]),
-        }
-        return {**common, **cut, "result_uri": uri}
+        uri = self.write("smoke-test.json", {**common, "cases": in_full(asked), "sample": in_full(exact)})
+        return {**common, "cases": summarize(asked), "sample": summarize(exact), "result_uri": uri}
 
     def _require(self, what: str, answers: list[SmokeAnswer], least: float) -> None:
         passed = share(answers)
         if passed is not None and passed < least:
             failed = [answer.cut() for answer in answers if answer.problem]
-            listed = "\n".join(f"  {one.name}: {one.prompt!r} -> {one.answer!r}: {one.problem}" for one in failed)
+            shown = [f"  {one.name}: '{one.prompt}' -> '{one.answer}': {one.problem}" for one in failed]
+            listed = "\n".join(first_lines(shown, ANSWERS_SHOWN))
             right = len(answers) - len(failed)
             self.refuse(
                 SmokeTestError(f"{right} of {len(answers)} {what} passed, expected a share of {least:g}.\n{listed}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import msgspec
 
 from vertex_tuning.jobs import TuningJob
+from vertex_tuning.plain_text import storable_json
 from vertex_tuning.report import content as to
 from vertex_tuning.report import parts
 from vertex_tuning.report.links import links_of
@@ -95,8 +95,7 @@ def _statistics(given: Material) -> Json:
 
 def _storable(report: to.Report) -> to.Report:
     """Without half surrogate pairs, as a cut emoji leaves them: a str may hold one, no file can."""
-    text = json.dumps(msgspec.to_builtins(report), ensure_ascii=False).encode("utf-8", "replace")
-    return msgspec.convert(json.loads(text), to.Report)
+    return msgspec.convert(storable_json(msgspec.to_builtins(report)), to.Report)
 
 
 def _step(given: Material, role: str) -> to.Step:

@@ -10,11 +10,15 @@ import msgspec
 
 from vertex_tuning.datasets.reconciliation import compare_with_service
 from vertex_tuning.jobs import ADAPTER_SIZES, TuningJob, total_epochs, total_steps
+from vertex_tuning.plain_text import plain, plain_lines
 from vertex_tuning.pricing import Cost
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
 from vertex_tuning.report.names import distribution_label, seconds, series_label, series_rank, value_label, words
 from vertex_tuning.resource_names import location_of
+
+TEXT_SHOWN: Final = 10_000
+"""Characters of a prompt or an answer on the page."""
 
 Json = dict[str, Any]
 
@@ -36,10 +40,10 @@ def dataset(upload: Json, report: Json, job: TuningJob | None) -> to.Dataset:
 
 
 def _file(kind: str, summary: Json, report: Any) -> to.DataFile:
-    plain = {name: value for name, value in summary.items() if name != "name"}
+    values = {name: value for name, value in summary.items() if name != "name"}
     counts = ((report or {}).get("labels") or {}).items()
-    labels = [to.Fact(label, count) for label, count in sorted(counts, key=lambda one: (-one[1], one[0]))]
-    return to.DataFile(kind, str(summary.get("name", "")), facts(plain), list(_distributions(report)), labels)
+    labels = [to.Fact(plain(label), count) for label, count in sorted(counts, key=lambda one: (-one[1], one[0]))]
+    return to.DataFile(kind, str(summary.get("name", "")), facts(values), list(_distributions(report)), labels)
 
 
 def _distributions(report: Any) -> Iterator[to.Distribution]:
@@ -131,7 +135,8 @@ def answers(asked: Json | None) -> to.Answers | None:
 
 
 def _answer(one: Json) -> to.Answer:
-    texts = {field: str(one.get(field) or "") for field in ("name", "prompt", "answer", "problem", "finish_reason")}
+    fields = ("name", "prompt", "answer", "problem", "finish_reason")
+    texts = {field: _shown(one.get(field)) for field in fields}
     return to.Answer(**texts, latency=one.get("latency"), tokens=one.get("tokens"))
 
 
@@ -175,6 +180,13 @@ def _rule(rule: Json) -> str:
 def _pairs(answers: Json) -> Iterator[to.AnswerPair]:
     for kind in ("cases", "sample"):
         old, new = ((answers.get(side) or {}).get(kind, {}).get("answers", []) for side in ("champion", "challenger"))
-        for theirs, ours in zip(old, new, strict=False):
-            texts = (one[field] for one in (theirs, ours) for field in ("answer", "problem"))
-            yield to.AnswerPair(ours["name"], ours["prompt"], *texts)
+        answered = {one["name"]: one for one in old}
+        # By name: in an XCom each side has a few answers, not always to the same prompts.
+        for theirs, ours in ((answered[one["name"]], one) for one in new if one["name"] in answered):
+            texts = (_shown(one[field]) for one in (theirs, ours) for field in ("answer", "problem"))
+            yield to.AnswerPair(_shown(ours["name"]), _shown(ours["prompt"]), *texts)
+
+
+def _shown(text: str | None) -> str:
+    """A text of a person or a model; the whole of it is in the run's folder."""
+    return plain_lines(text or "", TEXT_SHOWN)
