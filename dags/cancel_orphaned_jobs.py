@@ -16,10 +16,11 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from vertex_tuning.config import load_tunings
 from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator
+from vertex_tuning.tuning_folders import tuning_folders
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-tunings, _ = load_tunings(PROJECT / "include" / "tunings")
+tunings = [tuning for folder in tuning_folders(PROJECT) for tuning in load_tunings(folder)[0]]
 
 with DAG(
     dag_id="cancel_orphaned_jobs",

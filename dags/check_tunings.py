@@ -10,7 +10,10 @@ from pathlib import Path
 
 from vertex_tuning.config import load_tunings
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.tuning_folders import tuning_folders
 
-_, mistakes = load_tunings(Path(__file__).resolve().parent.parent / "include" / "tunings")
+PROJECT = Path(__file__).resolve().parent.parent
+
+mistakes = [mistake for folder in tuning_folders(PROJECT) for mistake in load_tunings(folder)[1]]
 if mistakes:
     raise ConfigurationError("\n".join(mistakes))

@@ -21,6 +21,7 @@ from vertex_tuning.config import Tuning, load_tunings
 from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.form import form
 from vertex_tuning.task_groups import tuning_pipeline
+from vertex_tuning.tuning_folders import tuning_folders
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -94,5 +95,6 @@ def _job(tuning: Tuning) -> dict[str, Any]:
     }
 
 
-for each in load_tunings(PROJECT / "include" / "tunings")[0]:
-    globals()[f"retrain_{each.name}"] = retraining_dag(each)
+for folder in tuning_folders(PROJECT):
+    for each in load_tunings(folder)[0]:
+        globals()[f"retrain_{each.name}"] = retraining_dag(each)

@@ -18,6 +18,7 @@ from vertex_tuning.config import Tuning, load_tunings
 from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
+from vertex_tuning.tuning_folders import tuning_folders
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -54,5 +55,6 @@ def rollback_dag(tuning: Tuning) -> DAG:
     return dag
 
 
-for each in load_tunings(PROJECT / "include" / "tunings")[0]:
-    globals()[f"rollback_{each.name}"] = rollback_dag(each)
+for folder in tuning_folders(PROJECT):
+    for each in load_tunings(folder)[0]:
+        globals()[f"rollback_{each.name}"] = rollback_dag(each)

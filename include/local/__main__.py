@@ -90,7 +90,9 @@ def _up(_: argparse.Namespace, console: Console) -> int:
     stack = _stack()
     if stack.is_running():
         stack.require_running()
-        console.print(f"It is running already. {_where(stack)}\nStop it with: make down", highlight=False, soft_wrap=True)
+        console.print(
+            f"It is running already. {_where(stack)}\nStop it with: make down", highlight=False, soft_wrap=True
+        )
         return 0
     console.print("Starting the local Google Cloud and Airflow …")
     try:

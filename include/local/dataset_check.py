@@ -1,7 +1,7 @@
 """The check that `upload_dataset` makes, made before anything is started.
 
-Run as a program it reads a `Question` from its standard input and writes an `Answer`. It is a process of its own because
-it loads the project's package without Airflow, which takes seconds to start.
+Run as a program it reads a `Question` from its standard input and writes an `Answer`. It is a process of its own
+because it loads the project's package without Airflow, which takes seconds to start.
 """
 
 from __future__ import annotations

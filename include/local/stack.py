@@ -138,7 +138,7 @@ class Stack:
         }
 
     def _connection(self) -> dict[str, Any]:
-        """The local Google Cloud asks for no credentials. With a key, google-auth would ask Google about the account."""
+        """The local Google Cloud wants no credentials; of a service account's key google-auth would ask Google."""
         extra = {
             "project": CLOUD_PROJECT,
             "is_anonymous": True,

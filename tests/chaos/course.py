@@ -11,8 +11,10 @@ import httpx
 from rich.console import Console
 
 from include.local.airflow_api import ENDED, AirflowApi
-from include.local.demo import DAG_ID, print_failure
+from include.local.demo import DAG_ID
+from include.local.outcome import failures
 from include.local.stack import USER, Stack, StackError
+from include.local.summary import print_failures
 from tests.chaos.cloud import Cloud
 from tests.chaos.monkey import Monkey
 from tests.chaos.plan import Blow
@@ -73,7 +75,7 @@ class Course:
             verdict = f"{run.state} in {run.seconds:.0f} s{'' if run.hit else ', not hit'}"
             self.console.print(f"{number:>3}  {blow}: {verdict}", highlight=False, soft_wrap=True)
             if run.state != "success":
-                print_failure(self.stack, self.api, run.run_id, self.console)
+                print_failures(failures(self.stack, self.api, DAG_ID, run.run_id), self.console)
         return Report(runs, self.cloud.jobs())
 
     def _run(self, blow: Blow) -> Run:
