@@ -72,7 +72,9 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
     console.print("Starting the local Google Cloud and Airflow …")
     started = time.monotonic()
     with running(stack):
-        console.print(f"Started in {time.monotonic() - started:.0f} s. {_where(stack)}", highlight=False)
+        console.print(
+            f"Started in {time.monotonic() - started:.0f} s. {_where(stack)}", highlight=False, soft_wrap=True
+        )
         return run_demo(stack, tuning, console)
 
 

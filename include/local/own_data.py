@@ -14,7 +14,7 @@ from include.local.dataset_check import Answer, Question, check_dataset
 from include.local.own_tunings import MAX_NAME, NAME, name_of, tuning_fields
 from include.local.stack import PROJECT_DIR, Stack, StackError
 
-HELD_OUT: Final = 0.2
+HELD_OUT: Final = 0.15
 HELD_OUT_OF_MANY: Final = 0.1
 """Of 1,000 examples and more; they are a part of those that `HELD_OUT` would be."""
 MANY: Final = 1_000

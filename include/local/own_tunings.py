@@ -15,7 +15,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _DATA: Final = ("training_data", "validation_data")
 _ENDINGS: Final = re.compile(r"(\.(csv|jsonl))?(\.gz)?$", re.IGNORECASE)
 _HEADER: Final = """\
-# Made by `make demo`, which writes it anew for this data. To keep it, copy it to include/tunings under another name.
+# Made by `make demo`, which writes it again whenever it is given this data. To keep it, move it to include/tunings.
 # The README explains every field.
 """
 

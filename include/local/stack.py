@@ -118,8 +118,9 @@ class Stack:
             "API_AUTH__JWT_SECRET": self.secrets["jwt"],
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-            # The real service is looked at once a minute; here a whole job takes less.
+            # With the real service these are minutes; here a whole job takes less.
             "VERTEX_TUNING__POLL_INTERVAL": "1",
+            "VERTEX_TUNING__RETRY_DELAY": "5",
             "DAG_PROCESSOR__REFRESH_INTERVAL": PARSE_INTERVAL,
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": PARSE_INTERVAL,
             **_callers_settings(),
