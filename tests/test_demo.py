@@ -207,7 +207,7 @@ def test_a_taken_port_is_named_with_the_variable_that_changes_it(tmp_path: Path,
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        output = refused(tmp_path, **{variable: port})
+        output = refused(tmp_path, cwd=tmp_path, **{variable: port})
     assert f"Port {port} is taken" in output
     [other] = re.findall(rf"{variable}=(\d+)", output)
     assert 0 < int(other) < 65_536

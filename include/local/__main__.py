@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 
 from include.local.demo import SAMPLE, run_demo
@@ -27,6 +28,9 @@ def main() -> int:
         return _COMMANDS[arguments.command](arguments, console)
     except StackError as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except httpx.HTTPError as error:
+        console.print(f"Airflow or the local Google Cloud did not answer: {error!r}", style="red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("Stopped.")

@@ -146,8 +146,11 @@ def _print(answer: Answer, data: OwnData, report: Path, console: Console) -> Non
         f"{data.dataset}: {answer.rows} training examples, {answer.validation_rows} held out; {kind}.",
         markup=False,
         highlight=False,
+        soft_wrap=True,
     )
     if not answer.labels:
         console.print("The local model is small: it learns labels well, and sentences hardly. Gemini learns both.")
     if answer.warnings:
-        console.print(f"Warnings (all of them: {report}):\n{answer.warnings}", markup=False, highlight=False)
+        console.print(
+            f"Warnings (all of them: {report}):\n{answer.warnings}", markup=False, highlight=False, soft_wrap=True
+        )
