@@ -55,7 +55,7 @@ test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(STACKS))
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(STACKS)
 
-chaos: $(READY) ## kill parts of a running stack at random; RUNS=n
+chaos: $(READY) ## kill and stall parts of a running stack at random; RUNS=n SEED=s
 	@$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
 
 bench-triggerer: $(READY) ## 1,000 waiting sensors in one triggerer, beside the Google provider's

@@ -10,29 +10,27 @@ Airflow installation created, or that was created with `outlives_run`.
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 from airflow.sdk import DAG, CronTriggerTimetable
-from vertex_tuning.config import load_tunings
+from vertex_tuning.config import load_tunings, project_folder
 from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator
 from vertex_tuning.tuning_folders import tuning_folders
 
-PROJECT = Path(__file__).resolve().parent.parent
+tunings, _ = load_tunings(*tuning_folders(project_folder(__file__)))
 
-tunings = [tuning for folder in tuning_folders(PROJECT) for tuning in load_tunings(folder)[0]]
-
-with DAG(
-    dag_id="cancel_orphaned_jobs",
-    description="Cancels tuning jobs whose run has ended.",
-    doc_md=__doc__,
-    schedule=CronTriggerTimetable("17 * * * *", timezone="UTC", run_immediately=timedelta(0)),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=False,
-    default_args=DEFAULT_ARGS,
-    tags=["vertex-ai", "tuning"],
-):
-    CancelOrphanedJobsOperator.partial(task_id="cancel_orphaned_jobs").expand(
-        location=sorted({tuning.location for tuning in tunings})
-    )
+if tunings:
+    with DAG(
+        dag_id="cancel_orphaned_jobs",
+        description="Cancels tuning jobs whose run has ended.",
+        doc_md=__doc__,
+        schedule=CronTriggerTimetable("17 * * * *", timezone="UTC", run_immediately=timedelta(0)),
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        default_args=DEFAULT_ARGS,
+        tags=["vertex-ai", "tuning"],
+    ):
+        CancelOrphanedJobsOperator.partial(task_id="cancel_orphaned_jobs").expand(
+            location=sorted({tuning.location for tuning in tunings})
+        )

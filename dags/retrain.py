@@ -13,39 +13,44 @@ model's asset is updated; its event names job, model, endpoint, dataset, metrics
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable
-from vertex_tuning.config import Tuning, load_tunings
+from vertex_tuning.config import Tuning, build_tunings, project_folder
 from vertex_tuning.defaults import DEFAULT_ARGS
-from vertex_tuning.form import form
+from vertex_tuning.form import form, known_keys_only
+from vertex_tuning.models import RETIRING_TAG
+from vertex_tuning.switches import parse_switch
 from vertex_tuning.task_groups import tuning_pipeline
+from vertex_tuning.templates import template_mark
 from vertex_tuning.tuning_folders import tuning_folders
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = project_folder(__file__)
 
 
 def retraining_dag(tuning: Tuning) -> DAG:
     """The DAG of one tuning."""
     # No start date, and a first run that is never one already missed: switching a DAG on must not cost anything.
     cron = CronTriggerTimetable(tuning.schedule.cron, timezone=tuning.schedule.timezone, run_immediately=timedelta(0))
+    warning = tuning.retirement_note
     with DAG(
         dag_id=f"retrain_{tuning.name}",
-        description=tuning.description,
-        doc_md=__doc__,
+        description=f"{warning} {tuning.description}".strip(),
+        doc_md=f"**{warning}**\n\n{__doc__}" if warning else __doc__,
         schedule=AssetOrTimeSchedule(timetable=cron, assets=[Asset(f"{tuning.name}_dataset")]),
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
         params=form(tuning),
-        tags=["vertex-ai", "tuning"],
+        user_defined_macros={"tuning": tuning, "switch": parse_switch},
+        tags=["vertex-ai", "tuning", *([RETIRING_TAG] if warning else [])],
+        auto_register=False,  # check_tunings.py runs this file, too
     ) as dag:
         tuning_pipeline(
             tuning=tuning.name,
             base_model="{{ params.base_model }}",
-            training_data="{{ params.training_data }}",
-            validation_data="{{ params.validation_data or '' }}",
+            training_data=_data(tuning, "training_data"),
+            validation_data=_data(tuning, "validation_data"),
             bucket=tuning.bucket,
             location=tuning.location,
             labels=tuning.labels,
@@ -54,7 +59,7 @@ def retraining_dag(tuning: Tuning) -> DAG:
             job_timeout=tuning.job_timeout_hours * 3600,
             metrics={"metrics_timeout": tuning.metrics_timeout_minutes * 60},
             cases=tuning.smoke_test.asked(),
-            ask_cases="{{ params.ask_smoke_cases }}",
+            ask_cases="{{ switch('ask_smoke_cases', params.ask_smoke_cases) }}",
             sample_size=tuning.smoke_test.sample_size,
             smoke_test={
                 "min_pass_share": tuning.smoke_test.min_pass_share,
@@ -74,6 +79,18 @@ def retraining_dag(tuning: Tuning) -> DAG:
     return dag
 
 
+def _data(tuning: Tuning, field: str) -> str:
+    """What the form says, as it is; the file's own text, if the form has it unchanged, as the template it may be.
+
+    Nothing else from the form is ever rendered: a template can read connections and variables.
+    """
+    from_form = f"{{{{ params.{field} or '' }}}}"
+    own = getattr(tuning, field)
+    if not own or not template_mark(own):
+        return from_form
+    return f"{{% if params.{field} == tuning.{field} %}}{own}{{% else %}}{from_form}{{% endif %}}"
+
+
 def _dataset(tuning: Tuning) -> dict[str, Any]:
     return {
         **tuning.dataset.model_dump(),
@@ -83,6 +100,7 @@ def _dataset(tuning: Tuning) -> dict[str, Any]:
         "prices": str(PROJECT / "include" / "prices.yaml"),
         "max_cost": "{{ params.max_cost or '' }}",
         "max_training_tokens": tuning.budget.max_training_tokens,
+        "pre_execute": known_keys_only(form(tuning)),
     }
 
 
@@ -91,10 +109,9 @@ def _job(tuning: Tuning) -> dict[str, Any]:
         "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
         "adapter_size": "{{ params.adapter_size }}",
         "display_name": "{{ params.display_name }}",
-        "skip_if_unchanged": "{{ not params.force }}" if tuning.skip_if_unchanged else False,
+        "skip_if_unchanged": "{{ not switch('force', params.force) }}" if tuning.skip_if_unchanged else False,
     }
 
 
-for folder in tuning_folders(PROJECT):
-    for each in load_tunings(folder)[0]:
-        globals()[f"retrain_{each.name}"] = retraining_dag(each)
+dags, mistakes = build_tunings(tuning_folders(PROJECT), retraining_dag)
+globals().update({dag.dag_id: dag for dag in dags.values()})

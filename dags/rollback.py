@@ -11,16 +11,13 @@ promotion. The model's asset is updated, and its event says `rolled back`.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from airflow.sdk import DAG, Asset, chain
-from vertex_tuning.config import Tuning, load_tunings
+from vertex_tuning.config import Tuning, build_tunings, project_folder
 from vertex_tuning.defaults import DEFAULT_ARGS
+from vertex_tuning.form import known_keys_only
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.tuning_folders import tuning_folders
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def rollback_dag(tuning: Tuning) -> DAG:
@@ -35,8 +32,9 @@ def rollback_dag(tuning: Tuning) -> DAG:
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
         tags=["vertex-ai", "tuning"],
+        auto_register=False,  # check_tunings.py runs this file, too
     ) as dag:
-        find = FindPreviousOperator(task_id="find_previous", **models)
+        find = FindPreviousOperator(task_id="find_previous", pre_execute=known_keys_only(()), **models)
         test = SmokeTestOperator(
             task_id="smoke_test",
             endpoint="{{ ti.xcom_pull(task_ids='find_previous')['previous']['endpoint'] }}",
@@ -55,6 +53,5 @@ def rollback_dag(tuning: Tuning) -> DAG:
     return dag
 
 
-for folder in tuning_folders(PROJECT):
-    for each in load_tunings(folder)[0]:
-        globals()[f"rollback_{each.name}"] = rollback_dag(each)
+dags, mistakes = build_tunings(tuning_folders(project_folder(__file__)), rollback_dag)
+globals().update({dag.dag_id: dag for dag in dags.values()})

@@ -117,14 +117,14 @@ class ComposeStack:
         password = self._root / "password"
         password.write_text(settings["POSTGRES_PASSWORD"])
         for path in (password, data):
-            shutil.chown(path, _identity("postgres").get("user", os.geteuid()))
+            shutil.chown(path, system_user("postgres").get("user", os.geteuid()))
         initdb = ["initdb", "--no-sync", "--auth=scram-sha-256", f"--username={settings['POSTGRES_USER']}"]
         create = f"CREATE DATABASE {settings['POSTGRES_DB']};"
         self._run_as_postgres([*initdb, f"--pwfile={password}", "-D", str(data)], "")
         self._run_as_postgres(["postgres", "--single", "-D", str(data), "postgres"], create)
 
     def _run_as_postgres(self, command: list[str], statement: str) -> None:
-        environment, user = self.environment("postgres"), _identity("postgres")
+        environment, user = self.environment("postgres"), system_user("postgres")
         done = subprocess.run(command, env=environment, input=statement.encode(), capture_output=True, cwd="/", **user)
         assert done.returncode == 0, done.stderr
 
@@ -139,7 +139,7 @@ class ComposeStack:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                **_identity(name),
+                **system_user(name),
             )
 
     def _wait_for(self, name: str, condition: str) -> None:
@@ -215,7 +215,7 @@ def _free_ports(*container_ports: str) -> dict[str, str]:
         return {port: str(probe.getsockname()[1]) for port, probe in zip(container_ports, probes, strict=True)}
 
 
-def _identity(name: str) -> dict[str, Any]:
+def system_user(name: str) -> dict[str, Any]:
     """PostgreSQL refuses to run as root, and its package brings a user for it."""
     as_postgres = name == "postgres" and os.geteuid() == 0
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if as_postgres else {}

@@ -18,7 +18,7 @@ SENSORS, INTERVAL = 50, 3
 
 def test_fifty_waiters_make_no_more_calls_than_one_and_all_get_their_event(tmp_path: Path) -> None:
     found = tmp_path / "results.json"
-    command = [sys.executable, "-m", "tests.bench_triggerer", "--ours-only", "--json", str(found)]
+    command = [sys.executable, "-m", "tests.bench_triggerer", "--only", "ours", "--json", str(found)]
     command += ["--sensors", str(SENSORS), "--interval", str(INTERVAL)]
     with subprocess.Popen(command, cwd=PROJECT_DIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:

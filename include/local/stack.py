@@ -209,7 +209,8 @@ class Stack:
             process = subprocess.Popen(
                 [sys.executable, *self._commands()[name]],
                 cwd=PROJECT_DIR,
-                env=self.environment(),
+                # A PostgreSQL server shows connections under this name, which tells whose they are.
+                env={**self.environment(), "PGAPPNAME": name},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

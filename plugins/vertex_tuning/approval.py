@@ -42,7 +42,7 @@ def approval_task(
     return ApprovalOperator(
         task_id=task_id,
         subject="Put the new model into use?",
-        body=f"{{{{ ti.xcom_pull(task_ids='{evaluated_by}', key='summary') }}}}",
+        body=f"{{{{ ti.xcom_pull(task_ids='{evaluated_by}', key='summary', map_indexes=ti.map_index) }}}}",
         response_timeout=deadline,
         # Without a default the task would fail at the deadline, and ask again with each of its retries.
         defaults=ApprovalOperator.REJECT,

@@ -86,10 +86,10 @@ class Judgement(msgspec.Struct, frozen=True):
     values: dict[str, dict[str, float | None]]
 
 
-def parse_rule(rule: Any, cases: Iterable[SmokeCase] = ()) -> Rule:
+def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> Rule:
     """
     :param rule: as YAML has it
-    :param cases: those there are, for `no_regression` to name
+    :param cases: those there are, for `no_regression` to name; None when they are not known yet
     :raises ConfigurationError: names the field, what was found and what is expected
     """
     try:
@@ -100,7 +100,7 @@ def parse_rule(rule: Any, cases: Iterable[SmokeCase] = ()) -> Rule:
         raise ConfigurationError(f"rule: found {rule!r}, expected the name of a value and a min_gain from 0.")
     # As `parse_cases` names them.
     parsed = msgspec.structs.replace(parsed, no_regression=[plain(name, NAME_SHOWN) for name in parsed.no_regression])
-    names = [case.name for case in cases]
+    names = [case.name for case in cases] if cases is not None else parsed.no_regression
     if unknown := [name for name in parsed.no_regression if name not in names]:
         raise ConfigurationError(f"rule.no_regression: found {unknown[0]!r}, expected names of cases ({names}).")
     return parsed

@@ -1,275 +1,274 @@
-"""A recurring tuning as a YAML file describes it.
+"""Tunings as the files of a folder describe them.
 
-Everything is checked when the file is read, so that a mistake shows in the DAG list and not at night in a run.
+Everything is checked when a file is read, so that a mistake shows in the DAG list and not at night in a run. Whatever
+is wrong with one file is told of that file, and leaves the others alone.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
-import pendulum
-import yaml
-from croniter import croniter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from vertex_tuning.champions import CHAMPION, check_alias
-from vertex_tuning.comparison import parse_rule
 from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
-from vertex_tuning.gates import parse_gates
-from vertex_tuning.jobs import ADAPTER_SIZES
-from vertex_tuning.models import retirement_note
-from vertex_tuning.recommendations import recommendation
-from vertex_tuning.smoke import parse_cases
+from vertex_tuning.strict_yaml import (
+    MAX_BYTES,
+    Document,
+    FieldPath,
+    Mistake,
+    NotYamlError,
+    field_name,
+    field_path,
+    read,
+)
+from vertex_tuning.suggestions import did_you_mean, nearest
+from vertex_tuning.tuning import (
+    FIELD_MISTAKE,
+    LISTED_MISTAKES,
+    MAX_EPOCHS,
+    MAX_LEARNING_RATE_MULTIPLIER,
+    NAME,
+    Tuning,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+__all__ = [
+    "MAX_EPOCHS",
+    "MAX_LEARNING_RATE_MULTIPLIER",
+    "Tuning",
+    "build_tunings",
+    "first_mistakes",
+    "load_tuning",
+    "load_tunings",
+    "project_folder",
+]
 
 T = TypeVar("T")
 
-MAX_EPOCHS: Final = 100
-"""This project's own guard against a slip in a form; the service publishes no limit."""
-
-MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
-"""Likewise."""
+ENDINGS: Final = (".yaml", ".yml")
+SHOWN: Final = 20
+"""Mistakes that are told; of the others, how many and in which files."""
 
 
-def _cron(expression: str) -> str:
-    if len(expression.split()) != 5 or not croniter.is_valid(expression):
-        raise ValueError("expected five cron fields, e.g. '0 6 * * 1'")
-    return expression
+def project_folder(dag_file: str) -> Path:
+    """The folder that has `include/` in it: the one beside the DAGs' folder or, where a deployment brings no other
+    folders than `dags/` and `plugins/`, that folder itself."""
+    dags = Path(dag_file).resolve().parent
+    return next((folder for folder in (dags.parent, dags) if (folder / "include").is_dir()), dags.parent)
 
 
-def _timezone(name: str) -> str:
-    if name not in pendulum.timezones():
-        raise ValueError("expected an IANA time zone, e.g. 'Europe/Berlin'")
-    return name
+def build_tunings(folders: Iterable[Path], build: Callable[[Tuning], T]) -> tuple[dict[str, T], list[str]]:
+    """Make something, as a DAG, of every tuning of some folders.
 
-
-def _adapter_size(size: int) -> int:
-    if size not in ADAPTER_SIZES:
-        raise ValueError(f"expected one of {', '.join(map(str, ADAPTER_SIZES))}")
-    return size
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Schedule(_Model):
-    """When a retraining starts by itself."""
-
-    cron: Annotated[str, AfterValidator(_cron)]
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
-
-
-class HyperParameters(_Model):
-    """What the tuning job is asked for, unless the form says otherwise.
-
-    :param epoch_count: passes over the data; what the guide recommends for the `task` when not given. Never left to
-        the service, which was seen to pick 40
+    :returns: what was built, by the tuning's name; and one line for each mistake in the other files
     """
-
-    epoch_count: int | None = Field(default=None, ge=1, le=MAX_EPOCHS)
-    learning_rate_multiplier: float = Field(default=1.0, gt=0, le=MAX_LEARNING_RATE_MULTIPLIER)
-    adapter_size: Annotated[int, AfterValidator(_adapter_size)] = 4
-
-
-def _no_templates(given: T) -> T:
-    for mark in ("{{", "{%", "{#"):
-        if mark in str(given):
-            raise ValueError(f"found {mark!r}, which Airflow would take for a template; expected plain text")
-    return given
-
-
-def _call(parse: Callable[..., Any], *given: Any) -> None:
-    try:
-        parse(*given)
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from error
-
-
-def _checked_by(parse: Callable[[Any], Any]) -> AfterValidator:
-    """What a part of the package reads itself is read when the file is, and kept as it is."""
-
-    def check(given: Any) -> Any:
-        _call(parse, given)
-        return given
-
-    return AfterValidator(check)
-
-
-class Dataset(_Model):
-    """What is done with the data before it is uploaded.
-
-    :param format: see `vertex_tuning.datasets.formats`; recognised when not given
-    :param columns: of a CSV file: which is the `prompt` and which the `response`
-    :param system_instruction: for formats whose rows have none
-    :param on_invalid_row: `fail`, or `drop` up to `max_dropped_share` of the rows
-    :param validation_fraction: share of the training data to set aside when there is no validation data
-    :param count_tokens_sample: so many examples have their tokens counted by the service; all are estimated without
-    """
-
-    format: Literal["gemini", "preference", "messages", "chat", "csv"] | None = None
-    columns: dict[Literal["prompt", "response"], str] | None = None
-    system_instruction: Annotated[str, AfterValidator(_no_templates)] | None = None
-    on_invalid_row: Literal["fail", "drop"] = "fail"
-    max_dropped_share: float = Field(default=0.01, ge=0, le=1)
-    validation_fraction: float | None = Field(default=None, gt=0, le=0.5)
-    split_seed: int = 0
-    count_tokens_sample: int | None = Field(default=None, ge=1)
-
-
-class Budget(_Model):
-    """Above which a run ends before its job is created.
-
-    :param max_cost: in the currency of the price table (include/prices.yaml)
-    :param max_training_tokens: tokens times epochs
-    """
-
-    max_cost: float | None = Field(default=None, gt=0)
-    max_training_tokens: int | None = Field(default=None, ge=1)
-
-
-class SmokeTest(_Model):
-    """Prompts the tuned model is asked.
-
-    :param min_pass_share: share of the cases that must pass
-    :param system_instruction: sent with every case that has none of its own
-    :param cases: for the fields of a case see `vertex_tuning.smoke.SmokeCase`
-    :param sample_size: how many validation examples are asked as well
-    :param min_sample_share: share of them that must be answered exactly; reported only when not given
-    """
-
-    min_pass_share: float = Field(default=1.0, ge=0, le=1)
-    system_instruction: str | None = None
-    cases: Annotated[list[dict[str, Any]], AfterValidator(_no_templates), _checked_by(parse_cases)] = Field(
-        min_length=1
-    )
-    sample_size: int = Field(default=20, ge=0, le=1000)
-    min_sample_share: float | None = Field(default=None, ge=0, le=1)
-
-    def asked(self) -> list[dict[str, Any]]:
-        """The cases as the smoke test takes them."""
-        return [{"system_instruction": self.system_instruction, **case} for case in self.cases]
-
-
-class Promotion(_Model):
-    """When a new model takes the place of the one in use.
-
-    :param rule: when it is better; see `vertex_tuning.comparison.Rule`
-    :param champion_alias: alias of the model in use in the Model Registry; before it is changed, the model in use has
-        to be given the new one there
-    :param on_refused: a model refused by smoke test, gates or rule ends the run as failed (`fail`) or skips the rest of
-        it (`skip`)
-    :param require_approval: a person decides in the Airflow UI
-    :param approval_hours: how long they have; the model is not promoted afterwards
-    """
-
-    rule: dict[str, Any] = Field(default_factory=lambda: {"value": "sample.exact_share"})
-    champion_alias: Annotated[str, _checked_by(check_alias)] = CHAMPION
-    on_refused: Literal["fail", "skip"] = "fail"
-    require_approval: bool = False
-    approval_hours: float = Field(default=72.0, gt=0)
-
-    @property
-    def approval_deadline(self) -> timedelta | None:
-        """How long a person has to approve; None when nobody is asked."""
-        return timedelta(hours=self.approval_hours) if self.require_approval else None
-
-
-class Tuning(_Model):
-    """One file of `include/tunings/`; its name is the file's.
-
-    :param location: where the job runs; may be a template
-    :param bucket: where data is uploaded to; may be a template
-    :param training_data: path relative to the project, or `gs://` URI
-    :param task: what kind it is, for the guide's recommendations; see `vertex_tuning.recommendations`
-    :param display_name: the tuned model's
-    :param skip_if_unchanged: a run that would only make a model again that there is ends as skipped
-    :param metrics_timeout_minutes: how long to wait for metrics that lag behind the job's end
-    :param gates: limits the new model's values must keep; see `vertex_tuning.gates`
-    :param on_missing_metrics: whether a gate whose value nobody knows fails or passes
-    """
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
-    description: str = ""
-    schedule: Schedule
-    location: str = "us-central1"
-    bucket: str = Field(min_length=1)
-    base_model: str = Field(min_length=1)
-    training_data: str = Field(min_length=1)
-    validation_data: str | None = None
-    dataset: Dataset = Dataset()
-    budget: Budget = Budget()
-    task: Annotated[str | None, _checked_by(recommendation)] = None
-    hyper_parameters: HyperParameters = HyperParameters()
-    display_name: str = Field(min_length=1, max_length=128)
-    labels: dict[str, str] = Field(default_factory=dict)
-    job_timeout_hours: float = Field(default=24.0, gt=0)
-    skip_if_unchanged: bool = True
-    metrics_timeout_minutes: float = Field(default=30.0, ge=0)
-    gates: Annotated[list[dict[str, Any]], _checked_by(parse_gates)] = Field(default_factory=list)
-    on_missing_metrics: Literal["fail", "pass"] = "fail"
-    smoke_test: SmokeTest
-    promotion: Promotion = Promotion()
-
-    @model_validator(mode="after")
-    def _rule_can_be_applied(self) -> Tuning:
-        _call(parse_rule, self.promotion.rule, parse_cases(self.smoke_test.cases))
-        samples = self.smoke_test.sample_size and (self.validation_data or self.dataset.validation_fraction)
-        if self.promotion.rule["value"].startswith("sample.") and not samples:
-            raise ValueError(
-                f"promotion.rule compares {self.promotion.rule['value']}, expected validation_data or "
-                "dataset.validation_fraction, and a smoke_test.sample_size over 0, to have a sample"
-            )
-        return self
-
-
-def load_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:
-    """Read every `*.yaml` of a folder.
-
-    A retired base model is a warning, which Airflow shows with the DAG file.
-
-    :returns: the tunings that are right, and one message for each mistake in the others
-    """
-    tunings: list[Tuning] = []
-    mistakes: list[str] = []
-    for path in sorted(folder.glob("*.yaml")):
+    tunings, mistakes = load_tunings(*folders)
+    built: dict[str, T] = {}
+    for tuning in tunings:
         try:
-            tunings.append(load_tuning(path))
+            built[tuning.name] = build(tuning)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other tunings keep running
+            mistakes.append(f"tunings/{tuning.name}: no DAG can be made of it: {_describe(error)}")
+    return built, mistakes
+
+
+def load_tunings(*folders: Path) -> tuple[list[Tuning], list[str]]:
+    """Read every YAML file of some folders.
+
+    :returns: the tunings that are right, and one line for each mistake in the other files
+    """
+    mistakes = [
+        f"{folder}: found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and "
+        "the data files they name beside dags/ and plugins/, or inside dags/."
+        for folder in folders
+        if not folder.is_dir()
+    ]
+    tunings: dict[str, Tuning] = {}
+    for path in [path for folder in folders if folder.is_dir() for path in _files(folder)]:
+        try:
+            tuning = _load(path)
         except ConfigurationError as error:
-            mistakes.append(str(error))
-    return tunings, mistakes
+            mistakes += str(error).splitlines()
+        else:
+            if tuning.name in tunings:
+                mistakes.append(f"{_where(path)}: another file has the tuning {tuning.name}; rename or remove one.")
+            tunings.setdefault(tuning.name, tuning)
+    return list(tunings.values()), mistakes
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
 
 
 def load_tuning(path: Path) -> Tuning:
-    """Read one tuning.
+    """Read one tuning. A retired base model is a warning.
 
-    :raises ConfigurationError: names the file and, for every mistake, the field, what was found and what is allowed
+    :raises ConfigurationError: has a line for every mistake, which names the file, the line, the field, what was found
+        and what is expected
     """
-    where = f"{path.parent.name}/{path.name}"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{where} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{where}: found {type(content).__name__}, expected fields such as `base_model:`.")
-    try:
-        tuning = Tuning.model_validate({"name": path.stem, **content})
-    except ValidationError as error:
-        raise ConfigurationError("\n".join(f"{where}: {mistake}" for mistake in _mistakes(error))) from error
-    if note := retirement_note(tuning.base_model):
-        warnings.warn(f"{where}: base_model: {note}", RetiredModelWarning, stacklevel=2)
+    tuning = _load(path)
+    if tuning.retirement_note:
+        warnings.warn(f"{_where(path)}: base_model: {tuning.retirement_note}", RetiredModelWarning, stacklevel=2)
     return tuning
 
 
-def _mistakes(error: ValidationError) -> Iterator[str]:
-    for item in error.errors(include_url=False):
-        field = ".".join(map(str, item["loc"]))
-        allowed = re.sub(r"^Value error, ", "", item["msg"])
-        found = "nothing" if item["type"] == "missing" else repr(item["input"])
-        yield f"{field}: found {found[:200]}. {allowed[0].upper()}{allowed[1:]}."
+def first_mistakes(mistakes: Sequence[str]) -> str:
+    """The first mistakes, one a line, and in which files there are how many more."""
+    shown, rest = mistakes[:SHOWN], mistakes[SHOWN:]
+    if not rest:
+        return "\n".join(shown)
+    files = Counter(re.split(r"[,:] ", mistake, maxsplit=1)[0] for mistake in rest)
+    listed = ", ".join(f"{file}: {count}" for file, count in list(files.items())[:SHOWN])
+    return "\n".join([*shown, f"and {len(rest)} more mistakes ({listed})."])
+
+
+def _load(path: Path) -> Tuning:
+    """:raises ConfigurationError: as `load_tuning`"""
+    where = _where(path)
+    try:
+        document = _read(path)
+        mistakes = [*document.mistakes, *_name_mistakes(path, document)]
+        tuning = _tuning(path, document, mistakes)
+    except NotYamlError as error:
+        raise ConfigurationError(f"{where}, line {error.line}: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    except Exception as error:  # whatever it is, the other files are read
+        raise ConfigurationError(f"{where}: cannot be read: {_describe(error)}") from error
+    if tuning is None:
+        told = (f"{where}, line {one.line}: {one.text}" for one in mistakes)
+        # A key or a value may have a line's end in it.
+        raise ConfigurationError("\n".join(" ".join(mistake.splitlines()) for mistake in told))
+    return tuning
+
+
+def _where(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _read(path: Path) -> Document:
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "a link to nowhere" if path.is_symlink() else "no regular file"
+        raise ConfigurationError(f"found {kind}, expected a file.")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"found more than {MAX_BYTES} bytes, expected a smaller file.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise NotYamlError(f"found the byte {content[error.start]:#04x}, expected UTF-8.", line) from error
+    return read(text)
+
+
+def _name_mistakes(path: Path, document: Document) -> Iterator[Mistake]:
+    if not re.fullmatch(NAME, path.stem):
+        yield Mistake(
+            (), 1, f"found the file name {path.stem!r}, expected a lower-case letter, then lower-case letters, digits "
+            "and _, at most 63 characters: it is the tuning's name.",
+        )  # fmt: skip
+    if isinstance(document.content, dict) and "name" in document.content:
+        yield Mistake(("name",), document.line(("name",)), "name: unknown field; a tuning is named by its file.")
+
+
+def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning | None:
+    """The tuning, or None when there are mistakes; those found here are added."""
+    content = document.content
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else f"a {'list' if isinstance(content, list) else 'single value'}"
+        raise ConfigurationError(f"found {kind}, expected fields such as `base_model:`.")
+    known = {(mistake.path, mistake.line) for mistake in mistakes}
+    # The file's name, when it is wrong, is told already.
+    named = {**content, "name": path.stem if re.fullmatch(NAME, path.stem) else "unnamed"}
+    try:
+        tuning = Tuning.model_validate(named)
+    except ValidationError as error:
+        found = (mistake for item in error.errors(include_url=False) for mistake in _mistakes(item, document))
+        mistakes += [mistake for mistake in found if (mistake.path, mistake.line) not in known]
+    return None if mistakes else tuning
+
+
+def _mistakes(item: ErrorDetails, document: Document) -> Iterator[Mistake]:
+    """One of pydantic's errors, in this project's words."""
+    if item["type"] == LISTED_MISTAKES:
+        for text in item["msg"].splitlines():
+            inside = field_path(text)
+            yield Mistake(inside, document.line(inside), text)
+        return
+    path: FieldPath = tuple(step for step in item["loc"] if step != "[key]")
+    if item["type"] == "extra_forbidden":
+        text = f"unknown field; {_advice(path)}"
+    elif item["type"] == "missing":
+        text = "found nothing, expected a value: the field is required."
+    else:
+        text = f"found {_short(item['input'])}, {_expected(item)}"
+    yield Mistake(path, document.line(path), f"{field_name(path)}: {text}")
+
+
+_EXPECTED: Final[Mapping[str, str]] = {
+    "string_type": "expected a text",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_type": "expected true or false",
+    "list_type": "expected a list",
+    "dict_type": "expected fields and their values",
+    "model_type": "expected fields and their values",
+    "literal_error": "expected {expected}",
+    "greater_than": "expected more than {gt:g}",
+    "greater_than_equal": "expected {ge:g} or more",
+    "less_than": "expected less than {lt:g}",
+    "less_than_equal": "expected {le:g} or less",
+    "string_too_long": "expected at most {max_length} characters",
+    "too_short": "expected at least {min_length} of them",
+}
+"""By pydantic's type of error."""
+
+
+def _expected(item: ErrorDetails) -> str:
+    if item["type"] == FIELD_MISTAKE:
+        return item["msg"]
+    words = _EXPECTED.get(item["type"])
+    return f"{words.format(**item.get('ctx', {}))}." if words else f"{item['msg'][0].lower()}{item['msg'][1:]}."
+
+
+def _advice(path: FieldPath) -> str:
+    """The field that somebody may have meant: of that name in another place, or of a name like it."""
+    *parent, name = path
+    fields = {field_name(field): field for field in _fields(Tuning)}
+    elsewhere = [text for text, field in fields.items() if field[-1] == name]
+    siblings = [str(field[-1]) for field in fields.values() if list(field[:-1]) == parent]
+    if elsewhere:
+        return f"did you mean `{elsewhere[0]}`?"
+    if nearest(str(name), siblings):
+        return did_you_mean(str(name), siblings)
+    by_last = {str(field[-1]): text for text, field in fields.items()}
+    near = nearest(str(name), by_last)
+    return f"did you mean `{by_last[near]}`?" if near else f"expected one of {', '.join(siblings)}."
+
+
+def _fields(model: type[BaseModel], above: FieldPath = ()) -> Iterator[FieldPath]:
+    """Paths of all fields but the name, which no file has."""
+    for name, field in model.model_fields.items():
+        if not above and name == "name":
+            continue
+        yield (*above, name)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _fields(kind, (*above, name))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -1,39 +1,19 @@
-"""The Airflow connection to Google Cloud. Light enough for the triggerer, where the clients are not wanted."""
+"""The Airflow connection to Google Cloud, for tasks; the triggerer has a lighter one."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
-from google.auth.exceptions import GoogleAuthError, MalformedError
 
-from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.light_connection import base_url, credential_errors, endpoint_of, lookup_errors
 from vertex_tuning.resource_names import check_location, check_project
 
 if TYPE_CHECKING:
     import google.auth.credentials
-
-MULTI_REGIONS: Final = ("us", "eu")
-
-_BASE_URL: Final = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?(/[\w./~-]*)?", re.ASCII)
-
-
-REFUSALS: Final = frozenset(
-    {
-        "invalid_request",
-        "invalid_client",
-        "invalid_grant",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-    }
-)
-"""What a token server refuses for good: RFC 6749, section 5.2."""
 
 
 class GoogleConnection(GoogleBaseHook):
@@ -58,14 +38,8 @@ class GoogleConnection(GoogleBaseHook):
         impersonation_chain: str | Sequence[str] | None = None,
         project_id: str | None = None,
     ) -> None:
-        try:
+        with lookup_errors(gcp_conn_id):
             super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
-        except AirflowNotFoundException as error:
-            raise ConnectionNotFoundError(
-                f"gcp_conn_id: found {gcp_conn_id!r}, which is not defined, expected a Google Cloud connection. "
-                "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment. "
-                "(If it is there, Airflow could not look it up just now.)"
-            ) from error
         self.location = check_location(location)
         self._project = project_id
 
@@ -87,25 +61,17 @@ class GoogleConnection(GoogleBaseHook):
 
         :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
         """
-        try:
+        with credential_errors(self.gcp_conn_id):
             return super().get_credentials()
-        except GoogleAuthError as error:
-            raise auth_error(error, f"Connection {self.gcp_conn_id!r}") from None
-        except (AirflowException, ValueError) as error:
-            raise ConfigurationError(plain(f"Connection {self.gcp_conn_id!r}: {error}", MESSAGE_SHOWN)) from error
 
     @property
     def is_local(self) -> bool:
         """Whether it leads to a local Google Cloud: Google's own speaks no plain HTTP."""
-        return str(self._get_field("vertex_api_endpoint") or "").startswith("http://")
+        return self._base_url("vertex_api_endpoint").startswith("http://")
 
     def endpoint(self, location: str) -> str:
-        """Base URL of Vertex AI for a location; multi-regions have a host of their own."""
-        if override := self._base_url("vertex_api_endpoint"):
-            return override
-        if location in MULTI_REGIONS:
-            return f"https://aiplatform.{location}.rep.googleapis.com"
-        return f"https://{location}-aiplatform.googleapis.com"
+        """Base URL of Vertex AI for a location."""
+        return endpoint_of(location, self._base_url("vertex_api_endpoint"))
 
     @property
     def storage_endpoint(self) -> str:
@@ -113,30 +79,4 @@ class GoogleConnection(GoogleBaseHook):
         return self._base_url("storage_api_endpoint")
 
     def _base_url(self, field: str) -> str:
-        """A base URL of the connection's extra; empty when not set.
-
-        :raises ConfigurationError: it is none, or has a password in it: logs and links show it
-        """
-        url = str(self._get_field(field) or "")
-        if url and not _BASE_URL.fullmatch(url):
-            raise ConfigurationError(
-                f"Connection {self.gcp_conn_id!r}, {field}: found a text that is not quoted, as it may hold a "
-                "password, expected http(s)://HOST[:PORT][/PATH] without user, password and query. "
-                "Put credentials into the connection's keyfile."
-            )
-        return url
-
-
-def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | VertexUnavailableError:
-    """What google-auth raises, as this package's error, which says whether a retry can help.
-
-    Its own `retryable` is no help: it is false for a token server that cannot be reached, too. Only credentials that
-    are wrong in themselves, and a refusal in the token server's own words, are for a person to change. That there are
-    none may pass: it is said of a metadata server that does not answer just now, too.
-    """
-    answer = error.args[1] if len(error.args) > 1 else None
-    refused = isinstance(answer, Mapping) and answer.get("error") in REFUSALS
-    wrong = isinstance(error, MalformedError)
-    kind = ConfigurationError if wrong or refused else VertexUnavailableError
-    message = f"{where}: {type(error).__name__}: {error.args[0] if error.args else error}"
-    return kind(plain(without_secrets(message), MESSAGE_SHOWN))
+        return base_url(self._get_field(field), self.gcp_conn_id, field)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import Param
 
-from vertex_tuning.config import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
+from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs import ADAPTER_SIZES
-from vertex_tuning.models import TUNABLE_MODELS, retirement_note
+from vertex_tuning.models import TUNABLE_MODELS
+from vertex_tuning.suggestions import did_you_mean
+from vertex_tuning.switches import PATTERN
+from vertex_tuning.templates import template_mark
+from vertex_tuning.tuning import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+NOT_BLANK: Final = r"\S"
 
 
 def form(tuning: Tuning) -> dict[str, Param]:
@@ -16,24 +26,49 @@ def form(tuning: Tuning) -> dict[str, Param]:
     return {**_data(tuning), **_hyper_parameters(tuning), **_run(tuning), **_model(tuning)}
 
 
+def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
+    """A `pre_execute` for the first task of a DAG: Airflow takes any key in a run's `conf`, and nothing reads it.
+
+    :param known: the keys there are, as the DAG's `params` have them
+    """
+
+    def check(context: Context) -> None:
+        """:raises ConfigurationError: the run was given a key that nothing reads"""
+        for key in context["dag_run"].conf or {}:
+            if key not in known:
+                advice = did_you_mean(key, known) if known else "expected none."
+                raise ConfigurationError(f"conf: found the unknown key {key!r}; {advice} Nothing was started.")
+
+    return check
+
+
 def _data(tuning: Tuning) -> dict[str, Param]:
     models = list(dict.fromkeys([tuning.base_model, *TUNABLE_MODELS]))
-    notes = " ".join(filter(None, map(retirement_note, models)))
     return {
-        "base_model": _text("Base model", f"The Gemini model to tune. {notes}".strip(), tuning.base_model, enum=models),
+        "base_model": _text(
+            "Base model", f"The Gemini model to tune. {tuning.retirement_note}".strip(), tuning.base_model, enum=models
+        ),
         "training_data": _text(
             "Training data",
-            "JSONL or CSV file or a pattern, relative to the project, or a gs:// URI.",
+            f"JSONL or CSV file or pattern, relative to the project, or a gs:// URI.{_rendered(tuning.training_data)}",
             tuning.training_data,
-            minLength=1,
+            pattern=NOT_BLANK,
         ),
         "validation_data": Param(
             tuning.validation_data,
             type=["null", "string"],
             title="Validation data",
-            description=f"The same. When empty, {_instead(tuning)}.",
+            description=f"The same. When empty, {_instead(tuning)}.{_rendered(tuning.validation_data)}",
         ),
     }
+
+
+def _rendered(source: str | None) -> str:
+    return (
+        " The tuning's own template is rendered for the run; another text is used as it is."
+        if source and template_mark(source)
+        else ""
+    )
 
 
 def _instead(tuning: Tuning) -> str:
@@ -80,11 +115,10 @@ def _run(tuning: Tuning) -> dict[str, Param]:
             title="Most the training may cost",
             description="In the currency of the price table. The run ends before the job when it would cost more.",
         ),
-        "force": Param(
+        "force": _switch(
             False,
-            type="boolean",
             title="Train even if nothing has changed",
-            description="Without it, a run that would only make a model again that there is, is skipped.",
+            description="Off: skip the run if a model already exists for the same data and settings.",
         ),
     }
 
@@ -95,17 +129,22 @@ def _model(tuning: Tuning) -> dict[str, Param]:
             "Tuned model's display name",
             "What people see in the Model Registry.",
             tuning.display_name,
-            minLength=1,
+            pattern=NOT_BLANK,
             maxLength=128,
         ),
-        "ask_smoke_cases": Param(
+        "ask_smoke_cases": _switch(
             True,
-            type="boolean",
             title="Ask the smoke-test prompts",
             description="Switch off when the training data is about something else than this tuning's prompts; "
             "then only examples of the validation data are asked, and the model in use stays.",
         ),
     }
+
+
+def _switch(value: bool, title: str, description: str) -> Param:
+    """A switch in the form; a `conf` may also have it as a text or as 1 or 0."""
+    types = ["boolean", "string", "integer"]  # the form shows the first
+    return Param(value, type=types, title=title, description=description, pattern=PATTERN, minimum=0, maximum=1)
 
 
 def _text(title: str, description: str, value: str, **limits: Any) -> Param:

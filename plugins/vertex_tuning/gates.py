@@ -61,7 +61,25 @@ def parse_gates(gates: list[dict[str, Any]]) -> list[Gate]:
     """
     if not isinstance(gates, list):
         raise ConfigurationError(f"gates: found {gates!r}, expected a list such as [{{value: overfitting, max: 0}}].")
-    return [_parse(f"gates[{index}]", gate) for index, gate in enumerate(gates)]
+    return [parse_gate(f"gates[{index}]", gate) for index, gate in enumerate(gates)]
+
+
+def parse_gate(where: str, gate: Any) -> Gate:
+    """
+    :param where: the gate's place, as `gates[0]`
+    :raises ConfigurationError: names place and field, what was found and what is expected
+    """
+    if not isinstance(gate, Mapping):
+        raise ConfigurationError(f"{where}: found {gate!r}, expected fields such as value: and max:.")
+    if unknown := [str(field) for field in gate if field not in ("value", *LIMITS)]:
+        raise ConfigurationError(f"{where}.{unknown[0]}: unknown field, expected value and one of {', '.join(LIMITS)}.")
+    name, limits = gate.get("value"), [kind for kind in LIMITS if gate.get(kind) is not None]
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"{where}.value: found {name!r}, expected a name such as 'eval_total_loss.last'.")
+    if len(limits) != 1:
+        found = " and ".join(limits) or "none"
+        raise ConfigurationError(f"{where} ({name}): found {found}, expected exactly one of {', '.join(LIMITS)}.")
+    return Gate(name.strip(), limits[0], _limit(f"{where}.{limits[0]}", gate[limits[0]]))
 
 
 def check_gates(
@@ -83,20 +101,6 @@ def gate_table(results: Iterable[GateResult]) -> str:
     return text_table(
         ("gate", "value", "limit", "verdict"), [(one.value, one.found, one.limit, one.verdict) for one in results]
     )
-
-
-def _parse(where: str, gate: Any) -> Gate:
-    if not isinstance(gate, Mapping):
-        raise ConfigurationError(f"{where}: found {gate!r}, expected fields such as value: and max:.")
-    if unknown := [str(field) for field in gate if field not in ("value", *LIMITS)]:
-        raise ConfigurationError(f"{where}.{unknown[0]}: unknown field, expected value and one of {', '.join(LIMITS)}.")
-    name, limits = gate.get("value"), [kind for kind in LIMITS if gate.get(kind) is not None]
-    if not isinstance(name, str) or not name.strip():
-        raise ConfigurationError(f"{where}.value: found {name!r}, expected a name such as 'eval_total_loss.last'.")
-    if len(limits) != 1:
-        found = " and ".join(limits) or "none"
-        raise ConfigurationError(f"{where} ({name}): found {found}, expected exactly one of {', '.join(LIMITS)}.")
-    return Gate(name.strip(), limits[0], _limit(f"{where}.{limits[0]}", gate[limits[0]]))
 
 
 def _limit(where: str, found: Any) -> float:

@@ -13,7 +13,6 @@ from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import GoogleAuthError
 from google.genai import errors
 
-from vertex_tuning.connection import auth_error
 from vertex_tuning.exceptions import (
     LostAnswerError,
     PermanentError,
@@ -21,6 +20,7 @@ from vertex_tuning.exceptions import (
     VertexUnavailableError,
     error_of,
 )
+from vertex_tuning.light_connection import auth_error
 from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 _BROKEN_EXCHANGES: Final = (

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
+
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.suggestions import did_you_mean
 
 TUNABLE_MODELS: Final = (
     "gemini-3.5-flash",
@@ -26,6 +30,27 @@ base; whether a family still takes new jobs after its date is not known."""
 
 GONE: Final = ("gemini-1.", "text-bison", "chat-bison")
 """Families that were retired before those."""
+
+RETIRING_TAG: Final = "retiring-base-model"
+"""On the DAG of a tuning whose base model is retired, or will be."""
+
+_VERSION: Final = re.compile(r"-\d{3}")
+_TUNED_MODEL: Final = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/models/[^/@\s]+@[\w-]+")
+
+
+def check_base_model(model: str) -> str:
+    """
+    :raises ConfigurationError: the model is no Gemini model that is known, and no version of a tuned model
+    """
+    known = dict.fromkeys((*TUNABLE_MODELS, *RETIREMENT))
+    family = model[:-4] if _VERSION.fullmatch(model[-4:]) else model
+    if family in known or model.startswith(GONE) or _TUNED_MODEL.fullmatch(model):
+        return model
+    if "/" in model:
+        raise ConfigurationError("expected a tuned model as projects/PROJECT/locations/LOCATION/models/ID@VERSION.")
+    raise ConfigurationError(
+        f"no known base model: {did_you_mean(model, known)} A newer model is added to TUNABLE_MODELS in {__name__}."
+    )
 
 
 def retirement_note(model: str) -> str:

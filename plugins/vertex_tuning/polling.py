@@ -14,7 +14,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
@@ -22,7 +22,7 @@ from vertex_tuning.exceptions import ConfigurationError, TuningError
 from vertex_tuning.jobs import IDENTITY_LABEL, TuningJob
 
 if TYPE_CHECKING:
-    from vertex_tuning.connection import GoogleConnection
+    from vertex_tuning.light_connection import Connection
     from vertex_tuning.reader import JobReader
 
 GATHER_SECONDS: Final = 0.1
@@ -64,28 +64,50 @@ Look = TuningJob | Exception | Rivals | None
 
 
 class Watch:
-    """One who waits for news of a job.
+    """One who waits for news of a job, for the length of a `with` block.
 
     :param interval: seconds between two polls
     """
 
-    def __init__(self, name: str, interval: float) -> None:
+    __slots__ = ("_news", "_poller", "_waiter", "interval", "last_read", "name")
+
+    def __init__(self, poller: JobPoller, name: str, interval: float) -> None:
+        self._poller = poller
         self.name = name
-        self.interval = interval
+        self.interval = check_interval(interval)
         self.last_read = time.monotonic()
-        self._news: asyncio.Queue[TuningJob | Failure | Rivals] = asyncio.Queue()
+        # Not an asyncio.Queue: that takes 3 KB of each waiter.
+        self._news: tuple[TuningJob | Failure | Rivals, ...] = ()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._poller.join(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._poller.leave(self)
 
     async def news(self) -> TuningJob | Failure | Rivals:
         """The job as soon as it is first seen and whenever it has changed, every poll that fails, and rivals."""
-        return await self._news.get()
+        while not self._news:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        first, *rest = self._news
+        self._news = tuple(rest)
+        return first
 
     def tell(self, look: Look) -> None:
         if isinstance(look, Exception):
-            self._news.put_nowait(Failure(look, time.monotonic() - self.last_read))
+            self._add(Failure(look, time.monotonic() - self.last_read))
             return
         self.last_read = time.monotonic()
         if look is not None:
-            self._news.put_nowait(look)
+            self._add(look)
+
+    def _add(self, news: TuningJob | Failure | Rivals) -> None:
+        self._news += (news,)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class JobPoller:
@@ -94,7 +116,7 @@ class JobPoller:
     :param connect: called in a thread, once
     """
 
-    def __init__(self, connect: Callable[[], GoogleConnection]) -> None:
+    def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
         self._reader: JobReader | None = None
         self._watches: dict[str, list[Watch]] = {}
@@ -105,25 +127,25 @@ class JobPoller:
         self._polling: asyncio.Task[None] | None = None
 
     @classmethod
-    def shared(cls, key: Hashable, connect: Callable[[], GoogleConnection]) -> JobPoller:
+    def shared(cls, key: Hashable, connect: Callable[[], Connection]) -> JobPoller:
         """The poller everyone in this event loop shares who waits in the same place."""
         return _pollers.setdefault(asyncio.get_running_loop(), {}).setdefault(key, cls(connect))
 
-    @contextlib.contextmanager
-    def watch(self, name: str, interval: float) -> Iterator[Watch]:
-        """Have a job looked at for the length of a block: at once and then at this interval, in seconds."""
-        watch = Watch(name, interval)
-        self._watches.setdefault(name, []).append(watch)
-        self._newcomers.add(name)
+    def watch(self, name: str, interval: float) -> Watch:
+        """Have a job looked at for the length of a block: at once and then at this interval, in seconds.
+
+        :raises ConfigurationError: the interval is none
+        """
+        return Watch(self, name, interval)
+
+    def join(self, watch: Watch) -> None:
+        self._watches.setdefault(watch.name, []).append(watch)
+        self._newcomers.add(watch.name)
         self._joined.set()
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
-        try:
-            yield watch
-        finally:
-            self._leave(watch)
 
-    def _leave(self, watch: Watch) -> None:
+    def leave(self, watch: Watch) -> None:
         self._watches[watch.name].remove(watch)
         if not self._watches[watch.name]:
             del self._watches[watch.name]
@@ -149,6 +171,7 @@ class JobPoller:
             return await asyncio.to_thread(self._read, wanted)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it, and go on waiting
             self._reader = None  # the connection may be what has to be read anew
+            self._seen.clear()  # what was read before the error has been told to nobody
             return dict.fromkeys(wanted, error)
 
     async def _tell(self, looks: dict[str, Look]) -> None:
@@ -169,10 +192,17 @@ class JobPoller:
 
         reader = self._reader = self._reader or JobReader(self._connect())
         owners = {self._requests[name]: name for name in wanted if name in self._requests}
-        found, others = _find(reader, wanted, {identity for identity, _ in owners})
+        identities = {identity for identity, _ in owners}
         looks: dict[str, Look] = {}
-        for name in wanted:
-            looks[name] = self._change(name, found.get(name) or _read_one(reader, name))
+        others: list[TuningJob] = []
+        # One job after the other, so that no more than a page of answers is held.
+        for name, answer in _recent(reader, wanted):
+            if name in wanted:
+                looks[name] = self._change(name, answer)
+            elif identities and (other := _kin(answer, identities)):
+                others.append(other)
+        for name in wanted - looks.keys():
+            looks[name] = self._change(name, _read_one(reader, name))
         for other in others:
             ours = owners.get((other.identity, other.fingerprint))
             if ours and looks[ours] is None and other.is_worth_waiting_for:  # its own news come first
@@ -197,25 +227,20 @@ class JobPoller:
         return job
 
 
-def _find(reader: JobReader, wanted: set[str], identities: set[str]) -> tuple[dict[str, bytes], list[TuningJob]]:
-    """The wanted jobs among the newest, and others of the same task instances.
+def _recent(reader: JobReader, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    """The newest jobs, until all wanted ones are among them: one page more than they would fill, and no further.
 
-    One page more than the wanted ones would fill, and no further than needed; but each page to its end, which costs no
-    call and may show a rival.
+    Each page to its end, which costs no call and may show a rival.
     """
     from vertex_tuning.reader import PAGE_SIZE
 
-    found: dict[str, bytes] = {}
-    others: list[TuningJob] = []
+    missing = set(wanted)
     limit = PAGE_SIZE * (math.ceil(len(wanted) / PAGE_SIZE) + 1)
     for number, (name, job) in enumerate(itertools.islice(reader.recent(), limit), 1):
-        if name in wanted:
-            found[name] = job
-        elif identities and (other := _kin(job, identities)):
-            others.append(other)
-        if len(found) == len(wanted) and number % PAGE_SIZE == 0:
+        missing.discard(name)
+        yield name, job
+        if not missing and number % PAGE_SIZE == 0:
             break
-    return found, others
 
 
 class _Labelled(msgspec.Struct):

@@ -16,7 +16,7 @@ import yaml
 
 from vertex_tuning.exceptions import ConfigurationError, CostLimitError
 
-Price = Annotated[float, msgspec.Meta(gt=0)]
+Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 _VERSION = re.compile(r"-\d{3}$")
 
 

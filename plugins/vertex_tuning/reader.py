@@ -27,7 +27,7 @@ from vertex_tuning.resource_names import ResourceName
 from vertex_tuning.rest import MAX_PAGES, UNREADABLE, RestClient, decode
 
 if TYPE_CHECKING:
-    from vertex_tuning.connection import GoogleConnection
+    from vertex_tuning.light_connection import Connection
 
 PAGE_SIZE: Final = 100
 """Jobs per page of a list; the service publishes no limit."""
@@ -43,7 +43,7 @@ class JobReader:
     :param connection: in the location whose jobs are read
     """
 
-    def __init__(self, connection: GoogleConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._rest = RestClient(connection)
         self._parent = f"projects/{connection.project}/locations/{connection.location}"
 

@@ -15,8 +15,8 @@ from google.auth.transport.requests import AuthorizedSession
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from vertex_tuning.connection import GoogleConnection, auth_error
 from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError, error_of
+from vertex_tuning.light_connection import Connection, auth_error
 from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 from vertex_tuning.resource_names import location_of
 
@@ -55,7 +55,7 @@ class RestClient:
     :param retry: what is tried again; nothing when not given
     """
 
-    def __init__(self, connection: GoogleConnection, retry: Retry | None = None) -> None:
+    def __init__(self, connection: Connection, retry: Retry | None = None) -> None:
         self._connection = connection
         self._session = AuthorizedSession(connection.get_credentials())
         if retry:

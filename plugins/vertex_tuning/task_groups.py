@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import XComArg, chain
 
 from vertex_tuning.approval import approval_task
-from vertex_tuning.champions import CHAMPION, TUNING_LABEL
+from vertex_tuning.champions import CHAMPION, TUNING_LABEL, check_alias
+from vertex_tuning.evaluation_checks import case_mistakes, choice_mistakes, gate_mistakes, require_none, rule_mistakes
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.labels import label_mistakes
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
@@ -19,13 +21,19 @@ from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
+from vertex_tuning.places import check_bucket, check_location
 from vertex_tuning.sensors import TuningJobSensor
+from vertex_tuning.switches import parse_switch
+from vertex_tuning.templates import is_known_now
 from vertex_tuning.waiting import DAY
 
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.hitl import ApprovalOperator
     from airflow.sdk import Asset, BaseOperator
 
+
+_OWN_INDEX = "map_indexes=ti.map_index"
+"""Of a mapped task group's instances, the one that a task is in; without it Airflow gives what all of them returned."""
 
 TEARDOWN_RETRIES = 6
 """An hour of them with this project's delays: what ended a run must not keep its job from being cancelled."""
@@ -61,7 +69,7 @@ def tuning_pipeline(
     cases: list[dict[str, Any]],
     ask_cases: bool | str = True,
     sample_size: int = 20,
-    rule: Mapping[str, Any] | None = None,
+    rule: dict[str, Any] | None = None,
     champion_alias: str = CHAMPION,
     approval_deadline: timedelta | None = None,
     labels: Mapping[str, str] | None = None,
@@ -72,13 +80,18 @@ def tuning_pipeline(
     smoke_test: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     model_asset: Asset | None = None,
-    location: str = "us-central1",
-    gcp_conn_id: str = "google_cloud_default",
+    location: str | None = None,
+    project_id: str | None = None,
+    gcp_conn_id: str | None = None,
+    impersonation_chain: str | Sequence[str] | None = None,
 ) -> Pipeline:
     """Add all steps of a retraining, in order, to the DAG or task group one is in.
 
     Two teardowns stand beside them: one cancels a job that a run left behind, as when it was marked failed before the
     waiting began; one writes the run's report, whatever became of it.
+
+    What can be known of the arguments when the DAG is parsed is checked then, before anything is paid for. In a mapped
+    task group any templated argument may be one of the group's.
 
     :param tuning: name of the recurring tuning: its models stand against each other
     :param base_model: as every text here, may be a template
@@ -94,12 +107,38 @@ def tuning_pipeline(
     :param metrics: of :class:`~vertex_tuning.operators.metrics.CollectMetricsOperator`
     :param smoke_test: of :class:`~vertex_tuning.operators.smoke_test.SmokeTestOperator`
     :param evaluation: of :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`
-    :raises ConfigurationError: for preference data, which takes another kind of job
     :param model_asset: updated when a model is promoted; its event says job, model, endpoint, dataset, metrics, verdict
+    :param location: Google Cloud location; that of the DAG's `default_args` when not given, else `us-central1`
+    :param project_id: likewise, else the connection's
+    :param gcp_conn_id: likewise, else `google_cloud_default`
+    :param impersonation_chain: likewise, else none
+    :raises ConfigurationError: names every mistake by its argument; so for preference data, which takes another kind of
+        job
     """
-    if (dataset or {}).get("kind", "supervised") != "supervised":
-        raise ConfigurationError("dataset.kind: expected 'supervised': these steps create supervised tuning jobs.")
-    where: dict[str, Any] = {"location": location, "gcp_conn_id": gcp_conn_id}
+    rule = {"value": "sample.exact_share"} if rule is None else rule
+    require_none(
+        _mistakes(
+            cases=cases,
+            rule=rule,
+            champion_alias=champion_alias,
+            labels=labels or {},
+            bucket=bucket,
+            location=location,
+            dataset=dataset or {},
+            smoke_test=smoke_test or {},
+            evaluation=evaluation or {},
+        )
+    )
+    if is_known_now(ask_cases):
+        ask_cases = parse_switch("ask_cases", ask_cases)
+    # Left out when not given, so that they come from the DAG's default_args.
+    places = {
+        "location": location,
+        "project_id": project_id,
+        "gcp_conn_id": gcp_conn_id,
+        "impersonation_chain": impersonation_chain,
+    }
+    where: dict[str, Any] = {name: place for name, place in places.items() if place is not None}
     upload = UploadDatasetOperator(
         task_id="upload_dataset",
         training_data=training_data,
@@ -116,7 +155,7 @@ def tuning_pipeline(
         validation_uri=_result_of(upload, "['validation_uri'] or ''"),
         epoch_count=_result_of(upload, "['epoch_count']"),
         labels={**(labels or {}), TUNING_LABEL: tuning},
-        dataset_hash=_result_of(upload, "['dataset_hash']"),
+        dataset_hash=_result_of(upload, "['rows_hash']"),
         champion_alias=champion_alias,
         manifest_uri=_result_of(upload, "['manifest_uri']"),
         **(job or {}),
@@ -161,7 +200,7 @@ def tuning_pipeline(
         task_id="evaluate_model",
         job_name=_result_of(wait, "['name']"),
         values=_values_of(collect, test),
-        rule=dict(rule or {"value": "sample.exact_share"}),
+        rule=rule,
         **asked,
         **models,
         **(evaluation or {}),
@@ -184,6 +223,39 @@ def tuning_pipeline(
     pipeline = Pipeline(upload, create, wait, collect, test, evaluate, approve, promote)
     _connect(pipeline, tuning, where)
     return pipeline
+
+
+def _mistakes(
+    *,
+    cases: Any,
+    rule: Any,
+    champion_alias: Any,
+    labels: Mapping[str, Any],
+    bucket: Any,
+    location: Any,
+    dataset: Mapping[str, Any],
+    smoke_test: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+) -> Iterator[str]:
+    """What is wrong with the pipeline's arguments, as far as it can be known now."""
+    if dataset.get("kind", "supervised") != "supervised":
+        yield "dataset.kind: expected 'supervised': these steps create supervised tuning jobs."
+    if isinstance(cases, list):
+        yield from case_mistakes(cases)
+    yield from rule_mistakes(rule, cases if isinstance(cases, list) else None)
+    yield from gate_mistakes(evaluation.get("gates") or [])
+    yield from label_mistakes(labels)
+    yield from choice_mistakes(smoke_test, evaluation)
+    for name, value, check in (
+        ("champion_alias", champion_alias, check_alias),
+        ("bucket", bucket, check_bucket),
+        ("location", location, check_location),
+    ):
+        try:
+            if isinstance(value, str) and is_known_now(value):
+                check(value)
+        except ConfigurationError as error:
+            yield str(error) if str(error).startswith(name) else f"{name}: found {value!r}, {error}"
 
 
 def _connect(pipeline: Pipeline, tuning: str, where: Mapping[str, Any]) -> None:
@@ -213,10 +285,12 @@ def _report(pipeline: Pipeline, title: str, where: Mapping[str, Any]) -> WriteRe
         "promotion": pipeline.promote_model,
     }
     upload = pipeline.upload_dataset
+    # The arguments of a mapped task group are known to its tasks alone.
+    has_folder = isinstance(upload.bucket, str) and isinstance(upload.prefix, str)
     return WriteReportOperator(
         task_id="write_report",
         run_folder=_result_of(upload, " | default({}, true)", ".get('run_folder', '')"),
-        refused_folder=f"gs://{upload.bucket}/{upload.prefix}/refused",
+        refused_folder=f"gs://{upload.bucket}/{upload.prefix}/refused" if has_folder else None,
         title=title,
         tasks={role: task.task_id for role, task in roles.items() if task},
         **where,
@@ -225,7 +299,7 @@ def _report(pipeline: Pipeline, title: str, where: Mapping[str, Any]) -> WriteRe
 
 def _result_of(task: Any, *path: str) -> str:
     """A template that reads from what a task returned; each step of the path reads from what the one before found."""
-    found = f"ti.xcom_pull(task_ids='{task.task_id}')"
+    found = f"ti.xcom_pull(task_ids='{task.task_id}', {_OWN_INDEX})"
     for step in path:
         found = f"({found}{step})"
     return f"{{{{ {found} }}}}"
@@ -233,5 +307,5 @@ def _result_of(task: Any, *path: str) -> str:
 
 def _values_of(collect: CollectMetricsOperator, test: SmokeTestOperator) -> str:
     """A template of the `values` of both, as one JSON object."""
-    trained, asked = (f"ti.xcom_pull(task_ids='{task.task_id}')['values']" for task in (collect, test))
+    trained, asked = (f"ti.xcom_pull(task_ids='{task.task_id}', {_OWN_INDEX})['values']" for task in (collect, test))
     return f"{{{{ dict({trained}, **{asked}) | tojson }}}}"

@@ -11,11 +11,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.jobs import TuningJob, describe_progress, terminal_event
-from vertex_tuning.polling import Failure, JobPoller, Rivals, check_interval
+from vertex_tuning.polling import Failure, JobPoller, Rivals
 from vertex_tuning.resource_names import location_of, project_of
 
 if TYPE_CHECKING:
-    from vertex_tuning.connection import GoogleConnection
+    from vertex_tuning.light_connection import LightConnection
 
 
 FIRST_LOOK_SECONDS: Final = 5.0
@@ -66,6 +66,7 @@ class TuningJobTrigger(BaseTrigger):
         self.end_time = end_time
         self.max_poll_failures = max_poll_failures
         self.cancel_on_kill = cancel_on_kill
+        self._seen = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -93,7 +94,7 @@ class TuningJobTrigger(BaseTrigger):
         if not self.cancel_on_kill or not await self._is_stopped():
             return
         job = await asyncio.to_thread(self._cancel)
-        self.log.info("Cancelled %s, because its task was stopped: %s", job.name, describe_progress(job))
+        self.logger().info("Cancelled %s, because its task was stopped: %s", job.name, describe_progress(job))
 
     async def _is_stopped(self) -> bool:
         state = await self._task_state()
@@ -102,7 +103,7 @@ class TuningJobTrigger(BaseTrigger):
             await asyncio.sleep(FLUX_SECONDS)
             state = await self._task_state()
         if state in GOES_ON:
-            self.log.warning("%s goes on: its task is %s.", self.job_name, state)
+            self.logger().warning("%s goes on: its task is %s.", self.job_name, state)
             return False
         return True
 
@@ -114,60 +115,69 @@ class TuningJobTrigger(BaseTrigger):
         try:
             states = await asyncio.to_thread(_task_states, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
         except Exception as error:  # noqa: BLE001 - whatever it is, a job is not cancelled for it
-            self.log.warning("The state of the task cannot be had: %r", error)
+            self.logger().warning("The state of the task cannot be had: %r", error)
             return _UNKNOWN
         return states[0] if len(states) == 1 else _UNKNOWN
 
     async def wait(self) -> dict[str, Any]:
-        """Watch until there is an event; its `status` is one of `waiting.STATUSES`."""
-        check_interval(self.poll_interval)
-        seen = ""
-        with self._poller().watch(self.job_name, self.poll_interval) as watch:
-            while True:
-                try:
-                    look = await asyncio.wait_for(watch.news(), self._time_left(seen))
-                except TimeoutError:
-                    return self._event("timeout", f"{self.job_name} had not ended at its deadline; last seen {seen}.")
-                if isinstance(look, Failure):
-                    if event := self._failure(look):
-                        return event
-                elif isinstance(look, Rivals):
-                    return self._event("rivals", f"{look.name} runs for the same task.")
-                elif event := terminal_event(look):
-                    return {**event, "job_name": self.job_name}
-                else:
-                    seen = self._report(look, seen)
+        """Watch until there is an event; its `status` is one of `waiting.STATUSES`.
 
-    def _time_left(self, seen: str) -> float:
+        :raises ConfigurationError: the polling interval is none
+        """
+        with self._poller().watch(self.job_name, self.poll_interval) as watch:
+            try:
+                # One timer for all news: the event loop keeps cancelled ones for as long as they would have run.
+                async with asyncio.timeout(self._time_left()) as limit:
+                    while (event := self._judge(await watch.news())) is None:
+                        if (left := self._time_left()) <= FIRST_LOOK_SECONDS:
+                            limit.reschedule(asyncio.get_running_loop().time() + left)
+                    return event
+            except TimeoutError:
+                message = f"{self.job_name} had not ended at its deadline; last seen {self._seen}."
+                return self._event("timeout", message)
+
+    def _judge(self, look: TuningJob | Failure | Rivals) -> dict[str, Any] | None:
+        """The event, if there is one. Nothing of the look is kept: a thousand waiters would keep a thousand jobs."""
+        if isinstance(look, Failure):
+            return self._failure(look)
+        if isinstance(look, Rivals):
+            return self._event("rivals", f"{look.name} runs for the same task.")
+        if event := terminal_event(look):
+            return {**event, "job_name": self.job_name}
+        self._report(look)
+        return None
+
+    def _time_left(self) -> float:
         """Seconds until the deadline; enough for a first look, however late it is after a restart."""
-        return max(self.end_time - time.time(), 0.0 if seen else FIRST_LOOK_SECONDS)
+        return max(self.end_time - time.time(), 0.0 if self._seen else FIRST_LOOK_SECONDS)
 
     def _failure(self, look: Failure) -> dict[str, Any] | None:
         """The event, once the job could not be read for too long."""
         trouble = str(look.error) if isinstance(look.error, TuningError) else repr(look.error)
         if look.seconds >= self.max_poll_failures * self.poll_interval:
             return self._event("error", f"Not read for {look.seconds:.0f} s; the last error: {trouble}")
-        self.log.warning("The job could not be read: %s", trouble)
+        self.logger().warning("The job could not be read: %s", trouble)
         return None
 
     def _poller(self) -> JobPoller:
         place = (self.job_name.partition("/tuningJobs/")[0], self.gcp_conn_id, str(self.impersonation_chain))
         return JobPoller.shared(place, self._connect)
 
-    def _report(self, job: TuningJob, seen: str) -> str:
+    def _report(self, job: TuningJob) -> None:
         """Log where the job is when that has changed."""
         progress = describe_progress(job)
-        if progress != seen:
-            self.log.info("%s: %s", job.name, progress)
-        return progress
+        if progress != self._seen:
+            # The class's logger: one of its own takes 1 KB of each waiter.
+            self.logger().info("%s: %s", job.name, progress)
+        self._seen = progress
 
     def _event(self, status: str, message: str) -> dict[str, Any]:
         return {"status": status, "job_name": self.job_name, "message": message}
 
-    def _connect(self) -> GoogleConnection:
-        from vertex_tuning.connection import GoogleConnection
+    def _connect(self) -> LightConnection:
+        from vertex_tuning.light_connection import LightConnection
 
-        return GoogleConnection(**self._place())
+        return LightConnection(**self._place())
 
     def _cancel(self) -> TuningJob:
         from vertex_tuning.reader import JobReader

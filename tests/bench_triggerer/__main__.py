@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tests.bench_triggerer.contestants import Contestant
     from tests.bench_triggerer.measuring import Plan, Result
 
+CONTESTANTS: Final = ("idle", "sleeping", "ours", "google")
+"""In the order in which they are measured."""
+
 
 def main() -> int:
     """Measure, print, and exit with 0 whether or not the goals are met."""
@@ -34,7 +38,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-triggerer-") as home, ExitStack() as stack:
         results = _run(arguments, Path(home), stack, console)
     print_results(results, console)
-    if not arguments.ours_only:
+    if arguments.only is None:
         print_goals(results, arguments.interval, console)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(result) for result in results]))
@@ -45,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench_triggerer", description=__doc__)
     parser.add_argument("--sensors", type=int, default=1000, help="how many wait (default 1000)")
     parser.add_argument("--interval", type=int, default=30, help="seconds between two looks at a job (default 30)")
-    parser.add_argument("--ours-only", action="store_true", help="without what ours is compared with")
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, help="measure these alone (default: all)")
     parser.add_argument("--json", type=Path, help="file to write the results to as well")
     return parser
 
@@ -60,7 +64,7 @@ def _run(arguments: argparse.Namespace, home: Path, stack: ExitStack, console: C
     waiters.create_dag()
     plan = Plan(arguments.sensors, arguments.interval)
     results = []
-    for contestant in _contestants(plan, home, url, stack, ours_only=arguments.ours_only):
+    for contestant in _contestants(arguments.only or CONTESTANTS, plan, home, url, stack):
         console.print(f"Measuring {contestant.title} …")
         results.append(measure(contestant, plan, environment, home))
         console.print(str(results[-1]), highlight=False)
@@ -77,17 +81,27 @@ def _prepare_airflow(home: Path, sensors: int) -> dict[str, str]:
     return environment
 
 
-def _contestants(plan: Plan, home: Path, url: str, stack: ExitStack, *, ours_only: bool) -> list[Contestant]:
+def _contestants(names: Sequence[str], plan: Plan, home: Path, url: str, stack: ExitStack) -> Iterator[Contestant]:
     from tests.bench_triggerer import waiters
     from tests.bench_triggerer.contestants import Contestant, Sleeping, Tuning
 
     private, certificate = keys.make_key()
     account = keys.service_account_key(private, url)
     waiters.add_connection("tuning", {"keyfile_dict": json.dumps(account), "vertex_api_endpoint": url})
-    ours = Tuning(url, "tuning", plan.interval)
-    if ours_only:
-        return [ours]
-    from tests.bench_triggerer import stand_in
+    if "idle" in names:
+        yield Contestant()
+    if "sleeping" in names:
+        yield Sleeping("tuning")
+    if "ours" in names:
+        yield Tuning(url, "tuning", plan.interval)
+    if "google" in names:
+        yield _google(plan, home, stack, account, private, certificate)
+
+
+def _google(
+    plan: Plan, home: Path, stack: ExitStack, account: dict[str, Any], private: bytes, certificate: bytes
+) -> Contestant:
+    from tests.bench_triggerer import stand_in, waiters
     from tests.bench_triggerer.google_provider import Hyperparameter
 
     service = stand_in.JobService()
@@ -96,7 +110,7 @@ def _contestants(plan: Plan, home: Path, url: str, stack: ExitStack, *, ours_onl
     roots = home / "roots.pem"
     roots.write_bytes(certificate)
     redirect = {"GOOGLE_CLOUD_UNIVERSE_DOMAIN": domain, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(roots)}
-    return [Contestant(), Sleeping("tuning"), ours, Hyperparameter(service, redirect, "hyperparameter", plan.interval)]
+    return Hyperparameter(service, redirect, "hyperparameter", plan.interval)
 
 
 if __name__ == "__main__":

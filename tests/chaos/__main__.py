@@ -1,4 +1,8 @@
-"""Command line: `python -m tests.chaos --runs 30 --seed 7`."""
+"""Command line: `python -m tests.chaos --runs 30 --seed 7`.
+
+Prints a line for each run as it ends. Exit codes: 0 when all is as it has to be, 1 when a pipeline did not complete, a
+job trained twice, was lost, left running or cancelled, or the course was stopped, 130 after Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +11,38 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+import psutil
 from rich.console import Console
 
-from include.local.stack import PROJECT_DIR, Stack, StackError, running
-from tests.chaos.course import SETTINGS, Course
+from include.local.stack import PROJECT_DIR, StackError, running
+from tests.chaos.chaos_stack import SETTINGS, ChaosStack
+from tests.chaos.course import Course
 from tests.chaos.plan import draw
+from tests.chaos.postgres import postgres
+from tests.processes import left_running
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     """Run the chaos.
 
-    :returns: the exit code: 1 when a pipeline did not complete, or a job trained twice, was left running or was lost
+    :returns: the exit code
     """
     arguments = _parser().parse_args()
     console = Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS") or 120))
+    # Airflow's processes give themselves titles. Without this they overwrite the environment by which they are found.
+    os.environ["SPT_NOENV"] = "1"
     home = Path(os.environ.get("AIRFLOW_HOME") or PROJECT_DIR / ".airflow") / "chaos"
-    stack = Stack(
-        home=home,
-        airflow_port=int(os.environ.get("AIRFLOW_PORT") or 8080),
-        emulator_port=int(os.environ.get("EMULATOR_PORT") or 8085),
-        settings=SETTINGS,
-        emulator_options=("--concurrent-tuning-jobs", "8", "--log-level", "warning"),
-    )
-    console.print(f"{arguments.runs} runs with SEED={arguments.seed}; logs: {stack.logs}", soft_wrap=True)
     try:
-        return _run(stack, arguments, console)
+        with _nothing_left(home), postgres(home) as database_url:
+            return _run(_stack(home, database_url), arguments, console)
     except StackError as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
@@ -42,12 +50,47 @@ def main() -> int:
         return 130
 
 
-def _run(stack: Stack, arguments: argparse.Namespace, console: Console) -> int:
-    stack.stop()
-    shutil.rmtree(stack.home, ignore_errors=True)
+@contextlib.contextmanager
+def _nothing_left(home: Path) -> Iterator[None]:
+    """End, before and after a block, every process of an installation; on any way out, an impatient user's included."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(1))
+    _end_all(home)
+    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield
+    finally:
+        for number in (*SIGNALS, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        _end_all(home)
+
+
+def _end_all(home: Path) -> None:
+    while left := left_running(home):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(left, timeout=10)
+
+
+def _stack(home: Path, database_url: str) -> ChaosStack:
+    return ChaosStack(
+        home=home,
+        airflow_port=int(os.environ.get("AIRFLOW_PORT") or 8080),
+        emulator_port=int(os.environ.get("EMULATOR_PORT") or 8085),
+        settings={**SETTINGS, "DATABASE__SQL_ALCHEMY_CONN": database_url},
+        emulator_options=("--concurrent-tuning-jobs", "8", "--log-level", "warning"),
+    )
+
+
+def _run(stack: ChaosStack, arguments: argparse.Namespace, console: Console) -> int:
+    console.print(f"{arguments.runs} runs with SEED={arguments.seed}; logs: {stack.logs}", soft_wrap=True)
     with running(stack), contextlib.closing(Course(stack, console)) as course:
-        report = course.run(draw(arguments.runs, arguments.seed))
-    report.print(console)
+        try:
+            course.run(draw(arguments.runs, arguments.seed))
+        finally:
+            if course.cloud.is_up():
+                (report := course.report()).print(console)
     return 0 if report.passed else 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
@@ -36,6 +38,10 @@ class Job(msgspec.Struct, frozen=True):
     @property
     def has_succeeded(self) -> bool:
         return self.state == "JOB_STATE_SUCCEEDED"
+
+    @property
+    def was_cancelled(self) -> bool:
+        return self.state in ("JOB_STATE_CANCELLING", "JOB_STATE_CANCELLED")
 
 
 class Cloud:
@@ -76,6 +82,22 @@ class Cloud:
 
     def clear_faults(self) -> None:
         self._client.delete("/faults").raise_for_status()
+
+    @contextmanager
+    def held_jobs(self) -> Iterator[None]:
+        """Have every job that is created during a block wait for `advance` before each change of state."""
+        self._client.post("/lifecycle", json={"manual": True}).raise_for_status()
+        try:
+            yield
+        finally:
+            self._client.delete("/lifecycle").raise_for_status()
+
+    def advance(self) -> None:
+        """Let every held job make its next change of state: to running, to training, and when trained to its end."""
+        for job in self.jobs():
+            if not job.has_ended:
+                # Refused when the job is not held, or has nothing to do but train.
+                self._client.post(f"/tuningJobs/{job.name.rpartition('/')[2]}:advance")
 
     def _get(self, path: str) -> Any:
         answer = self._client.get(path)

@@ -5,17 +5,33 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+Kind = Literal["kill", "stall", "fault", "neighbour"]
 
 PROCESSES: Final = ("scheduler", "triggerer", "emulator")
-"""Killed by the harness and started again by it, as systemd or Kubernetes would."""
+"""Killed by the harness and started again by it, as systemd or Kubernetes would. Of the two triggerers it is always the
+one that waits for the run's job, once there is one.
+"""
 
 KILLS: Final = (*PROCESSES, "worker", "task")
 """LocalExecutor's worker and the task's process under it, which Airflow itself replaces."""
 
-ZOMBIE: Final = "zombie"
-"""A worker that stands still with its task until Airflow has given it up and its replacement is at work, and then goes
-on: a machine that was frozen, or cut off from the network.
+HANDED_OVER: Final = ("triggerer", "runner", "database")
+"""Stalls after which the other triggerer takes the waiting over: of the whole triggerer, of the process in it that runs
+the triggers, and of PostgreSQL's processes behind its connections.
+"""
+
+REPLACED: Final = (*HANDED_OVER, "worker")
+"""Stalls that last until something else is at work in the place of what stands still."""
+
+STALLS: Final = (*REPLACED, "scheduler", "api-server", "emulator")
+"""What stands still and then goes on, as a machine that was frozen or cut off from the network: a process with all it
+has started, a worker with its task.
+"""
+STALL_SECONDS: Final = 16.0
+"""Least length of a stall after which nothing takes over; above the thresholds after which Airflow takes a process for
+dead.
 """
 
 _QUOTA: Final = "aiplatform.googleapis.com/global_concurrent_tuning_jobs"
@@ -43,6 +59,23 @@ FAULTS: Final[Mapping[str, list[dict[str, Any]]]] = {
 AROUND_CREATION: Final = frozenset({"lost response", "stale list", "quota refused"})
 """Have to be in force before the job is created."""
 
+BLOCK: Final = "block"
+HURRY: Final = "hurry"
+
+NEIGHBOURS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
+    "blocks the event loop": (BLOCK, {}),
+    "polls every 0 s": (HURRY, {"interval": 0}),
+    "polls every microsecond": (HURRY, {"interval": 1e-6}),
+}
+"""Another DAG's trigger in the triggerer that waits for the run's job: its kind and the configuration of its run."""
+
+EVERY: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "kill": KILLS,
+    "stall": STALLS,
+    "fault": tuple(FAULTS),
+    "neighbour": tuple(NEIGHBOURS),
+}
+
 MOMENTS: Final = {
     "": 1,
     "storage.objects.insert": 1,
@@ -55,51 +88,78 @@ MOMENTS: Final = {
 """API methods of all five tasks, in their order; the first call in a run begins a phase of it. Each with its weight:
 creating a job and waiting for it is where one can be lost.
 """
+AFTER_TRAINING: Final = ("timeSeries.read", "endpoints.generateContent")
+"""Moments that a mapped run does not have: it ends with its jobs."""
 
 PHASE_SECONDS: Final = 3.0
+MAPPED_SHARE: Final = 0.4
 
 
 @dataclass(frozen=True)
 class Blow:
     """One thing done to one run.
 
-    :param name: one of `KILLS` or `FAULTS`, or `ZOMBIE`
+    :param name: what is struck, or the name of the fault or neighbour; see `EVERY`
     :param after: the API method whose first call in the run starts the clock; the run's start when empty
     :param wait: seconds from then on
-    :param lasts: seconds a killed process stays away, a fault stays in force once it has struck, or a zombie stands
-        still once its replacement is at work
+    :param lasts: seconds a killed process stays away, a fault stays in force once it has struck, or a stall lasts;
+        where something takes over, seconds from then on
+    :param mapped: the run creates several jobs by a dynamically mapped task
     """
 
+    kind: Kind
     name: str
     after: str
     wait: float
     lasts: float
+    mapped: bool
+
+    @property
+    def strikes_waiting(self) -> bool:
+        """Whether it hits the triggerer that waits for the job."""
+        return self.kind == "neighbour" or (self.kind == "stall" and self.name in HANDED_OVER)
+
+    @property
+    def title(self) -> str:
+        return self.name if self.kind == "fault" else f"{self.kind} {self.name}"
 
     def __str__(self) -> str:
-        what = f"kill {self.name}" if self.name in KILLS else self.name
-        return f"{what}, {self.wait:.2f} s after {self.after or 'the start'}, for {self.lasts:.1f} s"
+        where = "mapped: " if self.mapped else ""
+        return f"{where}{self.title}, {self.wait:.2f} s after {self.after or 'the start'}, for {self.lasts:.1f} s"
 
 
 def draw(runs: int, seed: int) -> list[Blow]:
     """One blow for each run; every kind once before any comes again."""
     chance = random.Random(seed)  # noqa: S311 - not a secret
-    deck: list[str] = []
+    deck: list[tuple[Kind, str]] = []
     blows = []
     for _ in range(runs):
         if not deck:
-            deck = [*KILLS, *FAULTS, ZOMBIE]
+            deck = [(kind, name) for kind, names in EVERY.items() for name in names]
             chance.shuffle(deck)
-        blows.append(_blow(deck.pop(), chance))
+        blows.append(_blow(*deck.pop(), chance))
     return blows
 
 
-def _blow(name: str, chance: random.Random) -> Blow:
-    moments = [moment for moment in MOMENTS if name in KILLS or moment.startswith("tuningJobs.")]
-    [after] = chance.choices(moments, [MOMENTS[moment] for moment in moments])
+def _blow(kind: Kind, name: str, chance: random.Random) -> Blow:
+    mapped = chance.random() < MAPPED_SHARE
+    after = _moment(kind, name, mapped, chance)
     early, lasts = chance.random(), chance.uniform(1, 4)
+    if kind == "stall" and name not in REPLACED:
+        lasts += STALL_SECONDS
     if name in AROUND_CREATION:
-        return Blow(name, "", 0.0, lasts)
-    if name == ZOMBIE:
-        return Blow(name, chance.choice(("storage.objects.insert", "tuningJobs.list")), early * PHASE_SECONDS, early)
+        return Blow(kind, name, after, 0.0, lasts, mapped)
     # Cubed: most blows fall right after the call, between what it did and what the caller makes of it.
-    return Blow(name, after, early**3 * PHASE_SECONDS, lasts)
+    return Blow(kind, name, after, early**3 * PHASE_SECONDS, lasts, mapped)
+
+
+def _moment(kind: Kind, name: str, mapped: bool, chance: random.Random) -> str:
+    if name in AROUND_CREATION:
+        return ""
+    if kind == "neighbour" or (kind == "stall" and name in HANDED_OVER):
+        return "tuningJobs.get"
+    moments = [moment for moment in MOMENTS if not (mapped and moment in AFTER_TRAINING)]
+    if kind == "fault":
+        moments = [moment for moment in moments if moment.startswith("tuningJobs.")]
+    [moment] = chance.choices(moments, [MOMENTS[moment] for moment in moments])
+    return moment

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.cloud import Job
-from tests.chaos.plan import FAULTS, KILLS, ZOMBIE, Blow
+from tests.chaos.metadata import DagRun
+from tests.chaos.plan import EVERY, Blow
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,26 @@ class Run:
     :param hit: whether the blow came before the run had ended
     :param state: the run's last state as Airflow has it
     :param seconds: from its start to its end
-    :param job: the job whose result its tasks worked with, None when it came to none
+    :param created: the jobs that its creating tasks returned
+    :param results: the jobs that its waiting tasks returned
     :param left_running: jobs that had not ended a while after the run had
+    :param given_up: jobs that ran when the harness ended the run, which had not ended by itself
     """
 
-    run_id: str
+    dag_run: DagRun
     blow: Blow
     hit: bool
     state: str
     seconds: float
-    job: str | None
+    created: frozenset[str]
+    results: frozenset[str]
     left_running: frozenset[str] = frozenset()
+    given_up: frozenset[str] = frozenset()
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The jobs it was good for; a mapped task's instance is good for its job whatever becomes of the others."""
+        return self.results if self.state == "success" or self.blow.mapped else frozenset()
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,10 @@ class Report:
     - *trained twice*: jobs of one identity of which another one had trained as well. A job counts as trained when it
       completed an epoch and did not fail; a new attempt after a failure is as it should be.
     - *left running*: jobs that went on when the run they were made for had ended.
-    - *lost*: jobs that succeeded although no run that succeeded ended with a job of their identity.
+    - *lost*: jobs that succeeded although no run kept a job of their identity.
+    - *cancelled without a person's act*: jobs that were cancelled, for nobody acts here. A twin is left out that had
+      not trained, that no task had chosen, and beside which another job of its identity stays: two processes that
+      create at once settle it that way.
     """
 
     runs: Sequence[Run]
@@ -48,9 +61,9 @@ class Report:
 
     @property
     def completed(self) -> list[Run]:
-        """Runs that succeeded, with a job that did."""
+        """Runs that succeeded, with jobs that did."""
         good = {job.name for job in self.jobs if job.has_succeeded}
-        return [run for run in self.runs if run.state == "success" and run.job in good]
+        return [run for run in self.runs if run.state == "success" and run.results and run.results <= good]
 
     @property
     def trained_twice(self) -> list[Job]:
@@ -65,53 +78,75 @@ class Report:
 
     @property
     def lost(self) -> list[Job]:
-        ended_with = {run.job for run in self.completed}
-        kept = {job.identity for job in self.jobs if job.name in ended_with}
+        names = {name for run in self.runs for name in run.kept}
+        kept = {job.identity for job in self.jobs if job.has_succeeded and job.name in names}
         return [job for job in self.jobs if job.has_succeeded and job.identity not in kept]
 
     @property
+    def cancelled(self) -> list[Job]:
+        given_up = {name for run in self.runs for name in run.given_up}
+        return [
+            job for job in self.jobs if job.was_cancelled and job.name not in given_up and not self._is_spare_twin(job)
+        ]
+
+    def _is_spare_twin(self, job: Job) -> bool:
+        chosen = {name for run in self.runs for name in run.created | run.results}
+        stays = {other.identity for other in self.jobs if not other.was_cancelled}
+        return not job.epochs and job.name not in chosen and job.identity in stays
+
+    @property
+    def trouble(self) -> Mapping[str, list[Job]]:
+        """All that must not be, by its name."""
+        return {
+            "trained twice": self.trained_twice,
+            "left running": self.left_running,
+            "lost": self.lost,
+            "cancelled without a person's act": self.cancelled,
+        }
+
+    @property
     def passed(self) -> bool:
-        counted = self.trained_twice or self.left_running or self.lost
-        return not counted and len(self.completed) == len(self.runs)
+        return not any(self.trouble.values()) and len(self.completed) == len(self.runs)
 
     def print(self, console: Console) -> None:
         console.print(self._blows())
         console.print(self._totals())
         for run in self.runs:
             if run not in self.completed:
-                console.print(f"not completed: {run.run_id}, {run.state} ({run.blow})", soft_wrap=True)
-        for title, jobs in (
-            ("trained twice", self.trained_twice),
-            ("left running", self.left_running),
-            ("lost", self.lost),
-        ):
+                console.print(f"not completed: {run.dag_run.run_id}, {run.state} ({run.blow})", soft_wrap=True)
+        for title, jobs in self.trouble.items():
             for job in jobs:
                 console.print(f"{title}: {job.name}, {job.state}, {job.epochs} epochs, {job.identity}", soft_wrap=True)
 
     def _blows(self) -> Table:
         table = Table("blow", "runs", "hit", "completed", "slowest", title="Blows", title_justify="left")
-        for name in (*KILLS, ZOMBIE, *FAULTS):
-            runs = [run for run in self.runs if run.blow.name == name]
-            if runs:
-                completed = sum(run in self.completed for run in runs)
-                slowest = f"{max(run.seconds for run in runs):.0f} s"
-                title = f"kill -9 {name}" if name in KILLS else name
-                table.add_row(title, str(len(runs)), str(sum(run.hit for run in runs)), str(completed), slowest)
+        for title in dict.fromkeys(run.blow.title for run in sorted(self.runs, key=_order)):
+            runs = [run for run in self.runs if run.blow.title == title]
+            completed = sum(run in self.completed for run in runs)
+            slowest = f"{max(run.seconds for run in runs):.0f} s"
+            table.add_row(title, str(len(runs)), str(sum(run.hit for run in runs)), str(completed), slowest)
         return table
 
     def _totals(self) -> Table:
         table = Table("count", "", title="Passed" if self.passed else "Not passed", title_justify="left")
+        hits = Counter(run.blow.kind for run in self.runs if run.hit)
         totals = {
-            "runs": self.runs,
-            "kills": [run for run in self.runs if run.hit and run.blow.name in KILLS],
-            "zombies": [run for run in self.runs if run.hit and run.blow.name == ZOMBIE],
-            "faults injected": [run for run in self.runs if run.hit and run.blow.name in FAULTS],
-            "pipelines completed": self.completed,
-            "tuning jobs created": self.jobs,
-            "jobs that trained twice": self.trained_twice,
-            "jobs left running": self.left_running,
-            "jobs lost": self.lost,
+            "runs": len(self.runs),
+            "mapped runs": sum(run.blow.mapped for run in self.runs),
+            "kills": hits["kill"],
+            "stalls": hits["stall"],
+            "faults injected": hits["fault"],
+            "neighbours": hits["neighbour"],
+            "pipelines completed": len(self.completed),
+            "tuning jobs created": len(self.jobs),
+            **{f"jobs {title}": len(jobs) for title, jobs in self.trouble.items()},
         }
-        for title, items in totals.items():
-            table.add_row(title, str(len(items)))
+        for title, count in totals.items():
+            table.add_row(title, str(count))
         return table
+
+
+def _order(run: Run) -> tuple[int, int]:
+    """Where a run's blow stands among all there are."""
+    kind, name = run.blow.kind, run.blow.name
+    return list(EVERY).index(kind), EVERY[kind].index(name)

@@ -147,27 +147,94 @@ sys.addaudithook(refuse)
     assert run_python(blocked + code, tmp_path)[-1].split(",") == [*STEPS, *TEARDOWNS]
 
 
-def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(
-    project_dir: Path, tmp_path: Path
-) -> None:
-    for folder in ("dags", "include/tunings"):
+@pytest.fixture
+def project(project_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the project's DAGs, tunings and data that a test may change."""
+    for folder in ("dags", "include/tunings", "include/data"):
         shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    right = (tmp_path / "include/tunings/support_triage.yaml").read_text()
-    (tmp_path / "include/tunings/wrong.yaml").write_text(right.replace("epoch_count: 4", "epoch_count: 0"))
-    bag = DagBag(dag_folder=str(tmp_path / "dags"))
-    assert set(bag.dags) == {"retrain_support_triage", "rollback_support_triage", "cancel_orphaned_jobs"}
-    assert len(bag.import_errors) == 1
-    [(path, message)] = bag.import_errors.items()
-    assert path.endswith("check_tunings.py")
-    assert "wrong.yaml: hyper_parameters.epoch_count: found 0. Input should be greater than or equal to 1." in message
+    shutil.copy(project_dir / "include/prices.yaml", tmp_path / "include")
+    return tmp_path
 
 
-def test_a_person_stands_between_evaluation_and_promotion_if_asked_for(project_dir: Path, tmp_path: Path) -> None:
-    for folder in ("dags", "include/tunings"):
-        shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    path = tmp_path / "include/tunings/support_triage.yaml"
-    path.write_text(path.read_text().replace("require_approval: false", "require_approval: true\n  approval_hours: 5"))
-    dag = DagBag(dag_folder=str(tmp_path / "dags")).dags["retrain_support_triage"]
+def change(project: Path, before: str, after: str, name: str = "support_triage") -> None:
+    """Write the sample's tuning, with a change, as the tuning of a name."""
+    text = (project / "include/tunings/support_triage.yaml").read_text()
+    assert before in text
+    (project / f"include/tunings/{name}.yaml").write_text(text.replace(before, after))
+
+
+def parse(project: Path) -> tuple[set[str], list[str]]:
+    """:returns: the ids of the DAGs, and what is said in the error of check_tunings.py, the only one there may be"""
+    bag = DagBag(dag_folder=str(project / "dags"))
+    assert {Path(path).name for path in bag.import_errors} <= {"check_tunings.py"}
+    [message] = bag.import_errors.values() or [""]
+    return set(bag.dags), message.rpartition("ConfigurationError: ")[2].splitlines()
+
+
+OWN = {"retrain_support_triage", "rollback_support_triage", "cancel_orphaned_jobs"}
+
+
+def test_a_project_without_mistakes_has_no_import_error(project: Path) -> None:
+    assert parse(project) == (OWN, [])
+
+
+def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(project: Path) -> None:
+    change(project, "epoch_count: 4", "epoch_count: 0", "wrong")
+    (project / "include/tunings/.#wrong.yaml").symlink_to("me@host.123")
+    dags, lines = parse(project)
+    assert dags == OWN
+    assert lines == [
+        "tunings/.#wrong.yaml: found a link to nowhere, expected a file.",
+        "tunings/wrong.yaml, line 21: hyper_parameters.epoch_count: found 0, expected 1 or more.",
+    ]
+
+
+def test_data_and_prices_that_are_not_there_are_told_and_cost_no_dag(project: Path) -> None:
+    change(project, "training_data: include/data/support_triage/training.jsonl", "training_data: trainin.jsonl")
+    (project / "include/prices.yaml").unlink()
+    dags, [prices, data] = parse(project)
+    assert dags == OWN
+    assert prices.startswith("prices: found no file at ")
+    assert data.startswith("tunings/support_triage: training_data: trainin.jsonl: found no file")
+
+
+@pytest.mark.parametrize("source", ["gs://data/train.jsonl", "exports/{{ ds }}.jsonl"])
+def test_data_that_only_a_run_knows_is_not_looked_for(project: Path, source: str) -> None:
+    change(project, "training_data: include/data/support_triage/training.jsonl", f'training_data: "{source}"')
+    assert parse(project) == (OWN, [])
+
+
+def test_dags_without_tunings_say_what_to_deploy(project: Path) -> None:
+    shutil.rmtree(project / "include")
+    dags, [line] = parse(project)
+    assert dags == set()
+    assert "found no such folder" in line
+    assert "include/tunings, include/prices.yaml and the data files they name" in line
+
+
+def test_tunings_may_lie_inside_the_dags_folder(project: Path) -> None:
+    (project / "include").rename(project / "dags/include")
+    assert parse(project) == (OWN, [])
+
+
+def test_a_base_model_that_retires_is_told_where_people_look(project: Path) -> None:
+    change(project, "base_model: gemini-3.1-flash-lite", "base_model: gemini-2.5-flash")
+    dag = DagBag(dag_folder=str(project / "dags/retrain.py")).dags["retrain_support_triage"]
+    note = "gemini-2.5-flash: retirement was announced for 2026-10-20; a tuned model retires with its base."
+    assert note in (dag.description or "")
+    assert note in (dag.doc_md or "")
+    assert "retiring-base-model" in dag.tags
+    assert (dag.params.get_param("base_model").description or "").count("retirement was announced") == 1
+
+
+def test_a_base_model_that_stays_has_no_warning(dag: DAG) -> None:
+    assert "retiring-base-model" not in dag.tags
+    assert "retirement" not in f"{dag.description}{dag.doc_md}{dag.params.get_param('base_model').description}"
+
+
+def test_a_person_stands_between_evaluation_and_promotion_if_asked_for(project: Path) -> None:
+    change(project, "require_approval: false", "require_approval: true\n  approval_hours: 5")
+    dag = DagBag(dag_folder=str(project / "dags")).dags["retrain_support_triage"]
     approve = dag.task_dict["approve_model"]
     assert isinstance(approve, ApprovalOperator)
     assert approve.upstream_task_ids == {"evaluate_model"}

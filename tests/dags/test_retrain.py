@@ -89,7 +89,7 @@ def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> N
 def test_a_failing_job_ends_the_run_with_the_services_words(dag: DAG, emulator: str, caplog: Any, capfd: Any) -> None:
     failure = {"code": 3, "message": "Row 7 is beyond learning.", "step": 2}
     httpx.post(f"{emulator}/_internal/lifecycle", json={"failure": failure}).raise_for_status()
-    state, states, result = run(dag, force=True)
+    state, states, result = run(dag, force="yes")
     assert state == "failed"
     assert states["wait_for_tuning_job"] == "failed"
     assert states["collect_metrics"] == states["smoke_test"] == "upstream_failed"
@@ -111,13 +111,41 @@ def test_other_data_is_asked_about_itself(dag: DAG, tmp_path: Path) -> None:
         rows = classification_rows(count)
         (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     state, states, result = run(
-        dag, training_data="train.jsonl", validation_data="validation.jsonl", epoch_count=6, ask_smoke_cases=False
+        dag, training_data="train.jsonl", validation_data="validation.jsonl", epoch_count=6, ask_smoke_cases="No"
     )
     assert state == "success", states
     assert result("smoke_test")["sample"] == {**result("smoke_test")["sample"], "passed": 24, "total": 24}
 
 
-@pytest.mark.parametrize("values", [{"epoch_count": 0}, {"adapter_size": 3}, {"base_model": "gemini-0.1"}])
+@pytest.mark.parametrize(
+    ("conf", "advice"),
+    [
+        ({"epochs": 3}, "unknown key 'epochs'; did you mean `epoch_count`?"),
+        ({"skip": True}, "unknown key 'skip'; expected one of base_model, training_data"),
+    ],
+)
+def test_a_run_with_a_key_that_nothing_reads_is_refused_before_anything_is_uploaded(
+    dag: DAG, emulator: str, capfd: Any, conf: dict[str, Any], advice: str
+) -> None:
+    before = jobs_of(emulator)
+    state, states, _ = run(dag, **conf)
+    assert (state, states["upload_dataset"], states["create_tuning_job"]) == ("failed", "failed", "upstream_failed")
+    assert advice in capfd.readouterr().out
+    assert jobs_of(emulator) == before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epoch_count": 0},
+        {"adapter_size": 3},
+        {"base_model": "gemini-0.1"},
+        {"training_data": " "},
+        {"force": "perhaps"},
+        {"force": 2},
+        {"ask_smoke_cases": ""},
+    ],
+)
 def test_the_form_refuses_values_beyond_its_limits(dag: DAG, values: dict[str, Any]) -> None:
     with pytest.raises(Exception, match=next(iter(values))):
         run(dag, **values)

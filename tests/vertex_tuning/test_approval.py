@@ -102,6 +102,8 @@ def test_the_task_has_a_deadline_at_which_it_rejects() -> None:
         task = approval_task(evaluated_by="pipeline.evaluate_model", deadline=timedelta(hours=3))
     assert task.defaults == [ApprovalOperator.REJECT]
     assert task.response_timeout == timedelta(hours=3)
-    assert task.body == "{{ ti.xcom_pull(task_ids='pipeline.evaluate_model', key='summary') }}"
+    assert (
+        task.body == "{{ ti.xcom_pull(task_ids='pipeline.evaluate_model', key='summary', map_indexes=ti.map_index) }}"
+    )
     assert not task.fail_on_reject
     DagSerialization.to_dict(dag)

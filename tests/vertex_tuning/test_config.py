@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from vertex_tuning.config import Tuning, load_tuning, load_tunings
+from vertex_tuning.config import Tuning, build_tunings, first_mistakes, load_tuning, load_tunings
 from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
 from vertex_tuning.form import form
 
+TUNED = "projects/p/locations/us-central1/models/1@champion"
 GOOD: dict[str, Any] = {
     "schedule": {"cron": "0 6 * * 1", "timezone": "Europe/Berlin"},
     "bucket": "a-bucket",
@@ -28,36 +31,129 @@ def write(folder: Path, name: str = "a_tuning.yaml", **changes: Any) -> Path:
     return path
 
 
-def test_a_tuning_is_named_by_its_file(tmp_path: Path) -> None:
-    assert load_tuning(write(tmp_path)).name == "a_tuning"
+def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    assert load_tuning(path).name == "a_tuning"
+    path.write_text(f"{path.read_text()}name: a_tuning\n")
+    with pytest.raises(ConfigurationError, match="name: unknown field; a tuning is named by its file"):
+        load_tuning(path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "found", "allowed"),
+    ("changes", "mistake"),
     [
-        ({"hyper_parameters": {"epoch_count": 0}}, "hyper_parameters.epoch_count", "0", "greater than or equal to 1"),
-        ({"hyper_parameters": {"epoch_count": "3"}}, "hyper_parameters.epoch_count", "'3'", "valid integer"),
-        ({"hyper_parameters": {"epoch_count": 3, "adapter_size": 3}}, "hyper_parameters.adapter_size", "3", "1, 2, 4"),
-        ({"schedule": {"cron": "every day"}}, "schedule.cron", "'every day'", "five cron fields"),
-        ({"schedule": {"cron": "0 6 * * 1", "timezone": "Bern"}}, "schedule.timezone", "'Bern'", "IANA"),
-        ({"bucket": None}, "bucket", "None", "valid string"),
-        ({"colour": "blue"}, "colour", "'blue'", "not permitted"),
-        ({"smoke_test": {}}, "smoke_test.cases", "nothing", "required"),
-        ({"smoke_test": {"cases": [{"promt": "?"}]}}, "smoke_test.cases", "[{'promt': '?'}]", "`promt`"),
-        ({"smoke_test": {"cases": [{"prompt": "{{ x }}"}]}}, "smoke_test.cases", "[{'prompt'", "a template"),
-        ({"dataset": {"format": "jsonl"}}, "dataset.format", "'jsonl'", "'gemini'"),
-        ({"dataset": {"validation_fraction": 0.6}}, "dataset.validation_fraction", "0.6", "0.5"),
+        ({"hyper_parameters": {"epoch_count": 0}}, "hyper_parameters.epoch_count: found 0, expected 1 or more."),
+        ({"hyper_parameters": {"epoch_count": 101}}, "hyper_parameters.epoch_count: found 101, expected 100 or less."),
+        ({"hyper_parameters": {"epoch_count": "3"}}, "hyper_parameters.epoch_count: found '3', expected a whole"),
+        ({"hyper_parameters": {"epoch_count": 2.5}}, "hyper_parameters.epoch_count: found 2.5, expected a whole"),
+        ({"hyper_parameters": {"adapter_size": 3}}, "hyper_parameters.adapter_size: found 3, expected one of 1, 2, 4"),
+        ({"hyper_parameters": 3}, "hyper_parameters: found 3, expected fields and their values."),
+        ({"schedule": {"cron": "every day"}}, "schedule.cron: found 'every day', expected five cron fields"),
+        ({"schedule": {"cron": "@daily"}}, "schedule.cron: found '@daily', expected five cron fields"),
+        ({"schedule": {"cron": "0 6 30 feb *"}}, "schedule.cron: found '0 6 30 feb *', expected a date that comes"),
+        ({"schedule": {"cron": "R 6 * * thu"}}, "schedule.cron: found 'R 6 * * thu', expected a fixed time"),
+        ({"schedule": {"cron": "0 6 * * 1", "timezone": "Europe/Berln"}}, "found 'Europe/Berln', expected an IANA time "
+         "zone, e.g. 'Europe/Berlin'."),
+        ({"bucket": None}, "bucket: found None, expected a text."),
+        ({"bucket": "gs://data"}, "bucket: found 'gs://data', expected the name of a bucket alone, as 'data'"),
+        ({"bucket": "data/folder"}, "bucket: found 'data/folder', expected the name of a bucket alone, as 'data'"),
+        ({"bucket": "gs://{{ var.value.bucket }}"}, "expected the name of a bucket alone"),
+        ({"bucket": "Data"}, "bucket: found 'Data', expected the name of a bucket: 3 to 63"),
+        ({"location": "us-central-1"}, "'us-central-1', no known location: did you mean `us-central1`?"),
+        ({"location": "global"}, "location: found 'global', Gemini models are not tuned at the global endpoint"),
+        ({"location": "{{ var.value.place"}, "location: found '{{ var.value.place', expected a Jinja template"),
+        ({"base_model": "gemini-3.5-flsh"}, "base_model: found 'gemini-3.5-flsh', no known base model: did you mean "
+         "`gemini-3.5-flash`?"),
+        ({"base_model": "projects/p/models/1"}, "expected a tuned model as projects/PROJECT/locations/LOCATION"),
+        ({"training_data": " "}, "training_data: found ' ', expected a text."),
+        ({"training_data": ["a.jsonl"]}, "training_data: found ['a.jsonl'], expected a text."),
+        ({"training_data": "{{ ds }.jsonl"}, "training_data: found '{{ ds }.jsonl', expected a Jinja template"),
+        ({"validation_data": ""}, "validation_data: found '', expected a text."),
+        ({"task": "clasification"}, "task: found 'clasification', expected one of classification"),
+        ({"task": "none"}, "leave the field out for another kind."),
+        ({"display_name": "triage {{ ds }}"}, "display_name: found 'triage {{ ds }}', which has a template; expected"),
+        ({"labels": {"team": "{{ ds }}"}}, "which has a template in team; expected plain text."),
+        ({"labels": {"Team": "x"}}, "labels: found the key 'Team', expected a lower-case letter"),
+        ({"labels": {"1st": "x"}}, "labels: found the key '1st', expected a lower-case letter"),
+        ({"labels": {"team": "A&B"}}, "labels.team: found 'A&B', expected lower-case letters"),
+        ({"labels": {"team": "x" * 64}}, "at most 63 characters."),
+        ({"labels": {"airflow-tuning": "x"}}, "labels.airflow-tuning: found a key that is reserved"),
+        ({"labels": {"team": 3}}, "labels.team: found 3, expected a text."),
+        ({"labels": {f"k{number}": "" for number in range(51)}}, "labels: found 51, expected at most 50."),
+        ({"zzz": "blue"}, "zzz: unknown field; expected one of description, schedule, "),
+        ({"epoch_count": 3}, "epoch_count: unknown field; did you mean `hyper_parameters.epoch_count`?"),
+        ({"epoch_cuont": 3}, "epoch_cuont: unknown field; did you mean `hyper_parameters.epoch_count`?"),
+        ({"trainig_data": "x"}, "trainig_data: unknown field; did you mean `training_data`?"),
+        ({"budget": {"max_costs": 3}}, "budget.max_costs: unknown field; did you mean `max_cost`?"),
+        ({"smoke_test": {}}, "smoke_test.cases: found nothing, expected a value: the field is required."),
+        ({"smoke_test": {"cases": []}}, "smoke_test.cases: found [], expected at least 1 of them."),
+        ({"smoke_test": {"cases": [{"prompt": "?", "equls": "x"}]}}, "did you mean `equals`?"),
+        ({"smoke_test": {"cases": [{"prompt": "?", "generation_config": {"temprature": 1}}]}}, "mean `temperature`?"),
+        ({"smoke_test": {"cases": [{"prompt": "{{ x }}"}]}}, "which has a template in [0].prompt; expected"),
+        ({"smoke_test": {"cases": [{"prompt": "?", "name": "a"}, {"prompt": "!", "name": "a"}]}}, "name 'a' 2 times"),
+        ({"dataset": {"format": "jsonl"}}, "dataset.format: found 'jsonl', expected 'gemini', 'preference'"),
+        ({"dataset": {"validation_fraction": 0.6}}, "dataset.validation_fraction: found 0.6, expected 0.5 or less."),
+        ({"dataset": {"columns": {"promt": "text"}}}, "dataset.columns.promt: unknown field; did you mean `prompt`?"),
+        ({"gates": [{"value": "eval_totl_loss.last", "max": 1}]}, "gates[0].value: found 'eval_totl_loss.last', "
+         "did you mean `eval_total_loss.last`?"),
+        ({"gates": [{"value": "overfitting", "maximum": 0}]}, "gates[0].maximum: unknown field, expected value and"),
+        ({"gates": [{"value": "overfitting", "max": "{{ x }}"}]}, "which has a template in [0].max; expected"),
+        ({"promotion": {"rule": {"value": "sampel.exact_share"}}}, "promotion.rule.value: found 'sampel.exact_share', "
+         "did you mean `sample.exact_share`?"),
+        ({"promotion": {"rule": {"value": "sample.exact_share", "min_gian": 0}}}, "did you mean `min_gain`?"),
+        ({"promotion": {"rule": {"value": "sample.exact_share", "no_regression": ["x"]}}}, "rule.no_regression: found"),
+        ({"promotion": {"champion_alias": "Champion"}}, "champion_alias: found 'Champion', expected 2 to 128"),
+        ({"promotion": {"approval_hours": 1e300}}, "promotion.approval_hours: found 1e+300, expected 8760 or less."),
+        ({"promotion": {"approval_hours": 0}}, "promotion.approval_hours: found 0, expected more than 0."),
+        ({"promotion": {"require_approval": "true"}}, "require_approval: found 'true', expected true or false."),
     ],
-)
-def test_a_mistake_names_file_field_value_and_what_is_allowed(
-    tmp_path: Path, changes: dict[str, Any], field: str, found: str, allowed: str
+)  # fmt: skip
+def test_a_mistake_names_file_line_field_value_and_what_is_expected(
+    tmp_path: Path, changes: dict[str, Any], mistake: str
 ) -> None:
     with pytest.raises(ConfigurationError) as error:
         load_tuning(write(tmp_path, **changes))
-    message = str(error.value)
-    assert "a_tuning.yaml" in message
-    assert f"{field}: found {found}" in message
-    assert allowed in message
+    assert re.match(rf"{tmp_path.name}/a_tuning\.yaml, line \d+: ", str(error.value))
+    assert mistake in str(error.value)
+
+
+def test_every_mistake_of_a_file_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(
+        """\
+schedule: {cron: 0 6 * * 1}
+bucket: gs://data
+base_model: gemini-3.5-flash
+training_data: train.jsonl
+hyper_parameters:
+  epoch_count: 0100
+display_name: yes
+gates:
+  - value: train_total_los.last
+    max: 1
+  - value: overfitting
+    max: low
+smoke_test:
+  cases:
+    - prompt: Is it late?
+      equals: no
+    - promt: Where is it?
+bucket: data
+"""
+    )
+    with pytest.raises(ConfigurationError) as error:
+        load_tuning(path)
+    lines = str(error.value).splitlines()
+    assert sorted((int(re.findall(r"line (\d+)", line)[0]), line.split(": ")[1]) for line in lines) == [
+        (2, "bucket"),
+        (6, "hyper_parameters.epoch_count"),
+        (7, "display_name"),
+        (9, "gates[0].value"),
+        (12, "gates[1].max"),
+        (16, "smoke_test.cases[0].equals"),
+        (17, "smoke_test.cases[1]"),
+        (18, "bucket"),
+    ]
 
 
 @pytest.mark.parametrize("content", ["[", "- a", "", "\x00"])
@@ -75,6 +171,99 @@ def test_a_wrong_file_leaves_the_right_ones_alone(tmp_path: Path) -> None:
     assert [tuning.name for tuning in tunings] == ["right"]
     assert len(mistakes) == 1
     assert "wrong.yaml" in mistakes[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 3000,
+        "description: 2026-13-45",
+        f"description: {'9' * 10_000}",
+        "promotion: {approval_hours: .inf}",
+        "x: &anchor 1",
+        "x: !!python/object:os.system {}",
+        "\ufffe",
+        "description: " + "x" * 1_000_001,
+    ],
+)
+def test_whatever_a_file_holds_it_is_named_and_the_others_keep_running(tmp_path: Path, content: str) -> None:
+    write(tmp_path, "right.yaml")
+    (tmp_path / "wrong.yaml").write_text(content)
+    tunings, mistakes = load_tunings(tmp_path)
+    assert [tuning.name for tuning in tunings] == ["right"]
+    assert mistakes
+    assert all(mistake.startswith(f"{tmp_path.name}/wrong.yaml") for mistake in mistakes)
+
+
+@pytest.mark.parametrize("kind", ["dangling link", "folder", "pipe", "not UTF-8"])
+def test_what_is_no_readable_file_is_named_and_the_others_keep_running(tmp_path: Path, kind: str) -> None:
+    write(tmp_path, "right.yaml")
+    path = tmp_path / ".#right.yaml"
+    if kind == "dangling link":
+        path.symlink_to("me@host.123")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"description: caf\xe9")
+    tunings, [mistake, *_] = load_tunings(tmp_path)
+    assert [tuning.name for tuning in tunings] == ["right"]
+    assert mistake.startswith(f"{tmp_path.name}/.#right.yaml")
+
+
+def test_a_file_may_end_in_yml_but_no_two_files_have_one_tuning(tmp_path: Path) -> None:
+    write(tmp_path, "first.yaml")
+    write(tmp_path, "first.yml", description="the same name")
+    write(tmp_path, "second.YML")
+    tunings, mistakes = load_tunings(tmp_path)
+    assert [(tuning.name, tuning.description) for tuning in tunings] == [("first", ""), ("second", "")]
+    [mistake] = mistakes
+    assert mistake == f"{tmp_path.name}/first.yml: another file has the tuning first; rename or remove one."
+
+
+@pytest.mark.parametrize("name", ["Support.yaml", "a-b.yaml", "1st.yaml", f"{'x' * 64}.yaml"])
+def test_a_file_whose_name_cannot_be_a_tunings_is_told(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}, line 1: found the file name '{name[:-5]}', expected"):
+        load_tuning(write(tmp_path, name))
+
+
+def test_each_mistake_is_one_line_whatever_is_quoted(tmp_path: Path) -> None:
+    gate = {"value": "loss\nof\u2028training", "min": 1, "max": 2}
+    fields: dict[str, Any] = {"gates": [gate], "a\nfield": 1}
+    with pytest.raises(ConfigurationError) as error:
+        load_tuning(write(tmp_path, **fields))
+    lines = str(error.value).splitlines()
+    assert [line.startswith(f"{tmp_path.name}/a_tuning.yaml, line ") for line in lines] == [True, True]
+
+
+def test_a_folder_that_was_not_deployed_says_what_to_bring(tmp_path: Path) -> None:
+    tunings, [mistake] = load_tunings(tmp_path / "include" / "tunings")
+    assert tunings == []
+    assert "found no such folder" in mistake
+    assert "include/prices.yaml" in mistake
+
+
+def test_a_tuning_that_cannot_be_built_is_named_and_the_others_are_built(tmp_path: Path) -> None:
+    write(tmp_path, "first.yaml")
+    write(tmp_path, "second.yaml")
+
+    def build(tuning: Tuning) -> str:
+        if tuning.name == "first":
+            raise RecursionError("too deep")
+        return tuning.name
+
+    built, [mistake] = build_tunings([tmp_path], build)
+    assert built == {"second": "second"}
+    assert mistake == "tunings/first: no DAG can be made of it: RecursionError: too deep"
+
+
+def test_the_first_mistakes_are_told_and_how_many_more_there_are_in_which_files(tmp_path: Path) -> None:
+    write(tmp_path, "many.yaml", **{f"field_{number}": 1 for number in range(25)})
+    write(tmp_path, "other.yaml", bucket=3)
+    lines = first_mistakes(load_tunings(tmp_path)[1]).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == f"and 6 more mistakes ({tmp_path.name}/many.yaml: 5, {tmp_path.name}/other.yaml: 1)."
 
 
 def test_the_form_offers_the_files_values_with_titles_and_limits(tmp_path: Path) -> None:
@@ -124,7 +313,22 @@ def test_a_retired_model_is_warned_of_in_the_configuration_and_the_form(tmp_path
 
 
 def test_a_rule_about_a_sample_needs_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"sample\.exact_share, expected validation_data"):
+    with pytest.raises(ConfigurationError, match=r"sample\.exact_share', expected validation_data"):
         load_tuning(write(tmp_path, dataset={}))
-    rule = {"rule": {"value": "eval_total_loss.last", "higher_is_better": False}}
+    rule = {"rule": {"value": "train_total_loss.last", "higher_is_better": False}}
     assert load_tuning(write(tmp_path, dataset={}, promotion=rule)).promotion.rule == rule["rule"]
+
+
+def test_a_gate_about_validation_data_needs_some(tmp_path: Path) -> None:
+    rule = {"rule": {"value": "smoke.pass_share"}}
+    gate = {"value": "eval_total_loss.last", "max": 1}
+    with pytest.raises(ConfigurationError, match=r"gates\[0\]\.value: found 'eval_total_loss\.last', expected valid"):
+        load_tuning(write(tmp_path, dataset={}, promotion=rule, gates=[gate]))
+    assert load_tuning(write(tmp_path, dataset={}, promotion=rule, gates=[gate], on_missing_metrics="pass")).gates
+
+
+@pytest.mark.parametrize("model", ["gemini-3.5-flash-001", "gemini-2.0-flash-lite", "text-bison@001", TUNED])
+def test_versions_tuned_and_retired_models_can_be_named(tmp_path: Path, model: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RetiredModelWarning)
+        assert load_tuning(write(tmp_path, base_model=model)).base_model == model

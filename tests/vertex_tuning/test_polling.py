@@ -12,7 +12,7 @@ from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import VertexUnavailableError
 from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.jobs import TuningJob, terminal_event
-from vertex_tuning.polling import JobPoller, next_tick
+from vertex_tuning.polling import Failure, JobPoller, next_tick
 
 from tests.vertex_tuning.conftest import LOCATION, connection, spec
 from tests.vertex_tuning.test_triggers import HOLD, event_of, waiting_for
@@ -148,3 +148,26 @@ def test_an_answer_that_cannot_be_read_does_not_swallow_the_others_news() -> Non
         good = looks.pop(GOOD)
         assert (good.state if isinstance(good, TuningJob) else good) == told
         assert all(isinstance(look, VertexUnavailableError) for look in looks.values())
+
+
+class BreakingReader:
+    """One job has ended; the first time, the page after it does not come."""
+
+    def __init__(self) -> None:
+        self.errors = iter([VertexUnavailableError("The second page.")])
+
+    def recent(self) -> Iterator[tuple[str, bytes]]:
+        yield from OddReader().recent()
+        if error := next(self.errors, None):
+            raise error
+        yield "other", b'{"name": "other"}'
+
+
+async def test_a_list_that_breaks_off_does_not_swallow_the_news_before() -> None:
+    poller = JobPoller(lambda: GoogleConnection(location=LOCATION))
+    reader = BreakingReader()
+    with poller.watch(GOOD, 0.1) as good, poller.watch("other", 0.1):
+        poller._reader = reader  # type: ignore[assignment]
+        assert isinstance(await asyncio.wait_for(good.news(), 5), Failure)
+        poller._reader = reader  # type: ignore[assignment]
+        assert isinstance(await asyncio.wait_for(good.news(), 5), TuningJob)

@@ -310,6 +310,22 @@ def test_local_files_by_other_ways_of_naming_them(tmp_path: Path, given: str) ->
     assert execute(uploading(tmp_path, training_data=given.format(tmp_path)))["training"]["rows"] == 3
 
 
+def test_the_same_rows_in_another_order_have_one_hash_and_two_files(tmp_path: Path) -> None:
+    rows = classification_rows(30)
+    first, second = (
+        execute(uploading(tmp_path, training_data=write(tmp_path / "t.jsonl", *ordered), validation_fraction=0.2))
+        for ordered in (rows, rows[::-1])
+    )
+    assert first["rows_hash"] == second["rows_hash"]
+    assert first["training_uri"] != second["training_uri"]
+
+
+def test_space_around_what_a_template_finds_does_not_count(tmp_path: Path) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(30))
+    result = execute(uploading(tmp_path, training_data="\n t.jsonl ", validation_data=" ", validation_fraction=0.2))
+    assert result["training"]["rows"] + result["validation"]["rows"] == 30
+
+
 @pytest.mark.parametrize("given", ["", "none.jsonl", "*.none", "gs://bucket/none/*.jsonl", "gs://bucket/none.jsonl"])
 def test_a_missing_file_is_named(tmp_path: Path, given: str) -> None:
     with pytest.raises((exceptions.DatasetError, exceptions.NotFoundError)) as error:

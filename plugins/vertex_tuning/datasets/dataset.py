@@ -56,6 +56,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     :param format: of the files: `gemini`, `preference`, `messages`, `chat`, `csv`, or several joined by `+`
     :param rows: examples in it
     :param bytes: of the resulting file, as is `sha256`, in hex
+    :param rows_hash: of the same rows in any order, in hex
     :param path: the resulting file, when it is not the source as it is
     :param converted: rows that had another format
     :param dropped: rows left out as they cannot be used
@@ -68,6 +69,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     rows: int
     bytes: int
     sha256: str
+    rows_hash: str
     path: str | None
     converted: int
     dropped: int
@@ -238,6 +240,7 @@ class _Work:
             rows=rows,
             bytes=result.size,
             sha256=result.sha256,
+            rows_hash=side.row_set.hash,
             path=str(side.path) if written else None,
             converted=done.converted,
             dropped=dropped,

@@ -78,9 +78,13 @@ def place_key(uris: Sequence[str]) -> str:
     return _digest(list(uris))[:16]
 
 
-def run_key(dag_id: str, run_id: str) -> str:
-    """The name of a run's folder: 16 hex digits."""
-    return _digest([dag_id, run_id])[:16]
+def run_key(dag_id: str, run_id: str, map_index: int | None = None) -> str:
+    """The name of a run's folder: 16 hex digits.
+
+    :param map_index: in a mapped task group each instance has a folder; -1 or None outside of one
+    """
+    index = [] if map_index in (None, -1) else [str(map_index)]
+    return _digest([dag_id, run_id, *index])[:16]
 
 
 def folder_of(bucket: str, prefix: str) -> str:

@@ -24,6 +24,7 @@ from vertex_tuning.datasets.findings import Findings, Severity, read
 from vertex_tuning.datasets.formats import recognise
 from vertex_tuning.datasets.preparing import Hashed, Options, Preparation, Rows, Side, Source, open_source
 from vertex_tuning.datasets.reading import CHUNK, Lines, is_csv, is_gzip, read_lines
+from vertex_tuning.datasets.row_sets import RowSet
 
 _PACKAGE_DIR: Final = Path(__file__).parent.parent.parent
 
@@ -51,11 +52,13 @@ class Outcome(msgspec.Struct, frozen=True):
     """What one process found.
 
     :param lines: how many there are in the stretch
+    :param row_set: a `RowSet` as text
     :param counts: findings by severity and kind
     """
 
     lines: int
     totals: Totals
+    row_set: str
     blank_lines: int
     bad_rows: int
     multimodal_rows: int
@@ -77,7 +80,15 @@ def check(stretch: Stretch) -> Outcome:
         examples.flush()
     found = work.check
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
-    return Outcome(lines, side.totals, found.blank_lines, found.bad_rows, found.multimodal_rows, counts)
+    return Outcome(
+        lines=lines,
+        totals=side.totals,
+        row_set=str(side.row_set),
+        blank_lines=found.blank_lines,
+        bad_rows=found.bad_rows,
+        multimodal_rows=found.multimodal_rows,
+        counts=counts,
+    )
 
 
 def can_be_split(source: Source, options: Options) -> bool:
@@ -176,6 +187,7 @@ def _outcome(process: subprocess.Popen[bytes]) -> Outcome:
 def _merge(stretch: Stretch, outcome: Outcome, before: int, side: Side, work: Preparation) -> None:
     """Add what was found in a stretch with so many lines before it."""
     side.totals.merge(outcome.totals, before)
+    side.row_set.merge(RowSet.parse(outcome.row_set))
     with Path(stretch.examples).open("rb") as file:
         side.examples.extend(file, before)
     told = Counter[tuple[Severity, str]]()

@@ -21,7 +21,6 @@ from vertex_tuning.datasets.manifests import (
     ManifestFile,
     dataset_hash,
     place_key,
-    run_key,
 )
 from vertex_tuning.datasets.reading import os_errors
 from vertex_tuning.exceptions import DatasetError, NotFoundError, TransientError, VertexUnavailableError
@@ -103,9 +102,12 @@ class Placing:
         places = [file.source.name for file in files.values() if file.in_place]
         return f"{self._parent}/{name}-{place_key(places)}" if places else f"{self._parent}/{name}"
 
-    def refuse(self, prepared: Prepared, dag_id: str, run_id: str) -> str:
-        """Keep the report on a dataset that is not to be used; its URI."""
-        return self._write_report(prepared, f"{self._parent}/refused/{run_key(dag_id, run_id)}")
+    def refuse(self, prepared: Prepared, run: str) -> str:
+        """Keep the report on a dataset that is not to be used; its URI.
+
+        :param run: the name of the run's folder
+        """
+        return self._write_report(prepared, f"{self._parent}/refused/{run}")
 
     def _write_report(self, prepared: Prepared, folder: str) -> str:
         path = self._scratch / REPORT

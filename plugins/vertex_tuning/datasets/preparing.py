@@ -35,6 +35,7 @@ from vertex_tuning.datasets.reading import (
     unpacked,
 )
 from vertex_tuning.datasets.row_rules import Kind
+from vertex_tuning.datasets.row_sets import RowSet
 from vertex_tuning.datasets.rows import UNREADABLE, Measured
 from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.plain_text import plain
@@ -151,6 +152,7 @@ class Side:
         self._file: IO[bytes] | None = None
         self.path = path
         self.totals = Totals()
+        self.row_set = RowSet()
         self.output: Hashed | None = None
 
     def open(self) -> None:
@@ -172,6 +174,7 @@ class Side:
         prompts, answers, inputs, outputs, messages, labels = zip(*measured, strict=True)
         self.examples.add(prompts, answers, numbers, file, training=self.training)
         self.totals.add(inputs, outputs, messages, labels, numbers, file)
+        self.row_set.add(lines)
         if self.output is not None:
             self.output.write(b"".join([line.strip() + b"\n" for line in lines]))
 

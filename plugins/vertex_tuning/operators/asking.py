@@ -12,17 +12,17 @@ import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
+from vertex_tuning.evaluation_checks import ON_REFUSED
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError, VertexRequestError
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, is_true
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases
+from vertex_tuning.switches import parse_switch
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
 OnRefused = Literal["fail", "skip"]
-
-ON_REFUSED: Final = ("fail", "skip")
 
 MAX_INLINE: Final = 100_000
 """Bytes of a model's answers that wait in Airflow's database, when there is no run folder."""
@@ -103,7 +103,7 @@ class AskingOperator(VertexOperator):
 
         :raises DatasetError: the sample is of something else than rows of a dataset
         """
-        cases = parse_cases(self.cases) if is_true(self.ask_cases) else []
+        cases = parse_cases(self.cases) if parse_switch("ask_cases", self.ask_cases) else []
         if self.sample_uri in NOT_GIVEN:
             return cases, []
         # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.

@@ -88,11 +88,6 @@ NOT_GIVEN: Final = (None, "", "None")
 """An argument that was left out, or a template that found nothing."""
 
 
-def is_true(value: bool | str) -> bool:
-    """A switch that may have been a template."""
-    return str(value) == "True"
-
-
 def task_states(context: Context, dag_id: str | None = None, run_id: str | None = None) -> dict[str, str | None]:
     """Airflow's states of the tasks of a run, this one or another, by task id; a mapped task's has its index behind."""
     ti: Any = context["ti"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from airflow.sdk import conf
 
-from vertex_tuning.datasets.manifests import MANIFEST, folder_of, run_key
+from vertex_tuning.datasets.manifests import MANIFEST, dataset_hash, folder_of, run_key
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.plain_text import SHOWN, shorten
@@ -146,12 +146,13 @@ class UploadDatasetOperator(VertexOperator):
         # Arguments that cannot be right are told before anything is read.
         options, terms, parent = self._options(), self._terms(), folder_of(self.bucket, self.prefix)
         dag_id, run_id = context["ti"].dag_id, context["ti"].run_id
+        run = run_key(dag_id, run_id, context["ti"].map_index)
         sources = self._sources()
         with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
             placing = Placing(self.storage, parent, Path(scratch))
             before = self._versions(sources)
             prepared = self._prepare(sources, options, scratch)
-            self._require_valid(prepared, placing, dag_id, run_id)
+            self._require_valid(prepared, placing, run)
             counted = self._count(prepared, sources["training"], terms)
             cost, warnings = self._price(prepared, terms, counted)
             files = self._files(prepared, sources, counted)
@@ -162,8 +163,9 @@ class UploadDatasetOperator(VertexOperator):
             "training_uri": manifest.training.uri,
             "validation_uri": manifest.validation.uri if manifest.validation else None,
             "dataset_hash": manifest.dataset_hash,
+            "rows_hash": _rows_hash(files),
             "folder": folder,
-            "run_folder": f"{folder}/runs/{run_key(dag_id, run_id)}",
+            "run_folder": f"{folder}/runs/{run}",
             "report_uri": manifest.report_uri,
             "manifest_uri": f"{folder}/{MANIFEST}",
             "epoch_count": cost.epochs,
@@ -179,8 +181,12 @@ class UploadDatasetOperator(VertexOperator):
 
         names = ("format", "columns", "system_instruction", "kind", "on_invalid_row", "max_dropped_share", "split_seed")
         values = {name: getattr(self, name) for name in names}
-        fraction = self.validation_fraction if self.validation_data in NOT_GIVEN else None
+        fraction = None if self._has_validation_data else self.validation_fraction
         return parse_options({**values, "validation_fraction": fraction})
+
+    @property
+    def _has_validation_data(self) -> bool:
+        return str(self.validation_data or "").strip() not in NOT_GIVEN
 
     def _terms(self) -> Terms:
         terms = Terms(
@@ -199,11 +205,14 @@ class UploadDatasetOperator(VertexOperator):
     def _sources(self) -> dict[str, list[Source]]:
         from vertex_tuning.datasets.sources import find_sources
 
-        further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
-        folders = [Path(self.base_dir).resolve(), *(Path(folder) for folder in further if folder)]
-        found = {"training": find_sources(self.training_data, folders, self.storage)}
-        if self.validation_data not in NOT_GIVEN:
-            found["validation"] = find_sources(str(self.validation_data), folders, self.storage)
+        folders = readable_folders(self.base_dir)
+        # A template may leave space around what it finds.
+        training = str(self.training_data).strip()
+        if training in NOT_GIVEN:
+            raise DatasetError(f"training_data: found {training!r}, expected a file, or a template that finds one.")
+        found = {"training": find_sources(training, folders, self.storage)}
+        if self._has_validation_data:
+            found["validation"] = find_sources(str(self.validation_data).strip(), folders, self.storage)
         return found
 
     # Checking
@@ -228,13 +237,13 @@ class UploadDatasetOperator(VertexOperator):
                 self.log.warning("%s:\n%s", words, text)
         return found
 
-    def _require_valid(self, prepared: Prepared, placing: Placing, dag_id: str, run_id: str) -> None:
+    def _require_valid(self, prepared: Prepared, placing: Placing, run: str) -> None:
         """:raises DatasetError: with the first findings, and where all of them are"""
         try:
             prepared.require_valid()
         except DatasetError as error:
             try:
-                where = f"All findings: {placing.refuse(prepared, dag_id, run_id)}"
+                where = f"All findings: {placing.refuse(prepared, run)}"
             except TuningError as trouble:
                 where = f"The report with all findings could not be written: {trouble}"
             raise DatasetError(f"{error}\n{where}") from error
@@ -300,6 +309,17 @@ class UploadDatasetOperator(VertexOperator):
             source = sources.get("validation", sources["training"])[0]
             files["validation"] = Files(report, source, report.tokens, ESTIMATED)
         return files
+
+
+def _rows_hash(files: Mapping[str, Files]) -> str:
+    """The same for the same rows in another order, which make the same model; the files' own hashes differ then."""
+    return dataset_hash([files[kind].report.rows_hash if kind in files else None for kind in SETS])
+
+
+def readable_folders(base_dir: str | Path) -> list[Path]:
+    """The folders that local datasets may be read from; the first is what relative paths are relative to."""
+    further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
+    return [Path(base_dir).resolve(), *(Path(folder) for folder in further if folder)]
 
 
 class Terms(msgspec.Struct, frozen=True):

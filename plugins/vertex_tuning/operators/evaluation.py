@@ -16,10 +16,11 @@ from vertex_tuning.comparison import Judgement, Side, comparison_table, judge, p
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
 from vertex_tuning.operators.asking import AskingOperator
-from vertex_tuning.operators.base import TuningJobOperator, is_true
+from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.plain_text import first_lines
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.switches import parse_switch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -180,7 +181,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         context["ti"].xcom_push(key="summary", value=approval_text(result, sides["challenger"].values))
         if result["verdict"] == "refused":
             self.refuse(ModelRefusedError(f"{result['model']} is refused: {' '.join(result['reasons'])}"))
-        if self.cases and not is_true(self.ask_cases):
+        if self.cases and not parse_switch("ask_cases", self.ask_cases):
             raise AirflowSkipException(
                 f"{result['model']} is no candidate: this tuning's cases were not asked, because the run's data is "
                 "about something else. The model in use stays."

@@ -118,7 +118,7 @@ class WriteReportOperator(VertexOperator):
     def _report(self, context: Context) -> Report:
         from vertex_tuning.report.build import DatasetFile, Material, build
 
-        ti, states = context["ti"], task_states(context)
+        ti, states = context["ti"], _states(context)
         # What never ran has left nothing; asking for it all the same would fill the log with errors.
         ran = {role for role, task_id in self.tasks.items() if states.get(task_id) in RAN}
         # The first that was skipped has skipped itself.
@@ -162,7 +162,7 @@ class WriteReportOperator(VertexOperator):
         return None
 
     def _pull(self, ti: Any, role: str, key: str) -> Any:
-        return ti.xcom_pull(task_ids=self.tasks[role], key=key, map_indexes=-1)
+        return ti.xcom_pull(task_ids=self.tasks[role], key=key, map_indexes=ti.map_index)
 
     def _read(self, result: dict[str, Any] | None, field: str, kind: Any = dict[str, Any]) -> Any:
         """The whole of what a task wrote; None when it cannot be had: the page then has what is in the XCom."""
@@ -180,5 +180,14 @@ class WriteReportOperator(VertexOperator):
         if self.run_folder not in NOT_GIVEN:
             return str(self.run_folder).rstrip("/")
         if self.refused_folder not in NOT_GIVEN:
-            return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id)}"
+            return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id, ti.map_index)}"
         return ""
+
+
+def _states(context: Context) -> dict[str, str | None]:
+    """States of the run's tasks, by task id; in a mapped task group, of those of the same instance."""
+    states, map_index = task_states(context), context["ti"].map_index
+    if map_index in (None, -1):
+        return states
+    index = f"_{map_index}"
+    return {task_id.removesuffix(index): state for task_id, state in states.items() if task_id.endswith(index)}

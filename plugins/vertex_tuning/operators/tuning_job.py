@@ -15,8 +15,9 @@ from vertex_tuning import exceptions
 from vertex_tuning.champions import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
 from vertex_tuning.deployment import deployment_id
 from vertex_tuning.jobs import DATASET_LABEL, DEPLOYMENT_LABEL, OUTLIVES_RUN_LABEL
-from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, is_true, origin_of, task_states
+from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, origin_of, task_states
 from vertex_tuning.specs import Origin, TuningSpec
+from vertex_tuning.switches import parse_switch
 from vertex_tuning.waiting import TuningJobWaiter
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
 
         origin = origin_of(context)
         spec = self._spec(origin)
-        if is_true(self.skip_if_unchanged):
+        if parse_switch("skip_if_unchanged", self.skip_if_unchanged):
             self._skip_if_repeated(spec, origin)
         store = context["task_state_store"]
         requested = str(store.get(REQUESTED) or "").split()
@@ -185,7 +186,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
             self.wait_for_quota(error, "retry_submit")
         self.job = job
         store.set(CREATED, job.name)
-        if is_true(self.skip_if_unchanged):
+        if parse_switch("skip_if_unchanged", self.skip_if_unchanged):
             self._yield_to_another_run(spec, origin, job)
         return self.wait_for(context, job) if self.wait_for_completion else job.as_xcom()
 

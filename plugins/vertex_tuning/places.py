@@ -1,0 +1,61 @@
+"""Where a job runs and where its data lies: Google's locations and names of buckets. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.suggestions import did_you_mean
+from vertex_tuning.templates import template_mark
+
+LOCATIONS: Final = (
+    "africa-south1", "asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3",
+    "asia-south1", "asia-south2", "asia-southeast1", "asia-southeast2", "asia-southeast3", "australia-southeast1",
+    "australia-southeast2", "europe-central2", "europe-north1", "europe-north2", "europe-southwest1", "europe-west1",
+    "europe-west2", "europe-west3", "europe-west4", "europe-west6", "europe-west8", "europe-west9", "europe-west10",
+    "europe-west12", "me-central1", "me-central2", "me-west1", "northamerica-northeast1", "northamerica-northeast2",
+    "northamerica-south1", "southamerica-east1", "southamerica-west1", "us-central1", "us-east1", "us-east4",
+    "us-east5", "us-south1", "us-west1", "us-west2", "us-west3", "us-west4", "eu", "us",
+)  # fmt: skip
+"""Google Cloud's regions, and the multi-regions of Vertex AI (November 2026). Which of them tune, the service says."""
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_PART: Final = 63
+"""Characters of a bucket's name, or of each part of one with dots."""
+
+
+def check_location(location: str) -> str:
+    """
+    :param location: may be a template, which only a run knows
+    :raises ConfigurationError: Google has no such location, or none that tunes
+    """
+    if template_mark(location) or location in LOCATIONS:
+        return location
+    if location == "global":
+        raise ConfigurationError("Gemini models are not tuned at the global endpoint; expected a region.")
+    raise ConfigurationError(f"no known location: {did_you_mean(location, LOCATIONS)}")
+
+
+def check_bucket(bucket: str) -> str:
+    """
+    https://docs.cloud.google.com/storage/docs/buckets#naming
+
+    :param bucket: may be a template, or have one in it
+    :raises ConfigurationError: it cannot be the name of a bucket
+    """
+    if bucket.startswith("gs://") or "/" in re.sub(r"\{\{.*?\}\}", "", bucket):
+        name = bucket.removeprefix("gs://").partition("/")[0]
+        raise ConfigurationError(f"expected the name of a bucket alone, as {name!r}: no gs:// and no folder.")
+    if not template_mark(bucket) and not _is_bucket(bucket):
+        raise ConfigurationError(
+            "expected the name of a bucket: 3 to 63 lower-case letters, digits, -, _ and ., with a letter or digit at "
+            "both ends."
+        )
+    return bucket
+
+
+def _is_bucket(name: str) -> bool:
+    fits = bool(_BUCKET.fullmatch(name)) and not _ADDRESS.fullmatch(name)
+    return fits and ".." not in name and all(len(part) <= _PART for part in name.split("."))

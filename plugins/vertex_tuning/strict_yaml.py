@@ -1,0 +1,228 @@
+"""YAML as people write it: plain data, each key once, and nothing that readers of YAML take for different things.
+
+PyYAML's parser only; its constructors are not used. They follow YAML 1.1, where `0100` is 64, `1:30` is 90 and `no` is
+false, keep the last of two equal keys, and raise whatever `datetime` or `int` raise.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import yaml
+
+MAX_BYTES: Final = 1_000_000
+MAX_DEPTH: Final = 50
+"""Lists and mappings in each other. JSON schemas of smoke tests are the deepest, with about 20."""
+MAX_INTEGER: Final = 2**63 - 1
+MAX_DIGITS: Final = 400
+"""Characters of a number: all that a float can have before its point."""
+
+FieldPath = tuple[str | int, ...]
+
+_PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_SWITCHES: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT: Final = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+_TRAPS: Final = {
+    "tag:yaml.org,2002:bool": "a switch; expected true or false, or",
+    "tag:yaml.org,2002:timestamp": "a date; expected",
+    "tag:yaml.org,2002:int": "{value}; expected a decimal number, or",
+    "tag:yaml.org,2002:float": "{value}; expected a finite decimal number, or",
+}
+"""What a YAML 1.1 reader makes of a text that is a mere text here, and what to write."""
+
+
+class Mistake(NamedTuple):
+    """Something that is wrong in a file.
+
+    :param path: of the field; empty for the file as a whole
+    :param line: from 1
+    :param text: names the field
+    """
+
+    path: FieldPath
+    line: int
+    text: str
+
+
+class Document(NamedTuple):
+    """What a file says.
+
+    :param lines: where each field stands, from 1
+    """
+
+    content: Any
+    lines: dict[FieldPath, int]
+    mistakes: list[Mistake]
+
+    def line(self, path: FieldPath) -> int:
+        """Where a field stands; of a missing one, where the mapping that lacks it begins."""
+        known = (path[:length] for length in range(len(path), -1, -1))
+        return next((self.lines[part] for part in known if part in self.lines), 1)
+
+
+class NotYamlError(Exception):
+    """The text cannot be read at all, or not safely."""
+
+    def __init__(self, text: str, line: int) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+def read(text: str) -> Document:
+    """
+    :raises NotYamlError: the text is not YAML, is nested too deeply, or has anchors, aliases or tags
+    """
+    try:
+        reader = _Reader(yaml.parse(text, Loader=_PARSER))
+        content = reader.document()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        raise NotYamlError(f"is not YAML: {problem}.", mark.line + 1 if mark else 1) from error
+    return Document(content, reader.lines, reader.mistakes)
+
+
+def field_name(path: FieldPath) -> str:
+    """A field as people write it: `smoke_test.cases[0].prompt`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def field_path(name: str) -> FieldPath:
+    """The path that `field_name` made a text of, at its beginning."""
+    written = re.match(r"[\w.\[\]-]*", name)
+    steps = re.findall(r"\[(\d+)\]|([\w-]+)", written[0] if written else "")
+    return tuple(int(index) if index else key for index, key in steps)
+
+
+class _Reader:
+    """Makes plain data of a parser's events."""
+
+    def __init__(self, events: Iterator[yaml.Event]) -> None:
+        self._events = events
+        self.lines: dict[FieldPath, int] = {}
+        self.mistakes: list[Mistake] = []
+
+    def document(self) -> Any:
+        next(self._events)  # the stream's start
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            return None
+        content = self._value(next(self._events), ())
+        next(self._events)  # the document's end
+        following = next(self._events)
+        if not isinstance(following, yaml.StreamEndEvent):
+            raise NotYamlError("has more than one document; expected one.", _line(following))
+        return content
+
+    def _value(self, event: yaml.Event, path: FieldPath) -> Any:
+        self.lines.setdefault(path, _line(event))
+        _require_plain(event, len(path))
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        return self._scalar(event, path)
+
+    def _mapping(self, path: FieldPath) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._key(event, path)
+            inside = (*path, key)
+            if key in made:
+                self._report(inside, _line(event), f"found twice, first in line {self.lines[inside]}; expected once.")
+            self.lines.setdefault(inside, _line(event))
+            value = self._value(next(self._events), inside)
+            made.setdefault(key, value)
+        return made
+
+    def _key(self, event: yaml.Event, path: FieldPath) -> str:
+        _require_plain(event, len(path))
+        if not isinstance(event, yaml.ScalarEvent):
+            raise NotYamlError("has a list or mapping as a key; expected a text.", _line(event))
+        key = str(event.value)
+        if event.implicit[0] and key == "<<":
+            raise NotYamlError("has a merge key (<<); expected each field to be written out.", _line(event))
+        if not isinstance(self._scalar(event, (*path, key)), str):
+            self._report(
+                (*path, key), _line(event), f'found the key {_short(key)}; expected a text, as "{_short(key)}".'
+            )
+        return key
+
+    def _sequence(self, path: FieldPath) -> list[Any]:
+        made: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            made.append(self._value(event, (*path, len(made))))
+        return made
+
+    def _scalar(self, event: yaml.Event, path: FieldPath) -> Any:
+        text = str(event.value)  # type: ignore[attr-defined]
+        if not event.implicit[0]:  # type: ignore[attr-defined]
+            return text
+        if text in _NULL:
+            return None
+        if text in _SWITCHES:
+            return _SWITCHES[text]
+        for pattern, parse in ((_INTEGER, _integer), (_FLOAT, _float)):
+            if pattern.fullmatch(text):
+                number = parse(text)
+                if number is None:
+                    self._report(path, _line(event), f"found {_short(text)}; expected a number within {MAX_INTEGER}.")
+                return number
+        if trap := _trap(text):
+            short = _short(text)
+            found = f"found {short}, which YAML reads as {trap}"
+            self._report(path, _line(event), f'{found} quotes for a text, as "{short}".')
+        return text
+
+    def _report(self, path: FieldPath, line: int, text: str) -> None:
+        self.mistakes.append(Mistake(path, line, f"{field_name(path)}: {text}"))
+
+
+def _require_plain(event: yaml.Event, depth: int) -> None:
+    """:raises NotYamlError: for what could be a bomb, or make other objects than plain data"""
+    line = _line(event)
+    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        name = event.anchor  # type: ignore[attr-defined]
+        raise NotYamlError(f"has the anchor or alias {_short(name)!r}; expected each field to be written out.", line)
+    if tag := getattr(event, "tag", None):
+        raise NotYamlError(f"has the tag {_short(tag)!r}; expected values without a tag.", line)
+    if depth > MAX_DEPTH:
+        raise NotYamlError(f"has lists and mappings nested more than {MAX_DEPTH} deep; expected fewer.", line)
+
+
+def _integer(text: str) -> int | None:
+    number = int(text) if len(text) <= MAX_DIGITS else MAX_INTEGER + 1
+    return number if abs(number) <= MAX_INTEGER else None
+
+
+def _float(text: str) -> float | None:
+    number = float(text) if len(text) <= MAX_DIGITS else math.inf
+    return number if math.isfinite(number) else None
+
+
+def _trap(text: str) -> str:
+    """What other readers of YAML take a text for; empty when they agree that it is one."""
+    resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], [])
+    tag = next((tag for tag, pattern in resolvers if pattern.match(text)), "")
+    return _TRAPS.get(tag, "").format(value=_as_read(text))
+
+
+def _as_read(text: str) -> str:
+    """The number that YAML 1.1 reads."""
+    try:
+        return _short(str(yaml.safe_load(text)))
+    except (ValueError, yaml.YAMLError):
+        return "another number"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:40]}… ({len(text)} characters)"
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
