@@ -58,7 +58,7 @@ def demo(home: Path, *arguments: str, **environment: str) -> Iterator[subprocess
 def run_demo(home: Path, *arguments: str, **environment: str) -> tuple[int, str]:
     """:returns: exit code and output"""
     with demo(home, *arguments, **environment) as process:
-        output, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=600)
         assert left_running(home) == []
         return process.returncode, output
 
@@ -110,6 +110,7 @@ def messages(answers: dict[str, str]) -> str:
     return "\n".join(["wish,colour", *rows, ""])
 
 
+@pytest.mark.timeout(1800)
 def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     tmp_path: Path, project_dir: Path
 ) -> None:

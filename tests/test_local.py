@@ -177,8 +177,10 @@ def test_jobs_are_those_of_the_deployment_that_the_caller_has_named(run_id: str,
 
 def test_a_new_tuning_and_a_new_dag_file_show_within_seconds(stack: Stack, api: AirflowApi) -> None:
     sample = (PROJECT_DIR / "include" / "tunings" / "support_triage.yaml").read_text()
-    (stack.tunings.folder / "brand_new.yaml").write_text(sample)
-    (NEW_DAGS / "brand_new.py").write_text("from airflow.sdk import DAG\n\nDAG('a_new_file')\n")
+    tuning = stack.tunings.path("brand_new")
+    tuning.touch(mode=0o600)
+    tuning.write_text(sample)
+    (NEW_DAGS / "brand_new.py").write_text("from airflow.sdk import DAG\n\nwith DAG('a_new_file'):\n    pass\n")
     started = time.monotonic()
     eventually(lambda: api.has_dag("retrain_brand_new") and api.has_dag("a_new_file"), seconds=30)
     print(f"both shown after {time.monotonic() - started:.1f} s")

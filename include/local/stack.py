@@ -36,7 +36,7 @@ PRIVATE_UMASK: Final = 0o077
 """Datasets, logs and secrets are their owner's alone, on a machine that others use."""
 CALLERS_SETTINGS: Final = "AIRFLOW__VERTEX_TUNING__"
 """What the caller's environment may say of this project's own options; nothing else of it reaches Airflow."""
-PARSE_INTERVAL: Final = 4
+PARSE_INTERVAL: Final = 5
 """Seconds until DAG files and tunings are looked at again: a new one shows while its author still looks."""
 
 
