@@ -155,6 +155,15 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     assert (tmp_path / "calls").read_text() == ""
 
 
+@pytest.mark.parametrize("host", ["203.0.113.1", "iamcredentials.googleapis.com"])
+def test_a_closed_network_tells_who_was_called(tmp_path: Path, host: str) -> None:
+    code = f"import socket; socket.create_connection(({host!r}, 443), timeout=5)"
+    environment = {**os.environ, **closed_network(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "the network is closed" in done.stderr
+    assert host in (tmp_path / "calls").read_text()
+
+
 def shape(output: str) -> list[str]:
     """The lines of an output without figures, names, paths, and the contents of tables."""
     text = re.sub(r"(?m)^.*\.csv: ", "data: ", re.sub(r"\d[\d,.:T+-]*", "0", output))
@@ -344,7 +353,7 @@ def test_its_dags_stand_beside_those_of_the_project(tmp_path: Path, project_dir:
 import sys
 sys.path[:0] = [{str(project_dir / "plugins")!r}, {str(project_dir / "dags")!r}]
 import retrain, rollback, check_tunings
-print(*(name for module in (retrain, rollback) for name in vars(module) if name.startswith(("retrain_", "rollback_"))))
+print(*(dag.dag_id for module in (retrain, rollback) for dag in module.dags.values()))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env=stack.environment(), capture_output=True, text=True, check=True
