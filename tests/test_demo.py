@@ -166,8 +166,8 @@ def test_a_closed_network_tells_who_was_called(tmp_path: Path, host: str) -> Non
 
 def shape(output: str) -> list[str]:
     """The lines of an output without figures, names, paths, and the contents of tables."""
-    text = re.sub(r"(?m)^.*\.csv: ", "data: ", re.sub(r"\d[\d,.:T+-]*", "0", output))
-    text = re.sub(r"\S*/\S*", "/", re.sub(r"retrain_\w+", "retrain_", text))
+    text = re.sub(r"(?m)^.*\.csv: ", "data: ", re.sub(r"retrain_\w+", "retrain_", output))
+    text = re.sub(r"\S*/\S*", "/", re.sub(r"\d[\d,.:T+-]*", "0", text))
     lines = (re.sub(r"[─━ ]+", " ", line).strip() for line in text.splitlines())
     return [line for line in lines if line and line[0] not in "│┏┡└"]
 
