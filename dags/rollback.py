@@ -17,6 +17,7 @@ from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.form import known_keys_only
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
+from vertex_tuning.tuning_folders import tuning_folders
 
 
 def rollback_dag(tuning: Tuning) -> DAG:
@@ -52,5 +53,5 @@ def rollback_dag(tuning: Tuning) -> DAG:
     return dag
 
 
-dags, mistakes = build_tunings(project_folder(__file__) / "include" / "tunings", rollback_dag)
+dags, mistakes = build_tunings(tuning_folders(project_folder(__file__)), rollback_dag)
 globals().update({dag.dag_id: dag for dag in dags.values()})

@@ -11,7 +11,8 @@ import httpx
 from rich.console import Console
 
 from include.local.airflow_api import ENDED
-from include.local.demo import DAG_ID, last_error
+from include.local.demo import DAG_ID
+from include.local.outcome import last_error
 from include.local.stack import START_SECONDS, USER, Stack, StackError
 from tests.chaos.airflow import CREATE, WAIT, ChaosApi
 from tests.chaos.chaos_stack import TRIGGERERS

@@ -10,7 +10,7 @@ import pendulum
 
 from vertex_tuning.datasets.manifests import run_key
 from vertex_tuning.exceptions import TuningError
-from vertex_tuning.links import ReportLink, object_url
+from vertex_tuning.links import ReportLink, local_url, object_url
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
 from vertex_tuning.plain_text import plain_lines
 
@@ -136,6 +136,7 @@ class WriteReportOperator(VertexOperator):
                 run_url=ti.log_url.partition("/tasks/")[0],
                 run_folder=str(self.run_folder),
                 storage_endpoint=self.storage.storage_endpoint,
+                vertex_endpoint=local_url(self.storage),
                 tasks=self.tasks,
                 states=states,
                 errors={
