@@ -33,8 +33,12 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt
 	@rm -rf .venv/.uv
 	@touch $(READY)
 
-demo: $(READY) ## retrain a model from start to end, here and now; DATASET=… VALIDATION=… for your own data
-	@$(BIN)/python -m include.local demo $(if $(DATASET),--dataset "$(DATASET)") $(if $(VALIDATION),--validation "$(VALIDATION)")
+# Variables of the command line alone: a shell may have a NAME of its own. They reach the recipe's shell as they are.
+option = $(if $(filter command,$(origin $(1))),--$(2) "$$$(1)")
+
+demo: $(READY) ## retrain a model from start to end; your own data: DATASET=… PROMPT=… RESPONSE=… VALIDATION=… TASK=… NAME=…
+	@$(BIN)/python -m include.local demo $(call option,DATASET,dataset) $(call option,VALIDATION,validation) \
+		$(call option,PROMPT,prompt) $(call option,RESPONSE,response) $(call option,TASK,task) $(call option,NAME,name)
 
 up: $(READY) ## start Airflow and the local Google Cloud and leave them running
 	@$(BIN)/python -m include.local up

@@ -15,8 +15,9 @@ from airflow.sdk import DAG, CronTriggerTimetable
 from vertex_tuning.config import load_tunings, project_folder
 from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator
+from vertex_tuning.tuning_folders import tuning_folders
 
-tunings, _ = load_tunings(project_folder(__file__) / "include" / "tunings")
+tunings, _ = load_tunings(*tuning_folders(project_folder(__file__)))
 
 if tunings:
     with DAG(

@@ -23,6 +23,7 @@ from vertex_tuning.models import RETIRING_TAG
 from vertex_tuning.switches import parse_switch
 from vertex_tuning.task_groups import tuning_pipeline
 from vertex_tuning.templates import template_mark
+from vertex_tuning.tuning_folders import tuning_folders
 
 PROJECT = project_folder(__file__)
 
@@ -112,5 +113,5 @@ def _job(tuning: Tuning) -> dict[str, Any]:
     }
 
 
-dags, mistakes = build_tunings(PROJECT / "include" / "tunings", retraining_dag)
+dags, mistakes = build_tunings(tuning_folders(PROJECT), retraining_dag)
 globals().update({dag.dag_id: dag for dag in dags.values()})

@@ -20,6 +20,7 @@ from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOpera
 from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.results import required
+from vertex_tuning.tuning_folders import tuning_folders
 
 
 def rollback_dag(tuning: Tuning) -> DAG:
@@ -64,5 +65,5 @@ def rollback_dag(tuning: Tuning) -> DAG:
     return dag
 
 
-dags, mistakes = build_tunings(project_folder(__file__) / "include" / "tunings", rollback_dag)
+dags, mistakes = build_tunings(tuning_folders(project_folder(__file__)), rollback_dag)
 globals().update({dag.dag_id: dag for dag in dags.values()})

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import yaml
+import httpx
 from rich.console import Console
 
-from include.local.demo import TUNING, run_demo
-from include.local.stack import PRIVATE_UMASK, PROJECT_DIR, USER, Stack, StackError, running
+from include.local.demo import SAMPLE, run_demo
+from include.local.own_data import OwnData, write_tuning
+from include.local.stack import MAX_PORT, PRIVATE_UMASK, PROJECT_DIR, USER, Stack, StackError, running
 
 
 def main() -> int:
     """Run one command.
 
-    :returns: the exit code; 1 when it did not work out
+    :returns: the exit code: 0; 1 when it did not work out; 3 when the demo's model was refused or not decided on
     """
     arguments = _parser().parse_args()
     os.umask(PRIVATE_UMASK)
@@ -29,6 +28,9 @@ def main() -> int:
         return _COMMANDS[arguments.command](arguments, console)
     except StackError as error:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except httpx.HTTPError as error:
+        console.print(f"Airflow or the local Google Cloud did not answer: {error!r}", style="red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -39,62 +41,65 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="retrain a model from start to end")
-    demo.add_argument("--dataset", type=Path, help="training data of your own, JSONL")
-    demo.add_argument("--validation", type=Path, help="validation data of your own, JSONL")
+    demo.add_argument("--dataset", type=Path, help="training data of your own: JSON lines or CSV")
+    demo.add_argument("--validation", type=Path, help="validation data of your own; held out of the other if not given")
+    demo.add_argument("--prompt", help="name of the column or field that is the prompt")
+    demo.add_argument("--response", help="name of the column or field that is the response")
+    demo.add_argument("--task", help="kind of task, e.g. classification")
+    demo.add_argument("--name", help="name of the tuning; made from the dataset's file name if not given")
     commands.add_parser("up", help="start everything and leave it running")
     commands.add_parser("down", help="stop what `up` started")
     return parser
 
 
-def _stack(*datasets: Path | None) -> Stack:
+def _stack() -> Stack:
     return Stack(
         home=Path(os.environ.get("AIRFLOW_HOME") or PROJECT_DIR / ".airflow"),
-        airflow_port=int(os.environ.get("AIRFLOW_PORT") or 8080),
-        emulator_port=int(os.environ.get("EMULATOR_PORT") or 8085),
-        dataset_dirs=tuple({path.resolve().parent for path in datasets if path}),
+        airflow_port=_port("AIRFLOW_PORT", 8080),
+        emulator_port=_port("EMULATOR_PORT", 8085),
     )
 
 
+def _port(variable: str, default: int) -> int:
+    given = os.environ.get(variable) or str(default)
+    if not (given.isascii() and given.isdigit() and 0 < int(given) <= MAX_PORT):
+        raise StackError(f"{variable}: found {given!r}, expected a number from 1 to {MAX_PORT}.")
+    return int(given)
+
+
 def _demo(arguments: argparse.Namespace, console: Console) -> int:
-    stack = _stack(arguments.dataset, arguments.validation)
+    stack = _stack()
     if stack.is_running():
         raise StackError("It is running already. Stop it first: make down")
+    stack.require_free_ports()
+    tuning = _tuning(arguments, stack, console)
     console.print("Starting the local Google Cloud and Airflow …")
     started = time.monotonic()
     with running(stack):
-        console.print(f"Started in {time.monotonic() - started:.0f} s. {_where(stack)}", highlight=False)
-        return 0 if run_demo(stack, _conf(arguments), console) else 1
+        console.print(
+            f"Started in {time.monotonic() - started:.0f} s. {_where(stack)}", highlight=False, soft_wrap=True
+        )
+        return run_demo(stack, tuning, console)
 
 
-def _conf(arguments: argparse.Namespace) -> dict[str, Any]:
-    # A demo that finds nothing to do because there was one before would show nothing.
-    if not arguments.dataset:
-        return {"force": True}
-    return {
-        "force": True,
-        "training_data": str(arguments.dataset.resolve()),
-        "validation_data": str(arguments.validation.resolve()) if arguments.validation else None,
-        "display_name": arguments.dataset.stem[:128],
-        "ask_smoke_cases": _is_about_the_same(arguments.dataset),
-    }
-
-
-def _is_about_the_same(dataset: Path) -> bool:
-    """Whether data has the instruction the tuning's smoke test is asked with."""
-    tuning = yaml.safe_load((PROJECT_DIR / "include" / "tunings" / f"{TUNING}.yaml").read_text())
-    instruction = tuning["smoke_test"]["system_instruction"]
-    try:
-        with dataset.open("rb") as file:
-            row = json.loads(file.readline())
-        return bool(row["systemInstruction"]["parts"][0]["text"] == instruction)
-    except (OSError, ValueError, LookupError, TypeError):
-        return False  # what is wrong with the data, the run says
+def _tuning(arguments: argparse.Namespace, stack: Stack, console: Console) -> str:
+    """The name of what is tuned: the sample, or data of one's own."""
+    given = {name: value for name, value in vars(arguments).items() if name != "command" and value is not None}
+    if not given:
+        return SAMPLE
+    if "dataset" not in given:
+        raise StackError(f"{next(iter(given)).upper()}: found without DATASET, expected both. Name it: DATASET=…")
+    return write_tuning(OwnData(**given), stack, console)
 
 
 def _up(_: argparse.Namespace, console: Console) -> int:
     stack = _stack()
     if stack.is_running():
-        raise StackError(f"It is running already. {_where(stack)} Stop it with: make down")
+        stack.require_running()
+        console.print(
+            f"It is running already. {_where(stack)}\nStop it with: make down", highlight=False, soft_wrap=True
+        )
+        return 0
     console.print("Starting the local Google Cloud and Airflow …")
     try:
         stack.start()

@@ -30,6 +30,12 @@ class AirflowApi:
     def has_dag(self, dag_id: str) -> bool:
         return self._client.get(f"/dags/{dag_id}").status_code == httpx.codes.OK
 
+    def is_parsed(self, dag_id: str, since: datetime) -> bool:
+        """Whether Airflow has read the DAG's file since a moment."""
+        answer = self._client.get(f"/dags/{dag_id}")
+        parsed: str | None = answer.json()["last_parsed_time"] if answer.status_code == httpx.codes.OK else None
+        return parsed is not None and datetime.fromisoformat(parsed) >= since
+
     def import_errors(self) -> list[str]:
         """What is wrong with the DAG files, in Airflow's words."""
         return [error["stack_trace"] for error in self._get("/importErrors")["import_errors"]]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 import httpx
 from rich.console import Console
@@ -15,52 +13,68 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from include.local.airflow_api import ENDED, AirflowApi
 from include.local.job_view import JobView, JobWatcher
-from include.local.stack import USER, Stack, StackError
-from include.local.summary import print_summary
+from include.local.outcome import exit_code, failures, save_report
+from include.local.stack import PROJECT_DIR, USER, Stack, StackError
+from include.local.summary import print_failures, print_next, print_summary
 
-TUNING: Final = "support_triage"
-DAG_ID: Final = f"retrain_{TUNING}"
+SAMPLE: Final = "support_triage"
+DAG_ID: Final = f"retrain_{SAMPLE}"
 PARSE_SECONDS: Final = 60
 MARKS: Final = {"success": "[green]✓", "failed": "[red]✗", "upstream_failed": "[red]-", "deferred": "[cyan]…"}
 
 
-def run_demo(stack: Stack, conf: dict[str, Any], console: Console) -> bool:
+def run_demo(stack: Stack, tuning: str, console: Console) -> int:
     """Start a run, follow it and print what came of it.
 
     :param stack: running
-    :param conf: form values other than the tuning's own
-    :returns: whether the run succeeded
+    :param tuning: name of what is tuned
+    :returns: the exit code, see :func:`~include.local.outcome.exit_code`
     """
     with contextlib.closing(AirflowApi(stack.airflow_url, USER, stack.secrets["password"])) as api:
-        return _run(stack, api, conf, console)
+        return _run(stack, api, tuning, console)
 
 
-def _run(stack: Stack, api: AirflowApi, conf: dict[str, Any], console: Console) -> bool:
-    _wait_for_dag(api)
-    api.unpause(DAG_ID)
-    run_id = api.trigger(DAG_ID, conf)
-    console.print(f"Started run [bold]{run_id}[/] of {DAG_ID}.")
+def _run(stack: Stack, api: AirflowApi, tuning: str, console: Console) -> int:
+    dag_id = f"retrain_{tuning}"
+    _wait_for_dag(stack, api, dag_id)
+    api.unpause(dag_id)
+    # A demo that finds nothing to do because there was one before would show nothing.
+    run_id = api.trigger(dag_id, {"force": True})
+    console.print(f"Started run [bold]{run_id}[/] of {dag_id}.")
     started = time.monotonic()
-    state = _follow(stack, api, run_id, console)
-    console.print(f"The pipeline took {time.monotonic() - started:.0f} s and ended as [bold]{state}[/].\n")
-    if state == "success":
-        print_summary(api, DAG_ID, run_id, console)
-    else:
-        print_failure(stack, api, run_id, console)
-    _save_report(stack, api, run_id, console)
-    return state == "success"
+    _follow(stack, api, dag_id, run_id, console)
+    console.print(f"The pipeline took {time.monotonic() - started:.0f} s.\n")
+    print_summary(api, dag_id, run_id, console)
+    failed = failures(stack, api, dag_id, run_id)
+    print_failures(failed, console)
+    print_next(
+        console,
+        run_url=f"{stack.airflow_url}/dags/{dag_id}/runs/{run_id}",
+        report=save_report(stack, api, dag_id, run_id),
+        tuning=PROJECT_DIR / "include" / "tunings" / f"{tuning}.yaml"
+        if tuning == SAMPLE
+        else stack.tunings.path(tuning),
+    )
+    return exit_code(api.result(dag_id, run_id, "write_report"), failed)
 
 
-def _wait_for_dag(api: AirflowApi) -> None:
+def _wait_for_dag(stack: Stack, api: AirflowApi, dag_id: str) -> None:
+    """Wait until the DAG is what its files say now: Airflow remembers it from earlier.
+
+    :raises StackError: it did not appear
+    """
+    processor = stack.process("dag-processor")
+    started = datetime.fromtimestamp(processor.create_time() if processor else time.time(), UTC)
     deadline = time.monotonic() + PARSE_SECONDS
-    while not api.has_dag(DAG_ID):
+    while not api.is_parsed(dag_id, since=started):
         if time.monotonic() > deadline:
             problems = "\n".join(api.import_errors()) or "Airflow names no import error."
-            raise StackError(f"The DAG {DAG_ID} did not appear within {PARSE_SECONDS} s.\n{problems}")
+            raise StackError(f"The DAG {dag_id} did not appear within {PARSE_SECONDS} s.\n{problems}")
+        stack.require_running()
         time.sleep(0.5)
 
 
-def _follow(stack: Stack, api: AirflowApi, run_id: str, console: Console) -> str:
+def _follow(stack: Stack, api: AirflowApi, dag_id: str, run_id: str, console: Console) -> None:
     """Report every change until the run has ended."""
     columns = (
         TextColumn("  tuning job {task.fields[state]:<9}"),
@@ -74,13 +88,13 @@ def _follow(stack: Stack, api: AirflowApi, run_id: str, console: Console) -> str
         bar = progress.add_task("job", total=None, visible=False, state="", detail="")
         while True:
             stack.require_running()
-            state = api.state(DAG_ID, run_id)
-            _report_changes(api.tasks(DAG_ID, run_id), seen, console)
-            watcher = watcher or _watcher(stack, api, run_id)
+            state = api.state(dag_id, run_id)
+            _report_changes(api.tasks(dag_id, run_id), seen, console)
+            watcher = watcher or _watcher(stack, api, dag_id, run_id)
             if watcher:
                 _update(progress, bar, watcher, seen)
             if state in ENDED:
-                return state
+                return
             time.sleep(0.5)
 
 
@@ -92,8 +106,8 @@ def _report_changes(tasks: dict[str, dict[str, Any]], seen: dict[str, str], cons
             console.print(f"  {MARKS.get(state, '[white]·')}[/] {task_id:<20} {state}")
 
 
-def _watcher(stack: Stack, api: AirflowApi, run_id: str) -> JobWatcher | None:
-    job = api.result(DAG_ID, run_id, "create_tuning_job")
+def _watcher(stack: Stack, api: AirflowApi, dag_id: str, run_id: str) -> JobWatcher | None:
+    job = api.result(dag_id, run_id, "create_tuning_job")
     return JobWatcher(stack.emulator_url, job["name"]) if job else None
 
 
@@ -115,36 +129,3 @@ def _detail(view: JobView) -> str:
         return ""
     loss = f", loss {view.loss:.3f}" if view.loss is not None else ""
     return f"step {view.step}/{view.steps}, epoch {view.epoch}/{view.epochs}{loss}"
-
-
-def print_failure(stack: Stack, api: AirflowApi, run_id: str, console: Console) -> None:
-    """Which tasks of a run failed, each with its error and where its log lies."""
-    for task_id, task in api.tasks(DAG_ID, run_id).items():
-        if task["state"] == "failed":
-            attempt = f"attempt={task['try_number']}.log"
-            log = stack.logs / f"dag_id={DAG_ID}" / f"run_id={run_id}" / f"task_id={task_id}" / attempt
-            console.print(f"[red bold]{task_id} failed:[/]")
-            console.print(last_error(log), markup=False, highlight=False)
-            console.print(f"Its log: {log}", highlight=False, soft_wrap=True)
-
-
-def _save_report(stack: Stack, api: AirflowApi, run_id: str, console: Console) -> None:
-    """Keep the run's report where it can be read when all this has been stopped."""
-    written = api.result(DAG_ID, run_id, "write_report") or {}
-    if uri := written.get("report_uri"):
-        bucket, _, name = uri.removeprefix("gs://").partition("/")
-        page = httpx.get(
-            f"{stack.emulator_url}/storage/v1/b/{bucket}/o/{quote(name, safe='')}", params={"alt": "media"}
-        )
-        path = stack.home / "report.html"
-        path.write_bytes(page.raise_for_status().content)
-        console.print(f"Report of the run: {path}", highlight=False, soft_wrap=True)
-
-
-def last_error(log: Path) -> str:
-    """The exception that ended the task, from its log of one JSON object a line."""
-    for line in reversed(log.read_text(errors="replace").splitlines()):
-        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
-            error = json.loads(line)["error_detail"][0]
-            return f"{error['exc_type']}: {error['exc_value']}"
-    return "It left no error in its log."

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import httpx
 import psutil
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+
+from include.local.own_tunings import OwnTunings
 
 PROJECT_DIR: Final = Path(__file__).resolve().parent.parent.parent
 CLOUD_PROJECT: Final = "local-project"
@@ -29,10 +29,15 @@ BUCKET: Final = "local-tuning-data"
 LOCATION: Final = "us-central1"
 HOST: Final = "127.0.0.1"
 USER: Final = "admin"
+MAX_PORT: Final = 65_535
 START_SECONDS: Final = 120
 STOP_SECONDS: Final = 10
 PRIVATE_UMASK: Final = 0o077
 """Datasets, logs and secrets are their owner's alone, on a machine that others use."""
+CALLERS_SETTINGS: Final = "AIRFLOW__VERTEX_TUNING__"
+"""What the caller's environment may say of this project's own options; nothing else of it reaches Airflow."""
+PARSE_INTERVAL: Final = 5
+"""Seconds until DAG files and tunings are looked at again: a new one shows while its author still looks."""
 
 
 class StackError(Exception):
@@ -46,7 +51,6 @@ class Stack:
     :param home: folder for the database, logs, passwords and the local Google Cloud's data
     :param airflow_port: of the Airflow UI and its API
     :param emulator_port: of the local Google Cloud
-    :param dataset_dirs: further folders datasets may be read from
     :param settings: further Airflow configuration, `SECTION__KEY` to value
     :param emulator_options: further options of the local Google Cloud's command line
     """
@@ -54,7 +58,6 @@ class Stack:
     home: Path
     airflow_port: int
     emulator_port: int
-    dataset_dirs: tuple[Path, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     emulator_options: tuple[str, ...] = ()
 
@@ -70,20 +73,26 @@ class Stack:
     def logs(self) -> Path:
         return self.home / "logs"
 
+    @property
+    def tunings(self) -> OwnTunings:
+        """Tunings of the user's own data; their DAGs stand beside those of `include/tunings`."""
+        return OwnTunings(self.home / "tunings")
+
     @cached_property
     def secrets(self) -> dict[str, str]:
         """Password and signing keys of this installation, made once and readable by its owner alone."""
         path = self.home / "secrets.json"
         if not path.exists():
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            made = {name: secrets.token_urlsafe(16) for name in ("password", "jwt", "api")}
-            made["google"] = _private_key()
-            _write_private(path, made)
+            _write_private(path, {name: secrets.token_urlsafe(16) for name in ("password", "jwt", "api")})
         loaded: dict[str, str] = json.loads(path.read_text())
         return loaded
 
     def environment(self) -> dict[str, str]:
-        """Airflow's configuration. Nothing of the caller's own Airflow or Google Cloud settings gets in."""
+        """Airflow's configuration.
+
+        Of the caller's own Airflow and Google Cloud settings only those of this project get in.
+        """
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -109,9 +118,15 @@ class Stack:
             "API_AUTH__JWT_SECRET": self.secrets["jwt"],
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-            # The real service is looked at once a minute; here a whole job takes less.
+            # With the real service these are minutes; here a whole job takes less.
             "VERTEX_TUNING__POLL_INTERVAL": "1",
-            "VERTEX_TUNING__DATASET_DIRS": ":".join(map(str, self.dataset_dirs)),
+            "VERTEX_TUNING__DEPLOYMENT": "local",
+            "VERTEX_TUNING__RETRY_DELAY": "5",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": PARSE_INTERVAL,
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": PARSE_INTERVAL,
+            **_callers_settings(),
+            "VERTEX_TUNING__DATASET_DIRS": _folders("DATASET_DIRS", *self.tunings.data_folders()),
+            "VERTEX_TUNING__TUNINGS_DIRS": _folders("TUNINGS_DIRS", self.tunings.folder),
             **self.settings,
         }
         return {
@@ -125,19 +140,10 @@ class Stack:
         }
 
     def _connection(self) -> dict[str, Any]:
-        """A service account's key, as one would use at Google's; the local Google Cloud gives it its tokens."""
-        key = {
-            "type": "service_account",
-            "project_id": CLOUD_PROJECT,
-            "private_key_id": "local",
-            "private_key": self.secrets["google"],
-            "client_email": f"airflow@{CLOUD_PROJECT}.iam.gserviceaccount.com",
-            "client_id": "1",
-            "token_uri": f"{self.emulator_url}/token",
-        }
+        """The local Google Cloud wants no credentials; of a service account's key google-auth would ask Google."""
         extra = {
             "project": CLOUD_PROJECT,
-            "keyfile_dict": json.dumps(key),
+            "is_anonymous": True,
             "vertex_api_endpoint": self.emulator_url,
             "storage_api_endpoint": self.emulator_url,
         }
@@ -151,15 +157,20 @@ class Stack:
         :raises StackError: a port is taken, or a process ended or did not come up in time
         """
         self.stop()
-        for port, variable in ((self.airflow_port, "AIRFLOW_PORT"), (self.emulator_port, "EMULATOR_PORT")):
-            _require_free(port, variable)
-        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.require_free_ports()
+        for folder in (self.logs, self.tunings.folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_private(self.home)
         self._migrate(self.environment())
         for name in self._commands():
             self.spawn(name)
         self.wait_until_ready()
         self._create_bucket()
+
+    def require_free_ports(self) -> None:
+        """:raises StackError: another program listens on a port"""
+        _require_free(self.airflow_port, "AIRFLOW_PORT")
+        _require_free(self.emulator_port, "EMULATOR_PORT")
 
     def _commands(self) -> dict[str, list[str]]:
         """The arguments Python is called with for each process, in the order they are started."""
@@ -293,9 +304,22 @@ def _require_free(port: int, variable: str) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
+            other = port + 1000 if port + 1000 < MAX_PORT else port - 1000
             raise StackError(
-                f"Port {port} is taken by another program. Choose another one: {variable}={port + 1000} make …"
+                f"Port {port} is taken by another program. Choose another one: make … {variable}={other}"
             ) from error
+
+
+def _callers_settings() -> dict[str, str]:
+    """Options of this project in the caller's environment, `SECTION__KEY` to value."""
+    return {
+        name.removeprefix("AIRFLOW__"): value for name, value in os.environ.items() if name.startswith(CALLERS_SETTINGS)
+    }
+
+
+def _folders(option: str, *more: Path) -> str:
+    """Folders of an option that lists them, after those the caller has set."""
+    return ":".join(filter(None, [os.environ.get(CALLERS_SETTINGS + option, ""), *map(str, more)]))
 
 
 def _find(process: dict[str, float]) -> psutil.Process | None:
@@ -313,12 +337,6 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-
-
-def _private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
 def _make_private(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -9,34 +11,80 @@ from rich.markup import escape
 from rich.table import Table
 
 from include.local.airflow_api import AirflowApi
+from include.local.outcome import Failure
 
 ANSWERS_SHOWN: Final = 8
 BARS: Final = "▁▂▃▄▅▆▇█"
 
 
+VERDICTS: Final = {
+    "first": "First model: there is none to compare it with.",
+    "better": "Not worse than the current model.",
+    "unchanged": "The new model is the current model.",
+    "refused": "Refused.",
+}
+"""By verdict of `evaluate_model`."""
+
+RESULTS: Final = {
+    "upload_dataset": (),
+    "wait_for_tuning_job": (),
+    "collect_metrics": (),
+    "smoke_test": ("answers",),
+    "evaluate_model": ("evaluation",),
+    "promote_model": (),
+}
+"""Tasks, and under which other keys they push a result that failing does not take back."""
+
+
 def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -> None:
-    """Print dataset, job, metrics, the model's answers, the verdict on it and where it is."""
+    """Print what there is of dataset, job, metrics, the model's answers, the verdict on it and where it is."""
     dataset, job, metrics, smoke_test, evaluation, promotion = (
-        api.result(dag_id, run_id, task_id)
-        for task_id in (
-            "upload_dataset",
-            "wait_for_tuning_job",
-            "collect_metrics",
-            "smoke_test",
-            "evaluate_model",
-            "promote_model",
-        )
+        _result(api, dag_id, run_id, task_id) for task_id in RESULTS
     )
-    console.print(_dataset(dataset))
-    console.print(_job(job))
-    console.print(_metrics(metrics["metrics"]))
+    if dataset:
+        console.print(_dataset(dataset))
+    if job:
+        console.print(_job(job))
+    if metrics:
+        console.print(_metrics(metrics["metrics"]))
     for kind, title in (("cases", "Smoke test"), ("sample", "Examples the model has not seen")):
-        if smoke_test[kind]["total"]:
+        if smoke_test and smoke_test[kind]["total"]:
             console.print(_answers(smoke_test[kind], title))
-    if promotion:
-        console.print(_verdict(evaluation, promotion))
-    else:
-        console.print("The model in use stays: this data is about something else than the tuning's smoke test.")
+    if evaluation:
+        if values := evaluation["comparison"]["values"]:
+            console.print(_comparison(values))
+        verdict = _verdict(evaluation, promoted=bool(promotion))
+        console.print(f"{verdict}\n", style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def _result(api: AirflowApi, dag_id: str, run_id: str, task_id: str) -> Any:
+    """What a task returned, or what it had pushed by the time it failed; None for nothing."""
+    found = (api.result(dag_id, run_id, task_id, key) for key in ("return_value", *RESULTS[task_id]))
+    return next(filter(None, found), None)
+
+
+def print_failures(failed: Sequence[Failure], console: Console) -> None:
+    """Print each failed task with its error and where its log lies."""
+    for failure in failed:
+        console.print(f"[red bold]{failure.task_id} failed:[/]")
+        console.print(f"{failure.error}\nIts log: {failure.log}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_next(console: Console, *, run_url: str, report: Path | None, tuning: Path) -> None:
+    """Print where the run can be seen and what to do next.
+
+    :param report: its page, when there is one
+    :param tuning: the file of its tuning
+    """
+    rows = {
+        "the run's report": report or "none was written",
+        "the run in Airflow": f"make up, then {run_url}",
+        "the tuning": tuning,
+        "another run": "the same command: its model is compared with this one",
+    }
+    console.print("What next", style="bold")
+    for name, value in rows.items():
+        console.print(f"  {name:<19} {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -80,7 +128,7 @@ def _job(job: dict[str, Any]) -> Table:
 def _metrics(metrics: dict[str, dict[str, Any]]) -> Table:
     table = _table("Metrics", "series", "first", "last", "best", "at step", "course")
     for name, values in sorted(metrics.items()):
-        numbers = ("-" if values[key] is None else f"{values[key]:.4g}" for key in ("first", "last", "best"))
+        numbers = (_number(values[key]) for key in ("first", "last", "best"))
         course = _course([value for _, value in values["curve"] if value is not None])
         table.add_row(name, *numbers, str(values["best_step"] or "-"), course)
     return table
@@ -103,16 +151,18 @@ def _answers(asked: dict[str, Any], title: str) -> Table:
     return table
 
 
-def _verdict(evaluation: dict[str, Any], promotion: dict[str, Any]) -> Table:
-    table = _table("Model in use", "", "")
-    rows = {
-        "verdict": evaluation["verdict"],
-        "model": promotion["model"],
-        "endpoint": promotion["endpoint"],
-        "before": promotion["previous"] or "none",
-    }
-    for name, values in evaluation["comparison"]["values"].items():
-        rows[name] = ", ".join(f"{side} {value:.4g}" for side, value in values.items() if value is not None)
-    for name, value in rows.items():
-        table.add_row(name, escape(value))
+def _comparison(values: Mapping[str, Mapping[str, float | None]]) -> Table:
+    table = _table("Comparison", "value", "new model", "current model")
+    for name, sides in values.items():
+        table.add_row(escape(name), _number(sides["challenger"]), _number(sides["champion"]))
     return table
+
+
+def _verdict(evaluation: Mapping[str, Any], *, promoted: bool) -> str:
+    stays = "The current model stays in use." if evaluation["champion"] else "No model is in use."
+    after = "The new model is in use now." if promoted else stays
+    return "\n".join([f"{VERDICTS.get(evaluation['verdict'], evaluation['verdict'])} {after}", *evaluation["reasons"]])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

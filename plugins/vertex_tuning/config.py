@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
@@ -62,34 +62,34 @@ def project_folder(dag_file: str) -> Path:
     return next((folder for folder in (dags.parent, dags) if (folder / "include").is_dir()), dags.parent)
 
 
-def build_tunings(folder: Path, build: Callable[[Tuning], T]) -> tuple[dict[str, T], list[str]]:
-    """Make something, as a DAG, of every tuning of a folder.
+def build_tunings(folders: Iterable[Path], build: Callable[[Tuning], T]) -> tuple[dict[str, T], list[str]]:
+    """Make something, as a DAG, of every tuning of some folders.
 
     :returns: what was built, by the tuning's name; and one line for each mistake in the other files
     """
-    tunings, mistakes = load_tunings(folder)
+    tunings, mistakes = load_tunings(*folders)
     built: dict[str, T] = {}
     for tuning in tunings:
         try:
             built[tuning.name] = build(tuning)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other tunings keep running
-            mistakes.append(f"{folder.name}/{tuning.name}: no DAG can be made of it: {_describe(error)}")
+            mistakes.append(f"tunings/{tuning.name}: no DAG can be made of it: {_describe(error)}")
     return built, mistakes
 
 
-def load_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:
-    """Read every YAML file of a folder.
+def load_tunings(*folders: Path) -> tuple[list[Tuning], list[str]]:
+    """Read every YAML file of some folders.
 
     :returns: the tunings that are right, and one line for each mistake in the other files
     """
-    if not folder.is_dir():
-        return [], [
-            f"{folder}: found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and "
-            "the data files they name beside dags/ and plugins/, or inside dags/."
-        ]
+    mistakes = [
+        f"{folder}: found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and "
+        "the data files they name beside dags/ and plugins/, or inside dags/."
+        for folder in folders
+        if not folder.is_dir()
+    ]
     tunings: dict[str, Tuning] = {}
-    mistakes: list[str] = []
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS):
+    for path in [path for folder in folders if folder.is_dir() for path in _files(folder)]:
         try:
             tuning = _load(path)
         except ConfigurationError as error:
@@ -99,6 +99,10 @@ def load_tunings(folder: Path) -> tuple[list[Tuning], list[str]]:
                 mistakes.append(f"{_where(path)}: another file has the tuning {tuning.name}; rename or remove one.")
             tunings.setdefault(tuning.name, tuning)
     return list(tunings.values()), mistakes
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
 
 
 def load_tuning(path: Path) -> Tuning:

@@ -11,6 +11,7 @@ from vertex_tuning.exceptions import ConfigurationError, DatasetError
 from vertex_tuning.pricing import load_prices
 from vertex_tuning.templates import template_mark
 from vertex_tuning.tuning import Tuning
+from vertex_tuning.tuning_folders import tuning_folders
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook
@@ -22,7 +23,7 @@ def file_mistakes(project: Path) -> Iterator[str]:
     A URI and a template are left for the run. What is missing now may be there then, so that it costs no tuning its
     DAG.
     """
-    tunings, _ = load_tunings(project / "include" / "tunings")
+    tunings, _ = load_tunings(*tuning_folders(project))
     if tunings:
         yield from _price_mistakes(project / "include" / "prices.yaml")
     for tuning in tunings:

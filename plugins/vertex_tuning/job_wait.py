@@ -53,12 +53,12 @@ class JobWait:
 
     :param resubmit: whether another job may be created in the place of one that failed for a passing reason
     :param max_job_attempts: jobs of one task instance, all in all
-    :param was_cleared: whether an earlier attempt of the task was cleared, so that its kill cancelled the job
+    :param cleared: name of the job that was cancelled because the task was cleared; empty for none
     """
 
     resubmit: bool
     max_job_attempts: int
-    was_cleared: bool = False
+    cleared: str = ""
 
     def next(self, jobs: Sequence[TuningJob]) -> Done | Wait | Resubmit | Fail:
         """Decide from all jobs of the task instance; the newest one counts.
@@ -75,7 +75,7 @@ class JobWait:
         return Fail(failure_of(job))
 
     def _may_resubmit(self, job: TuningJob) -> bool:
-        passing = job.failed_in_passing or (self.was_cleared and job.state == CANCELLED)
+        passing = job.failed_in_passing or (job.name == self.cleared and job.state == CANCELLED)
         return self.resubmit and passing and job.attempt < self.max_job_attempts
 
 

@@ -41,6 +41,8 @@ RUN_LABEL: Final = "airflow-run"
 """Digest of installation, DAG and run: says which run owns the job."""
 OUTLIVES_RUN_LABEL: Final = "airflow-outlives-run"
 """On a job that goes on by design when its run has ended."""
+ONCE_LABEL: Final = "airflow-once"
+"""On a job that gives way to another run's job on the same data with the same settings."""
 DATASET_LABEL: Final = "airflow-dataset"
 """The first 32 digits of the dataset's hash."""
 

@@ -205,7 +205,7 @@ class JobPoller:
             looks[name] = self._change(name, _read_one(reader, name))
         for other in others:
             ours = owners.get((other.identity, other.fingerprint))
-            if ours and looks[ours] is None and other.is_worth_waiting_for:  # its own news come first
+            if ours and looks[ours] is None and other.is_live and not other.is_cancelled:  # its own news come first
                 looks[ours] = Rivals(other.name)
         return looks
 

@@ -15,6 +15,7 @@ from vertex_tuning.exceptions import (
     PermanentError,
     PollingError,
     QuotaExceededError,
+    QuotaTimeoutError,
     TransientError,
     TuningError,
 )
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 UNREADABLE_SINCE: Final = "tuning_job_unreadable_since"
 """Key in the task state store: since when no poll on a worker has succeeded, in seconds since the epoch."""
+
+NO_QUOTA_SINCE: Final = "no_quota_since"
+"""Key in the task state store: since when there is no quota for the next job, in seconds since the epoch."""
 
 
 class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
@@ -99,9 +103,21 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
             if job.is_live and time.time() > self.deadline(context, job):
                 job = self.follow(context, self.time_out(context, job, f"{job.name} had not ended at its deadline."))
         except QuotaExceededError as error:
-            self.log.warning("No quota for another tuning job; trying again in %.0f s. %s", self.poke_interval, error)
+            self._note_missing_quota(context, error)
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=job.succeeded, xcom_value=self.succeed(job) if job.succeeded else None)
+
+    def _note_missing_quota(self, context: Context, error: QuotaExceededError) -> None:
+        """
+        :raises QuotaTimeoutError: there was none for `quota_timeout`
+        """
+        store = context["task_state_store"]
+        since = store.get(NO_QUOTA_SINCE)
+        if not isinstance(since, float):
+            store.set(NO_QUOTA_SINCE, since := time.time())
+        if time.time() - since >= self.quota_timeout:
+            raise QuotaTimeoutError(f"No quota for a tuning job within {self.quota_timeout:.0f} s. {error}") from error
+        self.log.warning("No quota for another tuning job; trying again in %.0f s. %s", self.poke_interval, error)
 
     def _place(self) -> dict[str, Any]:
         name = ResourceName.parse(self.job_name, "tuningJobs")

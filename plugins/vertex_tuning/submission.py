@@ -15,8 +15,9 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Final, Literal
 
+from vertex_tuning.champions import TUNING_LABEL
 from vertex_tuning.exceptions import ChangedSpecError, LostAnswerError, TaskKilledError, TuningError
-from vertex_tuning.jobs import ATTEMPT_LABEL, TuningJob, elect
+from vertex_tuning.jobs import ATTEMPT_LABEL, DEPLOYMENT_LABEL, ONCE_LABEL, TuningJob, elect
 from vertex_tuning.specs import TuningSpec, identity_labels
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ class Creations:
         """
         hook.client()  # connects here, so that the thread below does nothing but send
         self.identity = identity
-        if self._closed:
-            raise TaskKilledError("The task was killed; no job is created.")
+        self.require_open()
         answer: Future[TuningJob] = Future()
         self._answer, self._unanswered = answer, self._unanswered + 1
         threading.Thread(target=self._send, args=(answer, hook, spec, labels), daemon=True).start()
@@ -78,6 +78,17 @@ class Creations:
             self._unanswered -= 1
             answer.set_result(job)
 
+    def close(self) -> None:
+        """Create nothing more: the task is being killed."""
+        self._closed = True
+
+    def require_open(self) -> None:
+        """
+        :raises TaskKilledError: the task was killed, so that its job is cancelled or nobody waits for it
+        """
+        if self._closed:
+            raise TaskKilledError("The task was killed.")
+
     def found(self, jobs: Iterable[TuningJob]) -> None:
         """Keep the names of jobs whose answer was lost."""
         self.names.extend(job.name for job in jobs)
@@ -91,16 +102,15 @@ class Creations:
 
         :returns: the names of what was cancelled
         """
-        self._closed = True
+        self.close()
         deadline, cancelled = time.monotonic() + LIST_LAG, list[str]()
         if self._answer:
             wait([self._answer], LIST_LAG)
         while True:
-            listed = self._listed(hook)
-            for name in sorted({*self.names, *listed} - set(cancelled)):
+            for name in sorted({*self.names, *self._listed(hook)} - set(cancelled)):
                 _cancel_one(hook, name, "the task was killed")
                 cancelled.append(name)
-            if listed or not self._unanswered or time.monotonic() > deadline:
+            if not self._unanswered or time.monotonic() > deadline:
                 return cancelled
             time.sleep(FIRST_PAUSE)
 
@@ -143,12 +153,12 @@ def submit(
     others = [job for job in others if _was_requested(job, requested)]
     if others and on_changed_spec == "fail":
         raise ChangedSpecError(f"{others[0].name} of an earlier attempt still runs with other settings or data.")
-    _cancel(hook, others, "this task now requests other settings or data")
+    _cancel_first(hook, others, "this task now requests other settings or data")
     if adopted := elect(job for job in same if _may_adopt(job, reuse)):
         log.info("Adopting %s (%s), created by an earlier attempt of this task.", adopted.name, adopted.state)
         _cancel(hook, (job for job in same if job.name != adopted.name), f"{adopted.name} does the same")
         return adopted
-    _cancel(hook, same, f"reuse is {reuse!r}")
+    _cancel_first(hook, same, f"reuse is {reuse!r}")
     attempt = 1 + max((job.attempt for job in earlier), default=0)
     before_creating()
     return _create(hook, spec, identity_labels(identity, spec, attempt), creations or Creations())
@@ -164,6 +174,25 @@ def kin(hook: VertexTuningHook, job: TuningJob) -> list[TuningJob]:
     """All jobs of the same task instance with the same request, this one included, listed or not."""
     listed = [other for other in hook.jobs_of(job.identity) if other.fingerprint == job.fingerprint]
     return [job, *(other for other in listed if other.name != job.name)]
+
+
+def twin_of_another_run(hook: VertexTuningHook, job: TuningJob) -> TuningJob | None:
+    """A job of another run of the same tuning that trains the same, and that this one gives way to.
+
+    The oldest stays. One that has ended gives way to any.
+    """
+    if ONCE_LABEL not in job.labels:
+        return None
+    others = [other for other in jobs_of_other_runs(hook, job) if other.is_live and not other.is_cancelled]
+    older = (other for other in others if not job.is_live or other.age_rank < job.age_rank)
+    return min(older, key=lambda other: other.age_rank, default=None)
+
+
+def jobs_of_other_runs(hook: VertexTuningHook, job: TuningJob) -> list[TuningJob]:
+    """Jobs of other runs of the same tuning and installation, on the same data with the same settings."""
+    shared = {label: job.labels.get(label, "") for label in (TUNING_LABEL, DEPLOYMENT_LABEL)}
+    jobs = hook.jobs_like(job.fingerprint)
+    return [other for other in jobs if other.run != job.run and shared.items() <= other.labels.items()]
 
 
 def settle(hook: VertexTuningHook, jobs: Iterable[TuningJob]) -> TuningJob | None:
@@ -245,6 +274,17 @@ def _cancel(hook: VertexTuningHook, jobs: Iterable[TuningJob], why: str) -> None
     for job in jobs:
         if job.is_live and not job.is_cancelled:
             _cancel_one(hook, job.name, why)
+
+
+def _cancel_first(hook: VertexTuningHook, jobs: Iterable[TuningJob], why: str) -> None:
+    """Cancel jobs before another one is created.
+
+    :raises TuningError: one could not be cancelled; nothing is created then, or two would run
+    """
+    for job in jobs:
+        if job.is_live and not job.is_cancelled:
+            log.warning("Cancelling %s: %s.", job.name, why)
+            hook.cancel_tuning_job(job.name)
 
 
 def _cancel_one(hook: VertexTuningHook, name: str, why: str) -> None:

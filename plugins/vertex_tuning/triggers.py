@@ -45,6 +45,7 @@ class TuningJobTrigger(BaseTrigger):
     :param end_time: deadline, in seconds since the epoch
     :param max_poll_failures: polling intervals that may pass without a successful poll
     :param cancel_on_kill: cancel the job when a user clears the task or marks it
+    :param report_rivals: fire when another job runs for the same task instance
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TuningJobTrigger(BaseTrigger):
         end_time: float,
         max_poll_failures: int,
         cancel_on_kill: bool,
+        report_rivals: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.job_name = job_name
@@ -66,6 +68,7 @@ class TuningJobTrigger(BaseTrigger):
         self.end_time = end_time
         self.max_poll_failures = max_poll_failures
         self.cancel_on_kill = cancel_on_kill
+        self.report_rivals = report_rivals
         self._seen = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -79,6 +82,7 @@ class TuningJobTrigger(BaseTrigger):
                 "end_time": self.end_time,
                 "max_poll_failures": self.max_poll_failures,
                 "cancel_on_kill": self.cancel_on_kill,
+                "report_rivals": self.report_rivals,
             },
         )
 
@@ -113,7 +117,7 @@ class TuningJobTrigger(BaseTrigger):
         if ti is None:
             return _UNKNOWN
         try:
-            states = await asyncio.to_thread(_task_states, ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+            states = await asyncio.to_thread(task_states, ti)
         except Exception as error:  # noqa: BLE001 - whatever it is, a job is not cancelled for it
             self.logger().warning("The state of the task cannot be had: %r", error)
             return _UNKNOWN
@@ -141,7 +145,7 @@ class TuningJobTrigger(BaseTrigger):
         if isinstance(look, Failure):
             return self._failure(look)
         if isinstance(look, Rivals):
-            return self._event("rivals", f"{look.name} runs for the same task.")
+            return self._event("rivals", f"{look.name} runs for the same task.") if self.report_rivals else None
         if event := terminal_event(look):
             return {**event, "job_name": self.job_name}
         self._report(look)
@@ -193,10 +197,12 @@ class TuningJobTrigger(BaseTrigger):
         }
 
 
-def _task_states(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> list[str | None]:
-    """The state of one task instance, from Airflow; empty when there is no such task instance."""
+def task_states(ti: Any) -> list[str | None]:
+    """The state of a task instance, from Airflow; empty when there is no such task instance."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    index = -1 if map_index is None else map_index
-    runs = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=[task_id], map_index=index)
+    index = -1 if ti.map_index is None else ti.map_index
+    runs = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=index
+    )
     return [state for states in runs.values() for state in states.values()]

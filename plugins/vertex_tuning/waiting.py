@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
+import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pendulum
 from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from vertex_tuning import exceptions
 from vertex_tuning.job_wait import Fail, JobWait, Resubmit
@@ -20,8 +24,8 @@ from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, origin_of
 from vertex_tuning.polling import check_interval
 from vertex_tuning.resource_names import ResourceName
-from vertex_tuning.specs import TuningSpec
-from vertex_tuning.triggers import TuningJobTrigger
+from vertex_tuning.specs import Origin, TuningSpec
+from vertex_tuning.triggers import TuningJobTrigger, task_states
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,10 +39,19 @@ WAITING: Final = "waiting_for_tuning_job"
 """Key in the task state store while the task is deferred. An attempt that finds it was preceded by a clear: every other
 way out of the deferral resumes the task, which deletes it."""
 
+CLEARED: Final = "cleared_tuning_job"
+"""Key in the task state store: the job that was cancelled because a user cleared the task."""
+
+RETRIED: Final = "retried"
+"""Key in the task state store: an attempt failed for a passing reason while its job ran, so no clear came between."""
+
 CLEAR_SECONDS: Final = 45.0
 """How long the kill of a cleared attempt may still cancel its job: Airflow gives `on_kill` 30 s, and notices within a
 few."""
 CLEAR_PAUSE: Final = 2.0
+
+STATE_SECONDS: Final = 2.5
+"""How long a task that is being killed waits for its own state: Airflow gives it 5 s."""
 
 LEAST_INTERVAL: Final = 1.0
 """Seconds between two polls of the real service, at least."""
@@ -96,7 +109,7 @@ class TuningJobWaiter(VertexOperator):
         self.quota_timeout = quota_timeout
         self.manifest_uri = manifest_uri
         self.job: TuningJob | None = None
-        self._was_cleared = False
+        self._ti: Any = None
         self._owned = False
         self._quota_deadline = math.inf
 
@@ -147,8 +160,10 @@ class TuningJobWaiter(VertexOperator):
         :raises PermanentError: the newest of the task instance's jobs ended without success
         :raises PollingError: the other jobs cannot be listed
         """
+        self._ti = context["ti"]
         self._owned = self._owns(context, job)
-        rules = JobWait(self.resubmit and self._owned, self.max_job_attempts, self._was_cleared)
+        cleared = str(context["task_state_store"].get(CLEARED) or "")
+        rules = JobWait(self.resubmit and self._owned, self.max_job_attempts, cleared)
         step = rules.next([job] if job.succeeded else self._kin(job))
         if isinstance(step, Fail):
             raise step.error
@@ -157,6 +172,7 @@ class TuningJobWaiter(VertexOperator):
         if step.job.name != job.name:
             self.log.warning("%s is %s; %s took its place.", job.name, job.state, step.job.name)
         self.job = step.job
+        self.yield_to_another_run(step.job)
         return step.job
 
     def execute_complete(self, context: Context, event: Any = None, job_name: str | None = None) -> dict[str, Any]:
@@ -191,6 +207,27 @@ class TuningJobWaiter(VertexOperator):
         """Airflow stops the task on the worker."""
         if not self.cancel_on_kill:
             return
+        self.creations.close()
+        if isinstance(sys.exception(), AirflowTaskTimeout) or not self._still_runs():
+            self._cancel_all()
+
+    def _still_runs(self) -> bool:
+        """Whether Airflow has the task as running: then no user stopped it, but its worker is being shut down.
+
+        Asked in a thread, because a signal may have interrupted the task while it held the way to Airflow.
+        """
+        states: list[str | None] = []
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):  # then it is not known
+                states.extend(task_states(self._ti))
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(STATE_SECONDS)
+        return states == ["running"]
+
+    def _cancel_all(self) -> None:
         self.creations.cancel_all(self.hook)
         if self.job and self._owned and self.job.is_live and self.job.name not in self.creations.names:
             self.hook.cancel_tuning_job(self.job.name)
@@ -204,6 +241,7 @@ class TuningJobWaiter(VertexOperator):
         :raises TuningJobTimeoutError: the job's time is over, and it has not ended
         """
         if event["status"] == "error":
+            context["task_state_store"].set(RETRIED, event["job_name"])
             raise exceptions.PollingError(f"{event['job_name']}: {event.get('message')}")
         if event["status"] == "timeout":
             return self.time_out(context, self._read(event["job_name"]), str(event.get("message")))
@@ -281,9 +319,30 @@ class TuningJobWaiter(VertexOperator):
             uris = filter(None, (spec.training_uri, spec.validation_uri))
             require_unchanged(self.storage, str(self.manifest_uri), uris)
 
-    def _resubmit(self, context: Context, step: Resubmit) -> TuningJob:
-        from vertex_tuning.submission import resubmit
+    def yield_to_another_run(self, job: TuningJob) -> None:
+        """Of runs that create the same job at the same moment, as a backfill's, the oldest job stays.
 
+        :raises AirflowSkipException: it is another run's; this one is cancelled
+        """
+        from vertex_tuning.submission import twin_of_another_run
+
+        if self._owned and job.is_live and (other := twin_of_another_run(self.hook, job)):
+            self.hook.cancel_tuning_job(job.name)
+            self.skip_for(other)
+
+    def skip_for(self, job: TuningJob) -> NoReturn:
+        """Leave the training to another run's job."""
+        other = Origin.of(job)
+        run = f"run {other.run_id} of {other.dag_id}" if other else "another run"
+        reason = f"{job.name} of {run} trains on the same data with the same settings. This run trains nothing."
+        self.log.info("Skipping: %s", reason)
+        raise AirflowSkipException(reason)
+
+    def _resubmit(self, context: Context, step: Resubmit) -> TuningJob:
+        from vertex_tuning.submission import resubmit, twin_of_another_run
+
+        if other := twin_of_another_run(self.hook, step.job):
+            self.skip_for(other)
         number = step.job.attempt + 1
         self.log.warning("%s ended (%s); creating job %d of this task.", step.job.name, step.reason, number)
         self.require_unchanged_data(TuningSpec.of(step.job))
@@ -291,7 +350,7 @@ class TuningJobWaiter(VertexOperator):
             self.job = resubmit(self.hook, step.job, self.creations)
         except exceptions.QuotaExceededError as error:
             self.wait_for_quota(error, "retry_wait", job_name=step.job.name)
-        self._was_cleared = False
+        self.creations.require_open()
         return self.job
 
     def wait_for_quota(self, error: exceptions.QuotaExceededError, method_name: str, **kwargs: Any) -> NoReturn:
@@ -319,32 +378,33 @@ class TuningJobWaiter(VertexOperator):
     # Deferring
 
     def _defer(self, context: Context, job: TuningJob) -> NoReturn:
-        context["task_state_store"].set(WAITING, {"job": job.name, "was_cleared": self._was_cleared})
+        self.creations.require_open()
+        context["task_state_store"].set(WAITING, job.name)
         self.defer(trigger=self._trigger(context, job), method_name="execute_complete", kwargs={"job_name": job.name})
 
     def _recall(self, context: Context) -> None:
         """After a deferral: take the record of it out of the task state store."""
-        store = context["task_state_store"]
-        record = store.get(WAITING)
-        if isinstance(record, dict):
-            self._was_cleared = bool(record.get("was_cleared"))
-            store.delete(WAITING)
+        if context["task_state_store"].get(WAITING) is not None:
+            context["task_state_store"].delete(WAITING)
 
     def _after_clear(self, context: Context, job: TuningJob) -> TuningJob:
-        """When a clear preceded this attempt: the job once the clear has cancelled it, or cannot any more.
+        """When a clear preceded this attempt: wait until the clear has cancelled its job, or cannot any more.
 
         So a later cancel is known to be a person's.
+
+        :returns: the job, as it is then
         """
-        record = context["task_state_store"].get(WAITING)
-        may_be_cancelled = self.cancel_on_kill and self._owns(context, job)
-        if not (isinstance(record, dict) and record.get("job") == job.name and may_be_cancelled):
+        name = context["task_state_store"].get(WAITING)
+        if name is None or not (self.cancel_on_kill and self._owns(context, job)):
             return job
+        waited_for = job if name == job.name else self._read(str(name))
         end = time.monotonic() + CLEAR_SECONDS
-        while job.is_worth_waiting_for and not job.succeeded and time.monotonic() < end:
+        while waited_for.is_live and not waited_for.is_cancelled and time.monotonic() < end:
             time.sleep(CLEAR_PAUSE)
-            job = self._read(job.name)
-        self._was_cleared = job.is_cancelled
-        return job
+            waited_for = self._read(waited_for.name)
+        if waited_for.is_cancelled:
+            context["task_state_store"].set(CLEARED, waited_for.name)
+        return waited_for if waited_for.name == job.name else job
 
     def _trigger(self, context: Context, job: TuningJob) -> TuningJobTrigger:
         return TuningJobTrigger(
@@ -352,6 +412,7 @@ class TuningJobWaiter(VertexOperator):
             gcp_conn_id=self.gcp_conn_id,
             impersonation_chain=self.impersonation_chain,
             poll_interval=self.interval,
+            report_rivals=self._owned,
             end_time=self.deadline(context, job),
             max_poll_failures=self.max_poll_failures,
             cancel_on_kill=self.cancel_on_kill and self._owned,

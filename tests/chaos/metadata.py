@@ -17,6 +17,18 @@ class DagRun:
     run_id: str
 
 
+@dataclass(frozen=True)
+class Holder:
+    """A triggerer that runs a trigger.
+
+    :param process: its name in the stack
+    :param job: Airflow's number of it, which names its logs
+    """
+
+    process: str
+    job: int
+
+
 class Metadata:
     """Reads the database behind Airflow's back.
 
@@ -26,18 +38,18 @@ class Metadata:
     def __init__(self, url: str) -> None:
         self._engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
 
-    def holder(self, run: DagRun) -> str | None:
-        """The triggerer, by its process name, that holds the first trigger of a run; None while there is no such."""
-        hosts = self._column(
+    def holder(self, run: DagRun) -> Holder | None:
+        """The triggerer that runs the first trigger of a run; None while there is no such."""
+        rows = self._rows(
             """
-            SELECT job.hostname FROM task_instance
+            SELECT job.hostname, job.id FROM task_instance
             JOIN trigger ON trigger.id = task_instance.trigger_id JOIN job ON job.id = trigger.triggerer_id
             WHERE task_instance.dag_id = :dag_id AND task_instance.run_id = :run_id ORDER BY trigger.id LIMIT 1
             """,
             dag_id=run.dag_id,
             run_id=run.run_id,
         )
-        return hosts[0] if hosts else None
+        return Holder(*rows[0]) if rows else None
 
     def live_triggerers(self) -> set[str]:
         """Process names of the triggerers whose heart beats."""
@@ -72,5 +84,8 @@ class Metadata:
         return self._column("SELECT pid FROM pg_stat_activity WHERE application_name = :process", process=process)
 
     def _column(self, query: str, **values: Any) -> list[Any]:
+        return [value for (value,) in self._rows(query, **values)]
+
+    def _rows(self, query: str, **values: Any) -> list[Any]:
         with self._engine.connect() as connection:
-            return list(connection.execute(sqlalchemy.text(query), values).scalars())
+            return list(connection.execute(sqlalchemy.text(query), values))

@@ -15,13 +15,17 @@ from include.local.stack import Stack
 from tests.chaos.airflow import CREATE, ChaosApi
 from tests.chaos.chaos_stack import TRIGGERERS
 from tests.chaos.cloud import Cloud
-from tests.chaos.metadata import DagRun, Metadata
+from tests.chaos.metadata import DagRun, Holder, Metadata
 from tests.chaos.plan import BLOCK, FAULTS, HANDED_OVER, NEIGHBOURS, PROCESSES, Blow
 
 T = TypeVar("T")
 
 REPLACED_SECONDS: Final = 60
 """Longest wait for something to take over from what stands still."""
+LET_GO_SECONDS: Final = 45
+"""Longest wait for a triggerer to end a trigger that it has lost; Airflow gives the trigger's `on_kill` 30 of them."""
+HURRY_SECONDS: Final = 12
+"""From the deferral of a neighbour that polls without pause to its polling, and enough of that."""
 
 
 class Monkey:
@@ -80,7 +84,10 @@ class Monkey:
 
     def _process_name(self, name: str, run: DagRun) -> str:
         """The process of the stack: of the triggerers the one that waits for the run's job, if one does."""
-        return (self.metadata.holder(run) or TRIGGERERS[0]) if name == "triggerer" else name
+        if name != "triggerer":
+            return name
+        holder = self.metadata.holder(run)
+        return holder.process if holder else TRIGGERERS[0]
 
     def _process(self, name: str) -> psutil.Process | None:
         if name not in ("worker", "task"):
@@ -124,10 +131,12 @@ class Monkey:
         holder = self._start_training(run, is_over)
         if holder is None:
             return False
-        with _stalled(self._parts(blow.name, holder)):
-            return self._wait_for_handover(blow, run, holder, is_over)
+        with _stalled(self._parts(blow.name, holder.process)):
+            taken_over = self._wait_for_handover(blow, run, holder, is_over)
+        self._wait_until_let_go(run, holder, is_over)
+        return taken_over
 
-    def _start_training(self, run: DagRun, is_over: Callable[[], bool]) -> str | None:
+    def _start_training(self, run: DagRun, is_over: Callable[[], bool]) -> Holder | None:
         """Let the held jobs of a run train as soon as they are waited for.
 
         :returns: the triggerer that waits
@@ -143,10 +152,20 @@ class Monkey:
         process = self.stack.process(triggerer)
         return [*([process] if process and name == "triggerer" else []), *_children(process)]
 
-    def _wait_for_handover(self, blow: Blow, run: DagRun, holder: str, is_over: Callable[[], bool]) -> bool:
+    def _wait_for_handover(self, blow: Blow, run: DagRun, holder: Holder, is_over: Callable[[], bool]) -> bool:
         taken_over = _until(lambda: self.metadata.holder(run) != holder, is_over, REPLACED_SECONDS)
         time.sleep(blow.lasts)
         return bool(taken_over)
+
+    def _wait_until_let_go(self, run: DagRun, holder: Holder, is_over: Callable[[], bool]) -> None:
+        """Wait until a triggerer that goes on has ended the run's triggers, with whatever that does to the jobs."""
+        folder = self.stack.logs / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+
+        def has_let_go() -> bool:
+            logs = list(folder.rglob(f"*.trigger.{holder.job}.log"))
+            return bool(logs) and all("trigger completed" in log.read_text(errors="replace") for log in logs)
+
+        _until(has_let_go, is_over, LET_GO_SECONDS)
 
     # Neighbours
 
@@ -159,19 +178,23 @@ class Monkey:
             return self._block(blow, run, holder, is_over)
         [job, *_] = self.api.job_names(run, CREATE)
         neighbour = self._start_neighbour(kind, holder, {**conf, "job_name": job})
-        return bool(_until(lambda: self.api.has_begun_to_wait(neighbour), is_over))
+        has_begun = _until(lambda: self.api.has_begun_to_wait(neighbour), is_over)
+        time.sleep(HURRY_SECONDS)
+        return bool(has_begun)
 
-    def _block(self, blow: Blow, run: DagRun, holder: str, is_over: Callable[[], bool]) -> bool:
+    def _block(self, blow: Blow, run: DagRun, holder: Holder, is_over: Callable[[], bool]) -> bool:
         flag = self.stack.home / "block"
         flag.touch()
         try:
             self._start_neighbour(BLOCK, holder, {"flag": str(flag)})
-            return self._wait_for_handover(blow, run, holder, is_over)
+            taken_over = self._wait_for_handover(blow, run, holder, is_over)
         finally:
             flag.unlink()
+        self._wait_until_let_go(run, holder, is_over)
+        return taken_over
 
-    def _start_neighbour(self, kind: str, triggerer: str, conf: dict[str, object]) -> DagRun:
-        self._neighbours.append(neighbour := self.api.start(f"{kind}_{triggerer}", conf))
+    def _start_neighbour(self, kind: str, holder: Holder, conf: dict[str, object]) -> DagRun:
+        self._neighbours.append(neighbour := self.api.start(f"{kind}_{holder.process}", conf))
         return neighbour
 
 

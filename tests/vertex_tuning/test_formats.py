@@ -115,10 +115,32 @@ def test_a_given_format_is_not_guessed() -> None:
         ([], "gemini"),
         ([b"[]", b"1"], "gemini"),
         ([{"messages": 1}], "messages"),
+        ([{"prompt": "a", "response": "b", "id": 1}], "fields"),
+        ([{"prompt": "a", "response": "b", **pair()}], "gemini"),
+        ([{"prompt": "a"}], "gemini"),
     ],
 )
 def test_formats_are_recognised(rows: list[Any], name: str) -> None:
     assert recognise(lines(rows).splitlines()) == name
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [
+        ({"in": "a"}, "line 2: out: found none, expected a text."),
+        ({"in": "a", "out": ""}, "line 2: out: found '', expected a text."),
+        ({"in": ["a"], "out": "b"}, "line 2: in: found a list, expected a text."),
+        (["a", "b"], "line 2: found a list, expected an object with the fields 'in' and 'out'."),
+    ],
+)
+def test_named_fields_become_prompt_and_response(tmp_path: Path, second: Any, problem: str) -> None:
+    good = {"in": "a", "out": "b", "id": 7}
+    options = Options(columns=Columns("in", "out"), system_instruction="Be short.")
+    found = prepare([source(lines([good]), "a.jsonl")], options=options, folder=tmp_path)
+    [row] = rows_of(found.training.path)
+    assert row == {"systemInstruction": {"parts": [{"text": "Be short."}]}, **pair("a", "b")}
+    bad = prepare([source(lines([good, second]), "a.jsonl")], options=options, folder=tmp_path)
+    assert problem in bad.text("error")
 
 
 def test_files_of_several_formats_become_one(tmp_path: Path) -> None:

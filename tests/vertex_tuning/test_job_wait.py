@@ -40,7 +40,7 @@ def test_every_state_origin_and_attempt(
     state: str, error: RpcStatus | None, resubmit: bool, attempt: int, was_cleared: bool
 ) -> None:
     one = job(1, state, attempt, error)
-    step = JobWait(resubmit, max_job_attempts=3, was_cleared=was_cleared).next([one])
+    step = JobWait(resubmit, max_job_attempts=3, cleared=one.name if was_cleared else "").next([one])
     if state == "SUCCEEDED":
         assert step == Done(one)
     elif state not in NEVER_LEFT:
@@ -51,6 +51,12 @@ def test_every_state_origin_and_attempt(
         assert isinstance(step, Fail)
         assert type(step.error) is NEVER_LEFT[state]
         assert (error.message if error else "no reason was given") in str(step.error)
+
+
+def test_a_clear_excuses_the_cancel_of_its_own_job_alone() -> None:
+    first, second = job(1, "CANCELLED"), job(2, "CANCELLED", 2)
+    assert isinstance(JobWait(True, 3, cleared=first.name).next([first, second]), Fail)
+    assert JobWait(True, 3, cleared=second.name).next([first, second]) == Resubmit(second, "JOB_STATE_CANCELLED")
 
 
 def test_a_job_that_left_a_model_is_not_paid_for_again() -> None:

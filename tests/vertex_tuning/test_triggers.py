@@ -186,7 +186,7 @@ async def test_another_job_of_the_same_task_instance_is_noticed(
     labels = identity_labels(uuid4().hex, spec(), 1)
     control("lifecycle", labels={IDENTITY_LABEL: labels[IDENTITY_LABEL]}, script=HOLD)
     first, second = (hook.create_tuning_job(spec(), labels) for _ in range(2))
-    event = await event_of(waiting_for(first))
+    event = await event_of(waiting_for(first, report_rivals=True))
     assert (event["status"], event["job_name"]) == ("rivals", first.name)
     assert second.name in event["message"]
 

@@ -2,7 +2,7 @@
 
 `messages`: the rows of Gemini 1.0, roles system, user and model. `chat`: chat-completion rows, roles system or
 developer, user and assistant. Both have `{"messages": [{"role": …, "content": …}]}`. `csv`: a column for the prompt,
-one for the response.
+one for the response. `fields`: JSON objects with a field for each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vertex_tuning.datasets.findings import Problem, describe, key_of
 from vertex_tuning.datasets.row_rules import problems
 from vertex_tuning.datasets.rows import UNREADABLE
 
-Format = Literal["gemini", "preference", "messages", "chat", "csv"]
+Format = Literal["gemini", "preference", "messages", "chat", "csv", "fields"]
 
 _SYSTEM_ROLES: Final = ("system", "developer")
 _ROLES: Final = {"user": "user", "model": "model", "assistant": "model"}
@@ -36,8 +36,11 @@ class ConversionError(Exception):
         self.problem = problem
 
 
-def recognise(lines: Iterable[bytes]) -> Format:
-    """The form of a JSON-lines file by its first rows; Gemini's when nothing says otherwise."""
+def recognise(lines: Iterable[bytes], prompt: str = "prompt", response: str = "response") -> Format:
+    """The form of a JSON-lines file by its first rows; Gemini's when nothing says otherwise.
+
+    :param prompt: field of the prompt, in rows that have one; `response` likewise
+    """
     for _, line in zip(range(_LOOKED_AT), lines, strict=False):
         row = _decode(line)
         if isinstance(row, dict):
@@ -45,7 +48,7 @@ def recognise(lines: Iterable[bytes]) -> Format:
                 return "preference"
             if "messages" in row and "contents" not in row:
                 return _messages_format(row["messages"])
-            return "gemini"
+            return "fields" if row.keys() >= {prompt, response} and "contents" not in row else "gemini"
     return "gemini"
 
 
@@ -127,6 +130,21 @@ def _content_part(part: object, path: str) -> str:
     if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) and part["text"]:
         return str(part["text"])
     raise _error("part", path, part, 'a part {"type": "text", "text": …}')
+
+
+def from_fields(row: object, prompt: str, response: str, instruction: str | None) -> dict[str, Any]:
+    """A Gemini row from an object that has prompt and response as fields; its other fields are left out.
+
+    :raises ConversionError: one of the two is missing or no text
+    """
+    if not isinstance(row, dict):
+        raise _error("type", "", row, f"an object with the fields {describe(prompt)} and {describe(response)}")
+    for field in (prompt, response):
+        text = row.get(field)
+        if not isinstance(text, str) or not text:
+            kind = "empty" if text == "" else "type" if field in row else "missing"
+            raise _error(kind, key_of(field), text, "a text")
+    return from_texts(row[prompt], row[response], instruction)
 
 
 def gemini_row(contents: list[dict[str, Any]], instruction: str | None) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def can_be_split(source: Source, options: Options) -> bool:
         return False
     with open_source(source) as file:
         first = next(read_lines(file), Lines(1, []))
-    return not first.marked and recognise(first.lines) == "gemini"
+    return not first.marked and recognise(first.lines, options.columns.prompt, options.columns.response) == "gemini"
 
 
 class Parts:

@@ -14,7 +14,14 @@ import msgspec
 from vertex_tuning.datasets.checking import RowCheck, Totals
 from vertex_tuning.datasets.examples import Examples
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
-from vertex_tuning.datasets.formats import ConversionError, Format, from_messages, from_texts, recognise
+from vertex_tuning.datasets.formats import (
+    ConversionError,
+    Format,
+    from_fields,
+    from_messages,
+    from_texts,
+    recognise,
+)
 from vertex_tuning.datasets.limits import MAX_READ
 from vertex_tuning.datasets.reading import (
     UNPACKING_ERRORS,
@@ -33,14 +40,14 @@ from vertex_tuning.datasets.rows import UNREADABLE, Measured
 from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.plain_text import plain
 
-_CONVERTED = ("messages", "chat", "csv")
+_CONVERTED = ("messages", "chat", "csv", "fields")
 _BATCH = 500
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Columns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which columns of a CSV file are which."""
+    """Which columns of a CSV file are which, or which fields of JSON objects."""
 
     prompt: str = "prompt"
     response: str = "response"
@@ -50,7 +57,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """How a dataset is read.
 
     :param format: of all its files; recognised for each file when None
-    :param columns: of CSV files
+    :param columns: of CSV files, or fields of JSON objects
     :param system_instruction: given to converted rows that have none
     :param on_invalid_row: `fail` refuses a dataset with such a row, `drop` leaves the row out
     :param max_dropped_share: of all rows; more of them refuse the dataset
@@ -222,7 +229,10 @@ class Preparation:
         first = next(chunks, None)
         if first is None:
             return
-        form = self.options.format or ("csv" if is_csv(source.name) else recognise(first.lines))
+        columns = self.options.columns
+        form = self.options.format or (
+            "csv" if is_csv(source.name) else recognise(first.lines, columns.prompt, columns.response)
+        )
         self.formats.append(form)
         self.must_rewrite |= form in _CONVERTED or first.marked
         if self.must_rewrite or self.options.on_invalid_row == "drop":
@@ -234,7 +244,7 @@ class Preparation:
             return
         for lines in everything:
             rows = Rows.of(lines)
-            yield self._from_messages(name, rows) if form in _CONVERTED else rows
+            yield self._from_json(name, rows, form) if form in _CONVERTED else rows
 
     def _chunks(self, name: str, file: IO[bytes]) -> Iterator[Lines]:
         with os_errors(name):
@@ -261,16 +271,23 @@ class Preparation:
     def _is_for_validation(self, line: bytes) -> bool:
         return for_validation(msgspec.json.decode(line), self.options.split_seed, self.options.validation_fraction)
 
-    def _from_messages(self, name: str, rows: Rows) -> Rows:
+    def _from_json(self, name: str, rows: Rows, form: Format) -> Rows:
         made = [
-            (self._convert(line, name, number), number) for line, number in zip(rows.lines, rows.numbers, strict=True)
+            (self._convert(line, name, number, form), number)
+            for line, number in zip(rows.lines, rows.numbers, strict=True)
         ]
         return _rows_of((line, number) for line, number in made if line is not None)
 
-    def _convert(self, line: bytes, name: str, number: int) -> bytes | None:
+    def _convert(self, line: bytes, name: str, number: int, form: Format) -> bytes | None:
         """The row made of a line; the line itself when it is for the checks to say what is wrong."""
+        columns, instruction = self.options.columns, self.options.system_instruction
         try:
-            row = from_messages(msgspec.json.decode(line), self.options.system_instruction)
+            found = msgspec.json.decode(line)
+            row = (
+                from_fields(found, columns.prompt, columns.response, instruction)
+                if form == "fields"
+                else from_messages(found, instruction)
+            )
         except UNREADABLE:
             return line
         except ConversionError as error:

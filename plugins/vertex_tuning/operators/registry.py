@@ -7,9 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vertex_tuning.champions import CHAMPION, PREVIOUS, check_alias
-from vertex_tuning.deployment import deployment_id
-from vertex_tuning.exceptions import ChampionError, ConfigurationError
-from vertex_tuning.jobs import DEPLOYMENT_LABEL
+from vertex_tuning.deployment import require_own
+from vertex_tuning.exceptions import ChampionError
 from vertex_tuning.operators.base import VertexOperator
 
 if TYPE_CHECKING:
@@ -95,15 +94,11 @@ class ReplaceChampionOperator(ChampionOperator):
     def own_version(self) -> ModelVersion:
         """The version that is to be put into use.
 
-        :raises ConfigurationError: another Airflow installation made it
+        :raises ConfigurationError: another Airflow installation made it, or another version of the same Model
         """
         version = self.registry.get(self.model)
-        own = deployment_id()
-        if (other := version.labels.get(DEPLOYMENT_LABEL, own)) != own:
-            raise ConfigurationError(
-                f"model: {version.name} was made by the Airflow installation {other!r}, and this is {own!r}. "
-                "([vertex_tuning] deployment sets the name.)"
-            )
+        for sibling in self.registry.versions_of("", self.model):
+            require_own(sibling.name, sibling.labels, "model")
         return version
 
     def conclude(self, context: Context, standing: Standing, event: dict[str, Any]) -> dict[str, Any]:

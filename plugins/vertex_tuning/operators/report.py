@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.datasets.manifests import run_key
 from vertex_tuning.exceptions import TuningError
-from vertex_tuning.links import ReportLink, object_url
+from vertex_tuning.links import ReportLink, local_url, object_url
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
 from vertex_tuning.plain_text import plain_lines
 from vertex_tuning.report.content import Decision, Outcome, Verdict
@@ -151,6 +151,7 @@ class RunOperator(VertexOperator):
             run_url=ti.log_url.partition("/tasks/")[0],
             run_folder=self.folder(context),
             storage_endpoint=self.storage.storage_endpoint,
+            vertex_endpoint=local_url(self.storage),
             tasks=self.tasks,
             states=states,
             errors={

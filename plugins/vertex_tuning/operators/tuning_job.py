@@ -13,18 +13,27 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning import exceptions
 from vertex_tuning.champions import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
-from vertex_tuning.deployment import deployment_id
-from vertex_tuning.jobs import DATASET_LABEL, DEPLOYMENT_LABEL, OUTLIVES_RUN_LABEL
+from vertex_tuning.deployment import deployment_id, require_own
+from vertex_tuning.job_wait import failure_of
+from vertex_tuning.jobs import (
+    CANCELLED,
+    DATASET_LABEL,
+    DEPLOYMENT_LABEL,
+    ONCE_LABEL,
+    OUTLIVES_RUN_LABEL,
+    TuningJob,
+    newest,
+)
 from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, origin_of, task_states
-from vertex_tuning.specs import Origin, TuningSpec
+from vertex_tuning.resource_names import location_of
+from vertex_tuning.specs import Origin, TuningSpec, identity_labels
 from vertex_tuning.switches import parse_switch
-from vertex_tuning.waiting import TuningJobWaiter
+from vertex_tuning.waiting import RETRIED, TuningJobWaiter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from vertex_tuning.champions import ModelVersion
-    from vertex_tuning.jobs import TuningJob
     from vertex_tuning.submission import OnChangedSpec, Reuse
 
 
@@ -157,12 +166,26 @@ class CreateTuningJobOperator(TuningJobWaiter):
         return str(context["task_state_store"].get(CREATED))
 
     def _submit(self, context: Context) -> dict[str, Any]:
-        from vertex_tuning.submission import submit
-
+        self._ti = context["ti"]
         origin = origin_of(context)
         spec = self._spec(origin)
+        self.creations.identity = origin.identity
+        self._require_no_cancel(context, spec, origin)
+        if spec.base_model.startswith("projects/"):
+            version = self.registry.get(spec.base_model)
+            require_own(version.name, version.labels, "base_model")
         if parse_switch("skip_if_unchanged", self.skip_if_unchanged):
             self._skip_if_repeated(spec, origin)
+        self.job = self._created_elsewhere(context, spec) or self._create(context, spec, origin)
+        context["task_state_store"].set(CREATED, self.job.name)
+        self.creations.require_open()
+        self._owned = True
+        self.yield_to_another_run(self.job)
+        return self.wait_for(context, self.job) if self.wait_for_completion else self.job.as_xcom()
+
+    def _create(self, context: Context, spec: TuningSpec, origin: Origin) -> TuningJob:
+        from vertex_tuning.submission import submit
+
         store = context["task_state_store"]
         requested = str(store.get(REQUESTED) or "").split()
 
@@ -170,9 +193,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
             self.require_unchanged_data(spec)
             store.set(REQUESTED, " ".join([*requested, spec.fingerprint()]))
 
-        self.creations.identity = origin.identity
         try:
-            job = submit(
+            return submit(
                 self.hook,
                 spec,
                 origin.identity,
@@ -184,11 +206,30 @@ class CreateTuningJobOperator(TuningJobWaiter):
             )
         except exceptions.QuotaExceededError as error:
             self.wait_for_quota(error, "retry_submit")
-        self.job = job
-        store.set(CREATED, job.name)
-        if parse_switch("skip_if_unchanged", self.skip_if_unchanged):
-            self._yield_to_another_run(spec, origin, job)
-        return self.wait_for(context, job) if self.wait_for_completion else job.as_xcom()
+
+    def _require_no_cancel(self, context: Context, spec: TuningSpec, origin: Origin) -> None:
+        """After an attempt that failed while its job ran: a person's cancel since then counts.
+
+        :raises TuningJobCancelledError: a person has cancelled the job
+        """
+        store = context["task_state_store"]
+        if store.get(RETRIED) is None:
+            return
+        jobs = [job for job in self.hook.jobs_of(origin.identity) if job.fingerprint == spec.fingerprint()]
+        store.delete(RETRIED)
+        if jobs and newest(jobs).state == CANCELLED:
+            raise failure_of(newest(jobs))
+
+    def _created_elsewhere(self, context: Context, spec: TuningSpec) -> TuningJob | None:
+        """The job of an earlier attempt in another location, which a template rendered differently then."""
+        name = context["task_state_store"].get(CREATED)
+        if name is None or location_of(str(name)) == self.location:
+            return None
+        job = self.hook.get_tuning_job(str(name))
+        if job.fingerprint != spec.fingerprint() or not job.is_worth_waiting_for:
+            return None
+        self.log.warning("Adopting %s, created by an earlier attempt. location is %s now.", job.name, self.location)
+        return job
 
     def _spec(self, origin: Origin) -> TuningSpec:
         fields = {field: getattr(self, field) for field in self.spec_fields}
@@ -198,17 +239,23 @@ class CreateTuningJobOperator(TuningJobWaiter):
             labels[DATASET_LABEL] = spec.dataset_hash[:32]
         if self.outlives_run:
             labels[OUTLIVES_RUN_LABEL] = "true"
+        if parse_switch("skip_if_unchanged", self.skip_if_unchanged):
+            labels[ONCE_LABEL] = "true"
         return msgspec.structs.replace(spec, labels=labels, description=origin.describe(spec.description))
 
     # One job for all runs that would make the same model
 
     def _skip_if_repeated(self, spec: TuningSpec, origin: Origin) -> None:
+        from vertex_tuning.submission import jobs_of_other_runs
+
         if TUNING_LABEL not in spec.labels:
             raise exceptions.ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which skip_if_unchanged needs.")
         if any(job.is_worth_waiting_for for job in self.hook.jobs_of(origin.identity)):
             return  # an earlier attempt of this task has created it
-        jobs = self._jobs_of_other_runs(spec, origin)
-        self._skip_for(next((job for job in jobs if job.is_live and job.is_worth_waiting_for), None))
+        jobs = jobs_of_other_runs(self.hook, TuningJob(name="", labels=identity_labels(origin.identity, spec, 1)))
+        for job in jobs:
+            if job.is_live and not job.is_cancelled:
+                self.skip_for(job)
         made = {job.tuned_model.model: job for job in jobs if job.succeeded and job.tuned_model}
         versions = self.registry.versions_of(spec.labels[TUNING_LABEL]) if made else []
         for version in versions:
@@ -218,29 +265,6 @@ class CreateTuningJobOperator(TuningJobWaiter):
                     f"with the same settings, and {_fate(version, champion_of(versions, self.champion_alias))} "
                     "No job was created."
                 )
-
-    def _yield_to_another_run(self, spec: TuningSpec, origin: Origin, job: TuningJob) -> None:
-        """Of runs that created the same job at the same moment, as a backfill's, the oldest job stays."""
-        if not job.is_live:
-            return
-        jobs = [other for other in self._jobs_of_other_runs(spec, origin) if other.is_live]
-        older = (other for other in jobs if other.is_worth_waiting_for and other.age_rank < job.age_rank)
-        if first := next(older, None):
-            self.hook.cancel_tuning_job(job.name)
-            self._skip_for(first)
-
-    def _jobs_of_other_runs(self, spec: TuningSpec, origin: Origin) -> list[TuningJob]:
-        shared = {label: spec.labels[label] for label in (TUNING_LABEL, DEPLOYMENT_LABEL)}
-        jobs = self.hook.jobs_like(spec.fingerprint())
-        return [job for job in jobs if job.run != origin.run and shared.items() <= job.labels.items()]
-
-    def _skip_for(self, job: TuningJob | None) -> None:
-        if job:
-            other = Origin.of(job)
-            run = f"run {other.run_id} of {other.dag_id}" if other else "another run"
-            reason = f"{job.name} of {run} trains on the same data with the same settings. No job was created."
-            self.log.info("Skipping: %s", reason)
-            raise AirflowSkipException(reason)
 
 
 class GetTuningJobOperator(TuningJobOperator):
@@ -296,32 +320,40 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         self.created_by = created_by
 
     def execute(self, context: Context) -> list[str]:
-        indices = [index for index, state in self._creations(context).items() if state not in NEVER_RAN]
-        cancelled: list[str] = []
-        try:
-            for index in indices:
-                cancelled += self._cancel(origin_of(context, self.created_by, index).identity)
-        except exceptions.PermanentError as error:
-            raise exceptions.VertexUnavailableError(str(error)) from error
-        return cancelled
-
-    def _cancel(self, identity: str) -> list[str]:
-        """Cancel the jobs of one task instance, those that the list does not show yet included."""
         from vertex_tuning import submission
 
+        indices = [index for index, state in self._creations(context).items() if state not in NEVER_RAN]
+        identities = [origin_of(context, self.created_by, index).identity for index in indices]
         cancelled: list[str] = []
         deadline = time.monotonic() + submission.LIST_LAG
-        while True:
+        while identities:
+            failures: list[str] = []
+            identities = [one for one in identities if not self._cancel(one, cancelled, failures)]
+            if time.monotonic() > deadline:
+                if failures:
+                    raise exceptions.VertexUnavailableError("\n".join(failures))
+                break
+            if identities:
+                time.sleep(LIST_PAUSE)
+        return cancelled
+
+    def _cancel(self, identity: str, cancelled: list[str], failures: list[str]) -> bool:
+        """Cancel the jobs of one task instance, and note their names or why it failed.
+
+        :returns: whether that is all: after one that has succeeded nothing is created; after any other end the next may
+            be on its way, and the list may not show it yet
+        """
+        try:
             jobs = self.hook.jobs_of(identity)
             for job in jobs:
                 if job.is_live and job.name not in cancelled:
                     self.log.warning("Cancelling %s: its run has ended without it.", job.name)
                     self.hook.cancel_tuning_job(job.name)
                     cancelled.append(job.name)
-            # After one that has succeeded nothing is created; after any other end the next may be on its way.
-            if any(job.succeeded for job in jobs) or time.monotonic() > deadline:
-                return cancelled
-            time.sleep(LIST_PAUSE)
+        except exceptions.TuningError as error:
+            failures.append(str(error))
+            return False
+        return any(job.succeeded for job in jobs)
 
     def _creations(self, context: Context) -> dict[int, str | None]:
         """Airflow's states of the creating task, by map index.

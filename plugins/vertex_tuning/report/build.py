@@ -47,6 +47,7 @@ class Material(msgspec.Struct, kw_only=True):
     :param states: task id and Airflow's state
     :param errors: role and what its task failed with
     :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
+    :param vertex_endpoint: base URL of a local Google Cloud; empty for Google's own
     :param dataset_report: what the upload wrote beside the dataset
     :param series: metrics.json
     :param decision: what a person decided
@@ -60,6 +61,7 @@ class Material(msgspec.Struct, kw_only=True):
     run_url: str = ""
     run_folder: str = ""
     storage_endpoint: str = ""
+    vertex_endpoint: str = ""
     tasks: dict[str, str]
     states: dict[str, str | None]
     errors: dict[str, str] = msgspec.field(default_factory=dict)

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 def links_of(given: Material, job: TuningJob | None) -> list[Link]:
     run = [Link("Run in Airflow", given.run_id, given.run_url)] if given.run_url else []
-    return [*run, *(_job_links(job) if job else []), *_object_links(given)]
+    return [*run, *(_job_links(job, given.vertex_endpoint) if job else []), *_object_links(given)]
 
 
-def _job_links(job: TuningJob) -> list[Link]:
+def _job_links(job: TuningJob, local: str) -> list[Link]:
     model = job.tuned_model
-    found = [Link("Tuning job", job.name, job_url(job))]
+    found = [Link("Tuning job", job.name, job_url(job, local))]
     if job.experiment:
-        found.append(Link("Experiment", job.experiment, experiment_url(job.experiment)))
+        found.append(Link("Experiment", job.experiment, experiment_url(job.experiment, local)))
     if model and model.model:
-        found.append(Link("Model", model.model, model_url(model.model)))
+        found.append(Link("Model", model.model, model_url(model.model, local)))
     if model and model.endpoint:
-        found.append(Link("Endpoint", model.endpoint, endpoint_url(model.endpoint)))
+        found.append(Link("Endpoint", model.endpoint, endpoint_url(model.endpoint, local)))
     return found
 
 
