@@ -318,7 +318,7 @@ def answer(stack: Stack, page: Page, run: tuple[str, str], button: str, reason: 
 @pytest.mark.parametrize(
     ("alias", "shown", "told"),
     [
-        ("approved", "promote_model", rf"Approved by {USER} on "),
+        ("approved", "promoted", rf"Approved by {USER} on "),
         ("rejected", "refused", rf"Rejected by {USER} on .*Reason given: It swears\."),
         ("too-late", "undecided", r"No answer within 15 seconds\."),
     ],
@@ -327,7 +327,7 @@ def test_a_person_approves_or_rejects_in_the_ui_or_lets_the_deadline_pass(
     decided: dict[str, tuple[str, str]], api: AirflowApi, alias: str, shown: str, told: str
 ) -> None:
     run = decided[alias]
-    outcomes = ("promote_model", "refused", "undecided")
+    outcomes = ("promoted", "refused", "undecided")
     states = {task_id: api.tasks(*run)[task_id]["state"] for task_id in outcomes}
     assert states == {task_id: "success" if task_id == shown else "skipped" for task_id in outcomes}
     report = httpx.get(api.result(*run, "write_report")["report_url"]).raise_for_status().text

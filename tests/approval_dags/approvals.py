@@ -33,11 +33,12 @@ def approval_dag(name: str, deadline: timedelta) -> DAG:
         reports = {"refused_folder": "gs://approved/reports"}
         draft = WriteReportOperator(task_id="draft_report", **reports)
         approve = approval_task(evaluated_by=evaluate.task_id, reported_by=draft.task_id, deadline=deadline)
+        promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first"], **reports)
         skipped = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reports}
         refused = ShowOutcomeOperator(task_id="refused", outcomes=["refused", "rejected"], **skipped)
         undecided = ShowOutcomeOperator(task_id="undecided", outcomes=["undecided"], **skipped)
         report = WriteReportOperator(task_id="write_report", **reports)
-        chain(evaluate, draft, approve, promote, [refused, undecided, report.as_teardown()])
+        chain(evaluate, draft, approve, promote, [promoted, refused, undecided, report.as_teardown()])
     return dag
 
 

@@ -242,8 +242,10 @@ class ShowOutcomeOperator(RunOperator):
     """
     Stand for an outcome in the grid: runs when the run ended so, and is skipped otherwise.
 
-    A promotion that was skipped shows neither that the model was refused nor that nobody decided. Give it such a name,
-    and set it behind the promotion with the trigger rule `all_skipped`. Further parameters as the base's.
+    A promotion that was skipped shows neither that the model was refused nor that nobody decided. Give the task such a
+    name, and set it behind the promotion with the trigger rule `all_skipped`. Beside it must be one for the promoted
+    model, with the usual trigger rule: Airflow takes a run's state from its last tasks, and that one passes a failure
+    on. Further parameters as the base's.
 
     :param outcomes: of :data:`~vertex_tuning.report.content.Outcome`, those it stands for.
     """
