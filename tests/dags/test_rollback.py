@@ -33,6 +33,7 @@ def dag(project_dir: Path, emulator: str, airflow_db: None, monkeypatch: pytest.
     """The project's DAG, about other messages: the tuning's own model takes long to learn."""
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator))
     monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_LOCATION", "us-central1")
+    monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_BUCKET", "data")
     dag = DagBag(dag_folder=str(project_dir / "dags" / "rollback.py")).dags[f"rollback_{TUNING}"]
     prompt = "My card is late, message 3."
     monkeypatch.setattr(dag.task_dict["smoke_test"], "cases", [{"prompt": prompt, "equals": "late"}])
@@ -73,6 +74,31 @@ def test_the_previous_model_is_in_use_again_after_its_smoke_test(dag: DAG, model
     assert aliases(TUNING) == {previous: [CHAMPION], champion: [ROLLED_BACK]}
 
 
+def test_it_says_what_it_found_and_leaves_a_report(
+    dag: DAG, models: tuple[str, str], emulator: str, capfd: Any
+) -> None:
+    previous, champion = models
+    dag_run = dag.test()
+    log = capfd.readouterr().out
+    for told in (f"In use: {champion}", f"Before it: {previous}", f"Now in use: {previous}"):
+        assert told in log
+    [report] = [one for one in dag_run.get_task_instances() if one.task_id == "write_report"]
+    result = report.xcom_pull(task_ids="write_report")
+    assert (result["verdict"], str(dag_run.state)) == ("rolled_back", "success")
+    page = httpx.get(result["report_url"]).raise_for_status().text
+    for told in ("The previous model is in use again.", previous, champion, "My card is late, message 3."):
+        assert told in page
+    assert "/rollbacks/" in result["report_uri"]
+
+
+def test_one_that_cannot_be_done_leaves_a_report_too(dag: DAG, emulator: str) -> None:
+    dag_run = dag.test()
+    [report] = [one for one in dag_run.get_task_instances() if one.task_id == "write_report"]
+    result = report.xcom_pull(task_ids="write_report")
+    assert (result["verdict"], str(dag_run.state)) == ("failed", "failed")
+    assert "nothing to go back to" in httpx.get(result["report_url"]).text
+
+
 def test_one_that_fails_its_smoke_test_stays_out(
     dag: DAG, models: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,5 +122,6 @@ def test_one_whose_endpoint_is_gone_stays_out(dag: DAG, models: tuple[str, str],
 
 def test_it_is_started_by_hand_only_and_tells_of_the_model(dag: DAG) -> None:
     assert dag.timetable.can_be_scheduled is False
+    assert dag.is_paused_upon_creation is False  # or a rollback would wait until somebody finds the switch
     assert [asset.name for asset in dag.task_dict["roll_back"].outlets] == [f"{TUNING}_model"]
     assert "previous model" in (dag.doc_md or "")

@@ -295,3 +295,30 @@ def test_the_aliases_are_left_alone(good: TuningJob, alias: str) -> None:
     execute(evaluation(good, alias))
     assert aliases(TUNING) == before
     assert CHAMPION not in itertools.chain(*before.values())
+
+
+def test_a_thousand_questions_fill_no_log(
+    good: TuningJob, bad: TuningJob, alias: str, crown: Any, emulator: str, capfd: Any
+) -> None:
+    """Whose answers a line is about stands in it; the rest is in the file."""
+    crown(good)
+    sample = upload(emulator, "gs://data/many.jsonl", classification_rows(498))
+    capfd.readouterr()
+    refused(bad, alias, sample_uri=sample, sample_size=498, on_missing_metrics="fail", parallel=16)
+    log = capfd.readouterr().out
+    lines = log.splitlines()
+    assert len(lines) <= 30, log
+    assert "Model in use: 498 of 498 examples answered as expected." in log
+    assert "New model: 0 of 498 examples answered as expected." in log
+    assert "New model: 495 more answers were not as expected. The report has them." in log
+    assert sum("New model, " in line for line in lines) == 5
+
+
+def test_a_refusal_starts_with_what_it_is_and_names_the_model_last(
+    good: TuningJob, bad: TuningJob, alias: str, crown: Any
+) -> None:
+    crown(good)
+    with pytest.raises(ModelRefusedError) as error:
+        execute(evaluation(bad, alias))
+    assert str(error.value).startswith("Refused: Exact answers on the validation sample")
+    assert str(error.value).endswith(f"New model: {model_of(bad)}")

@@ -256,7 +256,7 @@ def test_the_page_says_all_there_is() -> None:
         "Promoted", "3 examples are exact duplicates.", "Input tokens", "gemini-3.1-flash-lite",
         '<dd dir="auto">16</dd>',
         "46 min 22 s", "over-fitted from epoch 3", "eval_total_loss.last", "at most 0.6", "expected &#39;cancel&#39;",
-        "models/99@2", "must be at least 0.01 higher", "Token accuracy",
+        "models/99@2", "must be at least 1 percentage point higher", "Token accuracy",
         "Time in queue", "10 to 19: 90", "192,844 training tokens x USD 3.00", "tuningJobs/4711",
     ):  # fmt: skip
         assert told in page, told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -187,3 +188,47 @@ def test_in_a_mapped_task_group_each_instance_makes_its_own_model(
 def test_preference_data_is_refused_before_it_is_uploaded_for_the_wrong_kind_of_job() -> None:
     with DAG("d", schedule=None), pytest.raises(ConfigurationError, match=r"dataset\.kind: expected 'supervised'"):
         pipeline(dataset={"kind": "preference"})
+
+
+MISSING = [
+    ("create_tuning_job", "upload_dataset"),
+    ("wait_for_tuning_job", "create_tuning_job"),
+    ("collect_metrics", "wait_for_tuning_job"),
+    ("smoke_test", "wait_for_tuning_job"),
+    ("evaluate_model", "smoke_test"),
+    ("approve_model", "evaluate_model"),
+    ("promote_model", "evaluate_model"),
+]
+
+
+@pytest.mark.parametrize(("task_id", "missing"), MISSING)
+def test_a_step_without_a_result_is_named(task_id: str, missing: str) -> None:
+    """As when a person has marked it as success."""
+    job = {"name": "projects/1/locations/us-central1/tuningJobs/1", "tuned_model": {"model": "m", "endpoint": "e"}}
+    upload = dict.fromkeys(("training_uri", "validation_uri", "run_folder", "rows_hash", "manifest_uri"), "x")
+    judged = {"verdict": "better", "champion": None}
+    left: dict[str, Any] = {
+        "upload_dataset": {**upload, "dataset_hash": "x", "epoch_count": 1, "training": {}},
+        "create_tuning_job": job,
+        "wait_for_tuning_job": job,
+        "collect_metrics": {"values": {}},
+        "smoke_test": {"values": {}},
+        "evaluate_model": judged,
+        missing: None,
+    }
+    with DAG("d", schedule=None) as dag:
+        pipeline(approval_deadline=timedelta(hours=1))
+    task = dag.task_dict[task_id]
+    instance = SimpleNamespace(map_index=-1, xcom_pull=lambda task_ids, **_: left.get(task_ids))
+    with pytest.raises(ConfigurationError, match=rf"^{missing} has no result; was it marked by hand\?"):
+        task.render_template_fields({"ti": instance, "task": task})  # type: ignore[typeddict-item]
+
+
+def test_a_report_is_written_all_the_same() -> None:
+    with DAG("d", schedule=None) as dag:
+        pipeline()
+    report = dag.task_dict["write_report"]
+    assert isinstance(report, WriteReportOperator)
+    instance = SimpleNamespace(map_index=-1, xcom_pull=lambda **_: None)
+    report.render_template_fields({"ti": instance, "task": report})  # type: ignore[typeddict-item]
+    assert report.run_folder == ""

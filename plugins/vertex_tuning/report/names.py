@@ -92,7 +92,10 @@ def value_texts(name: str, one: float, other: float) -> tuple[str, str]:
 
 def change_text(name: str, value: float) -> str:
     """How far two values are apart: `2 percentage points`, `0.02`."""
-    return f"{value * 100:.4g} percentage points" if is_share(name) else f"{value:.4g}"
+    if not is_share(name):
+        return f"{value:.4g}"
+    points = f"{value * 100:.4g}"
+    return f"{points} percentage point{'' if points == '1' else 's'}"
 
 
 def distribution_label(name: str) -> str:

@@ -14,7 +14,15 @@ from vertex_tuning.plain_text import plain, plain_lines
 from vertex_tuning.pricing import Cost
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
-from vertex_tuning.report.names import distribution_label, seconds, series_label, series_rank, value_label, words
+from vertex_tuning.report.names import (
+    change_text,
+    distribution_label,
+    seconds,
+    series_label,
+    series_rank,
+    value_label,
+    words,
+)
 from vertex_tuning.resource_names import location_of
 
 TEXT_SHOWN: Final = 10_000
@@ -185,7 +193,11 @@ def comparison(evaluation: Json) -> to.Comparison | None:
 
 def _rule(rule: Json) -> str:
     direction = "higher" if rule.get("higher_is_better", True) else "lower"
-    gain = f"must be at least {rule['min_gain']:g} {direction}" if rule.get("min_gain") else "must not be worse"
+    gain = (
+        f"must be at least {change_text(rule['value'], rule['min_gain'])} {direction}"
+        if rule.get("min_gain")
+        else "must not be worse"
+    )
     cases = rule.get("no_regression")
     kept = f" Cases that the model in use passes must not fail: {', '.join(cases)}." if cases else ""
     return f"{value_label(rule['value'])} ({rule['value']}) {gain}.{kept}"

@@ -55,7 +55,11 @@ def verdict_of(
 def _judged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict | None:
     """Of a model that is in use now, or was refused."""
     if steps["rollback"].state == "success":
-        return Verdict("rolled_back", "Rolled back", "The previous model is in use again.", reasons)
+        sentence = (
+            "The previous model is in use again. The model it replaces has the alias 'rolled-back' now, and is not "
+            "promoted again while it has."
+        )
+        return Verdict("rolled_back", "Rolled back", sentence, reasons)
     if evaluation.get("verdict") == "unchanged":
         return Verdict("passed", "Unchanged", "The new model is the model in use already.", reasons)
     if steps["promotion"].state == "success":

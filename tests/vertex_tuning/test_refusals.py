@@ -1,0 +1,61 @@
+"""What a refusal leaves in a task's log, which Airflow writes for whatever ends a task."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+# As a task's process: Airflow sets the log up, its runner makes the logger, the operator refuses, the runner tells.
+TASK = """
+import sys
+sys.path.insert(0, "plugins")
+import structlog
+from airflow.sdk.log import configure_logging
+configure_logging(json_output=True, output=sys.stdout.buffer)
+runner = structlog.get_logger("task")
+runner.info("started")
+from vertex_tuning import exceptions
+from vertex_tuning.operators.smoke_test import SmokeTestOperator
+operator = SmokeTestOperator(task_id="smoke", endpoint="e", cases=[])
+try:
+    operator.refuse(exceptions.ModelRefusedError("Refused: 61 %, model in use 96 %."))
+except exceptions.ModelRefusedError:
+    runner.exception("Task failed with exception")
+try:
+    raise {error}
+except Exception:
+    runner.exception("Task failed with exception")
+"""
+
+
+def lines_of(error: str) -> list[dict[str, object]]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"}
+    done = subprocess.run(
+        [sys.executable, "-c", TASK.format(error=error)], env=environment, capture_output=True, text=True, check=True
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [
+        line for line in found if line["event"] in ("started", "Task failed with exception") or "Refused" in str(line)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_refusal"),
+    [
+        ("exceptions.SmokeTestError('Refused: 1 of 6')", True),
+        ("exceptions.ChampionError('two models')", False),
+        ("ValueError('a bug')", False),
+    ],
+)
+def test_a_refusal_is_told_first_and_without_traceback_and_other_errors_keep_theirs(
+    error: str, is_refusal: bool
+) -> None:
+    started, refused, failed, other = lines_of(error)
+    assert started["event"] == "started"
+    assert (refused["event"], refused["level"]) == ("Refused: 61 %, model in use 96 %.", "warning")
+    assert "exception" not in failed
+    assert ("exception" in other) is not is_refusal
