@@ -2,7 +2,8 @@
 ### Go back to the previous model
 
 Puts the model that was in use before the present one into use again, after asking it the tuning's smoke test. Start
-it with **Trigger** when a new model turns out to be worse than its evaluation said; it runs on no schedule.
+it with **Trigger** when a new model turns out to be worse than its evaluation said; it runs on no schedule. The last
+task links to a report of what was found and done.
 
 The model taken out of use gets the alias `rolled-back` in the Model Registry and is not promoted again by itself; take
 the alias away to allow that. A rollback goes back one step: afterwards there is no previous model until the next
@@ -16,7 +17,9 @@ from vertex_tuning.config import Tuning, build_tunings, project_folder
 from vertex_tuning.defaults import DEFAULT_ARGS
 from vertex_tuning.form import known_keys_only
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
+from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
+from vertex_tuning.results import required
 from vertex_tuning.tuning_folders import tuning_folders
 
 
@@ -30,26 +33,35 @@ def rollback_dag(tuning: Tuning) -> DAG:
         schedule=None,
         catchup=False,
         max_active_runs=1,
-        default_args=DEFAULT_ARGS,
+        is_paused_upon_creation=False,  # nothing starts it but a person, in a hurry
+        default_args={**DEFAULT_ARGS, "on_failure_callback": keep_error},
         tags=["vertex-ai", "tuning"],
         auto_register=False,  # check_tunings.py runs this file, too
     ) as dag:
         find = FindPreviousOperator(task_id="find_previous", pre_execute=known_keys_only(()), **models)
+        found = required(find.task_id)
         test = SmokeTestOperator(
             task_id="smoke_test",
-            endpoint="{{ ti.xcom_pull(task_ids='find_previous')['previous']['endpoint'] }}",
+            endpoint=f"{{{{ {found}['previous']['endpoint'] }}}}",
             cases=tuning.smoke_test.asked(),
             min_pass_share=tuning.smoke_test.min_pass_share,
             location=tuning.location,
         )
         roll_back = RollbackOperator(
             task_id="roll_back",
-            model="{{ ti.xcom_pull(task_ids='find_previous')['previous']['model'] }}",
-            expected_champion="{{ ti.xcom_pull(task_ids='find_previous')['champion'] }}",
+            model=f"{{{{ {found}['previous']['model'] }}}}",
+            expected_champion=f"{{{{ {found}['champion'] }}}}",
             outlets=[Asset(f"{tuning.name}_model")],
             **models,
         )
-        chain(find, test, roll_back)
+        report = WriteReportOperator(
+            task_id="write_report",
+            refused_folder=f"gs://{tuning.bucket}/datasets/rollbacks",
+            title=tuning.name,
+            tasks=ROLLBACK_TASKS,
+            location=tuning.location,
+        )
+        chain(find, test, roll_back, report.as_teardown())
     return dag
 
 

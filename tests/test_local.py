@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -281,25 +282,23 @@ def read(stack: Stack, name: str) -> dict[str, Any]:
     return found
 
 
-def test_a_person_approves_or_rejects_in_the_ui_or_lets_the_deadline_pass(
-    stack: Stack, api: AirflowApi, page: Page, model: dict[str, str]
-) -> None:
+@pytest.fixture(scope="module")
+def decided(stack: Stack, api: AirflowApi, page: Page, model: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Runs by what a person decided on them in the UI, or did not in time."""
     runs = {}
     for alias, dag_id in (("approved", "approval"), ("rejected", "approval"), ("too-late", "approval_in_seconds")):
         eventually(partial(api.has_dag, dag_id))
         api.unpause(dag_id)
         runs[alias] = (dag_id, api.trigger(dag_id, {**model, "alias": alias}))
     answer(stack, page, runs["approved"], "Approve")
-    answer(stack, page, runs["rejected"], "Reject")
-    for alias, run in runs.items():
+    answer(stack, page, runs["rejected"], "Reject", "It swears.")
+    for run in runs.values():
         assert ended(api, *run) == "success"
-        expected = "success" if alias == "approved" else "skipped"
-        assert api.tasks(*run)["promote_model"]["state"] == expected
-    assert {"approved", "rejected", "too-late"} & set(read(stack, model["model"])["versionAliases"]) == {"approved"}
+    return runs
 
 
-def answer(stack: Stack, page: Page, run: tuple[str, str], button: str) -> None:
-    """Read what there is to know on the task's page, and press a button."""
+def answer(stack: Stack, page: Page, run: tuple[str, str], button: str, reason: str = "") -> None:
+    """Read what there is to know on the task's page and in the report, and press a button."""
     dag_id, run_id = run
     # Not before the scheduler has noted the pause: Airflow 3.3.2 may take a task for dead that goes on earlier.
     noted = f"Finished: dag_id={dag_id}, task_id=approve_model, run_id={run_id},"
@@ -307,9 +306,52 @@ def answer(stack: Stack, page: Page, run: tuple[str, str], button: str) -> None:
     page.goto(f"{stack.airflow_url}/dags/{dag_id}/runs/{run_id}/tasks/approve_model/required_actions")
     page.get_by_role("button", name=button).wait_for()
     shown = page.inner_text("body")
-    for told in ("Put the new model into use?", "Verdict: first", "sample.exact_share", "0.95", "eval_total_loss.last"):
+    for told in ("Put the new model into use?", "First model: nothing to compare with", "sample.exact_share", "95 %"):
         assert told in shown
+    report = page.get_by_role("link", name="The report of this run").get_attribute("href") or ""
+    assert "Waiting for approval" in httpx.get(report).raise_for_status().text
+    if reason:
+        page.locator("[name=element_reason]").fill(reason)
     page.get_by_role("button", name=button).click()
+
+
+@pytest.mark.parametrize(
+    ("alias", "shown", "told"),
+    [
+        ("approved", "promoted", rf"Approved by {USER} on "),
+        ("rejected", "refused", rf"Rejected by {USER} on .*Reason given: It swears\."),
+        ("too-late", "undecided", r"No answer within 15 seconds\."),
+    ],
+)
+def test_a_person_approves_or_rejects_in_the_ui_or_lets_the_deadline_pass(
+    decided: dict[str, tuple[str, str]], api: AirflowApi, alias: str, shown: str, told: str
+) -> None:
+    run = decided[alias]
+    outcomes = ("promoted", "refused", "undecided")
+    states = {task_id: api.tasks(*run)[task_id]["state"] for task_id in outcomes}
+    assert states == {task_id: "success" if task_id == shown else "skipped" for task_id in outcomes}
+    report = httpx.get(api.result(*run, "write_report")["report_url"]).raise_for_status().text
+    assert re.search(told, report, re.DOTALL)
+
+
+def test_only_the_approved_model_has_its_alias(
+    decided: dict[str, tuple[str, str]], stack: Stack, model: dict[str, str]
+) -> None:
+    assert set(decided) & set(read(stack, model["model"])["versionAliases"]) == {"approved"}
+
+
+def test_of_a_cleared_evaluation_nobody_is_shown_the_first_ones_question(
+    decided: dict[str, tuple[str, str]], api: AirflowApi, stack: Stack
+) -> None:
+    """The model is in use by now, so the question would be another one."""
+    dag_id, run_id = decided["approved"]
+    body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["evaluate_model"], "include_downstream": True}
+    api._client.post(f"/dags/{dag_id}/clearTaskInstances", json={**body, "only_failed": False}).raise_for_status()
+    eventually(lambda: api.state(dag_id, run_id) not in ENDED)
+    assert ended(api, dag_id, run_id) == "failed"
+    assert api.tasks(dag_id, run_id)["approve_model"]["state"] == "failed"
+    logs = "".join(path.read_text() for path in stack.logs.rglob("*approve_model/attempt=2.log"))
+    assert "Nobody was asked. Start a new run" in logs
 
 
 def test_no_secret_is_in_the_database_or_the_logs(run_id: str, stack: Stack) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from vertex_tuning.comparison import VERDICTS
 from vertex_tuning.plain_text import MESSAGE_SHOWN, plain
+from vertex_tuning.report.names import value_label, value_text
+from vertex_tuning.results import pulled, required
 
 if TYPE_CHECKING:
-    from airflow.providers.standard.operators.hitl import ApprovalOperator
+    from vertex_tuning.operators.approval import ApproveModelOperator
 
 MAX_REASONS: Final = 20
 """Lines of a kind that are shown to whoever decides; the report has them all."""
@@ -27,25 +30,37 @@ _WORD_JOINER: Final = "\u2060"
 
 
 def approval_task(
-    *, evaluated_by: str, deadline: timedelta, task_id: str = "approve_model", **arguments: Any
-) -> ApprovalOperator:
+    *,
+    evaluated_by: str,
+    deadline: timedelta,
+    reported_by: str = "",
+    task_id: str = "approve_model",
+    **arguments: Any,
+) -> ApproveModelOperator:
     """A task that waits, without a worker, until somebody approves of the new model in Airflow's UI.
 
-    Who rejects it, or lets the deadline pass, has the promotion skipped; the model in use stays.
+    When a person rejects it, or the deadline passes, the promotion is skipped.
 
     :param evaluated_by: task id of the :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`
     :param deadline: for the answer, from when the question is asked
-    :param arguments: further ones of `ApprovalOperator`
+    :param reported_by: task id of a :class:`~vertex_tuning.operators.report.WriteReportOperator` that has run by then;
+        the question links to its report
+    :param arguments: further ones of :class:`~vertex_tuning.operators.approval.ApproveModelOperator`
     """
-    from airflow.providers.standard.operators.hitl import ApprovalOperator
+    # Imported here: few DAGs ask anybody, and DAG files are parsed all the time.
+    from vertex_tuning.operators.approval import ApproveModelOperator
 
-    return ApprovalOperator(
+    body = f"{{{{ {required(evaluated_by, 'summary')} }}}}"
+    if reported_by:
+        url = f"({pulled(reported_by)} or {{}}).get('report_url')"
+        body += f"{{% if {url} %}}\n\n[The report of this run](<{{{{ {url} }}}}>){{% endif %}}"
+    return ApproveModelOperator(
         task_id=task_id,
         subject="Put the new model into use?",
-        body=f"{{{{ ti.xcom_pull(task_ids='{evaluated_by}', key='summary', map_indexes=ti.map_index) }}}}",
+        body=body,
         response_timeout=deadline,
         # Without a default the task would fail at the deadline, and ask again with each of its retries.
-        defaults=ApprovalOperator.REJECT,
+        defaults=ApproveModelOperator.REJECT,
         **arguments,
     )
 
@@ -59,14 +74,14 @@ def approval_text(evaluation: Mapping[str, Any], values: Mapping[str, float]) ->
     champion = evaluation["champion"]
     alone = {name: value for name, value in values.items() if name.startswith(ANSWERS)}
     lines = [
-        f"**Verdict: {evaluation['verdict']}**",
+        f"**{VERDICTS[evaluation['verdict']]}**",
         f"New model: {markdown(evaluation['model'])}",
-        f"In use: {markdown(champion['model'])}" if champion else "There is no model in use.",
+        f"Model in use: {markdown(champion['model'])}" if champion else "There is no model in use.",
         *(f"- {markdown(reason)}" for reason in evaluation["reasons"][:MAX_REASONS]),
         "\n".join(_values(evaluation["comparison"]["values"]) if champion else _alone(alone)),
         "\n".join(_gates(evaluation["gates"])),
         *(markdown(note) for note in evaluation["comparison"]["notes"]),
-        "Approving puts the new model into use. Rejecting leaves everything as it is.",
+        "Approve: the new model is put into use. Reject: nothing is changed.",
     ]
     return "\n\n".join(line for line in lines if line)
 
@@ -79,25 +94,29 @@ def markdown(text: object) -> str:
 
 def _values(values: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
     if values:
-        yield from ("| value | in use | new |", "|---|---|---|")
+        yield from ("| value | model in use | new model |", "|---|---|---|")
     for name, both in values.items():
-        yield f"| {markdown(name)} | {_number(both['champion'])} | {_number(both['challenger'])} |"
+        yield f"| {_name(name)} | {_value(name, both['champion'])} | {_value(name, both['challenger'])} |"
 
 
 def _alone(values: Mapping[str, float]) -> Iterator[str]:
     if values:
-        yield from ("| value | new |", "|---|---|")
+        yield from ("| value | new model |", "|---|---|")
     for name, value in values.items():
-        yield f"| {markdown(name)} | {_number(value)} |"
+        yield f"| {_name(name)} | {_value(name, value)} |"
 
 
 def _gates(gates: list[dict[str, Any]]) -> Iterator[str]:
     if gates:
         yield from ("| gate | found | limit | verdict |", "|---|---|---|---|")
     for gate in gates[:MAX_REASONS]:
-        cells = (markdown(gate["value"]), _number(gate["found"]), markdown(gate["limit"]), gate["verdict"])
-        yield f"| {' | '.join(cells)} |"
+        found = _value(gate["value"], gate["found"])
+        yield f"| {_name(gate['value'])} | {found} | {markdown(gate['limit'])} | {gate['verdict']} |"
 
 
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else markdown(f"{value:.4g}")
+def _name(name: str) -> str:
+    return markdown(f"{value_label(name)} ({name})")
+
+
+def _value(name: str, value: float | None) -> str:
+    return markdown(value_text(name, value))

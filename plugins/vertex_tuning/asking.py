@@ -38,6 +38,9 @@ LONGEST_PAUSE: Final = 16.0
 """Seconds from a refusal to the next try, doubled each time. The service's guide to retries advises 1 s at least:
 https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/retry-strategy"""
 
+REFUSALS_LOGGED: Final = 3
+"""Of an endpoint that refuses many prompts."""
+
 log = logging.getLogger(__name__)
 
 
@@ -129,6 +132,7 @@ class _Endurance:
         self.paused: dict[int, float] = defaultdict(float)
         self.out_of_time = False
         self.over = threading.Event()
+        self.refusals = 0
 
     def is_over(self, state: tenacity.RetryCallState) -> bool:
         """Whether the next pause is one too many."""
@@ -139,6 +143,11 @@ class _Endurance:
             self.over.set()
         return self.over.is_set()
 
+    def log_refusal(self, state: tenacity.RetryCallState) -> None:
+        self.refusals += 1
+        level = logging.WARNING if self.refusals <= REFUSALS_LOGGED else logging.DEBUG
+        log.log(level, "Asking again in %.0f s. %s", state.upcoming_sleep, state.outcome and state.outcome.exception())
+
 
 class _Asker:
     def __init__(self, hook: VertexTuningHook, endpoint: str, endurance: _Endurance) -> None:
@@ -148,7 +157,7 @@ class _Asker:
             wait=tenacity.wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE),
             stop=endurance.is_over,
             sleep=tenacity.sleep_using_event(endurance.over),
-            before_sleep=_log_refusal,
+            before_sleep=endurance.log_refusal,
             reraise=True,
         )
 
@@ -167,7 +176,7 @@ class _Asker:
             finish_reason=reply.finish_reason,
         )
         said = plain(answer.answer, FOUND_SHOWN)
-        log.info("%s: '%s' in %.1f s: %s", case.name, said, answer.latency, answer.problem or "passed")
+        log.debug("%s: '%s' in %.1f s: %s", case.name, said, answer.latency, answer.problem or "passed")
         return answer
 
     def _generate(self, case: SmokeCase) -> Reply:
@@ -196,8 +205,3 @@ def _failure(futures: Iterable[Future[SmokeAnswer]]) -> BaseException | None:
     """What ended the asking: what cannot be helped by waiting before what can."""
     failures = [error for future in futures if not future.cancelled() and (error := future.exception())]
     return min(failures, key=lambda error: isinstance(error, VertexUnavailableError), default=None)
-
-
-def _log_refusal(state: tenacity.RetryCallState) -> None:
-    error = state.outcome and state.outcome.exception()
-    log.warning("Asking again in %.0f s. %s", state.upcoming_sleep, error)

@@ -12,11 +12,21 @@ from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.expectations import FOUND_SHOWN
 from vertex_tuning.gates import Gate, GateResult, OnMissing, check_gates
 from vertex_tuning.plain_text import NAME_SHOWN, plain, shorten
+from vertex_tuning.report.names import change_text, value_label, value_text, value_texts
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, in_full, summarize, values_of
 from vertex_tuning.tables import text_table
 
-Verdict = Literal["first", "better", "unchanged", "refused"]
-"""`first`: there was none to compare with; `unchanged`: it is the one in use already."""
+Verdict = Literal["first", "better", "equal", "unchanged", "refused"]
+"""`first`: there was none to compare with; `equal`: as good, which may be enough; `unchanged`: it is the one in use."""
+
+VERDICTS: Final[dict[str, str]] = {
+    "first": "First model: nothing to compare with",
+    "better": "Better than the model in use",
+    "equal": "As good as the model in use",
+    "unchanged": "The model in use already",
+    "refused": "Refused",
+}
+"""In words."""
 
 ROUNDING: Final = 1e-9
 """What subtracting two floats may be off by."""
@@ -121,15 +131,21 @@ def judge(
     reasons = [_words(gate) for gate in checked if not gate.passed]
     if champion:
         reasons += objections(rule, champion, challenger)
-    verdict: Verdict = "refused" if reasons else "better" if champion else "first"
+    verdict = "refused" if reasons else _comparison(rule, champion, challenger) if champion else "first"
     shown = [rule.value, *(gate.value for gate in gates), *values_of(challenger.cases, challenger.sampled)]
     values = _both(dict.fromkeys(shown), champion, challenger) if champion else {}
     return Judgement(verdict, reasons, checked, values)
 
 
+def _comparison(rule: Rule, champion: Side, challenger: Side) -> Verdict:
+    """Of a new model that is not refused: is it better, or only as good?"""
+    new, old = challenger.values[rule.value], champion.values[rule.value]
+    return "better" if rule.gain(new, old) > ROUNDING * max(abs(new), abs(old)) else "equal"
+
+
 def _words(gate: GateResult) -> str:
-    found = "not known" if gate.found is None or gate.verdict == "missing" else f"{gate.found:.4g}"
-    return f"{gate.value} is {found}, expected {gate.limit}."
+    found = "unknown" if gate.verdict == "missing" else value_text(gate.value, gate.found)
+    return f"{value_label(gate.value)}: {found}, expected {gate.limit}."
 
 
 def _both(names: Iterable[str], champion: Side, challenger: Side) -> dict[str, dict[str, float | None]]:
@@ -139,23 +155,22 @@ def _both(names: Iterable[str], champion: Side, challenger: Side) -> dict[str, d
 def comparison_table(values: Mapping[str, Mapping[str, float | None]]) -> str:
     """Both models' values as text, for the log."""
     rows = [(name, both["champion"], both["challenger"]) for name, both in values.items()]
-    return text_table(("value", "champion", "challenger"), rows)
+    return text_table(("value", "model in use", "new model"), rows)
 
 
 def _no_gain(rule: Rule, champion: Side, challenger: Side) -> list[str]:
     new, old = (_known(side.values.get(rule.value)) for side in (challenger, champion))
+    label = value_label(rule.value)
     if new is None or old is None:
         missing = "both models" if new is old else "the new model" if new is None else "the model in use"
-        return [f"{rule.value} of {missing} is not known, so they cannot be compared by it."]
+        return [f"{label}: unknown for {missing}, so the models cannot be compared."]
     if rule.gain(new, old) >= rule.min_gain - ROUNDING * max(abs(new), abs(old)):
         return []
-    direction = "more" if rule.higher_is_better else "less"
-    wanted = (
-        f"at least {rule.min_gain:g} {direction}"
-        if rule.min_gain
-        else f"no {'less' if rule.higher_is_better else 'more'}"
-    )
-    return [f"{rule.value} is {new:.4g}, and {old:.4g} of the model in use; expected {wanted}."]
+    direction = "higher" if rule.higher_is_better else "lower"
+    gain = f"must be at least {change_text(rule.value, rule.min_gain)} {direction}"
+    found, in_use = value_texts(rule.value, new, old)
+    wanted = gain if rule.min_gain else "must not be worse"
+    return [f"{label}: {found}, model in use {in_use}. The new model {wanted}."]
 
 
 def _known(value: float | None) -> float | None:

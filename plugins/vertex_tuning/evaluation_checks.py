@@ -79,9 +79,14 @@ def choice_mistakes(smoke_test: Mapping[str, Any], evaluation: Mapping[str, Any]
             if name in arguments and arguments[name] not in allowed:
                 yield f"{task}.{name}: found {arguments[name]!r}, expected {' or '.join(allowed)}."
     for name in ("min_pass_share", "min_sample_share"):
-        share = smoke_test.get(name)
-        if share is not None and not (isinstance(share, int | float) and 0 <= share <= 1):
-            yield f"smoke_test.{name}: found {share!r}, expected a number from 0 to 1."
+        yield from filter(None, [share_mistake(f"smoke_test.{name}", smoke_test.get(name))])
+
+
+def share_mistake(field: str, share: Any) -> str:
+    """What is wrong with a share of answers; empty when it is one or None. NaN would let every model pass."""
+    if share is None or (isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1):
+        return ""
+    return f"{field}: found {share!r}, expected a number from 0 to 1."
 
 
 def require_none(mistakes: Iterator[str]) -> None:

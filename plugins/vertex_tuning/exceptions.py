@@ -127,6 +127,10 @@ class ChampionError(PermanentError):
     """The model in use cannot be compared with, or is another by now: a person decides, or a new run."""
 
 
+class QuestionChangedError(PermanentError):
+    """A person would be shown an older question than the one that is to be decided: Airflow keeps the first."""
+
+
 class RetiredModelWarning(UserWarning):
     """A base model is gone or going; said before a job on it is paid for."""
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.report.names import change_text, value_text
 from vertex_tuning.tables import text_table
 
 Limit = Literal["min", "max", "max_increase", "max_decrease"]
@@ -146,9 +147,14 @@ def _known(values: Mapping[str, float], name: str) -> float | None:
 
 def _words(gate: Gate, has_champion: bool, in_use: float | None) -> str:
     if gate.kind == "min":
-        return f"at least {gate.limit:g}"
+        return f"at least {value_text(gate.value, gate.limit)}"
     if gate.kind == "max":
-        return f"at most {gate.limit:g}"
-    direction = gate.kind.removeprefix("max_")
-    against = "no model in use" if not has_champion else "unknown in use" if in_use is None else f"{in_use:g} in use"
-    return f"{direction} of at most {gate.limit:g} ({against})"
+        return f"at most {value_text(gate.value, gate.limit)}"
+    higher = (gate.kind == "max_increase") is (gate.limit >= 0)
+    bound, direction = "at most" if gate.limit >= 0 else "at least", "higher" if higher else "lower"
+    against = (
+        f"the model in use ({value_text(gate.value, in_use)})"
+        if has_champion
+        else "a model in use (no model in use yet)"
+    )
+    return f"{bound} {change_text(gate.value, abs(gate.limit))} {direction} than {against}"

@@ -6,7 +6,6 @@ promotions at once end with one champion, the newer of the two; the other one's 
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,6 +17,7 @@ from vertex_tuning.champions import (
     ROLLED_BACK,
     ModelVersion,
     champion_of,
+    doubt,
     previous_of,
     settlement,
 )
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 ROUNDS: Final = 20
 """How often is looked again while others change the same aliases."""
 
-log = logging.getLogger(__name__)
+LOOKS: Final = 5
+"""How often is looked again while it is not clear which model is in use: promotions at work leave that for moments."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -55,30 +56,42 @@ class Succession(msgspec.Struct, frozen=True):
     tuning: str
     alias: str = CHAMPION
 
-    def standing(self, model: str = "") -> Standing:
+    def standing(self, model: str = "", *, in_rollback: bool = False) -> Standing:
         """What is in use now; nothing is changed.
 
         :param model: a version that belongs to them, whether or not the service lists it already
+        :param in_rollback: accept a rollback that was begun and not finished
+        :raises ChampionError: it is not clear which model is in use, as after a change by hand; a person decides
         """
-        versions = self.hook.versions_of(self.tuning, model)
-        return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
+        found = ""
+        for _ in range(LOOKS):
+            if (versions := self._look(model)) is None:
+                continue
+            found = doubt(versions, self.alias, in_rollback=in_rollback)
+            if not found:
+                return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
+        if not found:
+            raise self._unsettled()
+        raise ChampionError(f"{found} Nothing was changed.")
 
     def promote(self, model: str, expected: str | None = None) -> Standing:
         """Put a version into use in the place of the present one, which becomes the previous one.
 
         :param model: `projects/…/models/ID@VERSION`
         :param expected: the version that should be in use, "" for none: what `model` was compared with; any if None
-        :raises ChampionError: another one is in use than expected, `model` was rolled back, or another promotion won
+        :raises ChampionError: another one is in use than expected or it is not clear which, `model` was rolled back,
+            or another promotion won
         """
         challenger = self.hook.get(model)
-        champion = self._settle(challenger).champion
+        champion = self.standing(model).champion
         if champion is None or champion.name != challenger.name:
             self._check_expected(champion, expected)
             if ROLLED_BACK in challenger.aliases:
                 raise ChampionError(
-                    f"{model} was rolled back. Take the alias {ROLLED_BACK} from it in the Model Registry to have it "
-                    "promoted all the same."
+                    f"{model} was rolled back, so it is not promoted. Nothing was changed. To have it promoted all the "
+                    f"same, take the alias {ROLLED_BACK!r} from it in the Model Registry."
                 )
+            self._finish_others(challenger, expected)
             self._replace(champion, OUTGOING, challenger)
         return self._check_won(self._settle(challenger), challenger)
 
@@ -87,23 +100,31 @@ class Succession(msgspec.Struct, frozen=True):
 
         :param model: the previous version
         :param expected: the version to be taken out of use; any if None
-        :raises ChampionError: another one is in use, or `model` is not the previous one (any more)
+        :raises ChampionError: another one is in use or it is not clear which, or `model` is not the previous one
         """
         target = self.hook.get(model)
-        champion = self._settle(target).champion
+        champion = self.standing(model, in_rollback=True).champion
         if champion is None or champion.name != target.name:
             self._check_expected(champion, expected)
-            if PREVIOUS not in target.aliases:
-                raise ChampionError(f"{model} has not the alias {PREVIOUS}, so it is not what a rollback goes back to.")
+            self._finish_others(target, expected)
+            if PREVIOUS not in self.hook.get(model).aliases:
+                raise ChampionError(
+                    f"{model} has not the alias {PREVIOUS!r}, so a rollback does not go back to it. Run the rollback "
+                    "again to find the model that it goes back to."
+                )
             self._replace(champion, ROLLED_BACK, target)
         return self._check_won(self._settle(target), target)
+
+    def _finish_others(self, version: ModelVersion, expected: str | None) -> None:
+        """Finish what a promotion cut off has left half done; only now that nothing speaks against this one."""
+        self._check_expected(self._settle(version).champion, expected)
 
     def _check_expected(self, champion: ModelVersion | None, expected: str | None) -> None:
         found = champion.name if champion else ""
         if expected is not None and found != expected:
             raise ChampionError(
-                f"{found or 'No model'} is in use by now, expected {expected or 'none'}: another run was faster. "
-                "Nothing was changed. Clear the task that compared the models, to compare with the one in use."
+                f"{found or 'No model'} is in use by now, expected {expected or 'none'}: another run or a person "
+                "changed it. Nothing was changed here. Start a new run to compare with the model in use."
             )
 
     def _replace(self, old: ModelVersion | None, mark: str, new: ModelVersion) -> None:
@@ -115,17 +136,26 @@ class Succession(msgspec.Struct, frozen=True):
     def _settle(self, version: ModelVersion) -> Standing:
         """Look, and change what a killed run or two at once left half done, until nothing is left to be changed."""
         for _ in range(ROUNDS):
-            versions = self.hook.versions_of(self.tuning, version.name)
-            # Seen twice alike, because each Model is listed at a moment of its own: while another promotion is at
-            # work, one look may show an order of things there never was.
-            if versions != self.hook.versions_of(self.tuning, version.name):
+            if (versions := self._look(version.name)) is None:
                 continue
             changes = settlement(versions, self.alias)
             if not changes:
                 return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
             for name, aliases in changes.items():
                 self.hook.merge_aliases(name, aliases)
-        raise VertexUnavailableError(f"The alias {self.alias} of tuning {self.tuning!r} was changed again and again.")
+        raise self._unsettled()
+
+    def _unsettled(self) -> VertexUnavailableError:
+        return VertexUnavailableError(f"The alias {self.alias} of tuning {self.tuning!r} was changed again and again.")
+
+    def _look(self, model: str) -> list[ModelVersion] | None:
+        """All versions, when two looks show the same.
+
+        Each Model is listed at a moment of its own: while another promotion is at work, one look may show an order of
+        things there never was.
+        """
+        versions = self.hook.versions_of(self.tuning, model)
+        return versions if versions == self.hook.versions_of(self.tuning, model) else None
 
     def _check_won(self, standing: Standing, wanted: ModelVersion) -> Standing:
         found = standing.champion.name if standing.champion else "No model"
@@ -138,6 +168,6 @@ class Succession(msgspec.Struct, frozen=True):
                 "looks again."
             )
         raise ChampionError(
-            f"{found} was promoted at the same moment as {wanted.name} and stays in use, being the newer one. Clear "
-            "the task that compared the models, to compare with it."
+            f"{found} was promoted at the same moment as {wanted.name} and stays in use, because it is newer. Start a "
+            "new run to compare with it."
         )

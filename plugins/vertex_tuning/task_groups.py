@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import XComArg, chain
+from airflow.sdk import TriggerRule, XComArg, chain
 
 from vertex_tuning.approval import approval_task
 from vertex_tuning.champions import CHAMPION, TUNING_LABEL, check_alias
@@ -18,22 +18,20 @@ from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
-from vertex_tuning.operators.report import WriteReportOperator, keep_error
+from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.places import check_bucket, check_location
+from vertex_tuning.results import pulled, required
 from vertex_tuning.sensors import TuningJobSensor
 from vertex_tuning.switches import parse_switch
 from vertex_tuning.templates import is_known_now
 from vertex_tuning.waiting import DAY
 
 if TYPE_CHECKING:
-    from airflow.providers.standard.operators.hitl import ApprovalOperator
     from airflow.sdk import Asset, BaseOperator
 
-
-_OWN_INDEX = "map_indexes=ti.map_index"
-"""Of a mapped task group's instances, the one that a task is in; without it Airflow gives what all of them returned."""
+    from vertex_tuning.operators.approval import ApproveModelOperator
 
 TEARDOWN_RETRIES = 6
 """An hour of them with this project's delays: what ended a run must not keep its job from being cancelled."""
@@ -49,7 +47,8 @@ class Pipeline:
     collect_metrics: CollectMetricsOperator
     smoke_test: SmokeTestOperator
     evaluate_model: EvaluateModelOperator
-    approve_model: ApprovalOperator | None
+    draft_report: WriteReportOperator | None
+    approve_model: ApproveModelOperator | None
     promote_model: PromoteModelOperator
 
     @property
@@ -57,6 +56,21 @@ class Pipeline:
         """In their order."""
         tasks = (getattr(self, field.name) for field in fields(self))
         return [task for task in tasks if task]
+
+    @property
+    def task_ids(self) -> dict[str, str]:
+        """By what the tasks do, as reports call it."""
+        roles = {
+            "upload": self.upload_dataset,
+            "create": self.create_tuning_job,
+            "wait": self.wait_for_tuning_job,
+            "metrics": self.collect_metrics,
+            "smoke": self.smoke_test,
+            "evaluation": self.evaluate_model,
+            "approval": self.approve_model,
+            "promotion": self.promote_model,
+        }
+        return {role: task.task_id for role, task in roles.items() if task}
 
 
 def tuning_pipeline(
@@ -87,8 +101,9 @@ def tuning_pipeline(
 ) -> Pipeline:
     """Add all steps of a retraining, in order, to the DAG or task group one is in.
 
-    Two teardowns stand beside them: one cancels a job that a run left behind, as when it was marked failed before the
-    waiting began; one writes the run's report, whatever became of it.
+    Behind them the tasks `promoted`, `refused` and `undecided` show in the grid how a run ended whose promotion was
+    skipped. Two teardowns stand beside them: one cancels a job that a run left behind, as when it was marked failed
+    before the waiting began; one writes the run's report, whatever became of it.
 
     What can be known of the arguments when the DAG is parsed is checked then, before anything is paid for. In a mapped
     task group any templated argument may be one of the group's.
@@ -206,7 +221,12 @@ def tuning_pipeline(
         **(evaluation or {}),
         **where,
     )
-    approve = approval_task(evaluated_by=evaluate.task_id, deadline=approval_deadline) if approval_deadline else None
+    reported = _report_arguments(upload, tuning, where)
+    draft = approve = None
+    if approval_deadline:
+        # Whoever is asked needs the report; the teardown writes it again when all is decided.
+        draft = WriteReportOperator(task_id="draft_report", **reported)
+        approve = approval_task(evaluated_by=evaluate.task_id, deadline=approval_deadline, reported_by=draft.task_id)
     promote = PromoteModelOperator(
         task_id="promote_model",
         model=_result_of(wait, "['tuned_model']['model']"),
@@ -220,8 +240,10 @@ def tuning_pipeline(
         **models,
         **where,
     )
-    pipeline = Pipeline(upload, create, wait, collect, test, evaluate, approve, promote)
-    _connect(pipeline, tuning, where)
+    pipeline = Pipeline(upload, create, wait, collect, test, evaluate, draft, approve, promote)
+    if draft:
+        draft.tasks |= pipeline.task_ids  # the later ones were not there yet
+    _connect(pipeline, where, {**reported, "tasks": pipeline.task_ids})
     return pipeline
 
 
@@ -258,8 +280,8 @@ def _mistakes(
             yield str(error) if str(error).startswith(name) else f"{name}: found {value!r}, {error}"
 
 
-def _connect(pipeline: Pipeline, tuning: str, where: Mapping[str, Any]) -> None:
-    """Put the steps in order, with the teardowns beside them."""
+def _connect(pipeline: Pipeline, where: Mapping[str, Any], reported: Mapping[str, Any]) -> None:
+    """Put the steps in order, with the outcomes behind them and the teardowns beside them."""
     for step in pipeline.steps:  # beside the callbacks the DAG gives its tasks
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
     chain(*pipeline.steps)
@@ -270,36 +292,29 @@ def _connect(pipeline: Pipeline, tuning: str, where: Mapping[str, Any]) -> None:
         **where,
     )
     pipeline.wait_for_tuning_job >> cancel.as_teardown()
-    pipeline.promote_model >> _report(pipeline, tuning, where).as_teardown()
+    # A failure ends the run as failed by way of `promoted`: the others show why a promotion was skipped.
+    promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first", "passed"], **reported)
+    skipped = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reported}
+    refused = ShowOutcomeOperator(task_id="refused", outcomes=["refused", "rejected"], **skipped)
+    undecided = ShowOutcomeOperator(task_id="undecided", outcomes=["undecided"], **skipped)
+    report = WriteReportOperator(task_id="write_report", **reported)
+    pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]
 
 
-def _report(pipeline: Pipeline, title: str, where: Mapping[str, Any]) -> WriteReportOperator:
-    roles = {
-        "upload": pipeline.upload_dataset,
-        "create": pipeline.create_tuning_job,
-        "wait": pipeline.wait_for_tuning_job,
-        "metrics": pipeline.collect_metrics,
-        "smoke": pipeline.smoke_test,
-        "evaluation": pipeline.evaluate_model,
-        "approval": pipeline.approve_model,
-        "promotion": pipeline.promote_model,
-    }
-    upload = pipeline.upload_dataset
+def _report_arguments(upload: UploadDatasetOperator, title: str, where: Mapping[str, Any]) -> dict[str, Any]:
     # The arguments of a mapped task group are known to its tasks alone.
     has_folder = isinstance(upload.bucket, str) and isinstance(upload.prefix, str)
-    return WriteReportOperator(
-        task_id="write_report",
-        run_folder=_result_of(upload, " | default({}, true)", ".get('run_folder', '')"),
-        refused_folder=f"gs://{upload.bucket}/{upload.prefix}/refused" if has_folder else None,
-        title=title,
-        tasks={role: task.task_id for role, task in roles.items() if task},
+    return {
+        "run_folder": f"{{{{ ({pulled(upload.task_id)} or {{}}).get('run_folder', '') }}}}",
+        "refused_folder": f"gs://{upload.bucket}/{upload.prefix}/refused" if has_folder else None,
+        "title": title,
         **where,
-    )
+    }
 
 
 def _result_of(task: Any, *path: str) -> str:
     """A template that reads from what a task returned; each step of the path reads from what the one before found."""
-    found = f"ti.xcom_pull(task_ids='{task.task_id}', {_OWN_INDEX})"
+    found = required(task.task_id)
     for step in path:
         found = f"({found}{step})"
     return f"{{{{ {found} }}}}"
@@ -307,5 +322,5 @@ def _result_of(task: Any, *path: str) -> str:
 
 def _values_of(collect: CollectMetricsOperator, test: SmokeTestOperator) -> str:
     """A template of the `values` of both, as one JSON object."""
-    trained, asked = (f"ti.xcom_pull(task_ids='{task.task_id}', {_OWN_INDEX})['values']" for task in (collect, test))
+    trained, asked = (f"{required(task.task_id)}['values']" for task in (collect, test))
     return f"{{{{ dict({trained}, **{asked}) | tojson }}}}"

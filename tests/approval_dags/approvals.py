@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, chain
+from airflow.sdk import DAG, TriggerRule, chain
 from vertex_tuning.approval import approval_task
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
+from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOperator
 
 
 def approval_dag(name: str, deadline: timedelta) -> DAG:
@@ -29,7 +30,15 @@ def approval_dag(name: str, deadline: timedelta) -> DAG:
             champion_alias="{{ params.alias }}",
             tuning="approved",
         )
-        chain(evaluate, approval_task(evaluated_by=evaluate.task_id, deadline=deadline), promote)
+        reports = {"refused_folder": "gs://approved/reports"}
+        draft = WriteReportOperator(task_id="draft_report", **reports)
+        approve = approval_task(evaluated_by=evaluate.task_id, reported_by=draft.task_id, deadline=deadline)
+        promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first"], **reports)
+        skipped = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reports}
+        refused = ShowOutcomeOperator(task_id="refused", outcomes=["refused", "rejected"], **skipped)
+        undecided = ShowOutcomeOperator(task_id="undecided", outcomes=["undecided"], **skipped)
+        report = WriteReportOperator(task_id="write_report", **reports)
+        chain(evaluate, draft, approve, promote, [promoted, refused, undecided, report.as_teardown()])
     return dag
 
 

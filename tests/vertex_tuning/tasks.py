@@ -43,7 +43,7 @@ class TaskStateStore:
     def get(self, key: str, default: Any = None) -> Any:
         return self._stored.get(key, default)
 
-    def set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:  # noqa: ARG002 - Airflow's
         self._stored[key] = json.loads(json.dumps(value))
 
     def delete(self, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from vertex_tuning.champions import (
@@ -13,10 +14,11 @@ from vertex_tuning.champions import (
     ModelVersion,
     champion_of,
     check_alias,
+    doubt,
     previous_of,
     settlement,
 )
-from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
 
 PLACE = "projects/1/locations/us-central1"
 
@@ -54,6 +56,82 @@ def test_a_model_as_the_service_answers_it() -> None:
         {"name": f"{PLACE}/models/7", "versionId": "1", "versionCreateTime": "2026-11-22T10:00:00Z"}
     )
     assert (bare.aliases, bare.job_name, bare.endpoints) == (frozenset(), None, ())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"name": None},
+        {"name": ""},
+        {"name": 7},
+        {"name": "models/7"},
+        {"name": f"{PLACE}/endpoints/7"},
+        {"versionId": None},
+        {"versionId": ""},
+        {"versionId": 2},
+        {"versionCreateTime": None},
+        {"versionCreateTime": ""},
+        {"versionCreateTime": "yesterday"},
+        {"versionAliases": "champion"},
+        {"labels": ["a"]},
+        {"deployedModels": [{"deployedModelId": "1"}]},
+    ],
+    ids=str,
+)
+def test_an_answer_without_name_version_or_date_is_an_error_that_shows_it(changed: dict[str, Any]) -> None:
+    whole = {"name": f"{PLACE}/models/7", "versionId": "2", "versionCreateTime": "2026-11-22T10:00:00Z"}
+    answer = {key: value for key, value in {**whole, **changed}.items() if value is not None}
+    with pytest.raises(VertexUnavailableError, match=r"expected a model with name, versionId and versionCreateTime"):
+        ModelVersion.parse(answer)
+    assert ModelVersion.parse(whole).name == f"{PLACE}/models/7@2"
+
+
+def test_a_date_without_a_zone_can_be_compared_with_others() -> None:
+    answer = {"name": f"{PLACE}/models/7", "versionId": "2", "versionCreateTime": "2026-11-22T10:00:00"}
+    assert ModelVersion.parse(answer).age_rank > OLD.age_rank
+
+
+@pytest.mark.parametrize(
+    ("versions", "named"),
+    [
+        ([OLD, NEW], ["a@1 and ", "b@1 all have the alias 'champion'", "Take the alias from all but"]),
+        ([version("a@1", 1, CHAMPION, OUTGOING), version("b@1", 2, CHAMPION, OUTGOING)], ["a@1 and ", "b@1 all have"]),
+        (
+            [version("a@1", 1, PREVIOUS), version("b@1", 2, CHAMPION, ROLLED_BACK)],
+            ["b@1 has the alias 'rolled-back' and still the alias 'champion'", "Run the rollback again", "take"],
+        ),
+        ([version("a@1", 1, PREVIOUS), version("b@1", 2)], ["a@1 has 'previous'", "give 'champion' to"]),
+        ([version("a@1", 1, OUTGOING)], ["a@1 has 'outgoing'", "take 'outgoing' away"]),
+    ],
+    ids=["doubled", "two that leave", "rollback given up", "removed", "removed in a promotion"],
+)
+def test_what_a_person_may_have_meant_otherwise_is_a_doubt_that_names_models_and_the_way_out(
+    versions: list[ModelVersion], named: list[str]
+) -> None:
+    for order in (versions, versions[::-1]):
+        told = doubt(order)
+        assert [part for part in named if part not in told] == []
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        [],
+        [version("a@1", 1), version("b@1", 2, ROLLED_BACK)],  # none is in use, and a rolled-back one is no doubt
+        [version("a@1", 1, PREVIOUS), NEW],
+        [version("a@1", 1, PREVIOUS), version("b@1", 2), version("c@1", 3, CHAMPION)],  # moved from b to c by hand
+        [version("a@1", 1, PREVIOUS, CHAMPION), version("b@1", 2)],  # moved back from b to a by hand
+        [version("a@1", 1, CHAMPION, OUTGOING), version("b@1", 2)],  # a promotion that has not changed anything yet
+        [version("a@1", 1, CHAMPION, OUTGOING), NEW],  # one that has only to be tidied up
+        [OLD, version("b@1", 2, CHAMPION, ROLLED_BACK)],  # a rollback that has only to be tidied up
+    ],
+)
+def test_one_champion_is_the_model_in_use_whoever_made_it_that(versions: list[ModelVersion]) -> None:
+    assert doubt(versions) == ""
+
+
+def test_a_rollback_may_finish_one_that_was_given_up() -> None:
+    assert doubt([version("a@1", 1, PREVIOUS), version("b@1", 2, CHAMPION, ROLLED_BACK)], in_rollback=True) == ""
 
 
 @pytest.mark.parametrize(

@@ -50,16 +50,45 @@ def test_better(rule: Rule, champion: float | None, challenger: float | None, is
 @pytest.mark.parametrize(
     ("rule", "champion", "challenger", "reason"),
     [
-        (Rule("x"), 0.8, 0.75, "x is 0.75, and 0.8 of the model in use; expected no less."),
-        (Rule("x", higher_is_better=False), 0.7, 0.8, "x is 0.8, and 0.7 of the model in use; expected no more."),
-        (Rule("x", min_gain=0.1), 0.8, 0.85, "x is 0.85, and 0.8 of the model in use; expected at least 0.1 more."),
-        (Rule("x"), 0.8, None, "x of the new model is not known, so they cannot be compared by it."),
-        (Rule("x"), None, 0.8, "x of the model in use is not known, so they cannot be compared by it."),
-        (Rule("x"), None, None, "x of both models is not known, so they cannot be compared by it."),
+        (Rule("x"), 0.8, 0.75, "X: 0.75, model in use 0.8. The new model must not be worse."),
+        (Rule("x", higher_is_better=False), 0.7, 0.8, "X: 0.8, model in use 0.7. The new model must not be worse."),
+        (
+            Rule("x", min_gain=0.1),
+            0.8,
+            0.85,
+            "X: 0.85, model in use 0.8. The new model must be at least 0.1 higher.",
+        ),
+        (
+            Rule("x", higher_is_better=False, min_gain=0.1),
+            0.8,
+            0.75,
+            "X: 0.75, model in use 0.8. The new model must be at least 0.1 lower.",
+        ),
+        (Rule("x"), 0.8, None, "X: unknown for the new model, so the models cannot be compared."),
+        (Rule("x"), None, 0.8, "X: unknown for the model in use, so the models cannot be compared."),
+        (Rule("x"), None, None, "X: unknown for both models, so the models cannot be compared."),
+        (Rule("x"), 0.8, 0.79999999, "X: 0.79999999, model in use 0.8. The new model must not be worse."),
     ],
 )
 def test_why_not(rule: Rule, champion: float | None, challenger: float | None, reason: str) -> None:
     assert reasons(rule, champion, challenger) == [reason]
+
+
+def test_shares_are_told_in_percent() -> None:
+    sides = [Side({"sample.exact_share": value}) for value in (0.96, 0.61)]
+    rule = Rule("sample.exact_share", min_gain=0.02)
+    label = "Exact answers on the validation sample"
+    assert judge(Rule("sample.exact_share"), [], "fail", sides[1], sides[0]).reasons == [
+        f"{label}: 61 %, model in use 96 %. The new model must not be worse."
+    ]
+    assert judge(rule, [], "fail", sides[0], sides[0]).reasons == [
+        f"{label}: 96 %, model in use 96 %. The new model must be at least 2 percentage points higher."
+    ]
+
+
+@pytest.mark.parametrize(("new", "verdict"), [(0.9, "better"), (0.8, "equal"), (0.8 + 1e-12, "equal")])
+def test_as_good_is_not_called_better(new: float, verdict: str) -> None:
+    assert judge(Rule("x"), [], "fail", Side({"x": new}), Side({"x": 0.8})).verdict == verdict
 
 
 def test_only_named_cases_that_passed_before_are_regressions() -> None:
@@ -89,10 +118,10 @@ def test_gates_and_rule_together() -> None:
     judged = judge(Rule("x"), gates, "fail", challenger, champion)
     assert judged.verdict == "refused"
     assert judged.reasons == [
-        "loss is 0.2, expected at most 0.1.",
-        "loss is 0.2, expected increase of at most 0.05 (0.05 in use).",
-        "y is not known, expected at least 1.",
-        "x is 0.5, and 0.9 of the model in use; expected no less.",
+        "Loss: 0.2, expected at most 0.1.",
+        "Loss: 0.2, expected at most 0.05 higher than the model in use (0.05).",
+        "Y: unknown, expected at least 1.",
+        "X: 0.5, model in use 0.9. The new model must not be worse.",
     ]
     assert judged.values == {
         "x": {"champion": 0.9, "challenger": 0.5},

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import random
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -210,12 +211,26 @@ def test_distributions_are_numpys() -> None:
     values = generator.lognormal(4, 1, 999).astype(int)
     counts = dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True))
     found = distribution(counts)
-    heights, edges = np.histogram(values, 10)
-    assert [bucket.count for bucket in found.buckets] == heights.tolist()
-    assert [bucket.left for bucket in found.buckets] == pytest.approx(edges[:-1].tolist())
+    edges = [*(bucket.left for bucket in found.buckets), found.buckets[-1].right]
+    assert [bucket.count for bucket in found.buckets] == np.histogram(values, edges)[0].tolist()
     assert [found.p5, found.median, found.p95] == pytest.approx(np.percentile(values, (5, 50, 95)).tolist())
     assert found.mean == pytest.approx(values.mean())
     assert found.sum == values.sum()
+
+
+@pytest.mark.parametrize(
+    ("values", "bins"),
+    [
+        ([3], [(3, 1)]),
+        ([1, 1, 3], [(1, 2), (2, 0), (3, 1)]),
+        ([1, *[5] * 4, 10], [(1, 1), (2, 0), (3, 0), (4, 0), (5, 4), (6, 0), (7, 0), (8, 0), (9, 0), (10, 1)]),
+        ([0, 10], [(0, 1), (2, 0), (4, 0), (6, 0), (8, 0), (10, 1)]),
+    ],
+)
+def test_bins_are_of_whole_numbers(values: list[int], bins: list[tuple[int, int]]) -> None:
+    found = distribution(Counter(values)).buckets
+    assert [(bucket.left, bucket.count) for bucket in found] == bins
+    assert len({bucket.right - bucket.left for bucket in found}) == 1
 
 
 def test_statistics_have_the_shape_and_nearly_the_figures_of_the_service(tmp_path: Path) -> None:

@@ -77,11 +77,11 @@ def test_the_table() -> None:
         ]
     )
     assert gate_table(check_gates(gates, VALUES, CHAMPION)).splitlines() == [
-        "gate                  value    limit                                   verdict",
-        "--------------------  -------  --------------------------------------  ---------",
-        "overfitting           0        at most 0                               passed",
-        "eval_total_loss.last  0.5      increase of at most 0.01 (0.48 in use)  failed",
-        "loss                  -        at least 1                              missing",
+        "gate                  value    limit                                             verdict",
+        "--------------------  -------  ------------------------------------------------  ---------",
+        "overfitting           0        at most 0                                         passed",
+        "eval_total_loss.last  0.5      at most 0.01 higher than the model in use (0.48)  failed",
+        "loss                  -        at least 1                                        missing",
     ]
 
 
@@ -131,3 +131,21 @@ def test_a_change_of_exactly_the_limit_passes(value: float, change: float, kind:
 def test_whatever_is_given_is_gates_or_a_named_mistake(given: Any) -> None:
     with contextlib.suppress(ConfigurationError):
         assert len(parse_gates(given)) == len(given)
+
+
+@pytest.mark.parametrize(
+    ("gate", "limit"),
+    [
+        ({"value": "smoke.pass_share", "min": 0.8}, "at least 80 %"),
+        (
+            {"value": "sample.exact_share", "max_decrease": 0.02},
+            "at most 2 percentage points lower than the model in use (96 %)",
+        ),
+        ({"value": "loss", "max_increase": -0.1}, "at least 0.1 lower than the model in use (0.5)"),
+        ({"value": "loss", "max_decrease": -0.1}, "at least 0.1 higher than the model in use (0.5)"),
+        ({"value": "x", "max_increase": 1}, "at most 1 higher than the model in use (unknown)"),
+    ],
+)
+def test_limits_in_words(gate: dict[str, Any], limit: str) -> None:
+    (result,) = check_gates(parse_gates([gate]), {}, {"sample.exact_share": 0.96, "loss": 0.5})
+    assert result.limit == limit

@@ -22,6 +22,12 @@ def test_counts_within_two_percent_are_passed_over(tokens: int) -> None:
     assert compare_with_service(OURS, job(total_billable_token_count=tokens)) == []
 
 
+@pytest.mark.parametrize(("tokens", "warnings"), [(77_000, 0), (140_000, 0), (76_000, 1), (150_000, 1)])
+def test_an_estimate_may_be_off_by_what_is_said_of_it(tokens: int, warnings: int) -> None:
+    estimated = {**OURS, "counted": "estimated, up to 30 % off"}
+    assert len(compare_with_service(estimated, job(total_billable_token_count=tokens))) == warnings
+
+
 def test_a_job_without_counts_says_nothing() -> None:
     assert compare_with_service(OURS, TuningJob(name="n")) == []
 

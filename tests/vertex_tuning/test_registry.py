@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,8 +24,9 @@ from vertex_tuning.hooks.registry import RegistryHook
 from vertex_tuning.operators.registry import FindPreviousOperator, PromoteModelOperator, RollbackOperator
 from vertex_tuning.promotion import Succession
 
-from tests.vertex_tuning.conftest import LOCATION
+from tests.vertex_tuning.conftest import LOCATION, connection
 from tests.vertex_tuning.lineage import aliases, models, train
+from tests.vertex_tuning.proxy import Proxy, proxy_before
 from tests.vertex_tuning.tasks import TaskContext, execute
 
 MERGE = "models.mergeVersionAliases"
@@ -53,6 +55,14 @@ def make(control: Callable[..., None], tuning: str) -> Callable[..., list[str]]:
         return models(control, tuning, count, **options)
 
     return made
+
+
+@pytest.fixture
+def proxied(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Something before the local Google Cloud that can answer in its place."""
+    with proxy_before(emulator) as made:
+        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(made.url))
+        yield made
 
 
 def merges(emulator: str) -> int:
@@ -146,6 +156,21 @@ class TestEndpoints:
         with pytest.raises(ChampionError, match="Deploy it again"):
             registry.endpoint_of(version)
 
+    @pytest.mark.parametrize(("share", "others"), [(0, 100), (40, 60)])
+    def test_one_that_gets_too_little_of_the_traffic(
+        self, proxied: Proxy, registry: RegistryHook, make: Any, share: int, others: int
+    ) -> None:
+        version = registry.get(make(1)[0])
+        [endpoint] = version.endpoints
+        found = httpx.get(f"{proxied.url}/v1/{endpoint}").json()
+        [deployed] = found["deployedModels"]
+        found["trafficSplit"] = {deployed["id"]: share, "other": others}
+        proxied.replace = lambda _, path: (
+            (200, "application/json", json.dumps(found).encode()) if path.endswith(endpoint) else None
+        )
+        with pytest.raises(ChampionError, match=rf"@1 .*gets {share} % of the traffic of {endpoint}, expected 100 %"):
+            registry.endpoint_of(version)
+
     def test_of_a_model_whose_job_is_not_known(self, registry: RegistryHook, make: Any, control: Any) -> None:
         version = registry.get(make(1)[0])
         control("faults", method="tuningJobs.get", error={"code": 404, "message": "no such job"})
@@ -207,14 +232,94 @@ class TestPromotion:
         live.promote(second)
         assert aliases(tuning) == {second: ["live"], first: [PREVIOUS]}
 
-    def test_two_champions_made_by_hand_become_one(
+    def test_the_model_a_person_has_put_into_use_by_hand_is_replaced_as_any_other(
         self, registry: RegistryHook, succession: Succession, make: Any, tuning: str
     ) -> None:
+        """Which one `previous` is then, is for the person to say: it is left as it is until the next promotion."""
+        first, second, third, fourth = make(4)
+        succession.promote(first)
+        succession.promote(second)
+        registry.merge_aliases(second, [f"-{CHAMPION}"])
+        registry.merge_aliases(third, [CHAMPION])
+        standing = succession.standing()
+        assert standing.champion
+        assert standing.previous
+        assert (standing.champion.name, standing.previous.name) == (third, first)
+        succession.promote(fourth, third)
+        assert aliases(tuning) == {fourth: [CHAMPION], third: [PREVIOUS]}
+
+
+class TestChangesByHand:
+    """What a person may have meant in more than one way is an error; no alias is changed."""
+
+    def states(self, first: str, second: str) -> dict[str, dict[str, list[str]]]:
+        return {
+            "doubled": {first: [CHAMPION], second: [CHAMPION]},
+            "removed": {first: [PREVIOUS], second: []},
+            "a rollback given up": {first: [PREVIOUS], second: [CHAMPION, ROLLED_BACK]},
+        }
+
+    @pytest.mark.parametrize("state", ["doubled", "removed", "a rollback given up"])
+    def test_a_promotion_names_the_models_and_changes_nothing(
+        self, registry: RegistryHook, succession: Succession, make: Any, tuning: str, state: str
+    ) -> None:
         first, second, third = make(3)
-        for model in (first, second):
-            registry.merge_aliases(model, [CHAMPION])
+        given = self.states(first, second)[state]
+        for model, held in given.items():
+            if held:
+                registry.merge_aliases(model, held)
+        before = {model: held for model, held in given.items() if held}
+        for expected in (None, "", first, second):
+            with pytest.raises(ChampionError, match="Nothing was changed") as error:
+                succession.promote(third, expected)
+            named = [model for model in (first, second) if model in str(error.value)]
+            assert named == {"doubled": [first, second], "removed": [first], "a rollback given up": [second]}[state]
+            assert aliases(tuning) == before
+
+    def test_a_rollback_given_up_is_finished_by_the_next_one(
+        self, succession: Succession, make: Any, tuning: str
+    ) -> None:
+        first, second = make(2)
+        succession.promote(first)
+        succession.promote(second)
+        with pytest.raises(KilledError):
+            Succession(Killed(1), tuning).roll_back(first, second)
+        found = execute(FindPreviousOperator(task_id="find", tuning=tuning, location=LOCATION))
+        assert (found["champion"], found["previous"]["model"]) == (second, first)
+        succession.roll_back(first, second)
+        assert aliases(tuning) == {first: [CHAMPION], second: [ROLLED_BACK]}
+
+    def test_two_that_a_rollback_could_go_back_to(self, registry: RegistryHook, make: Any, tuning: str) -> None:
+        first, second, third = make(3)
+        for model, held in ((first, PREVIOUS), (second, PREVIOUS), (third, CHAMPION)):
+            registry.merge_aliases(model, [held])
+        with pytest.raises(ChampionError, match="all have the alias 'previous'") as error:
+            execute(FindPreviousOperator(task_id="find", tuning=tuning, location=LOCATION))
+        assert {first, second} <= set(str(error.value).split())
+
+    def test_or_ended_by_a_person_who_keeps_the_model(self, succession: Succession, make: Any, tuning: str) -> None:
+        first, second, third = make(3)
+        succession.promote(first)
+        succession.promote(second)
+        with pytest.raises(KilledError):
+            Succession(Killed(1), tuning).roll_back(first, second)
+        succession.hook.merge_aliases(second, [f"-{ROLLED_BACK}"])
         succession.promote(third, second)
         assert aliases(tuning) == {third: [CHAMPION], second: [PREVIOUS]}
+
+    def test_what_no_longer_holds_is_said_before_anything_is_settled(
+        self, succession: Succession, make: Any, tuning: str
+    ) -> None:
+        """A promotion cut off has left two champions, one of them marked: even that stays as it is."""
+        first, second, third = make(3)
+        succession.promote(first)
+        with pytest.raises(KilledError):
+            Succession(Killed(2), tuning).promote(second, first)
+        before = aliases(tuning)
+        assert sorted(before[first]) == [CHAMPION, "outgoing"]
+        with pytest.raises(ChampionError, match=f"{second} is in use by now, expected {first}"):
+            succession.promote(third, first)
+        assert aliases(tuning) == before
 
 
 class KilledError(Exception):
@@ -340,7 +445,7 @@ class TestRollback:
         first, second, third = make(3)
         for model in (first, second):
             succession.promote(model)
-        with pytest.raises(ChampionError, match="has not the alias previous"):
+        with pytest.raises(ChampionError, match="has not the alias 'previous'"):
             succession.roll_back(third, second)
         with pytest.raises(ChampionError, match="is in use by now"):
             succession.roll_back(first, third)

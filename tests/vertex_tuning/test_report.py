@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import msgspec
 import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.datasets.manifests import run_key
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.links import ReportLink, object_url
@@ -17,12 +20,21 @@ from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
-from vertex_tuning.operators.report import TASKS, WriteReportOperator, keep_error
+from vertex_tuning.operators.report import (
+    ROLLBACK_TASKS,
+    TASKS,
+    ShowOutcomeOperator,
+    VerdictLink,
+    WriteReportOperator,
+    keep_error,
+)
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
+from vertex_tuning.report import page
 from vertex_tuning.report.build import build
 from vertex_tuning.report.charts import BUCKETS, charts_of, picture, thin, ticks
-from vertex_tuning.report.content import Report
+from vertex_tuning.report.content import Decision, Outcome, Report
 from vertex_tuning.report.page import to_html, to_json
+from vertex_tuning.task_groups import tuning_pipeline
 
 from tests.vertex_tuning import report_samples as samples
 from tests.vertex_tuning.conftest import TRAINING, VALIDATION
@@ -69,7 +81,7 @@ def test_training_and_validation_of_a_metric_share_a_chart_loss_first() -> None:
     charts = charts_of(curves, [], None)
     assert [(chart.title, [line.kind for line in chart.lines]) for chart in charts] == [
         ("Loss", ["training", "validation"]),
-        ("Accuracy", ["training", "validation"]),
+        ("Token accuracy", ["training", "validation"]),
     ]
     loss = charts[0]
     assert [value for value in loss.lines[1].values if value is not None] == [
@@ -89,8 +101,9 @@ def test_a_point_that_is_no_number_and_a_single_point_can_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("states", "evaluation", "outcome", "words"),
     [
-        ({}, OK, "promoted", "is in use"),
-        ({}, {"verdict": "first"}, "first", "none to compare"),
+        ({}, OK, "promoted", "better than the model in use and has taken its place"),
+        ({}, {"verdict": "equal"}, "promoted", "as good as the model in use and has taken its place"),
+        ({}, {"verdict": "first"}, "first", "no model in use to compare it with"),
         ({"evaluation": FAILED, "promotion": NOT_RUN}, {**REFUSED, "champion": {"model": "m"}}, "refused", "stays"),
         ({"evaluation": FAILED, "promotion": NOT_RUN}, REFUSED, "refused", "No model was put into use"),
         ({"evaluation": SKIPPED, "promotion": SKIPPED}, REFUSED, "refused", ""),
@@ -99,7 +112,9 @@ def test_a_point_that_is_no_number_and_a_single_point_can_be_drawn() -> None:
         ({"promotion": FAILED}, OK, "failed", "Model Registry"),
         ({"create": SKIPPED, "promotion": SKIPPED}, None, "skipped", "Nothing was trained"),
         ({"smoke": SKIPPED, "evaluation": SKIPPED, "promotion": SKIPPED}, None, "refused", "Too few answers"),
-        ({"approval": "success", "promotion": SKIPPED}, OK, "skipped", "Nobody approved"),
+        ({"evaluation": SKIPPED, "promotion": SKIPPED}, OK, "skipped", "does not belong to the tuning's smoke test"),
+        ({"approval": None, "promotion": None}, OK, "waiting", "A person decides"),
+        ({"approval": FAILED, "promotion": NOT_RUN}, OK, "failed", "Approval failed (approve_model)"),
         ({"promotion": "removed"}, OK, "failed", "ended before promote_model"),
         ({"promotion": None}, OK, "failed", "ended before promote_model"),
         ({}, {"verdict": "unchanged"}, "passed", "in use already"),
@@ -111,6 +126,93 @@ def test_the_verdict(states: dict[str, Any], evaluation: Any, outcome: str, word
     verdict = build(msgspec.structs.replace(given, states={**given.states, **changed})).verdict
     assert verdict.outcome == outcome
     assert words in verdict.sentence
+
+
+def decided(answer: str, **fields: Any) -> Decision:
+    given = {"by": "Ada", "at": "2026-03-02T07:10:00+00:00", "within": "72 hours", **fields}
+    return msgspec.convert({"answer": answer, **given}, Decision)
+
+
+APPROVED = {TASKS["approval"]: "success"}
+
+
+@pytest.mark.parametrize(
+    ("decision", "champion", "verdict"),
+    [
+        (
+            decided("rejected", reason="It swears."),
+            {"model": "m"},
+            (
+                "rejected",
+                "Rejected",
+                "Rejected by Ada on 2026-03-02 07:10:00 UTC. The model in use stays.",
+                ["Reason given: It swears."],
+            ),
+        ),
+        (
+            decided("rejected"),
+            None,
+            (
+                "rejected",
+                "Rejected",
+                "Rejected by Ada on 2026-03-02 07:10:00 UTC. No model was put into use.",
+                [],
+            ),
+        ),
+        (
+            decided("undecided", by=""),
+            {"model": "m"},
+            ("undecided", "No answer", "No answer within 72 hours. The model in use stays.", []),
+        ),
+    ],
+)
+def test_rejected_and_not_answered_are_two_outcomes(decision: Decision, champion: Any, verdict: Any) -> None:
+    given = samples.material(evaluation={**samples.evaluation(), "champion": champion}, decision=decision)
+    states = {**given.states, **APPROVED, TASKS["promotion"]: SKIPPED}
+    report = build(msgspec.structs.replace(given, states=states))
+    assert msgspec.structs.astuple(report.verdict) == verdict
+    assert report.decision == decision
+    [approval] = [step for step in report.steps if step.name == "Approval"]
+    assert approval.state == decision.answer
+    page = to_html(report)
+    assert f'<section class="verdict {decision.answer}"' in page
+    assert f'<li class="{decision.answer}">' in page
+
+
+def test_who_approved_is_in_the_report_of_a_promotion() -> None:
+    given = samples.material(decision=decided("approved", reason="Looks good."))
+    report = build(msgspec.structs.replace(given, states={**given.states, **APPROVED}))
+    assert report.verdict.outcome == "promoted"
+    assert report.verdict.reasons == ["Approved by Ada on 2026-03-02 07:10:00 UTC.", "Reason given: Looks good."]
+
+
+def test_every_outcome_has_a_colour_and_a_sign_of_its_own_kind() -> None:
+    style = (Path(page.__file__).parent / "style.css").read_text()
+    for outcome in get_args(Outcome):
+        assert re.search(rf"\.{outcome}\b[^{{]*{{[^}}]*--state", style), outcome
+        assert outcome in page.SIGNS, outcome
+    colours = [
+        re.search(rf"\.{one}\b[^{{]*{{ --state: var\((.*?)\)", style) for one in ("refused", "rejected", "undecided")
+    ]
+    assert len({found[1] for found in colours if found}) == 3
+
+
+@pytest.mark.parametrize("state", ["skipped", "upstream_failed", None])
+def test_a_run_without_a_job_costs_nothing(state: str | None) -> None:
+    given = samples.material(job=None, metrics=None, series=None, smoke=None, evaluation=None)
+    states = {**given.states, TASKS["create"]: state, TASKS["promotion"]: "skipped"}
+    report = build(msgspec.structs.replace(given, states=states))
+    assert report.cost
+    assert (report.cost.amount, report.cost.billed) == (0.0, None)
+    assert "Nothing: this run created no tuning job." in to_html(report)
+    assert "0.58" not in to_html(report)
+
+
+def test_one_thing_has_one_name_on_the_page() -> None:
+    text = re.sub(r"<script.*?</script>|<style.*?</style>", "", to_html(build(samples.material())), flags=re.DOTALL)
+    assert "Model in use" in text
+    assert "New model" in text
+    assert not re.search(r"(?i)champion|challenger|the one before", text)
 
 
 def test_a_run_without_promotion_passes() -> None:
@@ -154,7 +256,8 @@ def test_the_page_says_all_there_is() -> None:
         "Promoted", "3 examples are exact duplicates.", "Input tokens", "gemini-3.1-flash-lite",
         '<dd dir="auto">16</dd>',
         "46 min 22 s", "over-fitted from epoch 3", "eval_total_loss.last", "at most 0.6", "expected &#39;cancel&#39;",
-        "models/99@2", "has to be higher by at least 0.01", "192,844 training tokens x USD 3.00", "tuningJobs/4711",
+        "models/99@2", "must be at least 0.01 higher", "Token accuracy",
+        "Time in queue", "10 to 19: 90", "192,844 training tokens x USD 3.00", "tuningJobs/4711",
     ):  # fmt: skip
         assert told in page, told
 
@@ -262,7 +365,7 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
     assert [one.name for one in report.dataset.files[0].distributions] == ["Input tokens", "Output tokens", "Turns"]
     assert report.dataset.files[0].labels
     assert report.metrics
-    assert [chart.title for chart in report.metrics.charts] == ["Loss", "Accuracy"]
+    assert [chart.title for chart in report.metrics.charts] == ["Loss", "Token accuracy"]
     assert len(report.metrics.charts[0].marks) == len(report.metrics.checkpoints) == 2
     assert report.gates
     assert [gate.verdict for gate in report.gates] == ["passed"]
@@ -285,6 +388,125 @@ def test_a_smoke_test_that_skipped_itself_is_a_refusal_with_its_answers(storage:
     report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
     assert report.smoke
     assert report.smoke.total == 2
+
+
+def links(operator: WriteReportOperator | ShowOutcomeOperator) -> dict[str, str]:
+    """The links Airflow shows on the task: those that lead somewhere."""
+    found = {link.name: link.get_link(operator, ti_key=SimpleNamespace()) for link in operator.operator_extra_links}  # type: ignore[arg-type]
+    return {name: url for name, url in found.items() if url}
+
+
+def test_the_report_is_there_while_a_person_is_asked_and_says_afterwards_who_decided(storage: StorageHook) -> None:
+    folder, evaluation = "gs://bucket/runs/asked", samples.evaluation()
+    asking = results(evaluation__evaluation=evaluation)
+    states = {TASKS["evaluation"]: "success", TASKS["approval"]: None, TASKS["promotion"]: None}
+    asking["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
+    draft = WriteReportOperator(task_id="draft", run_folder=folder)
+    result = execute(draft, asking)
+    assert (result["verdict"], result["title"]) == ("waiting", "Waiting for approval")
+    assert "A person decides whether the new model is put into use." in httpx.get(result["report_url"]).text
+    assert links(draft) == {"Report": result["report_url"], "Verdict: waiting": result["report_url"]}
+
+    decision = msgspec.to_builtins(decided("rejected", reason="It swears."))
+    answered = results(evaluation__evaluation=evaluation, approval__decision=decision)
+    # The promotion is skipped while the task that asked is about to end.
+    states = {TASKS["evaluation"]: "success", TASKS["approval"]: "running", TASKS["promotion"]: "skipped"}
+    answered["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
+    final = WriteReportOperator(task_id="final", run_folder=folder)
+    assert execute(final, answered)["report_url"] == result["report_url"]
+    told = httpx.get(result["report_url"]).text
+    assert "Rejected by Ada on 2026-03-02 07:10:00 UTC." in told
+    assert "Reason given: It swears." in told
+    assert "<title>Rejected \N{EN DASH} dag</title>" in told
+    assert set(links(final)) == {"Report", "Verdict: rejected"}
+
+
+@pytest.mark.parametrize(
+    ("left", "states", "shown"),
+    [
+        ({"evaluation__evaluation": REFUSED}, {"evaluation": SKIPPED, "promotion": SKIPPED}, "refused"),
+        ({}, {"smoke": SKIPPED, "evaluation": SKIPPED, "promotion": SKIPPED}, "refused"),
+        ({"approval__decision": "rejected"}, {"approval": "success", "promotion": SKIPPED}, "refused"),
+        ({"approval__decision": "undecided"}, {"approval": "success", "promotion": SKIPPED}, "undecided"),
+        ({"evaluation__evaluation": OK}, {"evaluation": SKIPPED, "promotion": SKIPPED}, None),  # trained only
+        ({}, {"create": SKIPPED, "promotion": SKIPPED}, None),  # nothing has changed
+        ({"evaluation__evaluation": OK}, {"evaluation": "success", "promotion": "success"}, "promoted"),
+        ({"evaluation__evaluation": {"verdict": "unchanged"}}, {"promotion": "success"}, "promoted"),
+    ],
+)
+def test_an_outcome_shows_in_the_grid(
+    left: dict[str, Any], states: dict[str, str], shown: str | None, capfd: Any
+) -> None:
+    given = {
+        name: msgspec.to_builtins(decided(found)) if isinstance(found, str) else found for name, found in left.items()
+    }
+    context = results(**given)
+    known = {TASKS[role]: state for role, state in {**dict.fromkeys(states, None), **states}.items()}
+    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: known}
+    with DAG("d", schedule=None):
+        made = tuning_pipeline(
+            tuning="t",
+            base_model="gemini-2.5-flash",
+            training_data="x",
+            validation_data=None,
+            bucket="bucket",
+            cases=[],
+        )
+    dag = made.promote_model.dag
+    for task_id in ("promoted", "refused", "undecided"):
+        task = dag.task_dict[task_id]
+        assert isinstance(task, ShowOutcomeOperator)
+        task.run_folder = "gs://bucket/runs/shown"
+        if task_id == shown:
+            execute(task, context)
+            assert "Report" in links(task)
+            continue
+        with pytest.raises(AirflowSkipException) as skipped:
+            execute(task, context)
+        assert str(skipped.value) in capfd.readouterr().out  # said before it is raised
+
+
+def test_a_failed_promotion_is_no_outcome_that_hides_it() -> None:
+    """Airflow takes a run's state from its last tasks: that one passes a failure on, the others are skipped."""
+    with DAG("d", schedule=None):
+        made = tuning_pipeline(
+            tuning="t",
+            base_model="gemini-2.5-flash",
+            training_data="x",
+            validation_data=None,
+            bucket="bucket",
+            cases=[],
+        )
+    rules = {
+        task_id: made.promote_model.dag.task_dict[task_id].trigger_rule
+        for task_id in ("promoted", "refused", "undecided")
+    }
+    assert rules == {"promoted": "all_success", "refused": "all_skipped", "undecided": "all_skipped"}
+
+
+def test_a_rollback_has_a_report_of_its_own(storage: StorageHook) -> None:
+    previous = {
+        "champion": "projects/1/locations/l/models/8@1",
+        "previous": {"model": "projects/1/locations/l/models/7@1"},
+    }
+    context = TaskContext()
+    left = {("find_previous", "return_value"): previous, ("smoke_test", "return_value"): samples.material().smoke}
+    context["ti"].xcom_pull = lambda task_ids, key, **_: left.get((task_ids, key))
+    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: dict.fromkeys(ROLLBACK_TASKS.values(), "success")}
+    context["ti"].log_url = "http://airflow/dags/dag/runs/run/tasks/write_report"
+    operator = WriteReportOperator(task_id="r", refused_folder="gs://bucket/rollbacks", tasks=ROLLBACK_TASKS)
+    result = execute(operator, context)
+    assert (result["verdict"], result["title"]) == ("rolled_back", "Rolled back")
+    told = httpx.get(result["report_url"]).text
+    for part in ("Rollback report", "The previous model is in use again.", "models/8@1", "models/7@1", "Cancel it."):
+        assert part in told, part
+    assert "no such step" not in told
+    for part in ('id="dataset"', 'id="curves"', 'id="gates"', 'id="cost"'):
+        assert part not in told, part
+
+
+def test_only_the_runs_own_verdict_is_a_link() -> None:
+    assert len({link.xcom_key for link in map(VerdictLink, get_args(Outcome))}) == len(get_args(Outcome))
 
 
 def test_a_file_that_is_gone_leaves_the_summary(storage: StorageHook) -> None:

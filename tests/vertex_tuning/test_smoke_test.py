@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import asking, exceptions
+from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 
@@ -38,7 +40,9 @@ def test_a_model_that_answers_as_expected_passes(done: dict[str, Any]) -> None:
 
 def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: dict[str, Any]) -> None:
     context = TaskContext()
-    with pytest.raises(exceptions.SmokeTestError, match="1 of 2 cases passed, expected a share of 1") as error:
+    with pytest.raises(
+        exceptions.SmokeTestError, match=r"^Refused: 1 of 2 smoke cases answered as expected, expected all"
+    ) as error:
         execute(smoke_test(done, RIGHT, WRONG), context)
     assert "wrong: 'My card is lost, message 5000.' -> 'lost': expected 'found', found 'lost'" in str(error.value)
     assert [answer["name"] for answer in context.xcoms["answers"]["cases"]["answers"]] == ["right", "wrong"]
@@ -47,7 +51,7 @@ def test_a_model_that_does_not_fails_with_prompt_answer_and_expectation(done: di
 
 def test_a_refused_model_can_skip_what_follows_instead(done: dict[str, Any]) -> None:
     context = TaskContext()
-    with pytest.raises(AirflowSkipException, match="0 of 1 cases passed"):
+    with pytest.raises(AirflowSkipException, match=r"^Refused: 0 of 1 smoke cases answered"):
         execute(smoke_test(done, WRONG, on_refused="skip"), context)
     assert context.xcoms["answers"]["cases"]["passed"] == 0
     with pytest.raises(exceptions.ConfigurationError, match="on_refused: found 'ignore'"):
@@ -59,7 +63,7 @@ def test_the_sample_is_judged_only_when_that_is_asked_for(done: dict[str, Any]) 
     assert execute(smoke_test(done, **cut))["sample"]["passed"] == 3
     late = {**cut, "sample_uri": "gs://data/wrong.jsonl"}
     StorageHook(location="us-central1").write_object(late["sample_uri"], _with_wrong_answers(), "application/jsonl")
-    with pytest.raises(exceptions.SmokeTestError, match=r"0 of 3 examples passed(.|\n)*sample 1: "):
+    with pytest.raises(exceptions.SmokeTestError, match=r"0 of 3 examples answered(.|\n)*sample 1: "):
         execute(smoke_test(done, **late))
     assert execute(smoke_test(done, **{**late, "min_sample_share": None}))["values"]["sample.exact_share"] == 0
 
@@ -68,6 +72,14 @@ def _with_wrong_answers() -> bytes:
     turns = [[("user", f"My card is lost, message {n}."), ("model", "found")] for n in range(5)]
     rows = [{"contents": [{"role": role, "parts": [{"text": text}]} for role, text in row]} for row in turns]
     return "\n".join(map(json.dumps, rows)).encode()
+
+
+@pytest.mark.parametrize("name", ["min_pass_share", "min_sample_share"])
+@pytest.mark.parametrize("share", [math.nan, math.inf, -1, -0.001, 1.001, True, "0.5"])
+def test_a_share_that_is_none_is_refused_when_the_dag_is_read(name: str, share: Any) -> None:
+    """NaN would let every model pass."""
+    with pytest.raises(ConfigurationError, match=f"{name}: found .*expected a number from 0 to 1"):
+        SmokeTestOperator(task_id="smoke", endpoint="e", **{name: share})
 
 
 def test_cases_of_another_subject_can_be_left_out(done: dict[str, Any]) -> None:

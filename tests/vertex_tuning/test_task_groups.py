@@ -166,7 +166,8 @@ def test_in_a_mapped_task_group_each_instance_makes_its_own_model(
     sync_bag_to_db(bag, "dags-folder", None)
     dag_run = bag.dags["mapped"].test()
     instances = dag_run.get_task_instances()
-    assert {str(instance.state) for instance in instances} == {"success"}
+    states = {instance.task_id.partition(".")[2]: str(instance.state) for instance in instances}
+    assert {task_id for task_id, state in states.items() if state != "success"} == {"refused", "undecided"}
 
     def results(task_id: str) -> list[Any]:
         [one] = [found for found in instances if found.task_id == f"retraining.{task_id}" and found.map_index == 0]

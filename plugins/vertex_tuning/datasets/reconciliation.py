@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from vertex_tuning.datasets.tokens import ESTIMATE_TOLERANCE, ESTIMATED
 from vertex_tuning.jobs import TuningJob
 from vertex_tuning.plain_text import plain
 
 TOLERANCE: Final = 0.02
-"""Largest difference between the two counts that is passed over, as a share of the service's."""
+"""Largest difference between the two counts that is passed over, as a share of the service's; estimates may be off by
+what is said of them."""
 
 REASONS_SHOWN: Final = 5
 
@@ -29,11 +31,12 @@ def compare_with_service(summary: Mapping[str, Any], job: TuningJob) -> list[str
             "; ".join(map(plain, sorted(set(stats.dropped_example_reasons))[:REASONS_SHOWN])) or "it does not say why"
         )
         warnings.append(f"Vertex AI dropped or cut {dropped} of {summary['rows']} training examples: {reasons}")
-    for what, ours, theirs in (
-        ("training examples", summary["rows"], stats.tuning_dataset_example_count),
-        (f"billable tokens{counted}", summary["tokens"], stats.total_billable_token_count),
+    promised = ESTIMATE_TOLERANCE if summary.get("counted") == ESTIMATED else TOLERANCE
+    for what, ours, theirs, tolerance in (
+        ("training examples", summary["rows"], stats.tuning_dataset_example_count, TOLERANCE),
+        (f"billable tokens{counted}", summary["tokens"], stats.total_billable_token_count, promised),
     ):
-        if theirs is not None and abs(ours - theirs) > TOLERANCE * theirs:
+        if theirs is not None and abs(ours - theirs) > tolerance * theirs:
             difference = f": {(ours - theirs) / theirs:+.1%}" if theirs else ""
             warnings.append(f"We counted {ours:,} {what}, Vertex AI {theirs:,}{difference}.")
     return warnings

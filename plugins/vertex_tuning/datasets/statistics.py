@@ -17,7 +17,7 @@ _BAR: Final = 40
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """`count` values from `left` up to `right`, which belongs to the next bucket but for the last one."""
+    """`count` values from `left` up to `right`, which belongs to the next bucket. Both are whole numbers."""
 
     count: int
     left: float
@@ -89,14 +89,13 @@ def _sum(counts: Counts) -> int:
     return sum(value * count for value, count in counts.items())
 
 
-def _buckets(counts: Counts, low: float, high: float) -> list[Bucket]:
-    """Of equal width; when all values are the same, around that value."""
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    width = (high - low) / BUCKETS
-    filled = [0] * BUCKETS
+def _buckets(counts: Counts, low: int, high: int) -> list[Bucket]:
+    """At most `BUCKETS`, each for equally many whole numbers."""
+    values = high - low + 1
+    width = -(-values // BUCKETS)
+    filled = [0] * -(-values // width)
     for value, count in counts.items():
-        filled[min(int((value - low) / width), BUCKETS - 1)] += count
+        filled[(value - low) // width] += count
     return [Bucket(count, low + width * n, low + width * (n + 1)) for n, count in enumerate(filled)]
 
 
@@ -125,6 +124,6 @@ def _table_row(name: str, d: Distribution) -> str:
 def _histogram(buckets: Iterable[Bucket]) -> list[str]:
     most = max(bucket.count for bucket in buckets)
     return [
-        f"  {one.left:>10,.1f} to {one.right:>10,.1f} |{'█' * -(-one.count * _BAR // most):<{_BAR}} {one.count:,}"
+        f"  {one.left:>10,.0f} to {one.right - 1:>10,.0f} |{'█' * -(-one.count * _BAR // most):<{_BAR}} {one.count:,}"
         for one in buckets
     ]

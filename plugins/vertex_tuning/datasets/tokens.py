@@ -19,6 +19,10 @@ Cyrillic, Greek and Arabic, 1.8 for Chinese, Japanese and Korean, 1.4 for emoji,
 FILE_TOKENS: Final = 258
 """Of a file part: what Gemini counts for one image tile or page (same source). Audio and video cost more by length."""
 
+ESTIMATE_TOLERANCE: Final = 0.3
+"""What an estimate may be off by, as a share of the true number; see above."""
+ESTIMATED: Final = f"estimated, up to {ESTIMATE_TOLERANCE:.0%} off".replace("%", " %")
+
 _SAMPLE: Final = 256
 
 

@@ -21,6 +21,9 @@ PAGE_SIZE: Final = 100
 RETRIES: Final = 4
 """All that is asked here may be asked twice."""
 
+ALL_TRAFFIC: Final = 100
+"""Percent: https://docs.cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints"""
+
 PARALLEL: Final = 8
 """Models whose versions are listed at once: a weekly tuning has made a hundred after two years."""
 
@@ -60,8 +63,7 @@ class RegistryHook(GoogleConnection):
         labels = {TUNING_LABEL: tuning, DEPLOYMENT_LABEL: deployment_id()}
         listed = self._rest.pages(f"{parent}/models", "models", PAGE_SIZE, filter=f"labels.{TUNING_LABEL}={tuning}")
         # Checked here as well, because a filter the service did not understand would mix up the tunings.
-        found = [model for model in listed if labels.items() <= model.get("labels", {}).items()]
-        return {model["name"].partition("@")[0] for model in found}
+        return {model.model for model in map(ModelVersion.parse, listed) if labels.items() <= model.labels.items()}
 
     def _versions(self, model: str) -> list[ModelVersion]:
         try:
@@ -72,7 +74,9 @@ class RegistryHook(GoogleConnection):
 
     def merge_aliases(self, version: str, aliases: list[str]) -> None:
         """Give a version aliases, and take from it those that begin with `-`."""
-        self.log.info("%s: aliases %s", version, ", ".join(aliases))
+        self.log.info(
+            "Aliases %s: %s", ", ".join(alias if alias[0] == "-" else f"+{alias}" for alias in aliases), version
+        )
         self._rest.post(f"{version}:mergeVersionAliases", {"versionAliases": aliases})
 
     def job_of(self, version: ModelVersion) -> TuningJob | None:
@@ -85,27 +89,45 @@ class RegistryHook(GoogleConnection):
     def endpoint_of(self, version: ModelVersion) -> str:
         """The endpoint that answers with a version: the one its tuning job names, or else its only one.
 
-        :raises ChampionError: there is none, or it serves something else by now
+        :raises ChampionError: there is none, it serves something else by now, or not all of its traffic is the
+            version's: others would answer, too
         """
         job = self.job_of(version)
         named = job.tuned_model.endpoint if job and job.tuned_model else ""
         endpoint = named or (version.endpoints[0] if len(set(version.endpoints)) == 1 else "")
-        if endpoint and self._serves(endpoint, version):
+        share = self._traffic(endpoint, version) if endpoint else None
+        if share == ALL_TRAFFIC:
             return endpoint
-        raise ChampionError(
-            f"{version.name} ({', '.join(sorted(version.aliases))}) is not deployed to {endpoint or 'one endpoint'} "
-            "any more, so nothing can be asked of it. Deploy it again, or take its alias away in the Model Registry, "
-            "and `previous` from the one before: without a model in use, the next that passes its gates is the first."
-        )
+        raise ChampionError(_not_answering(version, endpoint, share))
 
-    def _serves(self, endpoint: str, version: ModelVersion) -> bool:
+    def _traffic(self, endpoint: str, version: ModelVersion) -> int | None:
+        """Which share of an endpoint's requests a version answers, in percent; None when it is not deployed there."""
         try:
-            deployed = self._rest.get(endpoint).get("deployedModels", [])
+            found = self._rest.get(endpoint)
         except NotFoundError:
-            return False
-        return any(_names(one, version) for one in deployed)
+            return None
+        deployed = [one for one in found.get("deployedModels") or () if _is_of(one, version)]
+        if not deployed:
+            return None
+        # JSON leaves out an empty split. Whether the endpoint then answers, Google says when it is asked.
+        split = found.get("trafficSplit")
+        return ALL_TRAFFIC if split is None else sum(split.get(one.get("id"), 0) for one in deployed)
 
 
-def _names(deployed: dict[str, Any], version: ModelVersion) -> bool:
+def _is_of(deployed: dict[str, Any], version: ModelVersion) -> bool:
     model, _, tag = deployed.get("model", "").partition("@")
     return model == version.model and f"{model}@{deployed.get('modelVersionId', tag)}" == version.name
+
+
+def _not_answering(version: ModelVersion, endpoint: str, share: int | None) -> str:
+    held = f" ({', '.join(sorted(version.aliases))})" if version.aliases else ""
+    if share is None:
+        return (
+            f"{version.name}{held} is not deployed to {endpoint or 'one endpoint'} any more, so it cannot answer. "
+            "Deploy it again, or take its alias away in the Model Registry, and `previous` from the one before: "
+            "without a model in use, the next that passes its gates is the first."
+        )
+    return (
+        f"{version.name}{held} gets {share} % of the traffic of {endpoint}, expected {ALL_TRAFFIC} %: other models "
+        "would answer instead. Set the endpoint's traffic split, or give the alias to the model that answers there."
+    )

@@ -14,8 +14,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.asking import PARALLEL, AskLaterError, ask_all, next_visit
 from vertex_tuning.evaluation_checks import ON_REFUSED
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError, VertexRequestError
+from vertex_tuning.expectations import FOUND_SHOWN
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.plain_text import plain
+from vertex_tuning.refusals import log_refusals_without_traceback
 from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases, sample_cases
 from vertex_tuning.switches import parse_switch
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
 OnRefused = Literal["fail", "skip"]
+
+WRONG_LOGGED: Final = 5
+"""Answers of a model that were not as expected."""
 
 MAX_INLINE: Final = 100_000
 """Bytes of a model's answers that wait in Airflow's database, when there is no run folder."""
@@ -173,9 +179,30 @@ class AskingOperator(VertexOperator):
         uri = f"{str(self.run_folder).rstrip('/')}/{name}"
         return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
 
+    def log_answers(self, model: str, cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> None:
+        """Say how a model has answered; the file in the run's folder has all answers.
+
+        :param model: whose answers these are, in words
+        """
+        for kind, answers in (("smoke cases", cases), ("examples", sampled)):
+            if answers:
+                passed = sum(not answer.problem for answer in answers)
+                self.log.info("%s: %d of %d %s answered as expected.", model, passed, len(answers), kind)
+        wrong = [answer.cut() for answer in (*cases, *sampled) if answer.problem]
+        for one in wrong[:WRONG_LOGGED]:
+            self.log.info("%s, %s: '%s': %s", model, one.name, plain(one.answer, FOUND_SHOWN), one.problem)
+        if len(wrong) > WRONG_LOGGED:
+            more = len(wrong) - WRONG_LOGGED
+            self.log.info("%s: %d more answers were not as expected. The report has them.", model, more)
+
     def refuse(self, error: TuningError) -> NoReturn:
         """End the task, as `on_refused` says."""
-        raise AirflowSkipException(str(error)) if self.on_refused == "skip" else error
+        self.log.warning("%s", error)
+        if self.on_refused == "skip":
+            self.log.info("What follows is skipped, because on_refused is 'skip'.")
+            raise AirflowSkipException(str(error))
+        log_refusals_without_traceback()
+        raise error
 
 
 def _first(answers: Sequence[SmokeAnswer]) -> list[SmokeAnswer]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.sdk import BaseOperator
 
 from vertex_tuning.deployment import deployment_id
+from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.specs import Origin
 
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from vertex_tuning.jobs import TuningJob
 
 
+def no_result_of(task_id: str) -> NoReturn:
+    """For a template that found nothing to read.
+
+    :raises ConfigurationError: always; it names the task that left no result
+    """
+    raise ConfigurationError(f"{task_id} has no result; was it marked by hand? Clear it to run it again.")
+
+
 class VertexOperator(BaseOperator):
     """
     Base of the operators and of the sensor: a connection, a project and a location. All of them templated.
@@ -33,6 +42,7 @@ class VertexOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("location", "project_id", "gcp_conn_id", "impersonation_chain")
+    no_result_of = staticmethod(no_result_of)
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import msgspec
 from airflow.sdk import conf
 
 from vertex_tuning.datasets.manifests import MANIFEST, dataset_hash, folder_of, run_key
+from vertex_tuning.datasets.tokens import ESTIMATED
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.plain_text import SHOWN, shorten
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 SETS: Final = ("training", "validation")
 PROCESSES: Final = 2
 """That check a large file side by side."""
-ESTIMATED: Final = "estimated, up to 30 % off"
-"""See :mod:`vertex_tuning.datasets.tokens`."""
 
 
 class UploadDatasetOperator(VertexOperator):

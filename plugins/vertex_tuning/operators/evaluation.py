@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.approval import MAX_REASONS, approval_text
 from vertex_tuning.asking import AskLaterError
-from vertex_tuning.comparison import Judgement, Side, comparison_table, judge, parse_rule
+from vertex_tuning.comparison import VERDICTS, Judgement, Side, comparison_table, judge, parse_rule
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
 from vertex_tuning.operators.asking import AskingOperator
@@ -37,7 +37,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
 
     Both models are asked the same cases and the same examples, now. Values of training are those the jobs left; when
     the models were validated on different data, they are of different kinds, and the result says so. Verdicts: `first`
-    (none is in use), `better`, `unchanged` (it is in use already), `refused`. The result is written to the run's folder
+    (none is in use), `better`, `equal` (as good, where the rule lets that through), `unchanged` (it is in use already),
+    `refused`. The result is written to the run's folder
     as `evaluation.json` and pushed as XCom `evaluation` before a refusal is raised; XCom `summary` is a text for
     whoever has to approve. When the cases are not asked, what follows is skipped: a model of something else must not
     take the place of the one in use.
@@ -128,6 +129,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         if later := [result for result in results.values() if isinstance(result, AskLaterError)]:
             self.come_back(context, later[0], deadline, {side: _answers(result) for side, result in results.items()})
         found = {side: _answers(result) for side, result in results.items()}
+        for side, model in (("champion", "Model in use"), ("challenger", "New model")):
+            self.log_answers(model, found[side][: len(cases)], found[side][len(cases) :])
         return {
             side: Side.of(trained[side], answers[: len(cases)], answers[len(cases) :])
             for side, answers in found.items()
@@ -161,15 +164,18 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
             "champion": {"model": champion.name, "job": champion.job_name} if champion else None,
             "comparison": {"rule": msgspec.to_builtins(rule), "values": judged.values, "notes": notes},
         }
-        self._log(judged, champion)
+        self._log(judged, challenger, champion)
         return self._publish(context, result, sides)
 
-    def _log(self, judged: Judgement, champion: ModelVersion | None) -> None:
+    def _log(self, judged: Judgement, challenger: ModelVersion, champion: ModelVersion | None) -> None:
+        self.log.info("New model: %s", challenger.name)
+        self.log.info("Model in use: %s", champion.name if champion else "none")
         if judged.gates:
             self.log.info("Gates:\n%s", gate_table(judged.gates))
-        if champion:
-            self.log.info("In use: %s\n%s", champion.name, comparison_table(judged.values))
-        self.log.info("Verdict: %s. %s", judged.verdict, " ".join(first_lines(judged.reasons, MAX_REASONS)))
+        if judged.values:
+            self.log.info("Comparison:\n%s", comparison_table(judged.values))
+        if judged.verdict != "refused":  # which is told as such
+            self.log.info("%s.", VERDICTS[judged.verdict])
 
     def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, Side]) -> dict[str, Any]:
         """Write all of it, push what an XCom should hold of it, and end the run when the model is refused."""
@@ -180,12 +186,15 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         context["ti"].xcom_push(key="evaluation", value=result)
         context["ti"].xcom_push(key="summary", value=approval_text(result, sides["challenger"].values))
         if result["verdict"] == "refused":
-            self.refuse(ModelRefusedError(f"{result['model']} is refused: {' '.join(result['reasons'])}"))
+            self.refuse(ModelRefusedError(f"Refused: {' '.join(result['reasons'])} New model: {result['model']}"))
         if self.cases and not parse_switch("ask_cases", self.ask_cases):
-            raise AirflowSkipException(
-                f"{result['model']} is no candidate: this tuning's cases were not asked, because the run's data is "
-                "about something else. The model in use stays."
+            stays = " The model in use stays." if result["champion"] else ""
+            reason = (
+                "Trained and tested only: the new model is not put into use, because this data does not belong to the "
+                f"tuning's smoke test.{stays}"
             )
+            self.log.info("%s", reason)
+            raise AirflowSkipException(reason)
         return result
 
 
@@ -206,13 +215,13 @@ def _answers(result: list[SmokeAnswer] | AskLaterError) -> list[SmokeAnswer]:
 def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:
     """What to know when reading the values side by side."""
     if champion is None:
-        return ["The model in use was made by no tuning job that is known, so it has no values of training."]
+        return ["The tuning job of the model in use is unknown, so there are no values of its training."]
     theirs, ours = (_validation_of(job) for job in (champion, challenger))
     if theirs == ours:
         return []
     return [
-        f"The models were validated on different data ({theirs or 'none'} and {ours or 'none'}), so their values of "
-        "training differ in kind; what they answered to cases and sample does not."
+        "The models were validated on different data, so do not compare their values of training: model in use "
+        f"{theirs or 'no data'}, new model {ours or 'no data'}. The answers to cases and sample can be compared."
     ]
 
 

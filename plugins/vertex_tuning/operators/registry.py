@@ -58,13 +58,17 @@ class FindPreviousOperator(ChampionOperator):
     of the one in use. Fails when there is none, or when it cannot be asked any more."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        standing = self.succession.standing()
+        standing = self.succession.standing(in_rollback=True)
+        champion, previous = (version and version.name for version in (standing.champion, standing.previous))
+        self.log.info("In use: %s", champion or "no model")
+        self.log.info("Before it: %s", previous or f"no model has the alias {PREVIOUS!r}")
         if not (standing.champion and standing.previous):
             raise ChampionError(
-                f"tuning {self.tuning!r}: found no model in use with one before it (alias {PREVIOUS}), so there is "
-                "nothing to go back to. Put another version into use with the PromoteModelOperator."
+                f"tuning {self.tuning!r}: in use is {champion or 'no model'}, and no model before it has the alias "
+                f"{PREVIOUS!r}, so there is nothing to go back to. Give {PREVIOUS!r} to a model in the Model Registry "
+                "and run the rollback again."
             )
-        return {"champion": standing.champion.name, "previous": self.describe(standing.previous)}
+        return {"champion": champion, "previous": self.describe(standing.previous)}
 
 
 class ReplaceChampionOperator(ChampionOperator):
@@ -104,7 +108,9 @@ class ReplaceChampionOperator(ChampionOperator):
         for asset in self.outlets:
             told = {name: in_use[name] for name in ("job", "model", "endpoint")}
             context["outlet_events"][asset].extra = {**event, **told}
-        self.log.info("In use: %s at %s; before: %s.", in_use["model"], in_use["endpoint"], previous)
+        self.log.info("Now in use: %s", in_use["model"])
+        self.log.info("Answers at: %s", in_use["endpoint"])
+        self.log.info("Before it: %s", previous or "no model")
         return {**in_use, "previous": previous}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from vertex_tuning.asking import AskLaterError
+from vertex_tuning.evaluation_checks import share_mistake
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
 from vertex_tuning.operators.asking import AskingOperator
 from vertex_tuning.plain_text import first_lines
@@ -38,6 +39,9 @@ class SmokeTestOperator(AskingOperator):
         self, *, endpoint: str, min_pass_share: float = 1.0, min_sample_share: float | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        for name, least in (("min_pass_share", min_pass_share), ("min_sample_share", min_sample_share)):
+            if mistake := share_mistake(name, least):
+                raise ConfigurationError(mistake)
         self.endpoint = endpoint
         self.min_pass_share = min_pass_share
         self.min_sample_share = min_sample_share
@@ -53,8 +57,9 @@ class SmokeTestOperator(AskingOperator):
         result = self._result(asked, exact)
         # Pushed before judging, because a failed task returns nothing and somebody will want to read the answers.
         context["ti"].xcom_push(key="answers", value=result)
-        self.log.info("Passed: %s.", ", ".join(f"{name} {value:.3g}" for name, value in result["values"].items()))
-        self._require("cases", asked, self.min_pass_share)
+        self.log_answers("Model", asked, exact)
+        self.log.info("Values: %s", ", ".join(f"{name} {value:.3g}" for name, value in result["values"].items()))
+        self._require("smoke cases", asked, self.min_pass_share)
         if self.min_sample_share is not None:
             self._require("examples", exact, self.min_sample_share)
         return result
@@ -79,7 +84,11 @@ class SmokeTestOperator(AskingOperator):
             failed = [answer.cut() for answer in answers if answer.problem]
             shown = [f"  {one.name}: '{one.prompt}' -> '{one.answer}': {one.problem}" for one in failed]
             listed = "\n".join(first_lines(shown, ANSWERS_SHOWN))
-            right = len(answers) - len(failed)
+            right, kind = len(answers) - len(failed), f"{what} answered as expected"
             self.refuse(
-                SmokeTestError(f"{right} of {len(answers)} {what} passed, expected a share of {least:g}.\n{listed}")
+                SmokeTestError(f"Refused: {right} of {len(answers)} {kind}, expected {_at_least(least)}.\n{listed}")
             )
+
+
+def _at_least(share: float) -> str:
+    return "all" if share == 1 else f"at least {share * 100:.4g} %"

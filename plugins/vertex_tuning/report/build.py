@@ -11,18 +11,23 @@ from vertex_tuning.plain_text import storable_json
 from vertex_tuning.report import content as to
 from vertex_tuning.report import parts
 from vertex_tuning.report.links import links_of
-from vertex_tuning.report.verdict import NO_STEP, ROLES, verdict_of
+from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, ROLES, verdict_of
 
 NAMES: Final = {
     "upload": "Dataset",
     "create": "Tuning job",
     "wait": "Training",
     "metrics": "Metrics",
+    "previous": "Previous model",
     "smoke": "Smoke test",
     "evaluation": "Evaluation",
     "approval": "Approval",
     "promotion": "Promotion",
+    "rollback": "Rollback",
 }
+
+NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED})
+"""States of the task that creates the job, of which there is then none."""
 
 Json = dict[str, Any]
 
@@ -45,6 +50,8 @@ class Material(msgspec.Struct, kw_only=True):
     :param vertex_endpoint: base URL of a local Google Cloud; empty for Google's own
     :param dataset_report: what the upload wrote beside the dataset
     :param series: metrics.json
+    :param decision: what a person decided
+    :param previous: the models of a rollback, as they were found
     """
 
     title: str
@@ -65,6 +72,13 @@ class Material(msgspec.Struct, kw_only=True):
     series: Json | None = None
     smoke: Json | None = None
     evaluation: Json | None = None
+    decision: to.Decision | None = None
+    previous: Json | None = None
+
+
+def outcome(given: Material) -> to.Verdict:
+    """How the run ended."""
+    return verdict_of({role: _step(given, role) for role in ROLES}, given.evaluation, given.decision)
 
 
 def build(given: Material) -> to.Report:
@@ -76,7 +90,7 @@ def build(given: Material) -> to.Report:
         dag_id=given.dag_id,
         run_id=given.run_id,
         created=given.created,
-        verdict=verdict_of(steps, given.evaluation),
+        verdict=outcome(given),
         steps=list(steps.values()),
         dataset=parts.dataset(given.upload, _statistics(given), job) if given.upload else None,
         settings=parts.settings(job) if job else [],
@@ -85,7 +99,11 @@ def build(given: Material) -> to.Report:
         smoke=parts.answers((given.smoke or {}).get("cases")),
         sample=parts.answers((given.smoke or {}).get("sample")),
         comparison=parts.comparison(given.evaluation) if given.evaluation else None,
-        cost=parts.cost(given.upload or {}, given.metrics or {}),
+        decision=given.decision,
+        cost=parts.cost(
+            given.upload or {}, given.metrics or {}, job_created=bool(job) or steps["create"].state not in NO_JOB
+        ),
+        rollback=parts.rollback(given.previous) if given.previous else None,
         links=links_of(given, job),
     )
     return _storable(report)
@@ -102,6 +120,8 @@ def _storable(report: to.Report) -> to.Report:
 
 def _step(given: Material, role: str) -> to.Step:
     task_id = given.tasks.get(role, "")
-    state = (given.states[task_id] or "not started") if task_id in given.states else NO_STEP
+    state = (given.states[task_id] or NOT_STARTED) if task_id in given.states else NO_STEP
     url = f"{given.run_url}/tasks/{task_id}" if given.run_url and state != NO_STEP else None
+    if role == "approval" and state == "success" and given.decision and given.decision.answer != "approved":
+        state = given.decision.answer
     return to.Step(NAMES[role], task_id, state, given.errors.get(role) if state == "failed" else None, url)

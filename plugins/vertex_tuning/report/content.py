@@ -7,9 +7,13 @@ from typing import Literal
 import msgspec
 
 from vertex_tuning.report.charts import Chart
+from vertex_tuning.report.names import moment, number
 
-Outcome = Literal["promoted", "first", "passed", "refused", "failed", "skipped"]
-"""`first` is promoted with nothing to compare with; `passed` is good, in a run that has no promotion."""
+Outcome = Literal[
+    "promoted", "first", "passed", "waiting", "refused", "rejected", "undecided", "failed", "skipped", "rolled_back"
+]
+"""`first` is promoted with nothing to compare with; `passed` is good, in a run that has no promotion; `waiting`: a
+person is asked; `rejected`: by that person; `undecided`: nobody answered in time."""
 
 Text = str | int | float | bool | None
 
@@ -28,10 +32,33 @@ class Verdict(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
+class Decision(msgspec.Struct, frozen=True):
+    """What a person decided.
+
+    :param answer: approved, rejected or undecided
+    :param by: the person's name in Airflow; empty when nobody answered
+    :param at: RFC 3339
+    :param reason: in the person's words; may be empty
+    :param within: how long there was to answer, in words
+    """
+
+    answer: Literal["approved", "rejected", "undecided"]
+    by: str
+    at: str
+    reason: str = ""
+    within: str = ""
+
+    def __str__(self) -> str:
+        if self.answer == "undecided":
+            return f"No answer within {self.within}."
+        return f"{self.answer.capitalize()} by {self.by} on {moment(self.at)}."
+
+
 class Step(msgspec.Struct, frozen=True):
     """A task of the run.
 
-    :param state: Airflow's; `not part of this run` when the run has no such task
+    :param state: Airflow's; `not in this run` when the run has no such task; `rejected` or `undecided` for an approval
+        that was not given
     :param error: what it failed with, when it left word
     :param url: its page in Airflow
     """
@@ -59,11 +86,21 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """How many lie from `left` up to `right`."""
+    """How many lie from `left` up to `right`, which is whole numbers' next one."""
 
     left: float
     right: float
     count: float
+
+    @property
+    def last(self) -> float:
+        """The largest value in it."""
+        whole = float(self.left).is_integer() and float(self.right).is_integer()
+        return self.right - 1 if whole else self.right
+
+    @property
+    def label(self) -> str:
+        return number(self.left) if self.left == self.last else f"{number(self.left)} to {number(self.last)}"
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -160,7 +197,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 class Cost(msgspec.Struct, frozen=True):
     """
-    :param expected: before the job, with the arithmetic
+    :param expected: before the job, with the arithmetic; that nothing was spent, when there was no job
     :param billed: by the service's own count, likewise
     :param amount: the latter's, or the former's
     """
@@ -212,6 +249,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     :param version: of this form; a field that changes its meaning makes it higher
     :param created: RFC 3339
+    :param decision: a person's, in a run that asked for one
+    :param rollback: the models of a rollback
     """
 
     version: int = 1
@@ -228,5 +267,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     smoke: Answers | None
     sample: Answers | None
     comparison: Comparison | None
+    decision: Decision | None = None
+    rollback: list[Fact] | None = None
     cost: Cost | None
     links: list[Link]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,7 +12,7 @@ DASH: Final = "\N{EN DASH}"
 _SERIES: Final = re.compile(r"^/?(?P<method>.*?)_?(?P<kind>train|eval)_(?P<metric>.+)$")
 _METRICS: Final = {
     "total_loss": "loss",
-    "fraction_of_correct_next_step_preds": "accuracy",
+    "fraction_of_correct_next_step_preds": "token accuracy",
     "num_predictions": "predictions",
 }
 _VALUES: Final = {
@@ -22,7 +23,7 @@ _VALUES: Final = {
     "queue_seconds": "Time in the queue (s)",
     "smoke.pass_share": "Smoke cases passed",
     "smoke.latency_p95": "Latency, 95th percentile (s)",
-    "sample.exact_share": "Validation sample answered exactly",
+    "sample.exact_share": "Exact answers on the validation sample",
 }
 _DISTRIBUTIONS: Final = {
     "userInputTokenDistribution": "Input tokens",
@@ -66,6 +67,32 @@ def value_label(name: str) -> str:
         return _VALUES[name]
     series, _, part = name.rpartition(".")
     return f"{series_label(series)}, {_PARTS[part]}" if part in _PARTS and _SERIES.match(series) else words(name)
+
+
+def is_share(name: str) -> bool:
+    """Whether a value that gates speak of is a part of a whole, from 0 to 1."""
+    series, _, part = name.rpartition(".")
+    return part.endswith("_share") or ("fraction" in series and part != "best_step")
+
+
+def value_text(name: str, value: float | None) -> str:
+    """A value that gates speak of, for people: `61 %`, `0.42`; `unknown` when it is."""
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    return f"{value * 100:.4g} %" if is_share(name) else f"{value:.4g}"
+
+
+def value_texts(name: str, one: float, other: float) -> tuple[str, str]:
+    """Two values with as many digits as it takes to tell them apart."""
+    short = value_text(name, one), value_text(name, other)
+    if one == other or short[0] != short[1]:
+        return short
+    return (f"{one * 100!r} %", f"{other * 100!r} %") if is_share(name) else (repr(one), repr(other))
+
+
+def change_text(name: str, value: float) -> str:
+    """How far two values are apart: `2 percentage points`, `0.02`."""
+    return f"{value * 100:.4g} percentage points" if is_share(name) else f"{value:.4g}"
 
 
 def distribution_label(name: str) -> str:

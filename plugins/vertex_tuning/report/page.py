@@ -16,6 +16,7 @@ from markupsafe import Markup
 from vertex_tuning.report import names
 from vertex_tuning.report.charts import bars, for_script, picture
 from vertex_tuning.report.content import Report
+from vertex_tuning.report.verdict import NO_STEP
 
 HERE: Final = Path(__file__).parent
 UPLOT: Final = HERE / "vendor" / "uplot"
@@ -26,9 +27,26 @@ SIGNS: Final = {
     **dict.fromkeys(("promoted", "first", "passed", "success"), "\N{CHECK MARK}"),
     **dict.fromkeys(("refused", "failed"), "\N{MULTIPLICATION X}"),
     **dict.fromkeys(("skipped", "upstream_failed", "removed"), names.DASH),
-    "missing": "?",
+    **dict.fromkeys(("missing", "undecided"), "?"),
+    "rejected": "\N{CIRCLED DIVISION SLASH}",
+    "rolled_back": "\N{ANTICLOCKWISE OPEN CIRCLE ARROW}",
+    "waiting": "\N{HORIZONTAL ELLIPSIS}",
 }
 """Beside every colour a sign, for who does not see it."""
+
+SECTIONS: Final = (
+    ("rollback", "Rollback", "Rollback"),
+    ("dataset", "Dataset", "Dataset"),
+    ("settings", "Settings", "Tuning job"),
+    ("curves", "Curves", "Metrics"),
+    ("gates", "Gates", "Evaluation"),
+    ("smoke", "Smoke test", "Smoke test"),
+    ("sample", "Validation sample", "Evaluation"),
+    ("comparison", "Comparison", "Evaluation"),
+    ("cost", "Cost", "Dataset"),
+    ("links", "Links", ""),
+)
+"""Parts of the page, their names, and the step without which a run has no such part."""
 
 
 def to_json(report: Report) -> bytes:
@@ -42,10 +60,12 @@ def to_html(report: Report) -> str:
     script = _file(HERE / "charts.js")
     charts = report.metrics.charts if report.metrics else []
     answers = report.comparison.answers if report.comparison else []
+    steps = {step.name: step for step in report.steps}
     return _environment().get_template("template.html.j2").render(
         report=report,
         tiles=list(_tiles(report)),
-        steps={step.name: step for step in report.steps},
+        steps=steps,
+        sections=[(name, title) for name, title, step in SECTIONS if not step or steps[step].state != NO_STEP],
         pictures=[(chart, picture(chart)) for chart in charts],
         charts=for_script(charts),
         differing=[one for one in answers if one.champion != one.challenger],
@@ -62,8 +82,8 @@ def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     for measure in report.metrics.measures if report.metrics else []:
         if measure.name in HEADLINE and measure.last is not None:
             share = "fraction" in measure.name
-            yield measure.label, f"{measure.last:.1%}" if share else names.number(measure.last)
-    for name, asked in (("Smoke cases passed", report.smoke), ("Sample answered exactly", report.sample)):
+            yield measure.label, f"{measure.last * 100:.1f} %" if share else names.number(measure.last)
+    for name, asked in (("Smoke cases passed", report.smoke), ("Exact answers on the sample", report.sample)):
         if asked:
             yield name, f"{asked.passed} of {asked.total}"
     if report.cost and report.cost.amount is not None:
@@ -77,7 +97,12 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        number=names.number, seconds=names.seconds, share=names.share, size=names.size, moment=names.moment
+        number=names.number,
+        value=names.value_text,
+        seconds=names.seconds,
+        share=names.share,
+        size=names.size,
+        moment=names.moment,
     )
     environment.globals.update(bars=bars, sign=lambda state: SIGNS.get(state, "\N{WHITE CIRCLE}"))
     return environment

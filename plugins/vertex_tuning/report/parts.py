@@ -73,8 +73,8 @@ def settings(job: TuningJob) -> list[to.Fact]:
         "Location": location_of(job.name),
         "State of the job": job.state.removeprefix("JOB_STATE_").replace("_", " ").lower(),
         "Created": job.create_time,
-        "Waited for its start": _between(job.create_time, job.start_time),
-        "Ran": _between(job.start_time, job.end_time),
+        "Time in queue": _between(job.create_time, job.start_time),
+        "Training time": _between(job.start_time, job.end_time),
     }
     return [to.Fact(name, value) for name, value in given.items() if value is not None]
 
@@ -140,16 +140,29 @@ def _answer(one: Json) -> to.Answer:
     return to.Answer(**texts, latency=one.get("latency"), tokens=one.get("tokens"))
 
 
-def cost(upload: Json, collected: Json) -> to.Cost | None:
-    """What was expected, and what the service's own count of tokens comes to."""
+def cost(upload: Json, collected: Json, *, job_created: bool = True) -> to.Cost | None:
+    """What was expected, and what the service's own count of tokens comes to; without a job, nothing."""
     if not upload.get("cost"):
         return None
     expected, billed = msgspec.convert(upload["cost"], Cost), (collected.get("values") or {}).get("billed_tokens")
+    if not job_created:
+        return to.Cost("Nothing: this run created no tuning job.", None, 0.0, expected.currency)
     if billed is None or expected.price is None:
         return to.Cost(str(expected), None, expected.amount, expected.currency)
     amount = billed / 1e6 * expected.price
     text = f"{billed:,.0f} training tokens x {expected.currency} {expected.price:.2f} per million"
     return to.Cost(str(expected), f"{text} = {expected.currency} {amount:,.2f}", amount, expected.currency)
+
+
+def rollback(found: Json) -> list[to.Fact]:
+    """:param found: what the task returned that looked for the previous model"""
+    previous = found.get("previous") or {}
+    given = {
+        "Model in use before this run": found.get("champion"),
+        "Previous model": previous.get("model"),
+        "Endpoint of the previous model": previous.get("endpoint"),
+    }
+    return [to.Fact(name, str(value)) for name, value in given.items() if value]
 
 
 def comparison(evaluation: Json) -> to.Comparison | None:
@@ -172,9 +185,10 @@ def comparison(evaluation: Json) -> to.Comparison | None:
 
 def _rule(rule: Json) -> str:
     direction = "higher" if rule.get("higher_is_better", True) else "lower"
-    gain = f"{direction} by at least {rule['min_gain']:g}" if rule.get("min_gain") else f"as good or {direction}"
-    cases = f"; no regression on {', '.join(rule['no_regression'])}" if rule.get("no_regression") else ""
-    return f"{value_label(rule['value'])} ({rule['value']}) has to be {gain}{cases}."
+    gain = f"must be at least {rule['min_gain']:g} {direction}" if rule.get("min_gain") else "must not be worse"
+    cases = rule.get("no_regression")
+    kept = f" Cases that the model in use passes must not fail: {', '.join(cases)}." if cases else ""
+    return f"{value_label(rule['value'])} ({rule['value']}) {gain}.{kept}"
 
 
 def _pairs(answers: Json) -> Iterator[to.AnswerPair]:

@@ -5,65 +5,131 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vertex_tuning.report.content import Step, Verdict
+from vertex_tuning.report.content import Decision, Step, Verdict
 
-ROLES: Final = ("upload", "create", "wait", "metrics", "smoke", "evaluation", "approval", "promotion")
-"""What the tasks of a retraining do, in their order."""
+ROLES: Final = (
+    "upload",
+    "create",
+    "wait",
+    "metrics",
+    "previous",
+    "smoke",
+    "evaluation",
+    "approval",
+    "promotion",
+    "rollback",
+)
+"""What the tasks of a retraining or a rollback do, in their order."""
 
 NO_STEP: Final = "not in this run"
+NOT_STARTED: Final = "not started"
+
+UNANSWERED: Final = frozenset(
+    {
+        NOT_STARTED,
+        "scheduled",
+        "queued",
+        "running",
+        "restarting",
+        "awaiting_input",
+        "deferred",
+        "up_for_retry",
+        "up_for_reschedule",
+    }
+)
+"""States of an approval that is still to come."""
+
+IN_REGISTRY: Final = "The Model Registry shows which model is in use."
 
 
-def verdict_of(steps: Mapping[str, Step], evaluation: Mapping[str, Any] | None) -> Verdict:
+def verdict_of(
+    steps: Mapping[str, Step], evaluation: Mapping[str, Any] | None = None, decision: Decision | None = None
+) -> Verdict:
     """:param steps: by what they do, see `ROLES`"""
     found = evaluation or {}
-    reasons = [str(reason) for reason in found.get("reasons") or []]
-    if found.get("verdict") == "unchanged":
-        return Verdict("passed", "Unchanged", "This model is the one in use already.", reasons)
+    reasons = [*_decided(decision), *(str(reason) for reason in found.get("reasons") or [])]
+    judged = _judged(steps, found, reasons) or (_not_approved(decision, found, reasons) if decision else None)
+    return judged or _unjudged(steps, found, reasons)
+
+
+def _judged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict | None:
+    """Of a model that is in use now, or was refused."""
+    if steps["rollback"].state == "success":
+        return Verdict("rolled_back", "Rolled back", "The previous model is in use again.", reasons)
+    if evaluation.get("verdict") == "unchanged":
+        return Verdict("passed", "Unchanged", "The new model is the model in use already.", reasons)
     if steps["promotion"].state == "success":
-        return _promoted(found, reasons)
-    if found.get("verdict") == "refused":
-        return Verdict("refused", "Refused", _stays(found), reasons)
+        return _promoted(evaluation, reasons)
+    if evaluation.get("verdict") == "refused":
+        return Verdict("refused", "Refused", _stays(evaluation), reasons)
+    return None
+
+
+def _not_approved(decision: Decision, evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict | None:
+    sentence = f"{decision} {_stays(evaluation)}"
+    if decision.answer == "rejected":
+        return Verdict("rejected", "Rejected", sentence, reasons[1:])
+    return Verdict("undecided", "No answer", sentence, reasons[1:]) if decision.answer == "undecided" else None
+
+
+def _unjudged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
+    """Of a run that has not come to a verdict on its model."""
     if failed := _first(steps, "failed"):
-        return _failed(failed, reasons)
+        return _failed(failed, evaluation, reasons)
     if skipped := _first(steps, "skipped"):
-        return _skipped(steps, skipped, reasons)
+        return _skipped(steps, skipped, evaluation, reasons)
+    if steps["evaluation"].state == "success" and steps["approval"].state in UNANSWERED:
+        sentence = "A person decides whether the new model is put into use."
+        return Verdict("waiting", "Waiting for approval", sentence, reasons)
     if unfinished := next((step for step in steps.values() if step.state not in ("success", NO_STEP)), None):
-        sentence = f"The run ended before {unfinished.task_id} was done. The model in use stays."
+        sentence = f"The run ended before {unfinished.task_id} was done. {_stays(evaluation)}"
         return Verdict("failed", "Not finished", sentence, reasons)
     return Verdict("passed", "Passed", "The new model passed. This run puts no model into use.", reasons)
 
 
+def _decided(decision: Decision | None) -> list[str]:
+    if decision is None:
+        return []
+    return [str(decision), *([f"Reason given: {decision.reason}"] if decision.reason else [])]
+
+
 def _promoted(evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
     if evaluation.get("verdict") == "first":
-        return Verdict("first", "First model", "The new model is in use; there was none to compare it with.", reasons)
-    return Verdict("promoted", "Promoted", "The new model is better than the one before it, and is in use.", reasons)
+        sentence = "The new model is in use. There was no model in use to compare it with."
+        return Verdict("first", "First model", sentence, reasons)
+    if evaluation.get("verdict") == "equal":
+        sentence = "The new model is as good as the model in use and has taken its place."
+        return Verdict("promoted", "Promoted", sentence, reasons)
+    sentence = "The new model is better than the model in use and has taken its place."
+    return Verdict("promoted", "Promoted", sentence, reasons)
 
 
-def _failed(step: Step, reasons: list[str]) -> Verdict:
-    after = "The model in use stays."
-    if step.name == "Promotion":
-        after = "Which model is in use stands in the Model Registry."
+def _failed(step: Step, evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
+    after = IN_REGISTRY if step.name in ("Promotion", "Rollback") else _stays(evaluation)
     error = step.error or "The task's log says why."
     return Verdict("failed", "Failed", f"{step.name} failed ({step.task_id}). {after}", [*reasons, error])
 
 
-def _skipped(steps: Mapping[str, Step], step: Step, reasons: list[str]) -> Verdict:
-    if step is steps["promotion"] and steps["approval"].state == "success":
-        return Verdict("skipped", "Not approved", "Nobody approved the new model. The model in use stays.", reasons)
+def _skipped(steps: Mapping[str, Step], step: Step, evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
     if step is steps["evaluation"]:
-        sentence = "The tuning's cases were not asked, so it was no candidate. The model in use stays."
-        return Verdict("skipped", "Not put into use", sentence, reasons)
+        sentence = "Evaluation was skipped because this data does not belong to the tuning's smoke test. " + _stays(
+            evaluation
+        )
+        return Verdict("skipped", "Trained and tested only", sentence, reasons)
     if step is steps["smoke"]:
-        sentence = "Too few answers of the new model were as expected. The model in use stays."
+        sentence = "Too few answers of the new model were as expected. " + _stays(evaluation)
         return Verdict("refused", "Refused", sentence, reasons)
     if step is steps["create"]:
-        sentence = "Nothing was trained: a model has been made from the same data with the same settings before."
+        sentence = "Nothing was trained: the same data and settings have made a model before, or are making one now."
         return Verdict("skipped", "Skipped", sentence, reasons)
-    return Verdict("skipped", "Skipped", f"The run ended at {step.task_id}. The model in use stays.", reasons)
+    return Verdict("skipped", "Skipped", f"The run ended at {step.task_id}. {_stays(evaluation)}", reasons)
 
 
 def _stays(evaluation: Mapping[str, Any]) -> str:
-    return "The model in use stays." if evaluation.get("champion") else "No model was put into use."
+    """Before the evaluation nobody has looked whether there is a model in use."""
+    if evaluation.get("champion"):
+        return "The model in use stays."
+    return "No model was put into use."
 
 
 def _first(steps: Mapping[str, Step], state: str) -> Step | None:
