@@ -111,6 +111,7 @@ class TuningJobWaiter(VertexOperator):
         self.job: TuningJob | None = None
         self._ti: Any = None
         self._owned = False
+        self._gave_up = False
         self._quota_deadline = math.inf
 
     @cached_property
@@ -228,6 +229,7 @@ class TuningJobWaiter(VertexOperator):
         return states == ["running"]
 
     def _cancel_all(self) -> None:
+        self._gave_up = True
         self.creations.cancel_all(self.hook)
         if self.job and self._owned and self.job.is_live and self.job.name not in self.creations.names:
             self.hook.cancel_tuning_job(self.job.name)
@@ -350,7 +352,6 @@ class TuningJobWaiter(VertexOperator):
             self.job = resubmit(self.hook, step.job, self.creations)
         except exceptions.QuotaExceededError as error:
             self.wait_for_quota(error, "retry_wait", job_name=step.job.name)
-        self.creations.require_open()
         return self.job
 
     def wait_for_quota(self, error: exceptions.QuotaExceededError, method_name: str, **kwargs: Any) -> NoReturn:
@@ -378,7 +379,8 @@ class TuningJobWaiter(VertexOperator):
     # Deferring
 
     def _defer(self, context: Context, job: TuningJob) -> NoReturn:
-        self.creations.require_open()
+        if self._gave_up:  # Airflow's signal handler has called `on_kill`, and lets the task go on
+            context["task_state_store"].set(CLEARED, job.name)
         context["task_state_store"].set(WAITING, job.name)
         self.defer(trigger=self._trigger(context, job), method_name="execute_complete", kwargs={"job_name": job.name})
 

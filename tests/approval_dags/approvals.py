@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import DAG, TriggerRule, chain
 from vertex_tuning.approval import approval_task
@@ -30,11 +31,11 @@ def approval_dag(name: str, deadline: timedelta) -> DAG:
             champion_alias="{{ params.alias }}",
             tuning="approved",
         )
-        reports = {"refused_folder": "gs://approved/reports"}
+        reports: dict[str, Any] = {"refused_folder": "gs://approved/reports"}
         draft = WriteReportOperator(task_id="draft_report", **reports)
         approve = approval_task(evaluated_by=evaluate.task_id, reported_by=draft.task_id, deadline=deadline)
         promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first"], **reports)
-        skipped = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reports}
+        skipped: dict[str, Any] = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reports}
         refused = ShowOutcomeOperator(task_id="refused", outcomes=["refused", "rejected"], **skipped)
         undecided = ShowOutcomeOperator(task_id="undecided", outcomes=["undecided"], **skipped)
         report = WriteReportOperator(task_id="write_report", **reports)

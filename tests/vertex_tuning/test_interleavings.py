@@ -177,24 +177,37 @@ def run(work: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]
     return thread, errors
 
 
-@pytest.mark.parametrize("which", ["create", "wait"])
-def test_a_killed_task_returns_no_job_and_waits_for_none(
-    hook: VertexTuningHook, control: Control, label: str, context: TaskContext, which: str
+def test_a_killed_create_returns_no_job(
+    hook: VertexTuningHook, control: Control, label: str, context: TaskContext
 ) -> None:
-    """Airflow's signal handler calls `on_kill`, and the task goes on."""
-    if which == "wait":
-        control("lifecycle", labels={"t": label}, failure=PASSING, count=1)
+    """Airflow's signal handler calls `on_kill`, and lets the task go on."""
     control("lifecycle", labels={"t": label}, script=RUNNING)
-    operator: Any = create(labels={"t": label})
-    if which == "wait":
-        operator = sensor(ended(hook, execute(operator, context)["name"]).name)
+    operator = create(labels={"t": label})
     control("faults", method="tuningJobs.create", delay=1.0)
-    thread, errors = run(lambda: operator.execute(context))
+    thread, errors = run(lambda: operator.execute(context))  # type: ignore[arg-type]
     time.sleep(0.6)
     operator.on_kill()
     thread.join(40)
     assert [type(error) for error in errors] == [exceptions.TaskKilledError]
     assert live(hook, "t", label) == []
+
+
+def test_a_wait_that_is_killed_while_it_creates_knows_that_its_job_was_cancelled_for_it(
+    hook: VertexTuningHook, control: Control, label: str, context: TaskContext
+) -> None:
+    control("lifecycle", labels={"t": label}, failure=PASSING, count=1)
+    control("lifecycle", labels={"t": label}, script=RUNNING, count=1)
+    control("lifecycle", labels={"t": label}, script=[])
+    job = execute(create(labels={"t": label}), context)
+    operator = sensor(ended(hook, job["name"]).name)
+    control("faults", method="tuningJobs.create", delay=1.0)
+    thread, errors = run(lambda: operator.execute(context))  # type: ignore[arg-type]
+    time.sleep(0.6)
+    operator.on_kill()
+    thread.join(40)
+    assert [type(error) for error in errors] == [TaskDeferred]
+    assert live(hook, "t", label) == []
+    assert WAYS["deferred"](job, context)["state"] == "JOB_STATE_SUCCEEDED"  # the task was cleared
 
 
 def test_a_kill_finds_a_lost_job_beside_an_older_one(

@@ -31,8 +31,8 @@ class Calibration(msgspec.Struct, frozen=True):
         return 1 / LARGEST_FACTOR <= self.factor <= LARGEST_FACTOR
 
     def corrected(self, tokens: int) -> int:
-        """An estimate, corrected."""
-        return round(tokens * self.factor)
+        """An estimate, corrected; as it is when the correction is not plausible."""
+        return round(tokens * self.factor) if self.is_plausible else tokens
 
     def __str__(self) -> str:
         return f"estimate x {self.factor:.3f}, after countTokens on {self.examples} examples"
