@@ -20,6 +20,7 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 VERDICTS: Final = {
     "first": "First model: there is none to compare it with.",
     "better": "Not worse than the current model.",
+    "equal": "Not worse than the current model.",
     "unchanged": "The new model is the current model.",
     "refused": "Refused.",
 }

@@ -15,17 +15,17 @@ def log_refusals_without_traceback() -> None:
     """Leave the traceback out of what this process logs when a task ends with a refusal.
 
     Airflow's task runner logs whatever ends a task with its traceback, and has no switch for that (3.3.2). The line
-    itself stays: `Task failed with exception`.
+    itself stays, `Task failed with exception`, and so do the error's class and message.
     """
     processors = structlog.get_config()["processors"]
-    if drop_traceback not in processors:
-        processors.insert(0, drop_traceback)
+    if without_traceback not in processors:
+        processors.insert(0, without_traceback)
 
 
-def drop_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def without_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor."""
     found = event.get("exc_info")
     error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
     if isinstance(error, ModelRefusedError | SmokeTestError):
-        del event["exc_info"]
+        event["exc_info"] = (type(error), error, None)
     return event
