@@ -33,7 +33,7 @@ def connection(url: str, **extra: Any) -> str:
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
-    with running_emulator(concurrent_tuning_jobs=100) as url:
+    with running_emulator(concurrent_tuning_jobs=10_000) as url:
         httpx.post(f"{url}/storage/v1/b", params={"project": PROJECT}, json={"name": "bucket"}).raise_for_status()
         upload(url, TRAINING, classification_rows(120))
         upload(url, VALIDATION, classification_rows(24))

@@ -385,8 +385,13 @@ def test_a_sensor_that_only_looks_does_not_mind_rivals(
 # Two runs
 
 
-def once(label: str, run_id: str) -> Any:
-    return execute(create(labels={TUNING_LABEL: label}, skip_if_unchanged=True), TaskContext(run_id))
+def of(label: str, day: str) -> TaskContext:
+    """The task in a run of this test's own."""
+    return TaskContext(f"{day}-{label}")
+
+
+def once(label: str, day: str) -> Any:
+    return execute(create(labels={TUNING_LABEL: label}, skip_if_unchanged=True), of(label, day))
 
 
 def test_runs_that_did_not_see_each_others_job_settle_it_while_waiting(
@@ -396,9 +401,9 @@ def test_runs_that_did_not_see_each_others_job_settle_it_while_waiting(
     with monkeypatch.context() as lagging:
         lagging.setattr(VertexTuningHook, "jobs_like", lambda *_: [])
         first, second = once(label, "monday"), once(label, "tuesday")
-    deferral(lambda: execute(sensor(first["name"]), TaskContext("monday")))
-    with pytest.raises(AirflowSkipException, match="run monday of dag"):
-        execute(sensor(second["name"]), TaskContext("tuesday"))
+    deferral(lambda: execute(sensor(first["name"]), of(label, "monday")))
+    with pytest.raises(AirflowSkipException, match=f"run monday-{label} of dag"):
+        execute(sensor(second["name"]), of(label, "tuesday"))
     assert live(hook, TUNING_LABEL, label) == [first["name"]]
 
 
@@ -410,8 +415,8 @@ def test_a_job_that_failed_is_not_created_again_beside_another_runs(
     failed = once(label, "monday")
     ended(hook, failed["name"])
     second = once(label, "tuesday")
-    with pytest.raises(AirflowSkipException, match="run tuesday of dag"):
-        execute(sensor(failed["name"]), TaskContext("monday"))
+    with pytest.raises(AirflowSkipException, match=f"run tuesday-{label} of dag"):
+        execute(sensor(failed["name"]), of(label, "monday"))
     assert live(hook, TUNING_LABEL, label) == [second["name"]]
 
 

@@ -114,7 +114,7 @@ def created(tuning: str, run_id: str, **arguments: Any) -> str:
     """What becomes of a run's creating task: the name of its job, or why it was skipped."""
     operator = create(**{"labels": {TUNING_LABEL: tuning}, "skip_if_unchanged": True, **arguments})
     try:
-        return str(execute(operator, TaskContext(run_id))["name"])
+        return str(execute(operator, TaskContext(f"{run_id}-{tuning}"))["name"])
     except AirflowSkipException as skipped:
         return f"skipped: {skipped}"
 
@@ -139,7 +139,7 @@ def test_of_a_backfills_runs_with_the_same_data_one_creates_a_job(hook: VertexTu
     for result in results:
         if result != name:
             assert name in result
-            assert f"run {run_id} of dag" in result
+            assert f"run {run_id}-{several} of dag" in result
 
 
 def test_a_run_while_another_trains_the_same_is_skipped_unless_it_is_forced_or_its_data_differs(

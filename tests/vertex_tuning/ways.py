@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ def reschedule(job: dict[str, Any], context: TaskContext, **arguments: Any) -> A
         try:
             return waiting.execute(context)  # type: ignore[arg-type]
         except AirflowRescheduleException:
-            continue
+            time.sleep(0.1)
 
 
 def create_and_wait(job: dict[str, Any], context: TaskContext, **arguments: Any) -> Any:
