@@ -23,3 +23,12 @@ def test_each_row_about_an_event_names_its_test(project_dir: Path, all_tests: se
     assert len(rows) > 30
     assert [row for row in rows if not re.search(rf"`{TESTS}` \|$", row)] == []
     assert set(re.findall(TESTS, page)) - all_tests == set()
+
+
+def test_each_state_of_the_aliases_names_its_test(project_dir: Path) -> None:
+    page = (project_dir / "docs" / "models.md").read_text()
+    [table] = re.findall(r"\| state of the aliases \|.*\n\|[-|]+\n((?:\|.*\n)+)", page)
+    named = set(re.findall(r"`((?:test_|Test)\w+)`", table))
+    sources = "".join(path.read_text() for path in (project_dir / "tests" / "vertex_tuning").glob("test_*.py"))
+    assert len(named) > 8
+    assert named - set(re.findall(r"(?:def|class) (\w+)", sources)) == set()
