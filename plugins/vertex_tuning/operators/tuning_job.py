@@ -260,11 +260,13 @@ class CreateTuningJobOperator(TuningJobWaiter):
         versions = self.registry.versions_of(spec.labels[TUNING_LABEL]) if made else []
         for version in versions:
             if version.name in made:
-                raise AirflowSkipException(
+                reason = (
                     f"Nothing has changed: {version.name} was tuned by {made[version.name].name} from the same data "
                     f"with the same settings, and {_fate(version, champion_of(versions, self.champion_alias))} "
                     "No job was created."
                 )
+                self.log.info("Skipping: %s", reason)
+                raise AirflowSkipException(reason)
 
 
 class GetTuningJobOperator(TuningJobOperator):
