@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from vertex_tuning.champions import TUNING_LABEL
@@ -48,7 +49,6 @@ class Creations:
         self.identity = ""
         self._closed = False
         self._unanswered = 0
-        self._answer: Future[TuningJob] | None = None
 
     def create(self, hook: VertexTuningHook, spec: TuningSpec, labels: dict[str, str], identity: str) -> TuningJob:
         """Create a job; its name is kept as soon as it is known.
@@ -60,15 +60,17 @@ class Creations:
         self.identity = identity
         self.require_open()
         answer: Future[TuningJob] = Future()
-        self._answer, self._unanswered = answer, self._unanswered + 1
-        threading.Thread(target=self._send, args=(answer, hook, spec, labels), daemon=True).start()
-        return answer.result()
-
-    def _send(
-        self, answer: Future[TuningJob], hook: VertexTuningHook, spec: TuningSpec, labels: dict[str, str]
-    ) -> None:
+        self._unanswered += 1
+        request = partial(hook.create_tuning_job, spec, labels)
+        threading.Thread(target=self._send, args=(request, answer), daemon=True).start()
         try:
-            job = hook.create_tuning_job(spec, labels)
+            return answer.result()
+        finally:
+            del answer  # or an error holds itself by its traceback, and with it the hook's open connections
+
+    def _send(self, request: Callable[[], TuningJob], answer: Future[TuningJob]) -> None:
+        try:
+            job = request()
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             if not isinstance(error, LostAnswerError):
                 self._unanswered -= 1
@@ -77,6 +79,8 @@ class Creations:
             self.names.append(job.name)
             self._unanswered -= 1
             answer.set_result(job)
+        finally:
+            del request, answer
 
     def close(self) -> None:
         """Create nothing more: the task is being killed."""
@@ -103,16 +107,15 @@ class Creations:
         :returns: the names of what was cancelled
         """
         self.close()
-        deadline, cancelled = time.monotonic() + LIST_LAG, list[str]()
-        if self._answer:
-            wait([self._answer], LIST_LAG)
+        deadline, pause, cancelled = time.monotonic() + LIST_LAG, FIRST_PAUSE, list[str]()
         while True:
             for name in sorted({*self.names, *self._listed(hook)} - set(cancelled)):
                 _cancel_one(hook, name, "the task was killed")
                 cancelled.append(name)
             if not self._unanswered or time.monotonic() > deadline:
                 return cancelled
-            time.sleep(FIRST_PAUSE)
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
 
     def _listed(self, hook: VertexTuningHook) -> list[str]:
         try:
