@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Final
@@ -40,6 +41,7 @@ class VertexTuningHook(GoogleConnection):
         super().__init__(**kwargs)
         # Kept, because a Gen AI client closes its connections as soon as nobody holds it.
         self._clients: dict[str, Client] = {}
+        weakref.finalize(self, _close, self._clients)
 
     def client(self, resource_name: str | None = None) -> Client:
         """A Gen AI client for the location of a resource, or for the hook's own."""
@@ -193,3 +195,9 @@ def _created(job: types.TuningJob) -> TuningJob:
     except (msgspec.ValidationError, ConfigurationError) as error:
         raise VertexUnavailableError(f"Google answered no tuning job: {error}") from error
     return created
+
+
+def _close(clients: Mapping[str, Client]) -> None:
+    """Close the connections of a hook that nobody holds any more, also when it is part of a cycle."""
+    for client in clients.values():
+        client.close()
