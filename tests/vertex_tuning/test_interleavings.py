@@ -22,7 +22,7 @@ from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
 from vertex_tuning.specs import identity_labels
 from vertex_tuning.submission import Creations, submit
 from vertex_tuning.triggers import TuningJobTrigger
-from vertex_tuning.waiting import WAITING
+from vertex_tuning.waiting import WAITING, TuningJobWaiter
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 from tests.vertex_tuning.conftest import LOCATION, TRAINING, VALIDATION, connection, spec
@@ -177,6 +177,14 @@ def run(work: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]
     return thread, errors
 
 
+def until_it_creates(operator: TuningJobWaiter) -> None:
+    """Wait until the request for a job is under way."""
+    deadline = time.monotonic() + 30
+    while not operator.creations._unanswered:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_killed_create_returns_no_job(
     hook: VertexTuningHook, control: Control, label: str, context: TaskContext
 ) -> None:
@@ -185,7 +193,7 @@ def test_a_killed_create_returns_no_job(
     operator = create(labels={"t": label})
     control("faults", method="tuningJobs.create", delay=1.0)
     thread, errors = run(lambda: operator.execute(context))  # type: ignore[arg-type]
-    time.sleep(0.6)
+    until_it_creates(operator)
     operator.on_kill()
     thread.join(40)
     assert [type(error) for error in errors] == [exceptions.TaskKilledError]
@@ -202,7 +210,7 @@ def test_a_wait_that_is_killed_while_it_creates_knows_that_its_job_was_cancelled
     operator = sensor(ended(hook, job["name"]).name)
     control("faults", method="tuningJobs.create", delay=1.0)
     thread, errors = run(lambda: operator.execute(context))  # type: ignore[arg-type]
-    time.sleep(0.6)
+    until_it_creates(operator)
     operator.on_kill()
     thread.join(40)
     assert [type(error) for error in errors] == [TaskDeferred]
