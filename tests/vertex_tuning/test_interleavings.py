@@ -296,9 +296,11 @@ def test_a_location_that_renders_anew_pays_for_no_second_job(
     control: Control, label: str, context: TaskContext
 ) -> None:
     control("lifecycle", labels={"t": label}, script=RUNNING)
-    first, second = (
-        execute(create(labels={"t": label}, location=location), context) for location in ("europe-west4", "us-central1")
-    )
+    first = execute(create(labels={"t": label}, location="europe-west4"), context)
+    control("faults", method="tuningJobs.get", error={"code": 403, "message": "Not just now."}, count=1)
+    with pytest.raises(exceptions.TransientError, match="Not just now"):
+        execute(create(labels={"t": label}, location="us-central1"), context)
+    second = execute(create(labels={"t": label}, location="us-central1"), context)
     assert first["name"] == second["name"]
 
 

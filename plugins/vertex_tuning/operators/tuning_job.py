@@ -225,7 +225,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         name = context["task_state_store"].get(CREATED)
         if name is None or location_of(str(name)) == self.location:
             return None
-        job = self.hook.get_tuning_job(str(name))
+        job = self._read(str(name))  # one look that is refused must not end a run that is paid for
         if job.fingerprint != spec.fingerprint() or not job.is_worth_waiting_for:
             return None
         self.log.warning("Adopting %s, created by an earlier attempt. location is %s now.", job.name, self.location)
