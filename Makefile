@@ -46,9 +46,10 @@ up: $(READY) ## start Airflow and the local Google Cloud and leave them running
 down: $(READY) ## stop what `make up` started
 	@$(BIN)/python -m include.local down
 
-check: $(READY) ## format, lint and types
+check: $(READY) ## format, lint, types and who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@PYTHONPATH=plugins:. $(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 
 test: $(READY) ## the whole test suite

@@ -12,10 +12,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
-from vertex_tuning.config import load_tunings, project_folder
-from vertex_tuning.defaults import DEFAULT_ARGS
+from vertex_tuning.config.default_args import DEFAULT_ARGS
+from vertex_tuning.config.loader import load_tunings, project_folder
+from vertex_tuning.config.tuning_folders import tuning_folders
 from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator
-from vertex_tuning.tuning_folders import tuning_folders
 
 tunings, _ = load_tunings(*tuning_folders(project_folder(__file__)))
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from vertex_tuning.config import first_mistakes, project_folder
+from vertex_tuning.config.loader import first_mistakes, project_folder
+from vertex_tuning.config.local_data import file_mistakes
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.files import file_mistakes
 
 found: list[str] = []
 for name in ("retrain.py", "rollback.py"):

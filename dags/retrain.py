@@ -16,14 +16,14 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable
-from vertex_tuning.config import Tuning, build_tunings, project_folder
-from vertex_tuning.defaults import DEFAULT_ARGS
-from vertex_tuning.form import form, known_keys_only
-from vertex_tuning.models import RETIRING_TAG
-from vertex_tuning.switches import parse_switch
-from vertex_tuning.task_groups import tuning_pipeline
+from vertex_tuning.config.base_models import RETIRING_TAG
+from vertex_tuning.config.default_args import DEFAULT_ARGS
+from vertex_tuning.config.loader import Tuning, build_tunings, project_folder
+from vertex_tuning.config.params import form, known_keys_only
+from vertex_tuning.config.switches import parse_switch
+from vertex_tuning.config.tuning_folders import tuning_folders
+from vertex_tuning.pipeline import tuning_pipeline
 from vertex_tuning.templates import template_mark
-from vertex_tuning.tuning_folders import tuning_folders
 
 PROJECT = project_folder(__file__)
 

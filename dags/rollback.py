@@ -13,14 +13,14 @@ promotion. The model's asset is updated, and its event says `rolled back`.
 from __future__ import annotations
 
 from airflow.sdk import DAG, Asset, chain
-from vertex_tuning.config import Tuning, build_tunings, project_folder
-from vertex_tuning.defaults import DEFAULT_ARGS
-from vertex_tuning.form import known_keys_only
+from vertex_tuning.config.default_args import DEFAULT_ARGS
+from vertex_tuning.config.loader import Tuning, build_tunings, project_folder
+from vertex_tuning.config.params import known_keys_only
+from vertex_tuning.config.tuning_folders import tuning_folders
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
-from vertex_tuning.results import required
-from vertex_tuning.tuning_folders import tuning_folders
+from vertex_tuning.operators.xcom_templates import required
 
 
 def rollback_dag(tuning: Tuning) -> DAG:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
-from vertex_tuning.config import Tuning, load_tuning
+from vertex_tuning.config.loader import Tuning, load_tuning
 
 from include.local.outcome import Failure, exit_code
 from include.local.own_data import OwnData, write_tuning
@@ -81,10 +81,10 @@ def test_own_data_is_learnt_and_answered(tmp_path: Path, monkeypatch: pytest.Mon
 def right_answers(data_dir: Path, endpoint: str, count: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many of the first rows of banking77's test set the tuned endpoint answers exactly."""
     import msgspec
-    from vertex_tuning.asking import ask_all
-    from vertex_tuning.datasets.dataset import Row
-    from vertex_tuning.hooks.tuning import VertexTuningHook
-    from vertex_tuning.smoke import sample_cases
+    from vertex_tuning.datasets.prepare import Row
+    from vertex_tuning.evaluation.cases import sample_cases
+    from vertex_tuning.evaluation.predict import ask_all
+    from vertex_tuning.hooks.genai import VertexTuningHook
 
     from tests.vertex_tuning.conftest import connection
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
-from vertex_tuning.config import Tuning
-from vertex_tuning.datasets.checking import examine
+from vertex_tuning.config.loader import Tuning
+from vertex_tuning.datasets.validator import examine
 
 
 @pytest.fixture(scope="module")

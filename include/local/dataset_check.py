@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 if TYPE_CHECKING:
-    from vertex_tuning.datasets.dataset import Prepared, Source
+    from vertex_tuning.datasets.prepare import Prepared, Source
     from vertex_tuning.hooks.storage import StorageHook
 
 PROMPTS: Final = 3
@@ -109,9 +109,9 @@ def _answer(question: Question) -> Answer:
 
 
 def _check(question: Question, folder: Path) -> Answer:
-    from vertex_tuning.datasets.dataset import parse_options, prepare, write_report
+    from vertex_tuning.costs.recommendations import recommendation
+    from vertex_tuning.datasets.prepare import parse_options, prepare, write_report
     from vertex_tuning.exceptions import DatasetError
-    from vertex_tuning.recommendations import recommendation
 
     recommendation(question.task)
     options = parse_options({"columns": question.columns, "validation_fraction": question.validation_fraction})

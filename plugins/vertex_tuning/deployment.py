@@ -11,7 +11,7 @@ from typing import Final
 from airflow.sdk import conf
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.jobs import DEPLOYMENT_LABEL
+from vertex_tuning.jobs.job import DEPLOYMENT_LABEL
 
 _FORM: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 

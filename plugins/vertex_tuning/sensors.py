@@ -19,9 +19,9 @@ from vertex_tuning.exceptions import (
     TransientError,
     TuningError,
 )
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.operators.waiter import DAY, TuningJobWaiter
 from vertex_tuning.resource_names import ResourceName
-from vertex_tuning.waiting import DAY, TuningJobWaiter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,8 +39,9 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
 
     It only looks: it cancels and creates nothing, unless it is required to and its own run created the job. The job is
     read where its name says, whatever `location` and `project_id` are. It fails in Vertex AI's own words when the job
-    fails, is cancelled or is not done in time. Further parameters: :class:`~vertex_tuning.waiting.TuningJobWaiter` and
-    Airflow's own of any sensor; `soft_fail` skips at a final end, not at trouble that may pass.
+    fails, is cancelled or is not done in time. Further parameters:
+    :class:`~vertex_tuning.operators.waiter.TuningJobWaiter` and Airflow's own of any sensor; `soft_fail` skips at a
+    final end, not at trouble that may pass.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
     :param poke_interval: time between two polls, at least 1 s; `[vertex_tuning] poll_interval` when not set.

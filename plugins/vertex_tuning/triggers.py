@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from vertex_tuning.exceptions import TuningError
-from vertex_tuning.jobs import TuningJob, describe_progress, terminal_event
-from vertex_tuning.polling import Failure, JobPoller, Rivals
+from vertex_tuning.hooks.job_poller import Failure, JobPoller, Rivals
+from vertex_tuning.jobs.job import TuningJob, describe_progress, terminal_event
 from vertex_tuning.resource_names import location_of, project_of
 
 if TYPE_CHECKING:
-    from vertex_tuning.light_connection import LightConnection
+    from vertex_tuning.hooks.light_connection import LightConnection
 
 
 FIRST_LOOK_SECONDS: Final = 5.0
@@ -179,12 +179,12 @@ class TuningJobTrigger(BaseTrigger):
         return {"status": status, "job_name": self.job_name, "message": message}
 
     def _connect(self) -> LightConnection:
-        from vertex_tuning.light_connection import LightConnection
+        from vertex_tuning.hooks.light_connection import LightConnection
 
         return LightConnection(**self._place())
 
     def _cancel(self) -> TuningJob:
-        from vertex_tuning.reader import JobReader
+        from vertex_tuning.hooks.job_reader import JobReader
 
         return JobReader(self._connect()).cancel(self.job_name)
 

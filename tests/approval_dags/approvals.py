@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, TriggerRule, chain
-from vertex_tuning.approval import approval_task
+from vertex_tuning.operators.approval import approval_task
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOperator

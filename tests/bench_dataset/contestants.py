@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
-from vertex_tuning.datasets.dataset import Options, Row, Source, prepare
+from vertex_tuning.datasets.prepare import Options, Row, Source, prepare
 
 
 def ours(path: Path, processes: int = 1) -> int:

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
-from vertex_tuning.hooks.registry import RegistryHook
-from vertex_tuning.promotion import Succession
+from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.registry.promotion import Succession
 
 from tests.emulator_fixture import classification_rows, running_emulator
 from tests.vertex_tuning.conftest import connection

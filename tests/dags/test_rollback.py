@@ -10,8 +10,8 @@ import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
-from vertex_tuning.champions import CHAMPION, PREVIOUS, ROLLED_BACK
-from vertex_tuning.hooks.registry import RegistryHook
+from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 from tests.vertex_tuning.conftest import LOCATION, TRAINING, VALIDATION, connection

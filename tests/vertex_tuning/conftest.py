@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.specs import TuningSpec
+from vertex_tuning.jobs.spec import TuningSpec
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 

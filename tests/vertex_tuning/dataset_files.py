@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from vertex_tuning.datasets.dataset import Options, Prepared, Source, prepare
+from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
 
 
 def row(*turns: tuple[str, str], **others: Any) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from vertex_tuning.champions import TUNING_LABEL
 from vertex_tuning.deployment import deployment_id
-from vertex_tuning.hooks.registry import RegistryHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import DEPLOYMENT_LABEL, TuningJob
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
+from vertex_tuning.registry.aliases import TUNING_LABEL
 
 from tests.vertex_tuning.conftest import LOCATION, spec
 

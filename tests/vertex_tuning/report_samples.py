@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import msgspec
-from vertex_tuning.metrics import Point, Series, columns, summarise
+from vertex_tuning.costs.pricing import Cost
+from vertex_tuning.metrics.series import Point, Series, columns, summarise
 from vertex_tuning.operators.report import TASKS
-from vertex_tuning.pricing import Cost
-from vertex_tuning.report.build import DatasetFile, Material
+from vertex_tuning.report.material import DatasetFile, Material
 
 PLACE = "projects/123456789/locations/us-central1"
 FOLDER = "gs://bucket/datasets/ab12"

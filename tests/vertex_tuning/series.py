@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vertex_tuning.metrics import Point, Series
+from vertex_tuning.metrics.series import Point, Series
 
 
 def series(name: str, *values: float, every: int = 1) -> Series:

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow.sdk import BaseOperator
 from vertex_tuning.deployment import deployment_id
+from vertex_tuning.jobs.spec import Origin
 from vertex_tuning.operators.tuning_job import CreateTuningJobOperator
 from vertex_tuning.sensors import TuningJobSensor
-from vertex_tuning.specs import Origin
 
 from tests.vertex_tuning.conftest import TRAINING, VALIDATION
 

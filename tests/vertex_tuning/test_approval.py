@@ -18,9 +18,9 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import DownstreamTasksSkipped, TaskAwaitingInput
 from airflow.serialization.serialized_objects import DagSerialization
 from markdown_it import MarkdownIt
-from vertex_tuning.approval import approval_task, approval_text, markdown
+from vertex_tuning.evaluation.approval_text import approval_text, markdown
 from vertex_tuning.exceptions import ConfigurationError, QuestionChangedError
-from vertex_tuning.operators.approval import ApproveModelOperator, in_words
+from vertex_tuning.operators.approval import ApproveModelOperator, approval_task, in_words
 from vertex_tuning.report.content import Decision
 
 from tests.vertex_tuning.tasks import TaskContext

@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from vertex_tuning import asking, exceptions
-from vertex_tuning.asking import AskLaterError, ask_all, next_visit
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning import exceptions
+from vertex_tuning.evaluation import predict as asking
+from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.evaluation.predict import AskLaterError, ask_all, next_visit
+from vertex_tuning.hooks.genai import VertexTuningHook
 
 from tests.emulator_fixture import upload
 from tests.vertex_tuning.conftest import LOCATION, connection

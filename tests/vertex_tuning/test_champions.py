@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from vertex_tuning.champions import (
+from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
+from vertex_tuning.registry.aliases import (
     CHAMPION,
     OUTGOING,
     PREVIOUS,
@@ -18,7 +19,6 @@ from vertex_tuning.champions import (
     previous_of,
     settlement,
 )
-from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
 
 PLACE = "projects/1/locations/us-central1"
 

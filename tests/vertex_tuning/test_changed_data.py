@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 from vertex_tuning import exceptions
+from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 
 from tests.emulator_fixture import classification_rows, upload

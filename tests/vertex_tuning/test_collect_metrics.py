@@ -16,8 +16,8 @@ import msgspec
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions
+from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
 from vertex_tuning.operators.metrics import PAUSE, CollectMetricsOperator
 
 from include.gcp_emulator.state import Store

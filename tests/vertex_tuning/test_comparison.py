@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 import pytest
-from vertex_tuning.comparison import Rule, Side, comparison_table, judge, parse_rule
+from vertex_tuning.evaluation.cases import SmokeAnswer, parse_cases
+from vertex_tuning.evaluation.comparison import Rule, Side, comparison_table, judge, parse_rule
+from vertex_tuning.evaluation.gates import parse_gates
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.gates import parse_gates
-from vertex_tuning.smoke import SmokeAnswer, parse_cases
 
 CASES = parse_cases([{"name": "lost", "prompt": "Lost?"}, {"name": "late", "prompt": "Late?"}])
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from vertex_tuning.config import Tuning, build_tunings, first_mistakes, load_tuning, load_tunings
+from vertex_tuning.config.loader import Tuning, build_tunings, first_mistakes, load_tuning, load_tunings
+from vertex_tuning.config.params import form
 from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
-from vertex_tuning.form import form
 
 TUNED = "projects/p/locations/us-central1/models/1@champion"
 GOOD: dict[str, Any] = {

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vertex_tuning.datasets.checking import examine
-from vertex_tuning.datasets.dataset import Prepared
-from vertex_tuning.datasets.plain_rows import plain_measure
+from vertex_tuning.datasets.fast_path import plain_measure
+from vertex_tuning.datasets.prepare import Prepared
 from vertex_tuning.datasets.rows import measure
+from vertex_tuning.datasets.validator import examine
 
 from tests.vertex_tuning.dataset_files import lines, pair, prepared
 

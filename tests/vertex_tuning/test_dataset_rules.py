@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_tuning.datasets import limits, set_rules
-from vertex_tuning.datasets.checking import examine
-from vertex_tuning.datasets.dataset import Options, Prepared, prepare
+from vertex_tuning.datasets import dataset_rules as set_rules
+from vertex_tuning.datasets import limits
+from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Problem
-from vertex_tuning.datasets.plain_rows import plain_measure
+from vertex_tuning.datasets.prepare import Options, Prepared, prepare
+from vertex_tuning.datasets.validator import examine
 
 from tests.vertex_tuning.dataset_files import lines, pair, prepared, row, source
 

@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from vertex_tuning.datasets import dataset as datasets
-from vertex_tuning.datasets import examples, findings
-from vertex_tuning.datasets.dataset import Options, Source, parse_options, prepare, sample, write_report
-from vertex_tuning.datasets.examples import Examples, Pair, Place
-from vertex_tuning.datasets.reading import read_lines
+from vertex_tuning.costs.token_estimate import estimate_tokens
+from vertex_tuning.datasets import duplicates as examples
+from vertex_tuning.datasets import findings
+from vertex_tuning.datasets import prepare as datasets
+from vertex_tuning.datasets.duplicates import Examples, Pair, Place
+from vertex_tuning.datasets.lines import read_lines
+from vertex_tuning.datasets.prepare import Options, Source, parse_options, prepare, sample, write_report
 from vertex_tuning.datasets.statistics import distribution, draw
-from vertex_tuning.datasets.tokens import estimate_tokens
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
 
 from include.gcp_emulator.model.tokens import count_tokens
@@ -175,8 +176,8 @@ def test_several_processes_find_the_same(processes: int, tmp_path: Path, monkeyp
 
 
 def test_lines_longer_than_any_row_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vertex_tuning.datasets.reading.MAX_LINE", 1000)
-    monkeypatch.setattr("vertex_tuning.datasets.reading.CHUNK", 100)
+    monkeypatch.setattr("vertex_tuning.datasets.lines.MAX_LINE", 1000)
+    monkeypatch.setattr("vertex_tuning.datasets.lines.CHUNK", 100)
     found = list(read_lines(BytesIO(b"a\n" + b"x" * 50_000 + b"\nb")))
     assert sum(len(one.lines) for one in found) == 3
     assert max(len(line) for one in found for line in one.lines) <= 1100

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
-from vertex_tuning import asking
-from vertex_tuning.champions import CHAMPION
+from vertex_tuning.evaluation import predict as asking
 from vertex_tuning.exceptions import ChampionError, ConfigurationError, ModelRefusedError
-from vertex_tuning.hooks.registry import RegistryHook
+from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
+from vertex_tuning.registry.aliases import CHAMPION
 
 from tests.emulator_fixture import classification_rows, upload
 from tests.vertex_tuning.conftest import LOCATION, VALIDATION

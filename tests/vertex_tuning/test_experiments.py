@@ -11,9 +11,9 @@ import httpx
 import pytest
 from vertex_tuning.exceptions import MetricsError, NotFoundError, VertexUnavailableError
 from vertex_tuning.hooks.experiments import ExperimentsHook, job_values, parse_points
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.metrics import Point
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.metrics.series import Point
 
 from tests.vertex_tuning.conftest import LOCATION, spec
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_tuning.datasets.dataset import Columns, Options, Source, prepare
 from vertex_tuning.datasets.formats import recognise
+from vertex_tuning.datasets.prepare import Columns, Options, Source, prepare
 
 from tests.vertex_tuning.dataset_files import lines, pair, prepared, row, source
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vertex_tuning.evaluation.gates import LIMITS, OnMissing, check_gates, gate_table, parse_gates
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.gates import LIMITS, OnMissing, check_gates, gate_table, parse_gates
 
 VALUES = {"eval_total_loss.last": 0.5, "sample.exact_share": 0.9, "overfitting": 0.0}
 CHAMPION = {"eval_total_loss.last": 0.48, "sample.exact_share": 0.8}

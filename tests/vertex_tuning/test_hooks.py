@@ -15,18 +15,18 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import (
     ConfigurationError,
     ConnectionNotFoundError,
     VertexRequestError,
     VertexUnavailableError,
 )
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.experiments import ExperimentsHook
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.job_reader import JobReader
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob, terminal_event
-from vertex_tuning.reader import JobReader
+from vertex_tuning.jobs.job import TuningJob, terminal_event
 
 from tests.processes import free_port
 from tests.vertex_tuning.conftest import LOCATION, PROJECT, TRAINING, connection, spec

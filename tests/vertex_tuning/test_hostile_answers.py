@@ -8,10 +8,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from vertex_tuning import exceptions, submission
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.specs import identity_labels
-from vertex_tuning.submission import submit
+from vertex_tuning import exceptions
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs import submission
+from vertex_tuning.jobs.spec import identity_labels
+from vertex_tuning.jobs.submission import submit
 
 from tests.vertex_tuning.conftest import LOCATION, connection, spec
 from tests.vertex_tuning.proxy import Answer, Proxy, pass_on, proxy_before

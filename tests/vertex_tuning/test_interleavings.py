@@ -12,17 +12,20 @@ from uuid import uuid4
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
-from vertex_tuning import exceptions, reader, submission, waiting
-from vertex_tuning.champions import TUNING_LABEL
-from vertex_tuning.hooks.registry import RegistryHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning import exceptions
+from vertex_tuning.hooks import job_reader as reader
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.jobs import submission
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.jobs.spec import identity_labels
+from vertex_tuning.jobs.submission import Creations, submit
+from vertex_tuning.operators import waiter as waiting
 from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
-from vertex_tuning.specs import identity_labels
-from vertex_tuning.submission import Creations, submit
+from vertex_tuning.operators.waiter import WAITING, TuningJobWaiter
+from vertex_tuning.registry.aliases import TUNING_LABEL
 from vertex_tuning.triggers import TuningJobTrigger
-from vertex_tuning.waiting import WAITING, TuningJobWaiter
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 from tests.vertex_tuning.conftest import LOCATION, TRAINING, VALIDATION, connection, spec

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import pytest
-from vertex_tuning.job_metrics import job_metrics, missing
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.metrics import Point, Series
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.metrics.series import Point, Series
+from vertex_tuning.metrics.summary import job_metrics, missing
 
 from tests.vertex_tuning.series import series
 

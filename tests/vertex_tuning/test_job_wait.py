@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from vertex_tuning import exceptions
-from vertex_tuning.job_wait import Done, Fail, JobWait, Resubmit, Wait
-from vertex_tuning.jobs import RpcStatus, TunedModel, TuningJob
+from vertex_tuning.jobs.job import RpcStatus, TunedModel, TuningJob
+from vertex_tuning.jobs.wait import Done, Fail, JobWait, Resubmit, Wait
 
 STATES = [
     *("UNSPECIFIED", "QUEUED", "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLING", "CANCELLED", "PAUSED"),

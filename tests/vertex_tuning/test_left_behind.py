@@ -8,9 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from vertex_tuning import exceptions, submission
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning import exceptions
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs import submission
+from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator, CancelUnfinishedJobsOperator
 
 from tests.vertex_tuning.conftest import spec

@@ -12,11 +12,12 @@ import google.auth.credentials
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import ConnectionNotFoundError, TuningError
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.light_connection import Connection, LightConnection
-from vertex_tuning.reader import JobReader
+from vertex_tuning.hooks.connection import GoogleConnection
+from vertex_tuning.hooks.credentials import Connection
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.job_reader import JobReader
+from vertex_tuning.hooks.light_connection import LightConnection
 
 from include.local.stack import PROJECT_DIR
 from tests.vertex_tuning.conftest import LOCATION, PROJECT, spec
@@ -200,7 +201,7 @@ def test_a_job_is_read_with_a_service_accounts_token(
 
 def test_the_trigger_loads_no_large_library() -> None:
     """Each of them takes 8 to 30 MB of every triggerer."""
-    modules = "vertex_tuning.triggers, vertex_tuning.light_connection, vertex_tuning.reader"
+    modules = "vertex_tuning.triggers, vertex_tuning.hooks.light_connection, vertex_tuning.hooks.job_reader"
     hook = "airflow.providers.google.common.hooks.base_google"
     large = {hook, "google.genai", "google.api_core", "googleapiclient", "grpc", "pandas"}
     program = f"import sys, {modules}; print(*({large!r} & sys.modules.keys()))"

@@ -7,19 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.links import (
-    CONSOLE,
-    ExperimentLink,
-    TuningJobLink,
-    endpoint_url,
-    experiment_url,
-    job_url,
-    local_url,
-    model_url,
-)
-from vertex_tuning.report.links import links_of
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.links import ExperimentLink, TuningJobLink
+from vertex_tuning.report.run_links import links_of
+from vertex_tuning.resource_urls import CONSOLE, endpoint_url, experiment_url, job_url, model_url
 
 from tests.vertex_tuning import report_samples as samples
 from tests.vertex_tuning.conftest import LOCATION, connection
@@ -42,7 +34,7 @@ def opened(address: str) -> dict[str, Any]:
 
 
 def test_resources_of_a_local_google_cloud_open_where_they_are(hook: VertexTuningHook, job: TuningJob) -> None:
-    model, local = job.tuned_model, local_url(hook)
+    model, local = job.tuned_model, hook.local_url
     assert model is not None
     assert job.experiment is not None
     assert opened(job_url(job, local))["name"] == job.name
@@ -60,7 +52,7 @@ def test_a_tasks_links_lead_there(hook: VertexTuningHook, job: TuningJob) -> Non
 
 
 def test_the_reports_links_lead_there(hook: VertexTuningHook, job: TuningJob) -> None:
-    links = {link.label: link.url for link in links_of(samples.material(vertex_endpoint=local_url(hook)), job)}
+    links = {link.label: link.url for link in links_of(samples.material(vertex_endpoint=hook.local_url), job)}
     assert opened(links["Tuning job"] or "")["name"] == job.name
     assert not [url for url in links.values() if url and url.startswith(CONSOLE)]
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.metrics import Point, Series, columns, headline, summarise, tidy
+from vertex_tuning.metrics.series import Point, Series, columns, headline, summarise, tidy
 
 from tests.vertex_tuning.series import series
 

@@ -13,8 +13,8 @@ import pytest
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
 from vertex_tuning.operators.smoke_test import SmokeTestOperator

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
-from vertex_tuning.metrics import Series
-from vertex_tuning.overfitting import Overfitting, judge
+from vertex_tuning.metrics.overfitting import Overfitting, judge
+from vertex_tuning.metrics.series import Series
 
 from tests.vertex_tuning.series import series
 

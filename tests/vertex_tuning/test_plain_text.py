@@ -12,20 +12,21 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning import asking, exceptions
-from vertex_tuning.approval import markdown
-from vertex_tuning.asking import ask_all
-from vertex_tuning.comparison import parse_rule
-from vertex_tuning.datasets.reconciliation import compare_with_service
+from vertex_tuning import exceptions
+from vertex_tuning.evaluation import predict as asking
+from vertex_tuning.evaluation.approval_text import markdown
+from vertex_tuning.evaluation.cases import parse_cases
+from vertex_tuning.evaluation.comparison import parse_rule
+from vertex_tuning.evaluation.predict import ask_all
 from vertex_tuning.hooks.experiments import ExperimentsHook
-from vertex_tuning.hooks.registry import RegistryHook
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob, terminal_event
+from vertex_tuning.jobs.job import TuningJob, terminal_event
+from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.operators.report import keep_error
 from vertex_tuning.plain_text import plain, plain_lines, storable_json, without_secrets
 from vertex_tuning.report.parts import answers
-from vertex_tuning.smoke import parse_cases
 
 from tests.emulator_fixture import classification_rows, upload
 from tests.vertex_tuning.conftest import LOCATION, connection

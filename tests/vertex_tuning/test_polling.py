@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import VertexUnavailableError
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob, terminal_event
-from vertex_tuning.polling import Failure, JobPoller, next_tick
+from vertex_tuning.hooks.connection import GoogleConnection
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.job_poller import Failure, JobPoller, next_tick
+from vertex_tuning.jobs.job import TuningJob, terminal_event
 
 from tests.vertex_tuning.conftest import LOCATION, connection, spec
 from tests.vertex_tuning.test_triggers import HOLD, event_of, waiting_for

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vertex_tuning.config.base_models import TUNABLE_MODELS
+from vertex_tuning.costs.pricing import PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
 from vertex_tuning.exceptions import ConfigurationError, CostLimitError
-from vertex_tuning.models import TUNABLE_MODELS
-from vertex_tuning.pricing import PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
 
 PRICES = Path(__file__).parents[2] / "include" / "prices.yaml"
 

@@ -17,10 +17,10 @@ from typing import cast
 
 import msgspec
 import pytest
-from vertex_tuning.champions import CHAMPION, PREVIOUS, ModelVersion, settlement
 from vertex_tuning.exceptions import ChampionError, VertexUnavailableError
-from vertex_tuning.hooks.registry import RegistryHook
-from vertex_tuning.promotion import Standing, Succession
+from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ModelVersion, settlement
+from vertex_tuning.registry.promotion import Standing, Succession
 
 LAYOUTS = (["a@1", "b@1", "c@1", "d@1"], ["a@1", "a@2", "a@3", "a@4"], ["a@1", "a@2", "b@1", "a@3"])
 """A Model each, versions of one Model (continuous tuning), and both."""

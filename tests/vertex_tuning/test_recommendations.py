@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from vertex_tuning.costs.recommendations import TASKS, recommendation
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.recommendations import TASKS, recommendation
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 import pytest
-from vertex_tuning.datasets.reconciliation import compare_with_service
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.jobs.reconciliation import compare_with_service
 
 OURS = {"rows": 1000, "tokens": 100_000, "counted": "guessed"}
 

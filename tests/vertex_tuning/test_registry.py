@@ -12,17 +12,17 @@ from typing import Any
 import httpx
 import pytest
 from airflow.sdk import Asset
-from vertex_tuning.champions import CHAMPION, PREVIOUS, ROLLED_BACK, champion_of
 from vertex_tuning.exceptions import (
     ChampionError,
     ConfigurationError,
     NotFoundError,
     VertexUnavailableError,
 )
-from vertex_tuning.hooks import registry as registry_hook
-from vertex_tuning.hooks.registry import RegistryHook
+from vertex_tuning.hooks import model_registry as registry_hook
+from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.operators.registry import FindPreviousOperator, PromoteModelOperator, RollbackOperator
-from vertex_tuning.promotion import Succession
+from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK, champion_of
+from vertex_tuning.registry.promotion import Succession
 
 from tests.vertex_tuning.conftest import LOCATION, connection
 from tests.vertex_tuning.lineage import aliases, models, train

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
-from vertex_tuning.datasets.manifests import run_key
+from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.links import ReportLink, object_url
+from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
@@ -29,12 +29,13 @@ from vertex_tuning.operators.report import (
     keep_error,
 )
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
+from vertex_tuning.pipeline import tuning_pipeline
 from vertex_tuning.report import page
 from vertex_tuning.report.build import build
 from vertex_tuning.report.charts import BUCKETS, charts_of, picture, thin, ticks
 from vertex_tuning.report.content import Decision, Outcome, Report
 from vertex_tuning.report.page import to_html, to_json
-from vertex_tuning.task_groups import tuning_pipeline
+from vertex_tuning.resource_urls import object_url
 
 from tests.vertex_tuning import report_samples as samples
 from tests.vertex_tuning.conftest import TRAINING, VALIDATION

@@ -9,11 +9,11 @@ import httpx
 import pytest
 import requests
 from google.oauth2.credentials import Credentials
-from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.experiments import ExperimentsHook
-from vertex_tuning.hooks.registry import RegistryHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.resource_names import Kind, ResourceName, check_location, check_project, location_of
 
 from tests.vertex_tuning.tasks import TaskContext, execute, sensor

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.datasets import dataset
-from vertex_tuning.datasets.dataset import Options, Prepared, Source, prepare
+from vertex_tuning.datasets import prepare as dataset
+from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
 from vertex_tuning.datasets.row_sets import RowSet
 
 from tests.vertex_tuning.dataset_files import lines, pair, prepared

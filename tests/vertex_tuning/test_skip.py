@@ -11,11 +11,11 @@ from uuid import uuid4
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
-from vertex_tuning.champions import TUNING_LABEL
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.hooks.registry import RegistryHook
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.promotion import Succession
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.registry.aliases import TUNING_LABEL
+from vertex_tuning.registry.promotion import Succession
 
 from tests.vertex_tuning.conftest import LOCATION
 from tests.vertex_tuning.tasks import TaskContext, create, execute

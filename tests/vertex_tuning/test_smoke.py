@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vertex_tuning.datasets.rows import Content, Part, Row
+from vertex_tuning.evaluation.cases import SmokeAnswer, case_of, parse_cases, sample_cases, share, summarize, values_of
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.smoke import SmokeAnswer, case_of, parse_cases, sample_cases, share, summarize, values_of
 
 
 def answered(problem: str = "", latency: float = 1.0, **texts: str) -> SmokeAnswer:

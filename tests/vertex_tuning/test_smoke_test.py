@@ -12,7 +12,8 @@ import httpx
 import pytest
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
-from vertex_tuning import asking, exceptions
+from vertex_tuning import exceptions
+from vertex_tuning.evaluation import predict as asking
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.smoke_test import SmokeTestOperator

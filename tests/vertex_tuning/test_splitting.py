@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_tuning.datasets import set_rules
-from vertex_tuning.datasets.dataset import Options, Prepared, prepare
+from vertex_tuning.datasets import dataset_rules as set_rules
+from vertex_tuning.datasets.prepare import Options, Prepared, prepare
 from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.exceptions import ConfigurationError
 

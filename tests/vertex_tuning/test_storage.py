@@ -11,8 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from vertex_tuning.datasets import uploads
-from vertex_tuning.datasets.uploads import CHUNK, LocalFile, Progress
 from vertex_tuning.exceptions import (
     ConfigurationError,
     ContentMismatchError,
@@ -20,7 +18,9 @@ from vertex_tuning.exceptions import (
     VertexUnavailableError,
 )
 from vertex_tuning.hooks import storage as storage_module
+from vertex_tuning.hooks import uploads
 from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.hooks.uploads import CHUNK, LocalFile, Progress
 
 from tests.vertex_tuning.conftest import connection
 from tests.vertex_tuning.uploading import damaging, start_upload

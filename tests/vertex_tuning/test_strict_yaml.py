@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.strict_yaml import NotYamlError, field_name, field_path, read
+from vertex_tuning.config.strict_yaml import NotYamlError, field_name, field_path, read
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from uuid import uuid4
 import httpx
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from vertex_tuning import exceptions, submission
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.specs import identity_labels
-from vertex_tuning.submission import resubmit, submit, successor
+from vertex_tuning import exceptions
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs import submission
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.jobs.spec import identity_labels
+from vertex_tuning.jobs.submission import resubmit, submit, successor
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 from tests.vertex_tuning.conftest import LOCATION, TRAINING, VALIDATION, connection, spec
@@ -157,7 +158,7 @@ def test_a_cancel_is_repeated_until_it_shows(
 def test_a_cancel_that_has_no_effect_says_so(
     hook: VertexTuningHook, held: None, identity: str, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vertex_tuning.reader.CANCEL_PAUSES", (0.0, 0.1))
+    monkeypatch.setattr("vertex_tuning.hooks.job_reader.CANCEL_PAUSES", (0.0, 0.1))
     job = submit(hook, spec(), identity)
     control("faults", method="tuningJobs.cancel", error={"code": 503})
     with pytest.raises(exceptions.VertexUnavailableError, match="may still run"):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowException
-from vertex_tuning.config import load_tuning
+from vertex_tuning.config.loader import load_tuning
+from vertex_tuning.config.params import form
+from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.form import form
-from vertex_tuning.switches import parse_switch
 
 
 def in_form(project_dir: Any, value: Any) -> Any:

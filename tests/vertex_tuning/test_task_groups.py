@@ -15,7 +15,7 @@ from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.report import WriteReportOperator, keep_error
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
-from vertex_tuning.task_groups import tuning_pipeline
+from vertex_tuning.pipeline import tuning_pipeline
 
 from tests.vertex_tuning.conftest import LOCATION, TRAINING, VALIDATION
 
@@ -135,7 +135,7 @@ def test_without_any_it_works_at_the_usual_place() -> None:
 
 MAPPED = f"""
 from airflow.sdk import DAG, task_group
-from vertex_tuning.task_groups import tuning_pipeline
+from vertex_tuning.pipeline import tuning_pipeline
 
 @task_group
 def retraining(tuning, epoch_count):

@@ -14,9 +14,9 @@ import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from vertex_tuning import triggers
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import IDENTITY_LABEL, TuningJob, terminal_event
-from vertex_tuning.specs import identity_labels
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs.job import IDENTITY_LABEL, TuningJob, terminal_event
+from vertex_tuning.jobs.spec import identity_labels
 from vertex_tuning.triggers import TuningJobTrigger
 
 from tests.vertex_tuning.conftest import spec

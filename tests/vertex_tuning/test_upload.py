@@ -17,9 +17,9 @@ import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from vertex_tuning import exceptions
-from vertex_tuning.datasets.reconciliation import compare_with_service
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 
 from tests.emulator_fixture import classification_rows, upload

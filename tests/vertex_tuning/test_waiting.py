@@ -20,11 +20,13 @@ from airflow.sdk.exceptions import (
     TaskDeferralError,
     TaskDeferred,
 )
-from vertex_tuning import exceptions, submission, waiting
-from vertex_tuning.hooks.tuning import VertexTuningHook
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.submission import resubmit
-from vertex_tuning.waiting import WAITING
+from vertex_tuning import exceptions
+from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.jobs import submission
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.jobs.submission import resubmit
+from vertex_tuning.operators import waiter as waiting
+from vertex_tuning.operators.waiter import WAITING
 
 from tests.emulator_fixture import classification_rows, running_emulator, upload
 from tests.vertex_tuning.conftest import LOCATION, TRAINING, VALIDATION, connection, spec

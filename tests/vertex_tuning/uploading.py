@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event
 
-from vertex_tuning.datasets import uploads
-from vertex_tuning.hooks import storage
+from vertex_tuning.hooks import storage, uploads
 
 FORKS = multiprocessing.get_context("forkserver")
 PRELOADED = ["vertex_tuning.hooks.storage", "google.cloud.storage", "airflow.sdk", "tests.vertex_tuning.uploading"]

@@ -1,5 +1,5 @@
-"""Datasets: reading, checking, measuring, converting, splitting and placing them.
+"""Datasets: reading, checking, measuring, converting, splitting and publishing.
 
-`dataset.prepare` is the way in; `row_rules`, `set_rules` and `limits` hold what is checked. `sources` and `placing`
-know where data comes from and goes to; all others are pure.
+`prepare` is the entry point. `row_rules`, `dataset_rules` and `limits` hold the checks. `sources` and `publish` read
+from and write to storage; the other modules are pure.
 """

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.datasets.tokens import FILE_TOKENS, estimate_tokens
+from vertex_tuning.costs.token_estimate import FILE_TOKENS, estimate_tokens
 
 LABEL_LENGTH: Final = 60
 """Answers of at most so many characters may be labels."""

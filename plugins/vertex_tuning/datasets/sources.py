@@ -10,8 +10,8 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
-from vertex_tuning.datasets.dataset import Source
-from vertex_tuning.datasets.reading import os_errors
+from vertex_tuning.datasets.lines import os_errors
+from vertex_tuning.datasets.prepare import Source
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, DatasetError
 from vertex_tuning.plain_text import plain, without_secrets
 
@@ -33,6 +33,15 @@ _REMOTE: Final = frozenset({"abfs", "abfss", "adl", "gcs", "memory", "s3", "s3a"
 Airflow does not parse as one is a local path to it, and `dir`, `zip` and others open local files, too."""
 _HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+|arn:aws[\w-]*(:[\w-]+)*")
 """What may stand for a bucket and have a colon in it: a server, or an S3 access point."""
+
+
+def readable_folders(base_dir: str | Path) -> list[Path]:
+    """The folders that local datasets may be read from; the first is what relative paths are relative to."""
+    # Imported here: local files are checked without Airflow, too.
+    from airflow.sdk import conf
+
+    further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
+    return [Path(base_dir).resolve(), *(Path(folder) for folder in further if folder)]
 
 
 def find_sources(given: str, folders: Sequence[Path], storage: StorageHook) -> list[Source]:

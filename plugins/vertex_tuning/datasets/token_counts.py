@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.datasets.dataset import Content, Row
+from vertex_tuning.datasets.prepare import Content, Row
 from vertex_tuning.datasets.rows import measure
 
 LARGEST_FACTOR: Final = 3.0

@@ -1,4 +1,4 @@
-"""What talks to Google, a hook for each of its services: one method per thing we ask.
+"""What talks to Google: one hook per service.
 
-Imported inside `execute` and `run`, never by a DAG file: the Google libraries behind them take seconds to load.
+Import hooks inside `execute` and `run`, never in a DAG file: the Google clients take seconds to load.
 """

@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
-from vertex_tuning.connection import GoogleConnection
 from vertex_tuning.exceptions import MetricsError, NotFoundError, VertexUnavailableError
-from vertex_tuning.job_metrics import job_metrics
-from vertex_tuning.jobs import TuningJob
-from vertex_tuning.metrics import Point, Series, tidy
+from vertex_tuning.hooks.connection import GoogleConnection
+from vertex_tuning.hooks.rest import RestClient, decode, patient
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.metrics.series import Point, Series, tidy
+from vertex_tuning.metrics.summary import job_metrics
 from vertex_tuning.plain_text import NAME_SHOWN, plain
-from vertex_tuning.rest import RestClient, decode, patient
 
 ALL_POINTS: Final = -1
 """Of `maxDataPoints`; above it, or above 1,000 without it, the answer would be a random sample."""

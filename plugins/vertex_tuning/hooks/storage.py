@@ -13,17 +13,17 @@ from typing import IO, TYPE_CHECKING, Final
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
 
-from vertex_tuning.connection import GoogleConnection
-from vertex_tuning.datasets.uploads import CHUNK, PARALLEL_FROM, WORKERS, LocalFile, Progress, Slice, StoredObject
 from vertex_tuning.exceptions import (
     ConfigurationError,
     ContentMismatchError,
     VertexRequestError,
     VertexUnavailableError,
 )
-from vertex_tuning.google_errors import google_errors
+from vertex_tuning.hooks.connection import GoogleConnection
+from vertex_tuning.hooks.errors import google_errors
+from vertex_tuning.hooks.rest import TIMEOUT
+from vertex_tuning.hooks.uploads import CHUNK, PARALLEL_FROM, WORKERS, LocalFile, Progress, Slice, StoredObject
 from vertex_tuning.plain_text import plain, without_secrets
-from vertex_tuning.rest import TIMEOUT
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client

@@ -1,1 +1,1 @@
-"""Operators, one module per subject: dataset, tuning job, evaluation."""
+"""Operators, one module per subject."""

@@ -14,6 +14,7 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from vertex_tuning.exceptions import QuestionChangedError
 from vertex_tuning.operators.base import no_result_of
+from vertex_tuning.operators.xcom_templates import pulled, required
 from vertex_tuning.plain_text import NAME_SHOWN, SHOWN, plain
 from vertex_tuning.report.content import Decision
 
@@ -96,3 +97,36 @@ def in_words(time: timedelta) -> str:
         (size, unit) for size, unit in ((3600, "hour"), (60, "minute"), (1, "second")) if not seconds % size
     )
     return f"{seconds // size:,} {unit}{'' if seconds == size else 's'}"
+
+
+def approval_task(
+    *,
+    evaluated_by: str,
+    deadline: timedelta,
+    reported_by: str = "",
+    task_id: str = "approve_model",
+    **arguments: Any,
+) -> ApproveModelOperator:
+    """A task that waits, without a worker, until somebody approves of the new model in Airflow's UI.
+
+    When a person rejects it, or the deadline passes, the promotion is skipped.
+
+    :param evaluated_by: task id of the :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`
+    :param deadline: for the answer, from when the question is asked
+    :param reported_by: task id of a :class:`~vertex_tuning.operators.report.WriteReportOperator` that has run by then;
+        the question links to its report
+    :param arguments: further ones of :class:`~vertex_tuning.operators.approval.ApproveModelOperator`
+    """
+    body = f"{{{{ {required(evaluated_by, 'summary')} }}}}"
+    if reported_by:
+        url = f"({pulled(reported_by)} or {{}}).get('report_url')"
+        body += f"{{% if {url} %}}\n\n[The report of this run](<{{{{ {url} }}}}>){{% endif %}}"
+    return ApproveModelOperator(
+        task_id=task_id,
+        subject="Put the new model into use?",
+        body=body,
+        response_timeout=deadline,
+        # Without a default the task would fail at the deadline, and ask again with each of its retries.
+        defaults=ApproveModelOperator.REJECT,
+        **arguments,
+    )

@@ -10,17 +10,17 @@ from airflow.sdk import BaseOperator
 
 from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.jobs.spec import Origin
 from vertex_tuning.links import ExperimentLink, TuningJobLink
-from vertex_tuning.specs import Origin
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
     from vertex_tuning.hooks.experiments import ExperimentsHook
-    from vertex_tuning.hooks.registry import RegistryHook
+    from vertex_tuning.hooks.genai import VertexTuningHook
+    from vertex_tuning.hooks.model_registry import RegistryHook
     from vertex_tuning.hooks.storage import StorageHook
-    from vertex_tuning.hooks.tuning import VertexTuningHook
-    from vertex_tuning.jobs import TuningJob
+    from vertex_tuning.jobs.job import TuningJob
 
 
 def no_result_of(task_id: str) -> NoReturn:
@@ -63,7 +63,7 @@ class VertexOperator(BaseOperator):
 
     @cached_property
     def hook(self) -> VertexTuningHook:
-        from vertex_tuning.hooks.tuning import VertexTuningHook
+        from vertex_tuning.hooks.genai import VertexTuningHook
 
         return VertexTuningHook(**self._place())
 
@@ -81,7 +81,7 @@ class VertexOperator(BaseOperator):
 
     @cached_property
     def registry(self) -> RegistryHook:
-        from vertex_tuning.hooks.registry import RegistryHook
+        from vertex_tuning.hooks.model_registry import RegistryHook
 
         return RegistryHook(**self._place())
 

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from airflow.sdk import conf
 
-from vertex_tuning.datasets.manifests import MANIFEST, dataset_hash, folder_of, run_key
-from vertex_tuning.datasets.tokens import ESTIMATED
+from vertex_tuning.costs.pricing import Cost, PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
+from vertex_tuning.costs.recommendations import Recommendation, recommendation
+from vertex_tuning.costs.token_estimate import ESTIMATED
+from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.plain_text import SHOWN, shorten
-from vertex_tuning.pricing import Cost, PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
-from vertex_tuning.recommendations import Recommendation, recommendation
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.datasets.dataset import DatasetReport, Options, Prepared, Source
-    from vertex_tuning.datasets.placing import Files, Placing
+    from vertex_tuning.datasets.prepare import DatasetReport, Options, Prepared, Source
+    from vertex_tuning.datasets.publish import Files, Placing
 
 SETS: Final = ("training", "validation")
 PROCESSES: Final = 2
@@ -64,7 +63,7 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: most the job may cost, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: most tokens times epochs. (templated)
-    :param prices: path of a price table; see :class:`~vertex_tuning.pricing.PriceTable`. (templated)
+    :param prices: path of a price table; see :class:`~vertex_tuning.costs.pricing.PriceTable`. (templated)
     :param count_tokens_sample: so many examples are counted by the service, and the estimate corrected. (templated)
     """
 
@@ -140,7 +139,7 @@ class UploadDatasetOperator(VertexOperator):
         self.count_tokens_sample = count_tokens_sample
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from vertex_tuning.datasets.placing import Placing
+        from vertex_tuning.datasets.publish import Placing
 
         # Arguments that cannot be right are told before anything is read.
         options, terms, parent = self._options(), self._terms(), folder_of(self.bucket, self.prefix)
@@ -176,7 +175,7 @@ class UploadDatasetOperator(VertexOperator):
     # Arguments
 
     def _options(self) -> Options:
-        from vertex_tuning.datasets.dataset import parse_options
+        from vertex_tuning.datasets.prepare import parse_options
 
         names = ("format", "columns", "system_instruction", "kind", "on_invalid_row", "max_dropped_share", "split_seed")
         values = {name: getattr(self, name) for name in names}
@@ -202,7 +201,7 @@ class UploadDatasetOperator(VertexOperator):
         return terms
 
     def _sources(self) -> dict[str, list[Source]]:
-        from vertex_tuning.datasets.sources import find_sources
+        from vertex_tuning.datasets.sources import find_sources, readable_folders
 
         folders = readable_folders(self.base_dir)
         # A template may leave space around what it finds.
@@ -217,7 +216,7 @@ class UploadDatasetOperator(VertexOperator):
     # Checking
 
     def _prepare(self, sources: Mapping[str, list[Source]], options: Options, scratch: str) -> Prepared:
-        from vertex_tuning.datasets.dataset import prepare
+        from vertex_tuning.datasets.prepare import prepare
         from vertex_tuning.datasets.statistics import draw
 
         found = prepare(
@@ -261,8 +260,8 @@ class UploadDatasetOperator(VertexOperator):
 
     def _count(self, prepared: Prepared, sources: list[Source], terms: Terms) -> Counted:
         """How many billable tokens there are, and how that is known."""
-        from vertex_tuning.datasets.dataset import Source, open_source, sample
-        from vertex_tuning.datasets.reading import os_errors
+        from vertex_tuning.datasets.lines import os_errors
+        from vertex_tuning.datasets.prepare import Source, open_source, sample
         from vertex_tuning.datasets.token_counts import LARGEST_FACTOR, calibrate
 
         report = prepared.training
@@ -301,7 +300,7 @@ class UploadDatasetOperator(VertexOperator):
         return cost, warnings
 
     def _files(self, prepared: Prepared, sources: Mapping[str, list[Source]], counted: Counted) -> dict[str, Files]:
-        from vertex_tuning.datasets.placing import Files
+        from vertex_tuning.datasets.publish import Files
 
         files = {"training": Files(prepared.training, sources["training"][0], counted.tokens, counted.how)}
         if report := prepared.validation:
@@ -313,12 +312,6 @@ class UploadDatasetOperator(VertexOperator):
 def _rows_hash(files: Mapping[str, Files]) -> str:
     """The same for the same rows in another order, which make the same model; the files' own hashes differ then."""
     return dataset_hash([files[kind].report.rows_hash if kind in files else None for kind in SETS])
-
-
-def readable_folders(base_dir: str | Path) -> list[Path]:
-    """The folders that local datasets may be read from; the first is what relative paths are relative to."""
-    further = conf.get("vertex_tuning", "dataset_dirs", fallback="").split(":")
-    return [Path(base_dir).resolve(), *(Path(folder) for folder in further if folder)]
 
 
 class Terms(msgspec.Struct, frozen=True):

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
-from vertex_tuning.approval import MAX_REASONS, approval_text
-from vertex_tuning.asking import AskLaterError
-from vertex_tuning.comparison import VERDICTS, Judgement, Side, comparison_table, judge, parse_rule
+from vertex_tuning.config.switches import parse_switch
+from vertex_tuning.evaluation.approval_text import MAX_REASONS, approval_text
+from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.evaluation.comparison import VERDICTS, Judgement, Side, comparison_table, judge, parse_rule
+from vertex_tuning.evaluation.gates import ON_MISSING, OnMissing, gate_table, parse_gates
+from vertex_tuning.evaluation.predict import AskLaterError
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
-from vertex_tuning.gates import ON_MISSING, OnMissing, gate_table, parse_gates
-from vertex_tuning.operators.asking import AskingOperator
 from vertex_tuning.operators.base import TuningJobOperator
+from vertex_tuning.operators.prediction import AskingOperator
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.plain_text import first_lines
-from vertex_tuning.smoke import SmokeAnswer, SmokeCase, parse_cases
-from vertex_tuning.switches import parse_switch
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.champions import ModelVersion
-    from vertex_tuning.jobs import TuningJob
+    from vertex_tuning.jobs.job import TuningJob
+    from vertex_tuning.registry.aliases import ModelVersion
 
 Answers = dict[str, list[SmokeAnswer]]
 
@@ -44,14 +44,14 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
     take the place of the one in use.
 
     A model in use that answers no more cannot be compared with: that is an error which says what to do, and neither a
-    refusal nor a promotion. Further parameters: :class:`~vertex_tuning.operators.asking.AskingOperator` and
+    refusal nor a promotion. Further parameters: :class:`~vertex_tuning.operators.prediction.AskingOperator` and
     :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
     :param job_name: the new model's job. (templated)
     :param values: what gates and rule speak of: `values` of `collect_metrics` and `smoke_test` as one mapping, or as
         JSON text. (templated)
-    :param rule: when it is better; see :class:`~vertex_tuning.comparison.Rule`. (templated)
-    :param gates: limits; see :mod:`vertex_tuning.gates`. (templated)
+    :param rule: when it is better; see :class:`~vertex_tuning.evaluation.comparison.Rule`. (templated)
+    :param gates: limits; see :mod:`vertex_tuning.evaluation.gates`. (templated)
     :param on_missing_metrics: whether a gate whose value nobody knows fails (`fail`) or passes (`pass`).
     """
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from vertex_tuning.datasets.reconciliation import compare_with_service
+from vertex_tuning.evaluation.gates import ON_MISSING, OnMissing
+from vertex_tuning.evaluation.tables import text_table
 from vertex_tuning.exceptions import ConfigurationError, JobNotEndedError, MetricsError
-from vertex_tuning.gates import ON_MISSING, OnMissing
-from vertex_tuning.job_metrics import JobMetrics, job_metrics, missing
+from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.links import ReportLink
-from vertex_tuning.metrics import Series, columns, headline
+from vertex_tuning.metrics.series import Series, columns, headline
+from vertex_tuning.metrics.summary import JobMetrics, job_metrics, missing
 from vertex_tuning.operators.base import NOT_GIVEN, TuningJobOperator
-from vertex_tuning.tables import text_table
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.jobs import TuningJob
+    from vertex_tuning.jobs.job import TuningJob
 
 PAUSE: Final = 30.0
 """Seconds between two looks at metrics that lag behind."""
@@ -34,7 +34,7 @@ class CollectMetricsOperator(TuningJobOperator):
 
     Metrics may lag behind the job's end; they are waited for without holding a worker. A job without experiment has
     none: then there is only what the job itself reports, and a warning. The result is that of
-    :class:`~vertex_tuning.job_metrics.JobMetrics`; the last value of each metric is pushed as XCom `headline`.
+    :class:`~vertex_tuning.metrics.summary.JobMetrics`; the last value of each metric is pushed as XCom `headline`.
 
     :param dataset: `training` of what the upload task returned, or its JSON: what the service counted in the data is
         held against it, and differences are warned of in the log. (templated)

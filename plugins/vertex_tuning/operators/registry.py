@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from vertex_tuning.champions import CHAMPION, PREVIOUS, check_alias
 from vertex_tuning.deployment import require_own
 from vertex_tuning.exceptions import ChampionError
 from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, check_alias
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.champions import ModelVersion
-    from vertex_tuning.promotion import Standing, Succession
+    from vertex_tuning.registry.aliases import ModelVersion
+    from vertex_tuning.registry.promotion import Standing, Succession
 
 
 class ChampionOperator(VertexOperator):
@@ -36,7 +36,7 @@ class ChampionOperator(VertexOperator):
 
     @cached_property
     def succession(self) -> Succession:
-        from vertex_tuning.promotion import Succession
+        from vertex_tuning.registry.promotion import Succession
 
         return Succession(self.registry, self.tuning, check_alias(self.champion_alias))
 

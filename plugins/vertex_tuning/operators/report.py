@@ -10,18 +10,19 @@ import pendulum
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
-from vertex_tuning.datasets.manifests import run_key
+from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.exceptions import TuningError
-from vertex_tuning.links import ReportLink, local_url, object_url
+from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
 from vertex_tuning.plain_text import plain_lines
 from vertex_tuning.report.content import Decision, Outcome, Verdict
+from vertex_tuning.resource_urls import object_url
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
-    from vertex_tuning.report.build import Material
+    from vertex_tuning.report.material import Material
 
 TASKS: Final = {
     "upload": "upload_dataset",
@@ -132,7 +133,7 @@ class RunOperator(VertexOperator):
 
     def material(self, context: Context) -> Material:
         """What the tasks of the run returned."""
-        from vertex_tuning.report.build import Material
+        from vertex_tuning.report.material import Material
 
         ti, states = context["ti"], _states(context)
         # What never ran has left nothing; asking for it all the same would fill the log with errors.
@@ -151,7 +152,7 @@ class RunOperator(VertexOperator):
             run_url=ti.log_url.partition("/tasks/")[0],
             run_folder=self.folder(context),
             storage_endpoint=self.storage.storage_endpoint,
-            vertex_endpoint=local_url(self.storage),
+            vertex_endpoint=self.storage.local_url,
             tasks=self.tasks,
             states=states,
             errors={
@@ -216,7 +217,7 @@ class WriteReportOperator(RunOperator):
 
     def _with_files(self, given: Material) -> Material:
         """The whole of what the tasks have written, where an XCom has a part of it."""
-        from vertex_tuning.report.build import DatasetFile
+        from vertex_tuning.report.material import DatasetFile
 
         return msgspec.structs.replace(
             given,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vertex_tuning.asking import AskLaterError
-from vertex_tuning.evaluation_checks import share_mistake
+from vertex_tuning.evaluation.cases import ANSWERS_SHOWN, SmokeAnswer, SmokeCase, in_full, share, summarize, values_of
+from vertex_tuning.evaluation.checks import share_mistake
+from vertex_tuning.evaluation.predict import AskLaterError
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
-from vertex_tuning.operators.asking import AskingOperator
+from vertex_tuning.operators.prediction import AskingOperator
 from vertex_tuning.plain_text import first_lines
-from vertex_tuning.smoke import ANSWERS_SHOWN, SmokeAnswer, SmokeCase, in_full, share, summarize, values_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,7 +24,7 @@ class SmokeTestOperator(AskingOperator):
 
     All answers are written to the run's folder as `smoke-test.json`; some of them, with texts cut, are returned and
     pushed as XCom `answers` before they are judged. Further parameters:
-    :class:`~vertex_tuning.operators.asking.AskingOperator`.
+    :class:`~vertex_tuning.operators.prediction.AskingOperator`.
 
     :param endpoint: `projects/…/locations/…/endpoints/ID`. (templated)
     :param min_pass_share: share of the cases that must pass, 0 to 1.

@@ -12,10 +12,9 @@ import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning import exceptions
-from vertex_tuning.champions import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
+from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.deployment import deployment_id, require_own
-from vertex_tuning.job_wait import failure_of
-from vertex_tuning.jobs import (
+from vertex_tuning.jobs.job import (
     CANCELLED,
     DATASET_LABEL,
     DEPLOYMENT_LABEL,
@@ -24,17 +23,18 @@ from vertex_tuning.jobs import (
     TuningJob,
     newest,
 )
+from vertex_tuning.jobs.spec import Origin, TuningSpec, identity_labels
+from vertex_tuning.jobs.wait import failure_of
 from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, origin_of, task_states
+from vertex_tuning.operators.waiter import RETRIED, TuningJobWaiter
+from vertex_tuning.registry.aliases import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
 from vertex_tuning.resource_names import location_of
-from vertex_tuning.specs import Origin, TuningSpec, identity_labels
-from vertex_tuning.switches import parse_switch
-from vertex_tuning.waiting import RETRIED, TuningJobWaiter
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.champions import ModelVersion
-    from vertex_tuning.submission import OnChangedSpec, Reuse
+    from vertex_tuning.jobs.submission import OnChangedSpec, Reuse
+    from vertex_tuning.registry.aliases import ModelVersion
 
 
 LIST_PAUSE: Final = 3.0
@@ -87,7 +87,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
     :param outlives_run: the job goes on by design when the run has ended, and somebody else waits for it; the DAG
         `cancel_orphaned_jobs` leaves it alone.
     :param wait_for_completion: wait here until the job has ended; see
-        :class:`~vertex_tuning.waiting.TuningJobWaiter` for how.
+        :class:`~vertex_tuning.operators.waiter.TuningJobWaiter` for how.
     """
 
     spec_fields = (
@@ -184,7 +184,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         return self.wait_for(context, self.job) if self.wait_for_completion else self.job.as_xcom()
 
     def _create(self, context: Context, spec: TuningSpec, origin: Origin) -> TuningJob:
-        from vertex_tuning.submission import submit
+        from vertex_tuning.jobs.submission import submit
 
         store = context["task_state_store"]
         requested = str(store.get(REQUESTED) or "").split()
@@ -246,7 +246,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
     # One job for all runs that would make the same model
 
     def _skip_if_repeated(self, spec: TuningSpec, origin: Origin) -> None:
-        from vertex_tuning.submission import jobs_of_other_runs
+        from vertex_tuning.jobs.submission import jobs_of_other_runs
 
         if TUNING_LABEL not in spec.labels:
             raise exceptions.ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which skip_if_unchanged needs.")
@@ -322,7 +322,7 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         self.created_by = created_by
 
     def execute(self, context: Context) -> list[str]:
-        from vertex_tuning import submission
+        from vertex_tuning.jobs import submission
 
         indices = [index for index, state in self._creations(context).items() if state not in NEVER_RAN]
         identities = [origin_of(context, self.created_by, index).identity for index in indices]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from vertex_tuning.jobs import TuningJob
+from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.plain_text import storable_json
 from vertex_tuning.report import content as to
 from vertex_tuning.report import parts
-from vertex_tuning.report.links import links_of
+from vertex_tuning.report.material import Json, Material
+from vertex_tuning.report.run_links import links_of
 from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, ROLES, verdict_of
 
 NAMES: Final = {
@@ -28,52 +29,6 @@ NAMES: Final = {
 
 NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED})
 """States of the task that creates the job, of which there is then none."""
-
-Json = dict[str, Any]
-
-
-class DatasetFile(msgspec.Struct):
-    """dataset-report.json less its findings, of which there may be very many."""
-
-    training: Json | None = None
-    validation: Json | None = None
-
-
-class Material(msgspec.Struct, kw_only=True):
-    """All there is to know of a run; what a task did not leave is None or empty.
-
-    :param run_url: the run's page in Airflow
-    :param tasks: role (see `ROLES`) and task id
-    :param states: task id and Airflow's state
-    :param errors: role and what its task failed with
-    :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
-    :param vertex_endpoint: base URL of a local Google Cloud; empty for Google's own
-    :param dataset_report: what the upload wrote beside the dataset
-    :param series: metrics.json
-    :param decision: what a person decided
-    :param previous: the models of a rollback, as they were found
-    """
-
-    title: str
-    dag_id: str
-    run_id: str
-    created: str
-    run_url: str = ""
-    run_folder: str = ""
-    storage_endpoint: str = ""
-    vertex_endpoint: str = ""
-    tasks: dict[str, str]
-    states: dict[str, str | None]
-    errors: dict[str, str] = msgspec.field(default_factory=dict)
-    upload: Json | None = None
-    dataset_report: DatasetFile | None = None
-    job: Json | None = None
-    metrics: Json | None = None
-    series: Json | None = None
-    smoke: Json | None = None
-    evaluation: Json | None = None
-    decision: to.Decision | None = None
-    previous: Json | None = None
 
 
 def outcome(given: Material) -> to.Verdict:

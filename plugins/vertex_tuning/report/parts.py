@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.datasets.reconciliation import compare_with_service
-from vertex_tuning.jobs import ADAPTER_SIZES, TuningJob, total_epochs, total_steps
+from vertex_tuning.costs.pricing import Cost
+from vertex_tuning.jobs.job import ADAPTER_SIZES, TuningJob, total_epochs, total_steps
+from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.plain_text import plain, plain_lines
-from vertex_tuning.pricing import Cost
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
 from vertex_tuning.report.names import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from airflow.sdk import DAG
-from vertex_tuning.defaults import DEFAULT_ARGS
+from vertex_tuning.config.default_args import DEFAULT_ARGS
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.sensors import TuningJobSensor

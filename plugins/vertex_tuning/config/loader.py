@@ -1,0 +1,274 @@
+"""Tunings as the files of a folder describe them.
+
+Everything is checked when a file is read, so that a mistake shows in the DAG list and not at night in a run. Whatever
+is wrong with one file is told of that file, and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from vertex_tuning.config.strict_yaml import (
+    MAX_BYTES,
+    Document,
+    FieldPath,
+    Mistake,
+    NotYamlError,
+    field_name,
+    field_path,
+    read,
+)
+from vertex_tuning.config.tuning import (
+    FIELD_MISTAKE,
+    LISTED_MISTAKES,
+    MAX_EPOCHS,
+    MAX_LEARNING_RATE_MULTIPLIER,
+    NAME,
+    Tuning,
+)
+from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
+from vertex_tuning.suggestions import did_you_mean, nearest
+
+__all__ = [
+    "MAX_EPOCHS",
+    "MAX_LEARNING_RATE_MULTIPLIER",
+    "Tuning",
+    "build_tunings",
+    "first_mistakes",
+    "load_tuning",
+    "load_tunings",
+    "project_folder",
+]
+
+T = TypeVar("T")
+
+ENDINGS: Final = (".yaml", ".yml")
+SHOWN: Final = 20
+"""Mistakes that are told; of the others, how many and in which files."""
+
+
+def project_folder(dag_file: str) -> Path:
+    """The folder that has `include/` in it: the one beside the DAGs' folder or, where a deployment brings no other
+    folders than `dags/` and `plugins/`, that folder itself."""
+    dags = Path(dag_file).resolve().parent
+    return next((folder for folder in (dags.parent, dags) if (folder / "include").is_dir()), dags.parent)
+
+
+def build_tunings(folders: Iterable[Path], build: Callable[[Tuning], T]) -> tuple[dict[str, T], list[str]]:
+    """Make something, as a DAG, of every tuning of some folders.
+
+    :returns: what was built, by the tuning's name; and one line for each mistake in the other files
+    """
+    tunings, mistakes = load_tunings(*folders)
+    built: dict[str, T] = {}
+    for tuning in tunings:
+        try:
+            built[tuning.name] = build(tuning)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other tunings keep running
+            mistakes.append(f"tunings/{tuning.name}: no DAG can be made of it: {_describe(error)}")
+    return built, mistakes
+
+
+def load_tunings(*folders: Path) -> tuple[list[Tuning], list[str]]:
+    """Read every YAML file of some folders.
+
+    :returns: the tunings that are right, and one line for each mistake in the other files
+    """
+    mistakes = [
+        f"{folder}: found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and "
+        "the data files they name beside dags/ and plugins/, or inside dags/."
+        for folder in folders
+        if not folder.is_dir()
+    ]
+    tunings: dict[str, Tuning] = {}
+    for path in [path for folder in folders if folder.is_dir() for path in _files(folder)]:
+        try:
+            tuning = _load(path)
+        except ConfigurationError as error:
+            mistakes += str(error).splitlines()
+        else:
+            if tuning.name in tunings:
+                mistakes.append(f"{_where(path)}: another file has the tuning {tuning.name}; rename or remove one.")
+            tunings.setdefault(tuning.name, tuning)
+    return list(tunings.values()), mistakes
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+
+
+def load_tuning(path: Path) -> Tuning:
+    """Read one tuning. A retired base model is a warning.
+
+    :raises ConfigurationError: has a line for every mistake, which names the file, the line, the field, what was found
+        and what is expected
+    """
+    tuning = _load(path)
+    if tuning.retirement_note:
+        warnings.warn(f"{_where(path)}: base_model: {tuning.retirement_note}", RetiredModelWarning, stacklevel=2)
+    return tuning
+
+
+def first_mistakes(mistakes: Sequence[str]) -> str:
+    """The first mistakes, one a line, and in which files there are how many more."""
+    shown, rest = mistakes[:SHOWN], mistakes[SHOWN:]
+    if not rest:
+        return "\n".join(shown)
+    files = Counter(re.split(r"[,:] ", mistake, maxsplit=1)[0] for mistake in rest)
+    listed = ", ".join(f"{file}: {count}" for file, count in list(files.items())[:SHOWN])
+    return "\n".join([*shown, f"and {len(rest)} more mistakes ({listed})."])
+
+
+def _load(path: Path) -> Tuning:
+    """:raises ConfigurationError: as `load_tuning`"""
+    where = _where(path)
+    try:
+        document = _read(path)
+        mistakes = [*document.mistakes, *_name_mistakes(path, document)]
+        tuning = _tuning(path, document, mistakes)
+    except NotYamlError as error:
+        raise ConfigurationError(f"{where}, line {error.line}: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    except Exception as error:  # whatever it is, the other files are read
+        raise ConfigurationError(f"{where}: cannot be read: {_describe(error)}") from error
+    if tuning is None:
+        told = (f"{where}, line {one.line}: {one.text}" for one in mistakes)
+        # A key or a value may have a line's end in it.
+        raise ConfigurationError("\n".join(" ".join(mistake.splitlines()) for mistake in told))
+    return tuning
+
+
+def _where(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _read(path: Path) -> Document:
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "a link to nowhere" if path.is_symlink() else "no regular file"
+        raise ConfigurationError(f"found {kind}, expected a file.")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ConfigurationError(f"found more than {MAX_BYTES} bytes, expected a smaller file.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise NotYamlError(f"found the byte {content[error.start]:#04x}, expected UTF-8.", line) from error
+    return read(text)
+
+
+def _name_mistakes(path: Path, document: Document) -> Iterator[Mistake]:
+    if not re.fullmatch(NAME, path.stem):
+        yield Mistake(
+            (), 1, f"found the file name {path.stem!r}, expected a lower-case letter, then lower-case letters, digits "
+            "and _, at most 63 characters: it is the tuning's name.",
+        )  # fmt: skip
+    if isinstance(document.content, dict) and "name" in document.content:
+        yield Mistake(("name",), document.line(("name",)), "name: unknown field; a tuning is named by its file.")
+
+
+def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning | None:
+    """The tuning, or None when there are mistakes; those found here are added."""
+    content = document.content
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else f"a {'list' if isinstance(content, list) else 'single value'}"
+        raise ConfigurationError(f"found {kind}, expected fields such as `base_model:`.")
+    known = {(mistake.path, mistake.line) for mistake in mistakes}
+    # The file's name, when it is wrong, is told already.
+    named = {**content, "name": path.stem if re.fullmatch(NAME, path.stem) else "unnamed"}
+    try:
+        tuning = Tuning.model_validate(named)
+    except ValidationError as error:
+        found = (mistake for item in error.errors(include_url=False) for mistake in _mistakes(item, document))
+        mistakes += [mistake for mistake in found if (mistake.path, mistake.line) not in known]
+    return None if mistakes else tuning
+
+
+def _mistakes(item: ErrorDetails, document: Document) -> Iterator[Mistake]:
+    """One of pydantic's errors, in this project's words."""
+    if item["type"] == LISTED_MISTAKES:
+        for text in item["msg"].splitlines():
+            inside = field_path(text)
+            yield Mistake(inside, document.line(inside), text)
+        return
+    path: FieldPath = tuple(step for step in item["loc"] if step != "[key]")
+    if item["type"] == "extra_forbidden":
+        text = f"unknown field; {_advice(path)}"
+    elif item["type"] == "missing":
+        text = "found nothing, expected a value: the field is required."
+    else:
+        text = f"found {_short(item['input'])}, {_expected(item)}"
+    yield Mistake(path, document.line(path), f"{field_name(path)}: {text}")
+
+
+_EXPECTED: Final[Mapping[str, str]] = {
+    "string_type": "expected a text",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "bool_type": "expected true or false",
+    "list_type": "expected a list",
+    "dict_type": "expected fields and their values",
+    "model_type": "expected fields and their values",
+    "literal_error": "expected {expected}",
+    "greater_than": "expected more than {gt:g}",
+    "greater_than_equal": "expected {ge:g} or more",
+    "less_than": "expected less than {lt:g}",
+    "less_than_equal": "expected {le:g} or less",
+    "string_too_long": "expected at most {max_length} characters",
+    "too_short": "expected at least {min_length} of them",
+}
+"""By pydantic's type of error."""
+
+
+def _expected(item: ErrorDetails) -> str:
+    if item["type"] == FIELD_MISTAKE:
+        return item["msg"]
+    words = _EXPECTED.get(item["type"])
+    return f"{words.format(**item.get('ctx', {}))}." if words else f"{item['msg'][0].lower()}{item['msg'][1:]}."
+
+
+def _advice(path: FieldPath) -> str:
+    """The field that somebody may have meant: of that name in another place, or of a name like it."""
+    *parent, name = path
+    fields = {field_name(field): field for field in _fields(Tuning)}
+    elsewhere = [text for text, field in fields.items() if field[-1] == name]
+    siblings = [str(field[-1]) for field in fields.values() if list(field[:-1]) == parent]
+    if elsewhere:
+        return f"did you mean `{elsewhere[0]}`?"
+    if nearest(str(name), siblings):
+        return did_you_mean(str(name), siblings)
+    by_last = {str(field[-1]): text for text, field in fields.items()}
+    near = nearest(str(name), by_last)
+    return f"did you mean `{by_last[near]}`?" if near else f"expected one of {', '.join(siblings)}."
+
+
+def _fields(model: type[BaseModel], above: FieldPath = ()) -> Iterator[FieldPath]:
+    """Paths of all fields but the name, which no file has."""
+    for name, field in model.model_fields.items():
+        if not above and name == "name":
+            continue
+        yield (*above, name)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _fields(kind, (*above, name))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -1,0 +1,51 @@
+"""Files that tunings name, looked for before a run needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from vertex_tuning.config.loader import load_tunings
+from vertex_tuning.config.tuning import Tuning
+from vertex_tuning.config.tuning_folders import tuning_folders
+from vertex_tuning.costs.pricing import load_prices
+from vertex_tuning.exceptions import ConfigurationError, DatasetError
+from vertex_tuning.templates import template_mark
+
+if TYPE_CHECKING:
+    from vertex_tuning.hooks.storage import StorageHook
+
+
+def file_mistakes(project: Path) -> Iterator[str]:
+    """What is missing or wrong of the price table and of the local data of a project's tunings.
+
+    A URI and a template are left for the run. What is missing now may be there then, so that it costs no tuning its
+    DAG.
+    """
+    tunings, _ = load_tunings(*tuning_folders(project))
+    if tunings:
+        yield from _price_mistakes(project / "include" / "prices.yaml")
+    for tuning in tunings:
+        yield from _data_mistakes(tuning, project)
+
+
+def _price_mistakes(table: Path) -> Iterator[str]:
+    try:
+        load_prices(table)
+    except ConfigurationError as error:
+        yield str(error)
+
+
+def _data_mistakes(tuning: Tuning, project: Path) -> Iterator[str]:
+    # Imported here: reading datasets takes a tenth of a second to load.
+    from vertex_tuning.datasets.sources import find_sources, readable_folders
+
+    for field in ("training_data", "validation_data"):
+        source = getattr(tuning, field)
+        if not source or template_mark(source) or "://" in source:
+            continue
+        try:
+            find_sources(source, readable_folders(project), cast("StorageHook", None))  # local files need none
+        except (ConfigurationError, DatasetError, OSError) as error:
+            yield f"tunings/{tuning.name}: {field}: {error}"

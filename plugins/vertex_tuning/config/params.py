@@ -1,0 +1,151 @@
+"""The form in the Airflow UI that starts a tuning by hand: the YAML file's values, to be changed for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import Param
+
+from vertex_tuning.config.base_models import TUNABLE_MODELS
+from vertex_tuning.config.switches import PATTERN
+from vertex_tuning.config.tuning import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.jobs.job import ADAPTER_SIZES
+from vertex_tuning.suggestions import did_you_mean
+from vertex_tuning.templates import template_mark
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+NOT_BLANK: Final = r"\S"
+
+
+def form(tuning: Tuning) -> dict[str, Param]:
+    """A DAG's `params`: each with a title, a description and its limits."""
+    return {**_data(tuning), **_hyper_parameters(tuning), **_run(tuning), **_model(tuning)}
+
+
+def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
+    """A `pre_execute` for the first task of a DAG: Airflow takes any key in a run's `conf`, and nothing reads it.
+
+    :param known: the keys there are, as the DAG's `params` have them
+    """
+
+    def check(context: Context) -> None:
+        """:raises ConfigurationError: the run was given a key that nothing reads"""
+        for key in context["dag_run"].conf or {}:
+            if key not in known:
+                advice = did_you_mean(key, known) if known else "expected none."
+                raise ConfigurationError(f"conf: found the unknown key {key!r}; {advice} Nothing was started.")
+
+    return check
+
+
+def _data(tuning: Tuning) -> dict[str, Param]:
+    models = list(dict.fromkeys([tuning.base_model, *TUNABLE_MODELS]))
+    return {
+        "base_model": _text(
+            "Base model", f"The Gemini model to tune. {tuning.retirement_note}".strip(), tuning.base_model, enum=models
+        ),
+        "training_data": _text(
+            "Training data",
+            f"JSONL or CSV file or pattern, relative to the project, or a gs:// URI.{_rendered(tuning.training_data)}",
+            tuning.training_data,
+            pattern=NOT_BLANK,
+        ),
+        "validation_data": Param(
+            tuning.validation_data,
+            type=["null", "string"],
+            title="Validation data",
+            description=f"The same. When empty, {_instead(tuning)}.{_rendered(tuning.validation_data)}",
+        ),
+    }
+
+
+def _rendered(source: str | None) -> str:
+    return (
+        " The tuning's own template is rendered for the run; another text is used as it is."
+        if source and template_mark(source)
+        else ""
+    )
+
+
+def _instead(tuning: Tuning) -> str:
+    fraction = tuning.dataset.validation_fraction
+    return f"{fraction:.0%} of the training data is set aside" if fraction else "there are no validation metrics"
+
+
+def _hyper_parameters(tuning: Tuning) -> dict[str, Param]:
+    hyper, top = tuning.hyper_parameters, MAX_LEARNING_RATE_MULTIPLIER
+    return {
+        "epoch_count": Param(
+            hyper.epoch_count,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=MAX_EPOCHS,
+            title="Epochs",
+            description=f"Passes over the training data, 1 to {MAX_EPOCHS}. The price grows with them. "
+            "When empty, as many as the guide recommends for the task.",
+        ),
+        "learning_rate_multiplier": Param(
+            hyper.learning_rate_multiplier,
+            type="number",
+            exclusiveMinimum=0,
+            maximum=top,
+            title="Learning-rate multiplier",
+            description=f"Factor on the recommended learning rate; above 0, at most {top:g}.",
+        ),
+        "adapter_size": Param(
+            hyper.adapter_size,
+            type="integer",
+            enum=list(ADAPTER_SIZES),
+            title="Adapter size",
+            description="Rank of the adapter. Not every model takes every size.",
+        ),
+    }
+
+
+def _run(tuning: Tuning) -> dict[str, Param]:
+    return {
+        "max_cost": Param(
+            tuning.budget.max_cost,
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            title="Most the training may cost",
+            description="In the currency of the price table. The run ends before the job when it would cost more.",
+        ),
+        "force": _switch(
+            False,
+            title="Train even if nothing has changed",
+            description="Off: skip the run if a model already exists for the same data and settings.",
+        ),
+    }
+
+
+def _model(tuning: Tuning) -> dict[str, Param]:
+    return {
+        "display_name": _text(
+            "Tuned model's display name",
+            "What people see in the Model Registry.",
+            tuning.display_name,
+            pattern=NOT_BLANK,
+            maxLength=128,
+        ),
+        "ask_smoke_cases": _switch(
+            True,
+            title="Ask the smoke-test prompts",
+            description="Switch off when the training data is about something else than this tuning's prompts; "
+            "then only examples of the validation data are asked, and the model in use stays.",
+        ),
+    }
+
+
+def _switch(value: bool, title: str, description: str) -> Param:
+    """A switch in the form; a `conf` may also have it as a text or as 1 or 0."""
+    types = ["boolean", "string", "integer"]  # the form shows the first
+    return Param(value, type=types, title=title, description=description, pattern=PATTERN, minimum=0, maximum=1)
+
+
+def _text(title: str, description: str, value: str, **limits: Any) -> Param:
+    return Param(value, type="string", title=title, description=description, **limits)

@@ -1,0 +1,1 @@
+"""What a tuning job costs: token estimates, the price table and recommended hyper-parameters. Pure."""

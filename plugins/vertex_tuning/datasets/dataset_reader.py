@@ -1,0 +1,348 @@
+"""One pass over the files of a training or validation set, which become one file of Gemini rows. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import compress
+from pathlib import Path
+from typing import IO, Annotated, Literal, NamedTuple
+
+import msgspec
+
+from vertex_tuning.datasets.duplicates import Examples
+from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
+from vertex_tuning.datasets.formats import (
+    ConversionError,
+    Format,
+    from_fields,
+    from_messages,
+    from_texts,
+    recognise,
+)
+from vertex_tuning.datasets.limits import MAX_READ
+from vertex_tuning.datasets.lines import (
+    UNPACKING_ERRORS,
+    Lines,
+    Record,
+    is_csv,
+    is_gzip,
+    os_errors,
+    read_csv,
+    read_lines,
+    unpacked,
+)
+from vertex_tuning.datasets.row_rules import Kind
+from vertex_tuning.datasets.row_sets import RowSet
+from vertex_tuning.datasets.rows import UNREADABLE, Measured
+from vertex_tuning.datasets.splitting import for_validation
+from vertex_tuning.datasets.validator import RowCheck, Totals
+from vertex_tuning.plain_text import plain
+
+_CONVERTED = ("messages", "chat", "csv", "fields")
+_BATCH = 500
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Columns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which columns of a CSV file are which, or which fields of JSON objects."""
+
+    prompt: str = "prompt"
+    response: str = "response"
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a dataset is read.
+
+    :param format: of all its files; recognised for each file when None
+    :param columns: of CSV files, or fields of JSON objects
+    :param system_instruction: given to converted rows that have none
+    :param on_invalid_row: `fail` refuses a dataset with such a row, `drop` leaves the row out
+    :param max_dropped_share: of all rows; more of them refuse the dataset
+    :param validation_fraction: share of the examples that is set aside for validation; 0 for none
+    :param split_seed: which ones they are
+    :param kind: `preference` for rows with two completions
+    """
+
+    format: Format | None = None
+    columns: Columns = Columns()
+    system_instruction: str | None = None
+    on_invalid_row: Literal["fail", "drop"] = "fail"
+    max_dropped_share: Share = 0.01
+    validation_fraction: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
+    split_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] = 0
+    kind: Kind = "supervised"
+
+
+class Source(NamedTuple):
+    """A file of a dataset.
+
+    :param name: as the user knows it; `.gz` and `.csv` are recognised by it
+    :param open: opens it to read from its beginning
+    :param path: where it lies, when it is a local file
+    """
+
+    name: str
+    open: Callable[[], IO[bytes]]
+    path: Path | None = None
+
+    @classmethod
+    def local(cls, path: Path, name: str | None = None) -> Source:
+        return cls(name or str(path), lambda: path.open("rb"), path)
+
+    @property
+    def label(self) -> str:
+        """The name as findings and reports show it: the names of files are foreign text."""
+        return plain(self.name)
+
+
+@contextmanager
+def open_source(source: Source) -> Iterator[IO[bytes]]:
+    """
+    :raises DatasetError: it cannot be opened
+    """
+    with os_errors(source.label):
+        opened = source.open()
+    with opened as file:
+        yield file
+
+
+class Rows(NamedTuple):
+    """Gemini rows as bytes, and the lines of their file they come from."""
+
+    lines: Sequence[bytes]
+    numbers: Sequence[int]
+    cut: bool = False
+
+    @classmethod
+    def of(cls, lines: Lines) -> Rows:
+        return cls(lines.lines, range(lines.first, lines.first + len(lines.lines)), lines.cut)
+
+
+class Hashed:
+    """Counts and hashes the bytes it is given, and writes them to a file if there is one."""
+
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._digest.update(data)
+        self.size += len(data)
+        if self._file is not None:
+            self._file.write(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+class Side:
+    """The rows of a dataset that are for training, or those that are for validation.
+
+    :param output: where they are written; None when the source's bytes are the dataset
+    """
+
+    def __init__(self, examples: Examples, path: Path, *, training: bool) -> None:
+        self.examples = examples
+        self.training = training
+        self._file: IO[bytes] | None = None
+        self.path = path
+        self.totals = Totals()
+        self.row_set = RowSet()
+        self.output: Hashed | None = None
+
+    def open(self) -> None:
+        """Rows are to be written from now on."""
+        if self.output is None:
+            self._file = self.path.open("wb")
+            self.output = Hashed(self._file)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+    def take(self, lines: Sequence[bytes], numbers: Sequence[int], measured: Sequence[Measured], file: int) -> None:
+        """
+        :param numbers: of the lines in the file with this number
+        """
+        if not measured:
+            return
+        prompts, answers, inputs, outputs, messages, labels = zip(*measured, strict=True)
+        self.examples.add(prompts, answers, numbers, file, training=self.training)
+        self.totals.add(inputs, outputs, messages, labels, numbers, file)
+        self.row_set.add(lines)
+        if self.output is not None:
+            self.output.write(b"".join([line.strip() + b"\n" for line in lines]))
+
+
+class Preparation:
+    """Reads the files of one set.
+
+    :param sides: for training, for validation, or both when the set is to be split
+    """
+
+    def __init__(self, options: Options, findings: Findings, sides: list[Side]) -> None:
+        self.options = options
+        self.findings = findings
+        self.sides = sides
+        severity: Literal["error", "dropped"] = "dropped" if options.on_invalid_row == "drop" else "error"
+        self.check = RowCheck(options.kind, findings, severity)
+        self.formats: list[Format] = []
+        self.converted = 0
+        self.must_rewrite = len(sides) > 1
+        self.source = Hashed()
+
+    def read(self, sources: Sequence[Source], first_file: int) -> None:
+        """
+        :param first_file: number of the first of the files
+        """
+        self.must_rewrite |= len(sources) > 1
+        for number, source in enumerate(sources, first_file):
+            self.must_rewrite |= is_gzip(source.name)
+            try:
+                with open_source(source) as raw, unpacked(source.name, raw) as file:
+                    for rows in self._rows(source, file):
+                        self.take(rows, source.label, number)
+            except UNPACKING_ERRORS as error:
+                self._refuse("gzip", source.label, describe(str(error)), "a whole gzip file")
+            except _TooLargeError:
+                self._refuse(
+                    "bytes", source.label, f"more than {MAX_READ} bytes", "a smaller file; the rest was not read"
+                )
+                return
+
+    def _refuse(self, kind: str, name: str, found: str, expected: str) -> None:
+        self.findings.add(Finding(kind, "error", name, found=found, expected=expected))
+
+    def _hash(self, chunk: bytes) -> None:
+        self.source.write(chunk)
+        if self.source.size > MAX_READ:
+            raise _TooLargeError
+
+    def _rows(self, source: Source, file: IO[bytes]) -> Iterator[Rows]:
+        name = source.label
+        chunks = self._chunks(name, file)
+        first = next(chunks, None)
+        if first is None:
+            return
+        columns = self.options.columns
+        form = self.options.format or (
+            "csv" if is_csv(source.name) else recognise(first.lines, columns.prompt, columns.response)
+        )
+        self.formats.append(form)
+        self.must_rewrite |= form in _CONVERTED or first.marked
+        if self.must_rewrite or self.options.on_invalid_row == "drop":
+            for side in self.sides:
+                side.open()
+        everything = _chain(first, chunks)
+        if form == "csv":
+            yield from self._from_csv(name, read_csv(everything))
+            return
+        for lines in everything:
+            rows = Rows.of(lines)
+            yield self._from_json(name, rows, form) if form in _CONVERTED else rows
+
+    def _chunks(self, name: str, file: IO[bytes]) -> Iterator[Lines]:
+        with os_errors(name):
+            yield from read_lines(file, self._hash)
+
+    def take(self, rows: Rows, name: str, file: int) -> None:
+        measured = self.check.check(rows.lines, name, rows.numbers, cut=rows.cut)
+        lines, numbers = rows.lines, rows.numbers
+        if None in measured:
+            lines, numbers = list(compress(lines, measured)), list(compress(numbers, measured))
+        kept = [found for found in measured if found is not None]
+        if len(self.sides) == 1:
+            self.sides[0].take(lines, numbers, kept, file)
+        else:
+            self._split(lines, numbers, kept, file)
+
+    def _split(self, lines: Sequence[bytes], numbers: Sequence[int], measured: list[Measured], file: int) -> None:
+        set_aside = [self._is_for_validation(line) for line in lines]
+        for side in self.sides:
+            mine = [side.training != aside for aside in set_aside]
+            chosen = (list(compress(lines, mine)), list(compress(numbers, mine)), list(compress(measured, mine)))
+            side.take(*chosen, file)
+
+    def _is_for_validation(self, line: bytes) -> bool:
+        return for_validation(msgspec.json.decode(line), self.options.split_seed, self.options.validation_fraction)
+
+    def _from_json(self, name: str, rows: Rows, form: Format) -> Rows:
+        made = [
+            (self._convert(line, name, number, form), number)
+            for line, number in zip(rows.lines, rows.numbers, strict=True)
+        ]
+        return _rows_of((line, number) for line, number in made if line is not None)
+
+    def _convert(self, line: bytes, name: str, number: int, form: Format) -> bytes | None:
+        """The row made of a line; the line itself when it is for the checks to say what is wrong."""
+        columns, instruction = self.options.columns, self.options.system_instruction
+        try:
+            found = msgspec.json.decode(line)
+            row = (
+                from_fields(found, columns.prompt, columns.response, instruction)
+                if form == "fields"
+                else from_messages(found, instruction)
+            )
+        except UNREADABLE:
+            return line
+        except ConversionError as error:
+            self.check.refuse(error.problem, name, number)
+            return None
+        self.converted += 1
+        return msgspec.json.encode(row)
+
+    def _from_csv(self, name: str, records: Iterator[Record]) -> Iterator[Rows]:
+        columns = self._columns(name, next(records, None))
+        if columns is None:
+            return
+        made: list[tuple[bytes, int]] = []
+        for record in records:
+            row = self._convert_record(record, name, *columns)
+            if row is not None:
+                made.append((row, record.line))
+            if len(made) == _BATCH:
+                yield _rows_of(made)
+                made = []
+        yield _rows_of(made)
+
+    def _columns(self, name: str, header: Record | None) -> tuple[int, int, int] | None:
+        """Places of prompt and response, and how many columns there are."""
+        wanted = (self.options.columns.prompt, self.options.columns.response)
+        fields = header.fields if header else []
+        if all(fields.count(column) == 1 for column in wanted):
+            return fields.index(wanted[0]), fields.index(wanted[1]), len(fields)
+        found = ", ".join(map(describe, fields[:20])) or "no header"
+        self._refuse("columns", name, found, f"the columns {describe(wanted[0])} and {describe(wanted[1])}, once each")
+        return None
+
+    def _convert_record(self, record: Record, name: str, prompt: int, response: int, width: int) -> bytes | None:
+        fields = record.fields
+        if len(fields) != width:
+            found = record.problem or f"{len(fields)} fields"
+            self.check.refuse(Problem("csv", "", found, f"a record of {width} fields"), name, record.line)
+        elif not fields[prompt] or not fields[response]:
+            column = self.options.columns.response if fields[prompt] else self.options.columns.prompt
+            self.check.refuse(Problem("empty", column, "an empty field", "a text"), name, record.line)
+        else:
+            self.converted += 1
+            return msgspec.json.encode(from_texts(fields[prompt], fields[response], self.options.system_instruction))
+        return None
+
+
+class _TooLargeError(Exception):
+    """More was read than any dataset may have."""
+
+
+def _rows_of(pairs: Iterable[tuple[bytes, int]]) -> Rows:
+    listed = list(pairs)
+    return Rows([line for line, _ in listed], [number for _, number in listed])
+
+
+def _chain(first: Lines, rest: Iterator[Lines]) -> Iterator[Lines]:
+    yield first
+    yield from rest

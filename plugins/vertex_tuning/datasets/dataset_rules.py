@@ -1,0 +1,161 @@
+"""What a whole dataset must be, once every row of it is known. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from vertex_tuning.datasets.duplicates import Pair
+from vertex_tuning.datasets.findings import Finding, describe
+from vertex_tuning.datasets.limits import (
+    FREE_VALIDATION_ROWS,
+    MAX_BYTES,
+    MAX_MULTIMODAL_ROWS,
+    MAX_ROWS,
+    MAX_VALIDATION_BYTES_SHARE,
+    MAX_VALIDATION_ROWS,
+    MAX_VALIDATION_SHARE,
+)
+from vertex_tuning.datasets.statistics import Statistics
+from vertex_tuning.datasets.validator import Totals
+
+_MIN_LABELLED: Final = 20
+"""Rows it takes to speak of labels, and so of classification; ours, as all figures below."""
+_LABELLED_SHARE: Final = 0.9
+_ROWS_PER_LABEL: Final = 5
+_ONE_SIDED: Final = 0.9
+_NAMED: Final = 5
+_OUTLIER: Final = 4
+"""Times as long as 95 % of the rows, or as short as 5 % of them."""
+
+_PAIRS: Final = {
+    "duplicate": ("the same example as {}", "each example once"),
+    "contradiction": ("another answer than {} to the same prompt", "one answer to a prompt"),
+    "leak": ("the same example as {}, which is for training", "examples the model is not trained on"),
+}
+
+
+def size_limits(name: str, rows: int, size: int, multimodal: int) -> Iterator[Finding]:
+    """Limits of any dataset."""
+    if not rows:
+        yield _error("no_rows", name, f"no usable rows in {size} bytes", "one JSON object per line")
+    if size > MAX_BYTES:
+        yield _error("bytes", name, f"{size} bytes", f"at most {MAX_BYTES}")
+    if rows > MAX_ROWS:
+        yield _error("rows", name, f"{rows} rows", f"at most {MAX_ROWS}")
+    elif multimodal and rows > MAX_MULTIMODAL_ROWS:
+        yield _error("rows", name, f"{rows} rows, {multimodal} of them with files", f"at most {MAX_MULTIMODAL_ROWS}")
+
+
+def dropped_limit(name: str, dropped: int, rows: int, max_share: float) -> Iterator[Finding]:
+    """:param rows: with the dropped ones"""
+    if dropped > max_share * rows:
+        share = dropped / rows
+        yield _error("dropped", name, f"{dropped} of {rows} rows ({share:.1%}) unusable", f"at most {max_share:.1%}")
+
+
+def most_validation_rows(training_rows: int) -> int:
+    """How many validation rows the service takes beside so many for training."""
+    return min(MAX_VALIDATION_ROWS, max(FREE_VALIDATION_ROWS, int(MAX_VALIDATION_SHARE * training_rows)))
+
+
+def validation_limits(name: str, rows: int, size: int, training_rows: int, training_size: int) -> Iterator[Finding]:
+    """How large a validation set may be."""
+    if rows > MAX_VALIDATION_ROWS:
+        yield _error("validation_rows", name, f"{rows} rows", f"at most {MAX_VALIDATION_ROWS} for validation")
+    elif rows > FREE_VALIDATION_ROWS and rows > MAX_VALIDATION_SHARE * training_rows:
+        expected = f"at most {MAX_VALIDATION_SHARE:.0%} of the {training_rows} training rows, or {FREE_VALIDATION_ROWS}"
+        yield _error("validation_rows", name, f"{rows} rows", expected)
+    if size > MAX_VALIDATION_BYTES_SHARE * training_size:
+        expected = f"at most {MAX_VALIDATION_BYTES_SHARE:.0%} of the {training_size} bytes for training"
+        yield _warning("validation_bytes", name, f"{size} bytes", f"{expected}, as some models refuse more")
+
+
+def pair_finding(pair: Pair, names: Sequence[str]) -> Finding:
+    """
+    :param names: of the files by their number
+    """
+    found, expected = _PAIRS[pair.kind]
+    file = f" of {names[pair.first.file]}" if pair.first.file != pair.place.file else ""
+    found = found.format(f"line {pair.first.line}{file}")
+    return _warning(pair.kind, names[pair.place.file], found, expected, pair.place.line)
+
+
+def uncompared(name: str, rows: int) -> Iterator[Finding]:
+    """Comparing takes memory by the rows that may have the same prompt, so it has to have an end."""
+    if rows:
+        found = f"{rows} rows that were not compared with the others, as a prompt occurs that often"
+        yield _warning("not_compared", name, found, "prompts that differ")
+
+
+def outliers(totals: Totals, statistics: Statistics, names: Sequence[str]) -> Iterator[Finding]:
+    """Rows far longer or shorter than nearly all others."""
+    inputs, outputs = statistics.user_input_token_distribution, statistics.user_output_token_distribution
+    if inputs is None or outputs is None:
+        return
+    high, low = inputs.p95 + outputs.p95, inputs.p5 + outputs.p5
+    for size, file, line in totals.longest:
+        if -size > _OUTLIER * high:
+            expected = f"a length like the others' (95 % have up to about {high:.0f})"
+            yield _warning("long_outlier", names[file], f"about {-size} tokens", expected, line)
+    for tokens, file, line in totals.shortest:
+        if tokens * _OUTLIER < low:
+            expected = f"a length like the others' (95 % have about {low:.0f} or more)"
+            yield _warning("short_outlier", names[file], f"about {tokens} tokens", expected, line)
+
+
+def labels_of(totals: Totals) -> dict[str, int]:
+    """How often each answer occurs, when answers are short and repeat; else empty."""
+    labels = {label: count for label, count in (totals.labels or {}).items() if label}
+    labelled = sum(labels.values())
+    are_labels = labelled >= max(_MIN_LABELLED, _LABELLED_SHARE * totals.rows, _ROWS_PER_LABEL * len(labels))
+    return labels if are_labels else {}
+
+
+def label_findings(name: str, labels: dict[str, int]) -> Iterator[Finding]:
+    """Whether a classifier can learn anything from them."""
+    if not labels:
+        return
+    total, (most, count) = sum(labels.values()), max(labels.items(), key=lambda item: item[1])
+    if count > _ONE_SIDED * total:
+        found = f"the answer {describe(most)} in {count} of {total} rows"
+        yield _warning("one_sided_labels", name, found, "answers that differ")
+    if rare := [label for label, times in labels.items() if times < _ROWS_PER_LABEL]:
+        found = f"{len(rare)} answers in fewer than {_ROWS_PER_LABEL} rows: {_listed(rare)}"
+        yield _warning("rare_labels", name, found, "more examples of each")
+    if alike := _alike(labels):
+        yield _warning(
+            "similar_labels", name, f"answers but for case and spaces alike: {_listed(alike)}", "one spelling"
+        )
+
+
+def _alike(labels: dict[str, int]) -> list[str]:
+    spellings: dict[str, list[str]] = {}
+    for label in labels:
+        spellings.setdefault("".join(label.split()).casefold(), []).append(label)
+    return [label for same in spellings.values() if len(same) > 1 for label in same]
+
+
+def label_differences(name: str, training: dict[str, int], validation: dict[str, int]) -> Iterator[Finding]:
+    """Labels that only one of the sets has."""
+    if not training or not validation:
+        return
+    if unknown := sorted(validation.keys() - training.keys()):
+        found = f"{len(unknown)} answers the training set has not: {_listed(unknown)}"
+        yield _warning("unknown_labels", name, found, "answers the model is taught")
+    if empty := sorted(training.keys() - validation.keys()):
+        found = f"no example of {len(empty)} answers of the training set: {_listed(empty)}"
+        yield _warning("empty_labels", name, found, "an example of each")
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return ", ".join(map(describe, labels[:_NAMED])) + more
+
+
+def _error(kind: str, file: str, found: str, expected: str) -> Finding:
+    return Finding(kind, "error", file, found=found, expected=expected)
+
+
+def _warning(kind: str, file: str, found: str, expected: str, line: int = 0) -> Finding:
+    return Finding(kind, "warning", file, line, found=found, expected=expected)

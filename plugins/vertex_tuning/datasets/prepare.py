@@ -1,0 +1,301 @@
+"""A dataset made ready for tuning: read once, checked row by row, measured, compared with itself, converted where it
+must be and split where that is asked for. Pure: reads and writes files, knows neither Airflow nor a network.
+
+The rules are in `row_rules`, `set_rules` and `limits`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from vertex_tuning.datasets import dataset_rules as set_rules
+from vertex_tuning.datasets.dataset_reader import Columns, Options, Preparation, Side, Source, open_source
+from vertex_tuning.datasets.duplicates import Examples
+from vertex_tuning.datasets.findings import Finding, Findings, Severity
+from vertex_tuning.datasets.lines import os_errors
+from vertex_tuning.datasets.parallel import Parts, can_be_split
+from vertex_tuning.datasets.rows import Content, Part, Row
+from vertex_tuning.datasets.splitting import keep_first
+from vertex_tuning.datasets.statistics import Statistics, statistics
+from vertex_tuning.datasets.validator import Totals
+from vertex_tuning.exceptions import ConfigurationError, DatasetError
+from vertex_tuning.plain_text import SHOWN, plain, shorten
+
+__all__ = [
+    "Columns",
+    "Content",
+    "DatasetReport",
+    "Options",
+    "Part",
+    "Prepared",
+    "Row",
+    "Source",
+    "open_source",
+    "parse_options",
+    "prepare",
+    "sample",
+    "write_report",
+]
+
+MIN_SPLIT: Final = 32 * 2**20
+"""Bytes of a file that take longer to check than another process takes to start."""
+FINDINGS_FILE: Final = "findings.jsonl"
+
+
+class DatasetReport(msgspec.Struct, frozen=True):
+    """What a training or validation set is.
+
+    :param name: its files as the user knows them
+    :param format: of the files: `gemini`, `preference`, `messages`, `chat`, `csv`, or several joined by `+`
+    :param rows: examples in it
+    :param bytes: of the resulting file, as is `sha256`, in hex
+    :param rows_hash: of the same rows in any order, in hex
+    :param path: the resulting file, when it is not the source as it is
+    :param converted: rows that had another format
+    :param dropped: rows left out as they cannot be used
+    :param blank_lines: lines without a row
+    :param labels: how often each answer occurs, when they are labels; else empty
+    """
+
+    name: str
+    format: str
+    rows: int
+    bytes: int
+    sha256: str
+    rows_hash: str
+    path: str | None
+    converted: int
+    dropped: int
+    blank_lines: int
+    statistics: Statistics
+    labels: dict[str, int]
+
+    @property
+    def tokens(self) -> int:
+        """Billable tokens of one epoch, estimated."""
+        return self.statistics.total_billable_token_count
+
+    def summary(self) -> dict[str, Any]:
+        """The small part of it, as plain values."""
+        left_out = {"statistics", "labels", "path"}
+        return {**{k: v for k, v in msgspec.to_builtins(self).items() if k not in left_out}, "tokens": self.tokens}
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A dataset that was read.
+
+    :param counts: findings by severity (error, warning, dropped) and kind
+    :param shown: the first findings of each severity
+    :param findings_path: all of them, one JSON object a line
+    """
+
+    training: DatasetReport
+    validation: DatasetReport | None
+    counts: dict[Severity, dict[str, int]]
+    shown: dict[Severity, list[Finding]]
+    findings_path: str
+
+    @property
+    def error_count(self) -> int:
+        return sum(self.counts["error"].values())
+
+    def require_valid(self) -> None:
+        """:raises DatasetError: lists the first errors by file and line, and how many there are of each kind"""
+        if self.error_count:
+            raise DatasetError(f"{self.training.name}: found {self.error_count} errors.\n{self.text('error')}")
+
+    def summary(self) -> dict[str, Any]:
+        """The small part of it, as plain values."""
+        sets = {"training": self.training, "validation": self.validation}
+        return {
+            **{name: report.summary() if report else None for name, report in sets.items()},
+            "counts": self.counts,
+        }
+
+    def text(self, severity: Severity) -> str:
+        """The first findings and the number of each kind, for a log; empty when there are none."""
+        shown, counts = self.shown[severity], self.counts[severity]
+        lines = [f"  {finding}" for finding in shown]
+        if more := sum(counts.values()) - len(shown):
+            lines.append(f"  and {more} more")
+        if len(lines) > 1:
+            lines.append("  by kind: " + ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())))
+        return "\n".join(lines)
+
+
+def parse_options(values: Mapping[str, Any]) -> Options:
+    """
+    :param values: fields of :class:`Options`; those that are None or empty count as not given
+    :raises ConfigurationError: names the field
+    """
+    given = {name: value for name, value in values.items() if value not in (None, "", "None")}
+    try:
+        return msgspec.convert(given, Options, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(plain(f"dataset: {error}.")) from error
+
+
+def write_report(prepared: Prepared, file: IO[bytes]) -> None:
+    """Everything that was found, as one JSON object: both sets, counts and all findings. Takes no memory for them."""
+    head = msgspec.to_builtins(prepared)
+    kept = {name: head[name] for name in ("training", "validation", "counts")}
+    file.write(msgspec.json.encode(kept).removesuffix(b"}") + b',"findings":[')
+    with Path(prepared.findings_path).open("rb") as findings:
+        for number, line in enumerate(findings):
+            file.write((b",\n" if number else b"\n") + line.rstrip())
+    file.write(b"]}\n")
+
+
+def prepare(
+    training: Sequence[Source],
+    validation: Sequence[Source] = (),
+    *,
+    options: Options,
+    folder: Path,
+    processes: int = 1,
+) -> Prepared:
+    """Read a dataset and make of it what a tuning job takes.
+
+    :param training: its files; several become one
+    :param validation: the same for validation; none when empty
+    :param folder: an existing, empty one. `training.jsonl` and `validation.jsonl` are written to it unless the
+        source's own bytes are the dataset, and `findings.jsonl`
+    :param processes: how many check a large local file of Gemini rows; all else is read in this one
+    :raises ConfigurationError: when there is a validation set and one is to be split off as well
+    """
+    if validation and options.validation_fraction:
+        raise ConfigurationError("validation_fraction: found one beside validation data, expected one of the two.")
+    with ExitStack() as stack:
+        findings = Findings(stack.enter_context((folder / FINDINGS_FILE).open("wb")))
+        examples = stack.enter_context(closing(Examples()))
+        sets = [sources for sources in (training, validation) if sources]
+        parts = Parts(processes, folder) if processes > 1 and _is_large(sets, options) else None
+        reports = _Work(options, findings, examples, folder, parts).run(training, validation)
+    counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
+    return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
+
+
+class _Work:
+    """The steps of `prepare`, and what they share."""
+
+    def __init__(
+        self, options: Options, findings: Findings, examples: Examples, folder: Path, parts: Parts | None
+    ) -> None:
+        self._options = options
+        self._findings = findings
+        self._parts = parts
+        self._examples = examples
+        self._training = Side(examples, folder / "training.jsonl", training=True)
+        self._validation = Side(examples, folder / "validation.jsonl", training=False)
+        self._names: list[str] = []
+
+    def run(
+        self, training: Sequence[Source], validation: Sequence[Source]
+    ) -> tuple[DatasetReport, DatasetReport | None]:
+        split = bool(self._options.validation_fraction)
+        done = self._read(training, [self._training, *([self._validation] if split else [])])
+        report = self._report(done, self._training, training)
+        other = self._set_aside(report.name) if split else None
+        if validation:
+            other = self._report(self._read(validation, [self._validation]), self._validation, validation)
+        self._compare(report, other)
+        return report, other
+
+    def _read(self, sources: Sequence[Source], sides: list[Side]) -> Preparation:
+        preparation = Preparation(self._options, self._findings, sides)
+        with ExitStack() as stack:
+            for side in sides:
+                stack.callback(side.close)
+            if self._parts:
+                with os_errors(sources[0].label):
+                    self._parts.read(sources[0], len(self._names), sides[0], preparation)
+            else:
+                preparation.read(sources, len(self._names))
+        self._names += [source.label for source in sources]
+        return preparation
+
+    def _add(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self._findings.add(finding)
+
+    def _report(self, done: Preparation, side: Side, sources: Sequence[Source]) -> DatasetReport:
+        rows, bad = side.totals.rows, done.check.bad_rows
+        name = shorten(", ".join(source.label for source in sources), SHOWN)
+        written = side.output if done.must_rewrite or bad else None
+        result = written or done.source
+        dropped = bad if self._options.on_invalid_row == "drop" else 0
+        self._add(set_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
+        all_rows = sum(each.totals.rows for each in done.sides) + bad
+        self._add(set_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
+        return DatasetReport(
+            name=name,
+            format="+".join(sorted(set(done.formats))),
+            rows=rows,
+            bytes=result.size,
+            sha256=result.sha256,
+            rows_hash=side.row_set.hash,
+            path=str(side.path) if written else None,
+            converted=done.converted,
+            dropped=dropped,
+            blank_lines=done.check.blank_lines,
+            statistics=_statistics(side.totals),
+            labels=set_rules.labels_of(side.totals),
+        )
+
+    def _set_aside(self, name: str) -> DatasetReport | None:
+        """The validation set that was split off, or what the service takes of it."""
+        path, rows = self._validation.path, self._validation.totals.rows
+        source = Source.local(path, f"{name} (validation)")
+        if not rows:
+            self._add([Finding("no_validation", "warning", source.name, found="no rows", expected="a larger fraction")])
+            return None
+        most = set_rules.most_validation_rows(self._training.totals.rows)
+        if rows > most:
+            found = f"{rows} rows, of which {most} are kept and the others in neither set"
+            expected = f"at most {most} for validation; a smaller fraction wastes none"
+            self._add([Finding("validation_surplus", "warning", source.name, found=found, expected=expected)])
+            keep_first(path, self._options.split_seed, most)
+        with closing(Examples()) as unused:
+            side = Side(unused, path, training=False)
+            done = Preparation(Options(kind=self._options.kind), Findings(), [side])
+            done.read([source], 0)
+        return msgspec.structs.replace(self._report(done, side, [source]), path=str(path))
+
+    def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
+        """What only shows when all rows are known."""
+        self._add(set_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
+        self._add(set_rules.uncompared(training.name, self._examples.not_compared))
+        self._add(set_rules.outliers(self._training.totals, training.statistics, self._names))
+        self._add(set_rules.label_findings(training.name, training.labels))
+        if validation:
+            sizes = (validation.rows, validation.bytes, training.rows, training.bytes)
+            self._add(set_rules.validation_limits(validation.name, *sizes))
+            self._add(set_rules.label_differences(validation.name, training.labels, validation.labels))
+
+
+def _is_large(sets: list[Sequence[Source]], options: Options) -> bool:
+    """Whether more processes are worth starting, and all files of a kind that can be read in parts."""
+    if any(len(sources) > 1 or not can_be_split(sources[0], options) for sources in sets):
+        return False
+    return max(source.path.stat().st_size for sources in sets for source in sources if source.path) >= MIN_SPLIT
+
+
+def _statistics(totals: Totals) -> Statistics:
+    return statistics(totals.inputs, totals.outputs, totals.messages)
+
+
+def sample(lines: Iterable[bytes], size: int) -> list[Row]:
+    """So many examples of a valid dataset, picked by their own hash: always the same ones, from all over the file."""
+    picked = heapq.nsmallest(size, (line for line in lines if line.strip()), key=_hash)
+    return [msgspec.json.decode(line, type=Row) for line in picked]
+
+
+def _hash(line: bytes) -> bytes:
+    return hashlib.sha256(line).digest()

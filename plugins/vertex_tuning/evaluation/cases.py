@@ -1,0 +1,220 @@
+"""Prompts a tuned model must answer well before anyone uses it. Pure: asking is the part of `asking.py`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from vertex_tuning.datasets.rows import Content, Row
+from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Expectations, Text
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.plain_text import NAME_SHOWN, plain
+
+NAME_LENGTH: Final = 60
+"""Characters of a prompt that make the name of a case without one."""
+
+ANSWERS_SHOWN: Final = 20
+"""Answers of a kind kept in XCom; the file in the run's folder has them all."""
+
+
+class Thinking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much a model thinks first: 2.5 models take a budget in tokens (-1: as it likes), 3.x ones a level."""
+
+    thinking_budget: Annotated[int, msgspec.Meta(ge=-1, le=32_768)] | None = None
+    thinking_level: Literal["MINIMAL", "LOW", "MEDIUM", "HIGH"] | None = None
+
+
+class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an answer is sampled: greedily unless a case says otherwise, so that it is the same each time.
+
+    Fields are the service's own; limits: https://docs.cloud.google.com/gemini-enterprise-agent-platform/reference/models/inference
+    """
+
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 1024
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] | None = None
+    stop_sequences: Annotated[list[Text], msgspec.Meta(max_length=5)] | None = None
+    presence_penalty: Annotated[float, msgspec.Meta(ge=-2, lt=2)] | None = None
+    frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, lt=2)] | None = None
+    response_mime_type: Literal["text/plain", "application/json"] | None = None
+    response_json_schema: dict[str, Any] | None = None
+    thinking_config: Thinking | None = None
+
+
+class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one side said.
+
+    :param text: short for a single part of text
+    :param parts: the service's own form, for files
+    """
+
+    role: Literal["user", "model"] = "user"
+    text: str = ""
+    parts: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if bool(self.text) == bool(self.parts):
+            raise ValueError("expected either text or parts")
+
+    def content(self) -> dict[str, Any]:
+        return {"role": self.role, "parts": self.parts or [{"text": self.text}]}
+
+    def words(self) -> str:
+        return self.text or "".join(str(part.get("text") or "") for part in self.parts)
+
+
+class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A prompt and what its answer must be.
+
+    :param name: unique among the cases; made from the prompt when not given
+    :param prompt: the user's last turn; may be left out when `turns` ends with it
+    :param turns: what was said before, each `{role: user or model, text: …}`
+    :param system_instruction: sent with the prompt; should be the one the model was tuned with
+    :param generation_config: sampling settings, e.g. `{"temperature": 0.2, "top_p": 0.9}`
+    """
+
+    name: Annotated[str, msgspec.Meta(max_length=NAME_SHOWN)] = ""
+    prompt: str = ""
+    turns: list[Turn] = msgspec.field(default_factory=list)
+    system_instruction: str | None = None
+    generation_config: GenerationSettings = msgspec.field(default_factory=GenerationSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.prompt and not (self.turns and self.turns[-1].role == "user"):
+            raise ValueError("prompt: found none, expected one, or turns that end with the user's")
+
+    @property
+    def question(self) -> str:
+        """What the user said last."""
+        return self.prompt or self.turns[-1].words()
+
+    def contents(self) -> list[dict[str, Any]]:
+        """The request's turns."""
+        last = [Turn(text=self.prompt)] if self.prompt else []
+        return [turn.content() for turn in [*self.turns, *last]]
+
+    def config(self) -> dict[str, Any]:
+        """The request's settings."""
+        given = {**msgspec.to_builtins(self.generation_config), "system_instruction": self.system_instruction or None}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class SmokeAnswer(msgspec.Struct, frozen=True):
+    """What became of a case. `problem` is empty when it passed; `latency` is in seconds."""
+
+    name: str
+    prompt: str
+    answer: str
+    problem: str
+    latency: float
+    tokens: int
+    finish_reason: str
+
+    def cut(self) -> SmokeAnswer:
+        """With plain texts, short enough for an XCom."""
+        texts = {field: plain(getattr(self, field)) for field in ("prompt", "answer", "problem")}
+        return msgspec.structs.replace(self, **texts)
+
+
+def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
+    """Check cases and give each a name of its own, in plain text.
+
+    :raises ConfigurationError: names the case and the field, what was found and what is expected
+    """
+    try:
+        parsed = msgspec.convert(cases, list[SmokeCase])
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(_explain(error, cases)) from error
+    parsed = [msgspec.structs.replace(case, name=plain(case.name, NAME_SHOWN)) for case in parsed]
+    given = Counter(case.name for case in parsed if case.name)
+    if repeated := [name for name, times in given.items() if times > 1]:
+        raise ConfigurationError(f"smoke_test.cases: found the name {repeated[0]!r} twice, expected unique names.")
+    taken = set(given)
+    return [case if case.name else _named(case, taken) for case in parsed]
+
+
+def sample_cases(rows: Iterable[Row]) -> list[SmokeCase]:
+    """Examples of a dataset as cases; those that have no text for an answer cannot be compared and are left out."""
+    return [case_of(row, f"sample {number}") for number, row in enumerate(filter(_is_comparable, rows), 1)]
+
+
+def case_of(row: Row, name: str = "") -> SmokeCase:
+    """A dataset's example as a case: its own answer is expected."""
+    *before, answer = row.contents
+    return SmokeCase(
+        name=name,
+        equals=_text(answer),
+        system_instruction=_text(row.system_instruction) if row.system_instruction else None,
+        turns=[Turn(role=_role(content), parts=_parts(content)) for content in before],
+    )
+
+
+def in_full(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
+    """How many passed, of how many, and all of them: for a file."""
+    passed = sum(not answer.problem for answer in answers)
+    return {"passed": passed, "total": len(answers), "answers": msgspec.to_builtins(answers)}
+
+
+def summarize(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
+    """The same for an XCom: with `ANSWERS_SHOWN` answers at most, rather those that failed, and their texts cut."""
+    failed_first = sorted(range(len(answers)), key=lambda index: not answers[index].problem)
+    shown = [answers[index].cut() for index in sorted(failed_first[:ANSWERS_SHOWN])]
+    return {**in_full(answers), "answers": msgspec.to_builtins(shown)}
+
+
+def values_of(cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> dict[str, float]:
+    """The values that gates and comparisons speak of; what was not asked has none."""
+    latencies = sorted(answer.latency for answer in [*cases, *sampled])
+    shares = {"smoke.pass_share": share(cases), "sample.exact_share": share(sampled)}
+    # The nearest rank: a latency that was really seen.
+    p95 = {"smoke.latency_p95": latencies[math.ceil(0.95 * len(latencies)) - 1]} if latencies else {}
+    return {name: value for name, value in shares.items() if value is not None} | p95
+
+
+def share(answers: Sequence[SmokeAnswer]) -> float | None:
+    """Which share of the answers passed; None when there are none."""
+    return sum(not answer.problem for answer in answers) / len(answers) if answers else None
+
+
+def _named(case: SmokeCase, taken: set[str]) -> SmokeCase:
+    base = plain(" ".join(case.question.split()), NAME_LENGTH) or "case"
+    name = next(name for name in chain([base], (f"{base} ({n})" for n in count(2))) if name not in taken)
+    taken.add(name)
+    return msgspec.structs.replace(case, name=name)
+
+
+def _is_comparable(row: Row) -> bool:
+    *before, answer = row.contents or [Content()]
+    asked = bool(before) and _role(before[-1]) == "user" and all(content.parts for content in before)
+    return asked and bool(_text(answer).strip())
+
+
+def _role(content: Content) -> Literal["user", "model"]:
+    return "model" if (content.role or "").lower() == "model" else "user"
+
+
+def _parts(content: Content) -> list[dict[str, Any]]:
+    parts = msgspec.to_builtins(content.parts)
+    return [{key: value for key, value in part.items() if value is not None} for part in parts]
+
+
+def _text(content: Content) -> str:
+    return "".join(part.text or "" for part in content.parts)
+
+
+def _explain(error: msgspec.ValidationError, cases: Any) -> str:
+    """Put the field and what was found there into msgspec's words, which name only the path."""
+    expected, _, path = str(error).partition(" - at `$")
+    found: Any = cases
+    for index, key in re.findall(r"\[(\d+)\]|\.(\w+)", path):
+        found = found[int(index)] if index else found[key]
+    return f"smoke_test.cases{path.rstrip('`')}: found {plain(repr(found), FOUND_SHOWN)}. {plain(expected)}."

@@ -1,0 +1,102 @@
+"""What a new model is judged by, checked before a job is paid for. Pure.
+
+Each function names every mistake by its field. What only a run knows, as a template, is left for the run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from vertex_tuning.evaluation.cases import GenerationSettings, SmokeCase, Thinking, Turn, parse_cases
+from vertex_tuning.evaluation.comparison import Rule, parse_rule
+from vertex_tuning.evaluation.gates import LIMITS, ON_MISSING, parse_gate
+from vertex_tuning.evaluation.value_names import unknown_value
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.suggestions import nearest
+from vertex_tuning.templates import is_known_now
+
+ON_REFUSED: Final = ("fail", "skip")
+"""What becomes of a run whose model is refused."""
+
+CASE_FIELDS: Final = tuple(
+    dict.fromkeys(field for kind in (SmokeCase, GenerationSettings, Thinking, Turn) for field in kind.__struct_fields__)
+)
+
+_UNKNOWN: Final = re.compile(r"unknown field `(.*?)`\.?|(?<=\.)(\w+): unknown field")
+
+
+def case_mistakes(cases: Sequence[Any]) -> Iterator[str]:
+    """Mistakes in the cases of a smoke test."""
+    known = [(index, case) for index, case in enumerate(cases) if is_known_now(case)]
+    for index, case in known:
+        try:
+            parse_cases([case])
+        except ConfigurationError as error:
+            yield _with_advice(str(error).replace("cases[0]", f"cases[{index}]", 1), CASE_FIELDS)
+    names = [case["name"] for _, case in known if isinstance(case, Mapping) and isinstance(case.get("name"), str)]
+    for name in sorted({name for name in names if name and names.count(name) > 1}):
+        yield f"smoke_test.cases: found the name {name!r} {names.count(name)} times, expected unique names."
+
+
+def gate_mistakes(gates: Sequence[Any]) -> Iterator[str]:
+    """Mistakes in gates."""
+    for index, gate in enumerate(gates):
+        if not is_known_now(gate):
+            continue
+        try:
+            parsed = parse_gate(f"gates[{index}]", gate)
+        except ConfigurationError as error:
+            yield _with_advice(str(error), ("value", *LIMITS))
+        else:
+            yield from filter(None, [unknown_value(f"gates[{index}].value", parsed.value)])
+
+
+def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str]:
+    """Mistakes in the rule by which a model is better.
+
+    :param cases: of the smoke test; None when they are not to be compared with the rule
+    """
+    if not is_known_now(rule):
+        return
+    try:
+        named = parse_cases(list(cases)) if cases is not None and is_known_now(cases) else None
+    except ConfigurationError:
+        named = None  # told by `case_mistakes`
+    try:
+        parsed = parse_rule(rule, named)
+    except ConfigurationError as error:
+        yield _with_advice(str(error), Rule.__struct_fields__)
+    else:
+        yield from filter(None, [unknown_value("rule.value", parsed.value)])
+
+
+def choice_mistakes(smoke_test: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Mistakes in the other arguments of the tasks that judge a model."""
+    for task, arguments in (("smoke_test", smoke_test), ("evaluation", evaluation)):
+        for name, allowed in (("on_refused", ON_REFUSED), ("on_missing_metrics", ON_MISSING)):
+            if name in arguments and arguments[name] not in allowed:
+                yield f"{task}.{name}: found {arguments[name]!r}, expected {' or '.join(allowed)}."
+    for name in ("min_pass_share", "min_sample_share"):
+        yield from filter(None, [share_mistake(f"smoke_test.{name}", smoke_test.get(name))])
+
+
+def share_mistake(field: str, share: Any) -> str:
+    """What is wrong with a share of answers; empty when it is one or None. NaN would let every model pass."""
+    if share is None or (isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1):
+        return ""
+    return f"{field}: found {share!r}, expected a number from 0 to 1."
+
+
+def require_none(mistakes: Iterator[str]) -> None:
+    """:raises ConfigurationError: there are mistakes; it names them all"""
+    if found := list(mistakes):
+        raise ConfigurationError("\n".join(found))
+
+
+def _with_advice(mistake: str, fields: Sequence[str]) -> str:
+    """The mistake; for an unknown field, with the nearest of those there are."""
+    found = _UNKNOWN.search(mistake)
+    near = nearest(found[1] or found[2], fields) if found else None
+    return f"{mistake.rstrip('.')}; did you mean `{near}`?" if near else mistake

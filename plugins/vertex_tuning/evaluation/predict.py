@@ -1,0 +1,216 @@
+"""Asking an endpoint many prompts at once, and being patient with one that is not ready or overloaded."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import pendulum
+import tenacity
+
+from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase
+from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Reply
+from vertex_tuning.exceptions import EndpointTimeoutError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable
+
+if TYPE_CHECKING:
+    from google.genai import types
+
+
+PARALLEL: Final = 4
+"""Prompts asked at the same time."""
+
+PATIENCE: float = 60.0
+"""Seconds of pauses that are no reason yet to leave the worker."""
+
+ABSENCE: Final = 60.0
+"""Seconds to stay away from an endpoint at least, once the worker is left."""
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 16.0
+"""Seconds from a refusal to the next try, doubled each time. The service's guide to retries advises 1 s at least:
+https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/retry-strategy"""
+
+REFUSALS_LOGGED: Final = 3
+"""Of an endpoint that refuses many prompts."""
+
+log = logging.getLogger(__name__)
+
+
+class Predictor(Protocol):
+    """What sends prompts to an endpoint; the hook `VertexTuningHook` does it."""
+
+    def client(self, resource_name: str) -> object: ...
+
+    def generate(
+        self, endpoint: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
+    ) -> types.GenerateContentResponse: ...
+
+
+class AskLaterError(VertexUnavailableError):
+    """The endpoint still refuses prompts, and the deadline is far: leave the worker and ask the rest later.
+
+    :param answers: what has been answered so far; give them to the next :func:`ask_all`
+    """
+
+    def __init__(self, message: str, answers: list[SmokeAnswer]) -> None:
+        super().__init__(message)
+        self.answers = answers
+
+
+def ask_all(
+    hook: Predictor,
+    endpoint: str,
+    cases: Sequence[SmokeCase],
+    *,
+    deadline: float,
+    parallel: int = PARALLEL,
+    patience: float | None = None,
+    answered: Iterable[SmokeAnswer] = (),
+) -> list[SmokeAnswer]:
+    """Ask an endpoint all cases, several at a time, and judge its answers.
+
+    A refusal that passes (endpoint not ready, 429, 5xx, broken connection) is waited out with growing pauses.
+
+    :param endpoint: `projects/…/locations/…/endpoints/ID`; asked in its own location
+    :param cases: with unique names
+    :param deadline: Unix time from which on no refusal is waited out
+    :param parallel: cases asked at the same time
+    :param patience: seconds of pauses in a thread after which to give up for now; `PATIENCE` when not given
+    :param answered: answers of an earlier call, which are not asked again
+    :returns: an answer for each case, in their order
+    :raises AskLaterError: patience is over, but not time; has the answers there are
+    :raises EndpointTimeoutError: time is over; names what was refused last
+    :raises VertexRequestError: a case was refused for good; names the case
+    """
+    known = {(one.name, one.prompt): one for one in answered}
+    todo = [case for case in cases if (case.name, storable(case.question)) not in known]
+    endurance = _Endurance(deadline, PATIENCE if patience is None else patience)
+    futures = _run(_Asker(hook, endpoint, endurance), todo, parallel)
+    fresh = [future.result() for future in futures if not future.cancelled() and not future.exception()]
+    known |= {(one.name, one.prompt): one for one in fresh}
+    if failure := _failure(futures):
+        if not isinstance(failure, VertexUnavailableError):
+            raise failure
+        if endurance.out_of_time:
+            raise EndpointTimeoutError(
+                f"Waited for {endpoint} until time was over. Refused last: {failure}"
+            ) from failure
+        raise AskLaterError(str(failure), list(known.values())) from failure
+    return [known[case.name, storable(case.question)] for case in cases]
+
+
+def next_visit(deadline: float) -> pendulum.DateTime:
+    """When to ask again after an `AskLaterError`: in one or two minutes, but no later than the deadline."""
+    # Jitter, so that tasks that were refused together do not come back together for ever.
+    moment = time.time() + ABSENCE * random.uniform(1, 2)  # noqa: S311 - no secret
+    return pendulum.from_timestamp(min(moment, deadline))
+
+
+def reply_of(response: types.GenerateContentResponse, latency: float) -> Reply:
+    """The first candidate of a response, or why there is none."""
+    candidate = response.candidates[0] if response.candidates else None
+    feedback, usage = response.prompt_feedback, response.usage_metadata
+    reason = (candidate and candidate.finish_reason) or None
+    blocked = feedback and feedback.block_reason
+    why = (feedback and feedback.block_reason_message) or ""
+    return Reply(
+        text=storable(response.text or "").strip(),
+        finish_reason=plain(reason.value, NAME_SHOWN) if reason else ("FINISH_REASON_UNSPECIFIED" if candidate else ""),
+        blocked=plain(f"{blocked.value} {why}".strip()) if blocked else "",
+        latency=round(latency, 3),
+        tokens=(usage and usage.total_token_count) or 0,
+    )
+
+
+class _Endurance:
+    """How long to go on waiting; one for all threads, and the first whose patience is over ends it for all.
+
+    :param deadline: Unix time
+    :param patience: seconds of pauses in a thread
+    """
+
+    def __init__(self, deadline: float, patience: float) -> None:
+        self.deadline, self.patience = deadline, patience
+        self.paused: dict[int, float] = defaultdict(float)
+        self.out_of_time = False
+        self.over = threading.Event()
+        self.refusals = 0
+
+    def is_over(self, state: tenacity.RetryCallState) -> bool:
+        """Whether the next pause is one too many."""
+        thread = threading.get_ident()
+        self.paused[thread] += state.upcoming_sleep
+        self.out_of_time |= time.time() + state.upcoming_sleep > self.deadline
+        if self.paused[thread] > self.patience or self.out_of_time:
+            self.over.set()
+        return self.over.is_set()
+
+    def log_refusal(self, state: tenacity.RetryCallState) -> None:
+        self.refusals += 1
+        level = logging.WARNING if self.refusals <= REFUSALS_LOGGED else logging.DEBUG
+        log.log(level, "Asking again in %.0f s. %s", state.upcoming_sleep, state.outcome and state.outcome.exception())
+
+
+class _Asker:
+    def __init__(self, hook: Predictor, endpoint: str, endurance: _Endurance) -> None:
+        self.hook, self.endpoint, self.endurance = hook, endpoint, endurance
+        self._patiently = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(VertexUnavailableError),
+            wait=tenacity.wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE),
+            stop=endurance.is_over,
+            sleep=tenacity.sleep_using_event(endurance.over),
+            before_sleep=endurance.log_refusal,
+            reraise=True,
+        )
+
+    def ask(self, case: SmokeCase) -> SmokeAnswer:
+        try:
+            reply = self._patiently(self._generate, case)
+        except VertexRequestError as error:
+            raise type(error)(f"Case {case.name!r}: {error}") from error
+        answer = SmokeAnswer(
+            name=case.name,
+            prompt=storable(case.question),
+            answer=reply.text,
+            problem=plain(case.problem(reply), MESSAGE_SHOWN),
+            latency=reply.latency,
+            tokens=reply.tokens,
+            finish_reason=reply.finish_reason,
+        )
+        said = plain(answer.answer, FOUND_SHOWN)
+        log.debug("%s: '%s' in %.1f s: %s", case.name, said, answer.latency, answer.problem or "passed")
+        return answer
+
+    def _generate(self, case: SmokeCase) -> Reply:
+        started = time.monotonic()
+        response = self.hook.generate(self.endpoint, case.contents(), case.config())
+        return reply_of(response, time.monotonic() - started)
+
+
+def _run(asker: _Asker, cases: Sequence[SmokeCase], parallel: int) -> list[Future[SmokeAnswer]]:
+    """Ask until all cases are answered or the first of them has failed; then those under way are ended."""
+    if not cases:
+        return []
+    # Made here, so that the threads find the one client and do not make one each.
+    asker.hook.client(asker.endpoint)
+    with ThreadPoolExecutor(parallel, thread_name_prefix="asking") as pool:
+        futures = [pool.submit(asker.ask, case) for case in cases]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            asker.endurance.over.set()
+            pool.shutdown(cancel_futures=True)
+    return futures
+
+
+def _failure(futures: Iterable[Future[SmokeAnswer]]) -> BaseException | None:
+    """What ended the asking: what cannot be helped by waiting before what can."""
+    failures = [error for future in futures if not future.cancelled() and (error := future.exception())]
+    return min(failures, key=lambda error: isinstance(error, VertexUnavailableError), default=None)

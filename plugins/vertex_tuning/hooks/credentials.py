@@ -1,0 +1,118 @@
+"""What a connection to Google gives, and what its errors mean: shared by tasks and the triggerer."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from google.auth.exceptions import GoogleAuthError, MalformedError
+
+from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+MULTI_REGIONS: Final = ("us", "eu")
+
+_BASE_URL: Final = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d+)?(/[\w./~-]*)?", re.ASCII)
+
+REFUSALS: Final = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    }
+)
+"""What a token server refuses for good: RFC 6749, section 5.2."""
+
+
+class Connection(Protocol):
+    """What requests to Vertex AI need."""
+
+    @property
+    def location(self) -> str: ...
+
+    @property
+    def project(self) -> str: ...
+
+    def get_credentials(self) -> Credentials: ...
+
+    def endpoint(self, location: str) -> str: ...
+
+
+def base_url(value: object, gcp_conn_id: str, field: str) -> str:
+    """A base URL of the connection's extra; empty when not set.
+
+    :raises ConfigurationError: it is none, or has a password in it: logs and links show it
+    """
+    url = str(value or "")
+    if url and not _BASE_URL.fullmatch(url):
+        raise ConfigurationError(
+            f"Connection {gcp_conn_id!r}, {field}: found a text that is not quoted, as it may hold a password, "
+            "expected http(s)://HOST[:PORT][/PATH] without user, password and query. Put credentials into the "
+            "connection's keyfile."
+        )
+    return url
+
+
+def endpoint_of(location: str, override: str) -> str:
+    """Base URL of Vertex AI for a location; multi-regions have a host of their own.
+
+    :param override: the connection's `vertex_api_endpoint`; empty when not set
+    """
+    if override:
+        return override
+    if location in MULTI_REGIONS:
+        return f"https://aiplatform.{location}.rep.googleapis.com"
+    return f"https://{location}-aiplatform.googleapis.com"
+
+
+@contextlib.contextmanager
+def lookup_errors(gcp_conn_id: str) -> Iterator[None]:
+    """
+    :raises ConnectionNotFoundError: when there is no such connection
+    """
+    try:
+        yield
+    except AirflowNotFoundException as error:
+        raise ConnectionNotFoundError(
+            f"gcp_conn_id: found {gcp_conn_id!r}, which is not defined, expected a Google Cloud connection. "
+            "Add it under Admin > Connections or as AIRFLOW_CONN_… in the environment. "
+            "(If it is there, Airflow could not look it up just now.)"
+        ) from error
+
+
+@contextlib.contextmanager
+def credential_errors(gcp_conn_id: str) -> Iterator[None]:
+    """
+    :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
+    :raises VertexUnavailableError: when the credentials cannot be had just now
+    """
+    try:
+        yield
+    except GoogleAuthError as error:
+        raise auth_error(error, f"Connection {gcp_conn_id!r}") from None
+    except (AirflowException, ValueError) as error:
+        raise ConfigurationError(plain(f"Connection {gcp_conn_id!r}: {error}", MESSAGE_SHOWN)) from error
+
+
+def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | VertexUnavailableError:
+    """What google-auth raises, as this package's error, which says whether a retry can help.
+
+    Its own `retryable` is no help: it is false for a token server that cannot be reached, too. Only credentials that
+    are wrong in themselves, and a refusal in the token server's own words, are for a person to change. That there are
+    none may pass: it is said of a metadata server that does not answer just now, too.
+    """
+    answer = error.args[1] if len(error.args) > 1 else None
+    refused = isinstance(answer, Mapping) and answer.get("error") in REFUSALS
+    wrong = isinstance(error, MalformedError)
+    kind = ConfigurationError if wrong or refused else VertexUnavailableError
+    message = f"{where}: {type(error).__name__}: {error.args[0] if error.args else error}"
+    return kind(plain(without_secrets(message), MESSAGE_SHOWN))

@@ -1,0 +1,203 @@
+"""Tuning jobs and tuned models: what the Gen AI client is for."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+import pydantic
+from google.genai import Client, errors, types
+from google.oauth2.credentials import Credentials
+
+from vertex_tuning.exceptions import (
+    ConfigurationError,
+    EndpointNotReadyError,
+    VertexRequestError,
+    VertexUnavailableError,
+)
+from vertex_tuning.hooks.connection import GoogleConnection
+from vertex_tuning.hooks.errors import creating, google_errors
+from vertex_tuning.hooks.job_reader import PAGE_SIZE, JobReader, parse
+from vertex_tuning.hooks.rest import TIMEOUT
+from vertex_tuning.jobs.job import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob
+from vertex_tuning.jobs.spec import TuningSpec
+from vertex_tuning.resource_names import ResourceName, location_of
+
+NOT_READY: Final = frozenset({"NOT_FOUND", "FAILED_PRECONDITION"})
+"""What an endpoint answers that is not there or has no traffic split (nothing deployed)."""
+
+NO_FUNCTIONS: Final = types.AutomaticFunctionCallingConfig(disable=True)
+"""There are none to call; the client writes a line to the log for every prompt unless it is told so."""
+
+
+class VertexTuningHook(GoogleConnection):
+    """Creates, reads, lists and cancels tuning jobs and asks tuned models; parameters as its base's."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Kept, because a Gen AI client closes its connections as soon as nobody holds it.
+        self._clients: dict[str, Client] = {}
+        weakref.finalize(self, _close, self._clients)
+
+    def client(self, resource_name: str | None = None) -> Client:
+        """A Gen AI client for the location of a resource, or for the hook's own."""
+        location = location_of(resource_name) if resource_name else self.location
+        if location not in self._clients:
+            self._clients[location] = self._make_client(location)
+        return self._clients[location]
+
+    def _make_client(self, location: str) -> Client:
+        credentials = self.get_credentials()
+        if self._get_field("is_anonymous"):
+            # The Gen AI client insists on a token, which anonymous credentials cannot give.
+            credentials = Credentials(token="anonymous")  # noqa: S106
+        return Client(
+            vertexai=True,
+            project=self.project,
+            location=location,
+            credentials=credentials,
+            http_options=types.HttpOptions(
+                base_url=self.endpoint(location),
+                api_version="v1beta1",
+                timeout=int(TIMEOUT * 1000),
+                client_args={"follow_redirects": False},  # Google sends none; what does is something in between
+            ),
+        )
+
+    # Tuning jobs
+
+    @cached_property
+    def _reader(self) -> JobReader:
+        return JobReader(self)
+
+    def create_tuning_job(self, spec: TuningSpec, labels: Mapping[str, str]) -> TuningJob:
+        """Create a job. This costs money; it is sent once and never repeated from here.
+
+        :raises QuotaExceededError: when the project may not have another job just now; nothing was created
+        :raises LostAnswerError: when it is not known whether the job was created
+        """
+        config = types.CreateTuningJobConfig(
+            validation_dataset=(
+                types.TuningValidationDataset(gcs_uri=spec.validation_uri) if spec.validation_uri else None
+            ),
+            tuned_model_display_name=spec.display_name,
+            description=spec.description,
+            epoch_count=spec.epoch_count,
+            learning_rate_multiplier=spec.learning_rate_multiplier,
+            adapter_size=types.AdapterSize(ADAPTER_SIZES[spec.adapter_size]) if spec.adapter_size else None,
+            export_last_checkpoint_only=spec.export_last_checkpoint_only or None,
+            pre_tuned_model_checkpoint_id=spec.checkpoint_id,
+            labels=dict(labels),
+        )
+        client = self.client()
+        with creating(), warnings.catch_warnings():
+            # The client calls its tuning module experimental at every first use; that is our version pin's concern.
+            warnings.simplefilter("ignore", errors.ExperimentalWarning)
+            job = client.tunings.tune(
+                base_model=spec.base_model,
+                training_dataset=types.TuningDataset(gcs_uri=spec.training_uri),
+                config=config,
+            )
+            return _created(job)
+
+    def jobs_of(self, identity: str) -> list[TuningJob]:
+        """All jobs that were created for a task instance."""
+        return self._labelled(IDENTITY_LABEL, identity)
+
+    def jobs_like(self, fingerprint: str) -> list[TuningJob]:
+        """All jobs that were asked for the same, by whatever task instance."""
+        return self._labelled(FINGERPRINT_LABEL, fingerprint)
+
+    def _labelled(self, label: str, value: str) -> list[TuningJob]:
+        listed = self.list_tuning_jobs(f"labels.{label}={value}")
+        # Checked here as well: the service publishes no grammar for this filter.
+        return [job for job in listed if job.labels.get(label) == value]
+
+    def get_tuning_job(self, name: str) -> TuningJob:
+        """Read a job, wherever it runs.
+
+        :raises ConfigurationError: when the name is not a tuning job's
+        """
+        return parse(self._reader.get(str(ResourceName.parse(name, "tuningJobs"))))
+
+    def list_tuning_jobs(self, filter_: str | None = None, page_size: int = PAGE_SIZE) -> Iterator[TuningJob]:
+        """Jobs of the hook's project and location, newest first, page by page as they are asked for."""
+        # Not with the Gen AI client: its pager breaks at an empty page that is not the last.
+        for name, job in self._reader.recent(filter_ or "", page_size):
+            try:
+                yield parse(job)
+            except VertexUnavailableError as error:
+                self.log.warning("Leaving %s out of the list of tuning jobs: %s", name, error)
+
+    def cancel_tuning_job(self, name: str) -> TuningJob:
+        """Cancel a job and make sure of it; one that has ended stays as it is.
+
+        :returns: the job, being cancelled or ended
+        :raises NotFoundError: there is no such job
+        :raises VertexUnavailableError: when it still runs after the last try
+        """
+        return self._reader.cancel(name)
+
+    # Prediction
+
+    def generate(
+        self, endpoint: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
+    ) -> types.GenerateContentResponse:
+        """Ask a tuned model. The location is the endpoint's own: some models serve only from `us` or `eu`.
+
+        :raises EndpointNotReadyError: when there is no such endpoint or nothing is deployed to it, as may be shortly
+            after its model was tuned
+        """
+        ResourceName.parse(endpoint, "endpoints")
+        try:
+            with google_errors(f"asking {endpoint}"):
+                return self.client(endpoint).models.generate_content(
+                    model=endpoint,
+                    contents=contents,
+                    config=types.GenerateContentConfig(automatic_function_calling=NO_FUNCTIONS, **config),
+                )
+        except VertexRequestError as error:
+            if isinstance(error.__context__, errors.APIError) and error.__context__.status in NOT_READY:
+                raise EndpointNotReadyError(str(error)) from error
+            raise
+
+    def count_tokens(self, model: str, example: Mapping[str, Any]) -> int:
+        """How many tokens the service counts in a dataset's example, with its system instruction.
+
+        :param model: a base model's id
+        :param example: `contents`, and `systemInstruction` if it has one
+        :raises VertexRequestError: the response has no number
+        """
+        config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
+        with google_errors(f"counting tokens with {model}"):
+            try:
+                answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
+            except pydantic.ValidationError:
+                answer = types.CountTokensResponse()
+        # Proto3 JSON leaves out a 0, but no example has 0 tokens.
+        if not answer.total_tokens or answer.total_tokens < 0:
+            raise VertexRequestError(f"While counting tokens with {model}: found no number in the response.")
+        return answer.total_tokens
+
+
+def _created(job: types.TuningJob) -> TuningJob:
+    """What the client returned as ours.
+
+    :raises VertexUnavailableError: when it is no job
+    """
+    try:
+        created = TuningJob.parse(job.model_dump(mode="json", exclude_none=True))
+        ResourceName.parse(created.name, "tuningJobs")
+    except (msgspec.ValidationError, ConfigurationError) as error:
+        raise VertexUnavailableError(f"Google answered no tuning job: {error}") from error
+    return created
+
+
+def _close(clients: Mapping[str, Client]) -> None:
+    """Close the connections of a hook that nobody holds any more, also when it is part of a cycle."""
+    for client in clients.values():
+        client.close()

@@ -1,0 +1,1 @@
+"""Tuning jobs: specification, creation, and what follows when one ends. Pure."""

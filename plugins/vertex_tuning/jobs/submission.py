@@ -1,0 +1,310 @@
+"""One job for one task instance, whatever crashes, races or gets lost.
+
+Vertex AI takes no request id, so its own list of jobs is the record. Labels on each job say which task instance it was
+created for (identity), what was requested (fingerprint), and its number among that task instance's jobs (attempt).
+A search comes before each create, and another one after it, because a second process may create at the same moment.
+All who search decide by the same rule (`jobs.elect`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Final, Literal, Protocol
+
+from vertex_tuning.exceptions import ChangedSpecError, LostAnswerError, TaskKilledError, TuningError
+from vertex_tuning.jobs.job import ATTEMPT_LABEL, DEPLOYMENT_LABEL, ONCE_LABEL, TuningJob, elect
+from vertex_tuning.jobs.spec import TuningSpec, identity_labels
+from vertex_tuning.registry.aliases import TUNING_LABEL
+
+Reuse = Literal["active", "succeeded", "never"]
+OnChangedSpec = Literal["cancel_and_recreate", "fail"]
+
+LIST_LAG: Final = 30.0
+"""Seconds a new job may be missing from the list; how long the service really takes is not known."""
+
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between two searches for a job that the list may not show yet."""
+
+log = logging.getLogger(__name__)
+
+
+class JobService(Protocol):
+    """What creating one job asks of Vertex AI; the hook `VertexTuningHook` does it."""
+
+    def client(self) -> object: ...
+
+    def create_tuning_job(self, spec: TuningSpec, labels: Mapping[str, str]) -> TuningJob: ...
+
+    def cancel_tuning_job(self, name: str) -> TuningJob: ...
+
+    def jobs_of(self, identity: str) -> list[TuningJob]: ...
+
+    def jobs_like(self, fingerprint: str) -> list[TuningJob]: ...
+
+
+class Creations:
+    """The jobs one task has requested, so that a kill at any moment finds them.
+
+    A request runs in a thread of its own: a signal that interrupts the task does not interrupt the request, and
+    whoever handles the signal can wait for its answer.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.identity = ""
+        self._closed = False
+        self._unanswered = 0
+
+    def create(self, hook: JobService, spec: TuningSpec, labels: dict[str, str], identity: str) -> TuningJob:
+        """Create a job; its name is kept as soon as it is known.
+
+        :raises TaskKilledError: the task was killed; nothing is created any more
+        :raises LostAnswerError: it is not known whether the job was created
+        """
+        hook.client()  # connects here, so that the thread below does nothing but send
+        self.identity = identity
+        self.require_open()
+        answer: Future[TuningJob] = Future()
+        self._unanswered += 1
+        request = partial(hook.create_tuning_job, spec, labels)
+        threading.Thread(target=self._send, args=(request, answer), daemon=True).start()
+        try:
+            return answer.result()
+        finally:
+            del answer  # or an error holds itself by its traceback, and with it the hook's open connections
+
+    def _send(self, request: Callable[[], TuningJob], answer: Future[TuningJob]) -> None:
+        try:
+            job = request()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            if not isinstance(error, LostAnswerError):
+                self._unanswered -= 1
+            answer.set_exception(error)
+        else:
+            self.names.append(job.name)
+            self._unanswered -= 1
+            answer.set_result(job)
+        finally:
+            del request, answer
+
+    def close(self) -> None:
+        """Create nothing more: the task is being killed."""
+        self._closed = True
+
+    def require_open(self) -> None:
+        """
+        :raises TaskKilledError: the task was killed, so that its job is cancelled or nobody waits for it
+        """
+        if self._closed:
+            raise TaskKilledError("The task was killed.")
+
+    def found(self, jobs: Iterable[TuningJob]) -> None:
+        """Keep the names of jobs whose answer was lost."""
+        self.names.extend(job.name for job in jobs)
+        self._unanswered = 0
+
+    def cancel_all(self, hook: JobService) -> list[str]:
+        """Create nothing more, and cancel what was created.
+
+        Waits for the answer to a request that is under way. When an answer was lost, searches for as long as the list
+        may lag.
+
+        :returns: the names of what was cancelled
+        """
+        self.close()
+        deadline, pause, cancelled = time.monotonic() + LIST_LAG, FIRST_PAUSE, list[str]()
+        while True:
+            for name in sorted({*self.names, *self._listed(hook)} - set(cancelled)):
+                _cancel_one(hook, name, "the task was killed")
+                cancelled.append(name)
+            if not self._unanswered or time.monotonic() > deadline:
+                return cancelled
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    def _listed(self, hook: JobService) -> list[str]:
+        try:
+            jobs = hook.jobs_of(self.identity) if self.identity else []
+            return [job.name for job in jobs if job.is_live and not job.is_cancelled]
+        except TuningError as error:
+            log.warning("Searching for jobs of this task: %s", error)
+            return []
+
+
+def submit(
+    hook: JobService,
+    spec: TuningSpec,
+    identity: str,
+    *,
+    reuse: Reuse = "succeeded",
+    on_changed_spec: OnChangedSpec = "cancel_and_recreate",
+    before_creating: Callable[[], None] = lambda: None,
+    requested: Collection[str] | None = None,
+    creations: Creations | None = None,
+) -> TuningJob:
+    """Adopt the job of an earlier attempt, or create one.
+
+    :param identity: of the task instance
+    :param reuse: which earlier jobs with the same request will do: those still running, finished ones too, or none
+    :param on_changed_spec: what happens to an earlier job that still runs with another request
+    :param before_creating: called when no earlier job will do; what it raises keeps a job from being created
+    :param requested: fingerprints that earlier attempts are known to have requested; a job with another one is not this
+        task's, whatever its labels say, and is left alone. Not set: all are
+    :param creations: keeps the names of what is created, for a kill
+    :raises ChangedSpecError: there is such a job, and the task is to fail then
+    :raises LostAnswerError: it is not known whether a job was created; the next attempt will find out
+    :raises QuotaExceededError: nothing was created
+    """
+    earlier = hook.jobs_of(identity)
+    same = [job for job in earlier if job.fingerprint == spec.fingerprint()]
+    others = [job for job in earlier if job.is_live and job.fingerprint != spec.fingerprint()]
+    others = [job for job in others if _was_requested(job, requested)]
+    if others and on_changed_spec == "fail":
+        raise ChangedSpecError(f"{others[0].name} of an earlier attempt still runs with other settings or data.")
+    _cancel_first(hook, others, "this task now requests other settings or data")
+    if adopted := elect(job for job in same if _may_adopt(job, reuse)):
+        log.info("Adopting %s (%s), created by an earlier attempt of this task.", adopted.name, adopted.state)
+        _cancel(hook, (job for job in same if job.name != adopted.name), f"{adopted.name} does the same")
+        return adopted
+    _cancel_first(hook, same, f"reuse is {reuse!r}")
+    attempt = 1 + max((job.attempt for job in earlier), default=0)
+    before_creating()
+    return _create(hook, spec, identity_labels(identity, spec, attempt), creations or Creations())
+
+
+def successor(hook: JobService, job: TuningJob) -> TuningJob | None:
+    """Another job of the same task instance that took this one's place, if there is one."""
+    others = [other for other in kin(hook, job) if other.name != job.name]
+    return elect(other for other in others if other.attempt >= job.attempt)
+
+
+def kin(hook: JobService, job: TuningJob) -> list[TuningJob]:
+    """All jobs of the same task instance with the same request, this one included, listed or not."""
+    listed = [other for other in hook.jobs_of(job.identity) if other.fingerprint == job.fingerprint]
+    return [job, *(other for other in listed if other.name != job.name)]
+
+
+def twin_of_another_run(hook: JobService, job: TuningJob) -> TuningJob | None:
+    """A job of another run of the same tuning that trains the same, and that this one gives way to.
+
+    The oldest stays. One that has ended gives way to any.
+    """
+    if ONCE_LABEL not in job.labels:
+        return None
+    others = [other for other in jobs_of_other_runs(hook, job) if other.is_live and not other.is_cancelled]
+    older = (other for other in others if not job.is_live or other.age_rank < job.age_rank)
+    return min(older, key=lambda other: other.age_rank, default=None)
+
+
+def jobs_of_other_runs(hook: JobService, job: TuningJob) -> list[TuningJob]:
+    """Jobs of other runs of the same tuning and installation, on the same data with the same settings."""
+    shared = {label: job.labels.get(label, "") for label in (TUNING_LABEL, DEPLOYMENT_LABEL)}
+    jobs = hook.jobs_like(job.fingerprint)
+    return [other for other in jobs if other.run != job.run and shared.items() <= other.labels.items()]
+
+
+def settle(hook: JobService, jobs: Iterable[TuningJob]) -> TuningJob | None:
+    """Leave one of the jobs of a task instance, cancel the others that run, and return it."""
+    jobs = list(jobs)
+    chosen = elect(jobs)
+    if chosen:
+        _cancel(hook, (job for job in jobs if job.name != chosen.name), f"{chosen.name} of the same task stays")
+    return chosen
+
+
+def resubmit(hook: JobService, job: TuningJob, creations: Creations | None = None) -> TuningJob:
+    """Create the next job like one that has failed, under the same identity and fingerprint."""
+    labels = {**job.labels, ATTEMPT_LABEL: str(job.attempt + 1)}
+    return _create(hook, TuningSpec.of(job), labels, creations or Creations())
+
+
+def _may_adopt(job: TuningJob, reuse: Reuse) -> bool:
+    if job.succeeded:
+        return reuse == "succeeded"
+    return job.is_worth_waiting_for and reuse != "never"
+
+
+def _was_requested(job: TuningJob, requested: Collection[str] | None) -> bool:
+    if requested is None or job.fingerprint in requested:
+        return True
+    log.warning(
+        "%s carries this task's identity, but this task never requested it, so it is left alone. If another Airflow "
+        "installation created it, give each its own [vertex_tuning] deployment.",
+        job.name,
+    )
+    return False
+
+
+def _create(hook: JobService, spec: TuningSpec, labels: dict[str, str], creations: Creations) -> TuningJob:
+    wanted = TuningJob(name="", labels=labels)
+    try:
+        created = creations.create(hook, spec, labels, wanted.identity)
+    except LostAnswerError as error:
+        log.warning("The answer to the request for a tuning job was lost (%s); searching for the job.", error)
+        rivals = _search(hook, wanted, until=lambda jobs: bool(jobs))
+        if not rivals:
+            raise
+        creations.found(rivals)
+    else:
+        log.info("Created %s: %s on %s.", created.name, spec.base_model, spec.training_uri)
+        listed = _search(hook, wanted, until=lambda jobs: any(job.name == created.name for job in jobs))
+        rivals = [created, *(job for job in listed if job.name != created.name)]
+    chosen = elect(rivals) or rivals[0]
+    _cancel(
+        hook, (job for job in rivals if job.name != chosen.name), f"{chosen.name}, created for the same task, stays"
+    )
+    return chosen
+
+
+def _search(hook: JobService, wanted: TuningJob, until: Callable[[list[TuningJob]], bool]) -> list[TuningJob]:
+    """The jobs of the same identity, fingerprint and attempt, as soon as they satisfy a condition or time is up.
+
+    A job may exist by now, so nothing is final here: a search that is refused is repeated like one that fails.
+    """
+    deadline, pause = time.monotonic() + LIST_LAG, FIRST_PAUSE
+    while True:
+        rivals: list[TuningJob] = []
+        try:
+            rivals = [job for job in hook.jobs_of(wanted.identity) if _is_rival(job, wanted)]
+        except TuningError as error:
+            log.warning("Searching for jobs of this task: %s", error)
+        if until(rivals) or time.monotonic() + pause > deadline:
+            return rivals
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _is_rival(job: TuningJob, wanted: TuningJob) -> bool:
+    return (job.fingerprint, job.attempt) == (wanted.fingerprint, wanted.attempt)
+
+
+def _cancel(hook: JobService, jobs: Iterable[TuningJob], why: str) -> None:
+    for job in jobs:
+        if job.is_live and not job.is_cancelled:
+            _cancel_one(hook, job.name, why)
+
+
+def _cancel_first(hook: JobService, jobs: Iterable[TuningJob], why: str) -> None:
+    """Cancel jobs before another one is created.
+
+    :raises TuningError: one could not be cancelled; nothing is created then, or two would run
+    """
+    for job in jobs:
+        if job.is_live and not job.is_cancelled:
+            log.warning("Cancelling %s: %s.", job.name, why)
+            hook.cancel_tuning_job(job.name)
+
+
+def _cancel_one(hook: JobService, name: str, why: str) -> None:
+    """Cancel a job; one that could not be cancelled is settled by the waiting, the teardown or the reaper."""
+    log.warning("Cancelling %s: %s.", name, why)
+    try:
+        hook.cancel_tuning_job(name)
+    except TuningError as error:
+        log.error("%s", error)

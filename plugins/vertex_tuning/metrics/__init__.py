@@ -1,0 +1,1 @@
+"""What a training run measured: series of points, their summary, over-fitting. Pure."""

@@ -1,0 +1,432 @@
+"""How a task waits for a tuning job and follows it to its end; shared by the sensor and the create operator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pendulum
+from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
+
+from vertex_tuning import exceptions
+from vertex_tuning.hooks.job_poller import check_interval
+from vertex_tuning.jobs.job import ENDED, TuningJob
+from vertex_tuning.jobs.spec import Origin, TuningSpec
+from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
+from vertex_tuning.links import ExperimentLink, TuningJobLink
+from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, origin_of
+from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.triggers import TuningJobTrigger, task_states
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from vertex_tuning.jobs.submission import Creations
+
+STATUSES: Final = frozenset({*ENDED.values(), "timeout", "error", "rivals"})
+DAY: Final = 86_400.0
+
+WAITING: Final = "waiting_for_tuning_job"
+"""Key in the task state store while the task is deferred. An attempt that finds it was preceded by a clear: every other
+way out of the deferral resumes the task, which deletes it."""
+
+CLEARED: Final = "cleared_tuning_job"
+"""Key in the task state store: the job that was cancelled because a user cleared the task."""
+
+RETRIED: Final = "retried"
+"""Key in the task state store: an attempt failed for a passing reason while its job ran, so no clear came between."""
+
+CLEAR_SECONDS: Final = 45.0
+"""How long the kill of a cleared attempt may still cancel its job: Airflow gives `on_kill` 30 s, and notices within a
+few."""
+CLEAR_PAUSE: Final = 2.0
+
+STATE_SECONDS: Final = 2.5
+"""How long a task that is being killed waits for its own state: Airflow gives it 5 s."""
+
+LEAST_INTERVAL: Final = 1.0
+"""Seconds between two polls of the real service, at least."""
+
+
+class TuningJobWaiter(VertexOperator):
+    """
+    Base of tasks that wait for a tuning job.
+
+    A job that another run created, or somebody outside of Airflow, is only watched: never cancelled, never replaced.
+
+    :param deferrable: wait in the triggerer, holding no worker.
+    :param poll_interval: seconds between two polls, at least 1; `[vertex_tuning] poll_interval` when not set, 60
+        without that.
+    :param job_timeout: seconds the job may take, from its creation on. `execution_timeout` bounds the wait as well.
+    :param max_poll_failures: polling intervals that may pass without a successful poll before the attempt fails and
+        Airflow retries the task; 60 are an hour at the usual interval.
+    :param cancel_on_kill: cancel the job when a user clears or marks the task, or it is killed.
+    :param cancel_on_timeout: cancel the job when its time is over.
+    :param resubmit: create another job when one fails for a passing reason (internal error, service unavailable or
+        overloaded) or was cancelled because the task was cleared.
+    :param max_job_attempts: jobs that may be created for a task instance, all in all.
+    :param quota_timeout: seconds to wait, without a worker, for quota for another job.
+    :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`: no job is created once the data differs from what
+        was checked and priced, as may happen to data that is used where it is. (templated)
+    """
+
+    template_fields: Sequence[str] = (*VertexOperator.template_fields, "manifest_uri")
+    operator_extra_links = (TuningJobLink(), ExperimentLink())
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool = True,
+        poll_interval: float | None = None,
+        job_timeout: float = DAY,
+        max_poll_failures: int = 60,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        resubmit: bool = True,
+        max_job_attempts: int = 3,
+        quota_timeout: float = DAY,
+        manifest_uri: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = deferrable
+        self.poll_interval = None if poll_interval is None else check_interval(poll_interval)
+        self.job_timeout = job_timeout
+        self.max_poll_failures = max_poll_failures
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.resubmit = resubmit
+        self.max_job_attempts = max_job_attempts
+        self.quota_timeout = quota_timeout
+        self.manifest_uri = manifest_uri
+        self.job: TuningJob | None = None
+        self._ti: Any = None
+        self._owned = False
+        self._gave_up = False
+        self._quota_deadline = math.inf
+
+    @cached_property
+    def creations(self) -> Creations:
+        """What this attempt has created, for its kill."""
+        from vertex_tuning.jobs.submission import Creations
+
+        return Creations()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two polls.
+
+        :raises ConfigurationError: when they are too short for the real service
+        """
+        seconds = self.poll_interval
+        if seconds is None:
+            seconds = check_interval(conf.getfloat("vertex_tuning", "poll_interval", fallback=60.0))
+        if seconds < LEAST_INTERVAL and not self.hook.is_local:
+            raise exceptions.ConfigurationError(f"poll_interval: found {seconds} s, expected at least 1 s.")
+        return seconds
+
+    # Waiting
+
+    def wait_for(self, context: Context, job: TuningJob) -> dict[str, Any]:
+        """Wait until the job, or the one that takes its place, has succeeded; one that has costs no trigger.
+
+        :returns: the job as an XCom
+        :raises PermanentError: it ended without success, or its time is over
+        """
+        job = self.follow(context, self._after_clear(context, job))
+        while job.is_live:
+            if self.deferrable:
+                self._defer(context, job)
+            job = self.follow(context, self.judge(context, asyncio.run(self._trigger(context, job).wait())))
+        return self.succeed(job)
+
+    def succeed(self, job: TuningJob) -> dict[str, Any]:
+        """The result of the task, from a job that has succeeded."""
+        self.log.info("%s succeeded: %s", job.name, job.tuned_model)
+        return job.as_xcom()
+
+    def follow(self, context: Context, job: TuningJob) -> TuningJob:
+        """The job to wait for: this one while it runs, the one that took its place, or a new one.
+
+        :returns: a job that has succeeded or has not ended
+        :raises PermanentError: the newest of the task instance's jobs ended without success
+        :raises PollingError: the other jobs cannot be listed
+        """
+        self._ti = context["ti"]
+        self._owned = self._owns(context, job)
+        cleared = str(context["task_state_store"].get(CLEARED) or "")
+        rules = JobWait(self.resubmit and self._owned, self.max_job_attempts, cleared)
+        step = rules.next([job] if job.succeeded else self._kin(job))
+        if isinstance(step, Fail):
+            raise step.error
+        if isinstance(step, Resubmit):
+            return self._resubmit(context, step)
+        if step.job.name != job.name:
+            self.log.warning("%s is %s; %s took its place.", job.name, job.state, step.job.name)
+        self.job = step.job
+        self.yield_to_another_run(step.job)
+        return step.job
+
+    def execute_complete(self, context: Context, event: Any = None, job_name: str | None = None) -> dict[str, Any]:
+        """Go on from what the trigger has seen.
+
+        :param job_name: the job that was deferred for; `dag.test()` loses it
+        :raises UnexpectedEventError: when the event is missing, unknown or another job's
+        """
+        self._recall(context)
+        awaited = job_name or self.awaited_job(context)
+        if not isinstance(event, dict) or event.get("status") not in STATUSES or not _is_about(event, awaited):
+            raise exceptions.UnexpectedEventError(f"Resumed with {event!r}, expected an event about {awaited}.")
+        return self.wait_for(context, self.judge(context, event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Airflow's own way back from a deferral, a failed trigger's included."""
+        self._recall(context)
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def retry_wait(
+        self, context: Context, event: Any = None, job_name: str = "", quota_deadline: float | None = None
+    ) -> dict[str, Any]:
+        """There may be quota for another job now."""
+        self._quota_deadline = quota_deadline or math.inf
+        return self.wait_for(context, self._read(job_name or self.awaited_job(context)))
+
+    def awaited_job(self, context: Context) -> str:
+        """Name of the job this task waits for."""
+        raise NotImplementedError
+
+    def on_kill(self) -> None:
+        """Airflow stops the task on the worker."""
+        if not self.cancel_on_kill:
+            return
+        self.creations.close()
+        if isinstance(sys.exception(), AirflowTaskTimeout) or not self._still_runs():
+            self._cancel_all()
+
+    def _still_runs(self) -> bool:
+        """Whether Airflow has the task as running: then no user stopped it, but its worker is being shut down.
+
+        Asked in a thread, because a signal may have interrupted the task while it held the way to Airflow.
+        """
+        states: list[str | None] = []
+
+        def ask() -> None:
+            with contextlib.suppress(Exception):  # then it is not known
+                states.extend(task_states(self._ti))
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(STATE_SECONDS)
+        return states == ["running"]
+
+    def _cancel_all(self) -> None:
+        self._gave_up = True
+        self.creations.cancel_all(self.hook)
+        if self.job and self._owned and self.job.is_live and self.job.name not in self.creations.names:
+            self.hook.cancel_tuning_job(self.job.name)
+
+    # Judging
+
+    def judge(self, context: Context, event: Mapping[str, Any]) -> TuningJob:
+        """The job an event is about, as it is now.
+
+        :raises PollingError: the job could not be read for too long
+        :raises TuningJobTimeoutError: the job's time is over, and it has not ended
+        """
+        if event["status"] == "error":
+            context["task_state_store"].set(RETRIED, event["job_name"])
+            raise exceptions.PollingError(f"{event['job_name']}: {event.get('message')}")
+        if event["status"] == "timeout":
+            return self.time_out(context, self._read(event["job_name"]), str(event.get("message")))
+        if event["status"] == "rivals":
+            return self._read(event["job_name"])
+        return TuningJob.parse(event["job"])
+
+    def deadline(self, context: Context, job: TuningJob) -> float:
+        """When the job's time is over, in seconds since the epoch."""
+        end = (job.created_at or time.time()) + self.job_timeout
+        started = context["ti"].start_date
+        if self.execution_timeout and started:  # Airflow does not enforce it while a task is deferred
+            end = min(end, started.timestamp() + self.execution_timeout.total_seconds())
+        return end
+
+    def time_out(self, context: Context, job: TuningJob, message: str) -> TuningJob:
+        """At the deadline: the job if it has ended after all; else it is cancelled, if required.
+
+        :raises TuningJobTimeoutError: it has not ended
+        """
+        if job.is_live and self.cancel_on_timeout and self._owns(context, job):
+            job = self.hook.cancel_tuning_job(job.name)
+        if not job.is_live and not job.is_cancelled:
+            return job
+        limit = f"job_timeout is {self.job_timeout:.0f} s"
+        if self.execution_timeout:
+            limit += f", execution_timeout {self.execution_timeout.total_seconds():.0f} s"
+        raise exceptions.TuningJobTimeoutError(f"{message} ({limit})")
+
+    def _owns(self, context: Context, job: TuningJob) -> bool:
+        """Whether this run created the job, so that it may cancel or replace it."""
+        if not (self.cancel_on_kill or self.cancel_on_timeout or self.resubmit):
+            return False
+        return bool(job.run) and job.run == origin_of(context).run
+
+    def _kin(self, job: TuningJob) -> list[TuningJob]:
+        """The jobs that say how the wait stands; of those that run at once for one task instance, one stays."""
+        from vertex_tuning.jobs.submission import kin, settle
+
+        if not job.identity or (job.is_live and not self._owned):
+            return [job]
+        try:
+            jobs = kin(self.hook, job)
+        except exceptions.TuningError as error:
+            if job.is_live:
+                self.log.warning("The other jobs of this task cannot be listed now: %s", error)
+                return [job]
+            raise exceptions.PollingError(str(error)) from error
+        if self._owned:
+            settle(self.hook, jobs)
+        return jobs
+
+    def _read(self, name: str) -> TuningJob:
+        """A job as it is now.
+
+        :raises ConfigurationError: the name is not a tuning job's
+        :raises TransientError: it cannot be read; what is refused now may be allowed later, and the job is paid for
+        """
+        ResourceName.parse(name, "tuningJobs")
+        try:
+            return self.hook.get_tuning_job(name)
+        except exceptions.PermanentError as error:
+            raise exceptions.PollingError(str(error)) from error
+
+    # Creating the next job
+
+    def require_unchanged_data(self, spec: TuningSpec) -> None:
+        """Keep a job from being created on data that nobody checked.
+
+        :raises DatasetError: the data differs from what was checked
+        """
+        if self.manifest_uri not in NOT_GIVEN:
+            from vertex_tuning.datasets.publish import require_unchanged
+
+            uris = filter(None, (spec.training_uri, spec.validation_uri))
+            require_unchanged(self.storage, str(self.manifest_uri), uris)
+
+    def yield_to_another_run(self, job: TuningJob) -> None:
+        """Of runs that create the same job at the same moment, as a backfill's, the oldest job stays.
+
+        :raises AirflowSkipException: it is another run's; this one is cancelled
+        """
+        from vertex_tuning.jobs.submission import twin_of_another_run
+
+        if self._owned and job.is_live and (other := twin_of_another_run(self.hook, job)):
+            self.hook.cancel_tuning_job(job.name)
+            self.skip_for(other)
+
+    def skip_for(self, job: TuningJob) -> NoReturn:
+        """Leave the training to another run's job."""
+        other = Origin.of(job)
+        run = f"run {other.run_id} of {other.dag_id}" if other else "another run"
+        reason = f"{job.name} of {run} trains on the same data with the same settings. This run trains nothing."
+        self.log.info("Skipping: %s", reason)
+        raise AirflowSkipException(reason)
+
+    def _resubmit(self, context: Context, step: Resubmit) -> TuningJob:
+        from vertex_tuning.jobs.submission import resubmit, twin_of_another_run
+
+        if other := twin_of_another_run(self.hook, step.job):
+            self.skip_for(other)
+        number = step.job.attempt + 1
+        self.log.warning("%s ended (%s); creating job %d of this task.", step.job.name, step.reason, number)
+        self.require_unchanged_data(TuningSpec.of(step.job))
+        try:
+            self.job = resubmit(self.hook, step.job, self.creations)
+        except exceptions.QuotaExceededError as error:
+            self.wait_for_quota(error, "retry_wait", job_name=step.job.name)
+        return self.job
+
+    def wait_for_quota(self, error: exceptions.QuotaExceededError, method_name: str, **kwargs: Any) -> NoReturn:
+        """Leave the worker and come back, without using up a retry.
+
+        :param method_name: what Airflow calls then
+        :raises QuotaTimeoutError: there was no quota for `quota_timeout`
+        """
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        self._quota_deadline = min(self._quota_deadline, time.time() + self.quota_timeout)
+        if time.time() >= self._quota_deadline:
+            raise exceptions.QuotaTimeoutError(f"No quota for a tuning job within {self.quota_timeout:.0f} s. {error}")
+        if not self.deferrable:
+            raise error
+        # Jitter, so that tasks that wait for the same quota do not always come back together.
+        pause = self.interval * random.uniform(1, 2)  # noqa: S311 - no secret
+        self.log.warning("No quota for another tuning job; trying again in %.0f s. %s", pause, error)
+        self.defer(
+            trigger=DateTimeTrigger(moment=pendulum.now("UTC").add(seconds=pause)),
+            method_name=method_name,
+            kwargs={**kwargs, "quota_deadline": self._quota_deadline},
+        )
+
+    # Deferring
+
+    def _defer(self, context: Context, job: TuningJob) -> NoReturn:
+        if self._gave_up:  # Airflow's signal handler has called `on_kill`, and lets the task go on
+            context["task_state_store"].set(CLEARED, job.name)
+        context["task_state_store"].set(WAITING, job.name)
+        self.defer(trigger=self._trigger(context, job), method_name="execute_complete", kwargs={"job_name": job.name})
+
+    def _recall(self, context: Context) -> None:
+        """After a deferral: take the record of it out of the task state store."""
+        if context["task_state_store"].get(WAITING) is not None:
+            context["task_state_store"].delete(WAITING)
+
+    def _after_clear(self, context: Context, job: TuningJob) -> TuningJob:
+        """When a clear preceded this attempt: wait until the clear has cancelled its job, or cannot any more.
+
+        So a later cancel is known to be a person's.
+
+        :returns: the job, as it is then
+        """
+        name = context["task_state_store"].get(WAITING)
+        if name is None or not (self.cancel_on_kill and self._owns(context, job)):
+            return job
+        waited_for = job if name == job.name else self._read(str(name))
+        end = time.monotonic() + CLEAR_SECONDS
+        while waited_for.is_live and not waited_for.is_cancelled and time.monotonic() < end:
+            time.sleep(CLEAR_PAUSE)
+            waited_for = self._read(waited_for.name)
+        if waited_for.is_cancelled:
+            context["task_state_store"].set(CLEARED, waited_for.name)
+        return waited_for if waited_for.name == job.name else job
+
+    def _trigger(self, context: Context, job: TuningJob) -> TuningJobTrigger:
+        return TuningJobTrigger(
+            job_name=job.name,
+            gcp_conn_id=self.gcp_conn_id,
+            impersonation_chain=self.impersonation_chain,
+            poll_interval=self.interval,
+            report_rivals=self._owned,
+            end_time=self.deadline(context, job),
+            max_poll_failures=self.max_poll_failures,
+            cancel_on_kill=self.cancel_on_kill and self._owned,
+        )
+
+
+def _is_about(event: Mapping[str, Any], awaited: str) -> bool:
+    """Whether an event is about a job. The service may name a project by number where people give its id."""
+    try:
+        found, wanted = (ResourceName.parse(str(name), "tuningJobs") for name in (event.get("job_name"), awaited))
+    except exceptions.ConfigurationError:
+        return False
+    projects = {found.project, wanted.project}
+    same_project = len(projects) == 1 or sum(project.isdecimal() for project in projects) == 1
+    return same_project and (found.location, found.path) == (wanted.location, wanted.path)
