@@ -10,13 +10,10 @@ UV := 0.13.9
 export AIRFLOW_PORT EMULATOR_PORT
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 
-# Tests that run whole stacks of processes: two files at a time, and no others beside them.
-STACKS := $(addprefix tests/test_,local.py demo.py chaos.py compose_stack.py bench_triggerer.py)
-
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test chaos bench-triggerer bench-dataset constraints
+.PHONY: help setup demo up down check test test-fast chaos bench-triggerer bench-dataset constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,14 +50,17 @@ check: $(READY) ## format, lint, types and who may import whom
 	@$(BIN)/mypy
 
 test: $(READY) ## the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(STACKS))
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(STACKS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/stacks
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/stacks # whole Airflows: two at a time, and no others beside them
+
+test-fast: $(READY) ## the tests that start nothing, in half a minute
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
 
 chaos: $(READY) ## kill and stall parts of a running stack at random; RUNS=n SEED=s
-	@$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.stacks.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
 
 bench-triggerer: $(READY) ## 1,000 waiting sensors in one triggerer, beside the Google provider's
-	@$(BIN)/python -m tests.bench_triggerer
+	@$(BIN)/python -m tests.stacks.bench_triggerer
 
 bench-dataset: $(READY) ## checking and uploading 200,000 rows, beside the usual ways
 	@$(BIN)/python -m tests.bench_dataset

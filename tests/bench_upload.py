@@ -18,7 +18,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from tests.gcp_emulator.process import emulator_process
+from tests.emulator.process import emulator_process
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook
@@ -96,7 +96,7 @@ def _measure_size(url: str, path: Path, megabytes: int) -> Uploads:
     # Only now, because Airflow reads its configuration when it is imported.
     from vertex_tuning.hooks.storage import StorageHook
 
-    from tests.vertex_tuning.conftest import connection
+    from tests.integration.conftest import connection
 
     os.environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"] = connection(url)
     with path.open("wb") as file:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+from tests.support.paths import PROJECT_DIR
+
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
 
 for name in [name for name in os.environ if name.startswith(("AIRFLOW", "GOOGLE_", "STORAGE_EMULATOR"))]:

@@ -1,7 +1,7 @@
 """A dataset made ready for tuning: read once, checked row by row, measured, compared with itself, converted where it
 must be and split where that is asked for. Pure: reads and writes files, knows neither Airflow nor a network.
 
-The rules are in `row_rules`, `set_rules` and `limits`.
+The rules are in `row_rules`, `dataset_rules` and `limits`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from vertex_tuning.datasets import dataset_rules as set_rules
+from vertex_tuning.datasets import dataset_rules
 from vertex_tuning.datasets.dataset_reader import Columns, Options, Preparation, Side, Source, open_source
 from vertex_tuning.datasets.duplicates import Examples
 from vertex_tuning.datasets.findings import Finding, Findings, Severity
@@ -231,9 +231,9 @@ class _Work:
         written = side.output if done.must_rewrite or bad else None
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0
-        self._add(set_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
+        self._add(dataset_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
         all_rows = sum(each.totals.rows for each in done.sides) + bad
-        self._add(set_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
+        self._add(dataset_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
         return DatasetReport(
             name=name,
             format="+".join(sorted(set(done.formats))),
@@ -246,7 +246,7 @@ class _Work:
             dropped=dropped,
             blank_lines=done.check.blank_lines,
             statistics=_statistics(side.totals),
-            labels=set_rules.labels_of(side.totals),
+            labels=dataset_rules.labels_of(side.totals),
         )
 
     def _set_aside(self, name: str) -> DatasetReport | None:
@@ -256,7 +256,7 @@ class _Work:
         if not rows:
             self._add([Finding("no_validation", "warning", source.name, found="no rows", expected="a larger fraction")])
             return None
-        most = set_rules.most_validation_rows(self._training.totals.rows)
+        most = dataset_rules.most_validation_rows(self._training.totals.rows)
         if rows > most:
             found = f"{rows} rows, of which {most} are kept and the others in neither set"
             expected = f"at most {most} for validation; a smaller fraction wastes none"
@@ -270,14 +270,14 @@ class _Work:
 
     def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
         """What only shows when all rows are known."""
-        self._add(set_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
-        self._add(set_rules.uncompared(training.name, self._examples.not_compared))
-        self._add(set_rules.outliers(self._training.totals, training.statistics, self._names))
-        self._add(set_rules.label_findings(training.name, training.labels))
+        self._add(dataset_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
+        self._add(dataset_rules.uncompared(training.name, self._examples.not_compared))
+        self._add(dataset_rules.outliers(self._training.totals, training.statistics, self._names))
+        self._add(dataset_rules.label_findings(training.name, training.labels))
         if validation:
             sizes = (validation.rows, validation.bytes, training.rows, training.bytes)
-            self._add(set_rules.validation_limits(validation.name, *sizes))
-            self._add(set_rules.label_differences(validation.name, training.labels, validation.labels))
+            self._add(dataset_rules.validation_limits(validation.name, *sizes))
+            self._add(dataset_rules.label_differences(validation.name, training.labels, validation.labels))
 
 
 def _is_large(sets: list[Sequence[Source]], options: Options) -> bool:

@@ -1,4 +1,4 @@
-"""Prompts a tuned model must answer well before anyone uses it. Pure: asking is the part of `asking.py`."""
+"""Prompts a tuned model must answer well before anyone uses it. Pure: `predict` sends them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Vertex AI takes no request id, so its own list of jobs is the record. Labels on each job say which task instance it was
 created for (identity), what was requested (fingerprint), and its number among that task instance's jobs (attempt).
 A search comes before each create, and another one after it, because a second process may create at the same moment.
-All who search decide by the same rule (`jobs.elect`).
+All who search decide by the same rule (`elect`).
 """
 
 from __future__ import annotations

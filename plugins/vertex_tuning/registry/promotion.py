@@ -1,6 +1,6 @@
 """Putting a model into use and taking it out again, whatever crashes, races or gets lost.
 
-Every step may be repeated, and a call that finds the work of another half done finishes it (see `champions`). Two
+Every step may be repeated, and a call that finds the work of another half done finishes it (see `aliases`). Two
 promotions at once end with one champion, the newer of the two; the other one's caller is told so.
 """
 

@@ -1,0 +1,324 @@
+"""A new model against its gates and against the one in use: both trained, both asked."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from vertex_tuning.evaluation import predict as asking
+from vertex_tuning.exceptions import ChampionError, ConfigurationError, ModelRefusedError
+from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.operators.evaluation import EvaluateModelOperator
+from vertex_tuning.registry.aliases import CHAMPION
+
+from tests.integration.conftest import LOCATION, VALIDATION
+from tests.support.emulator import classification_rows, upload
+from tests.support.lineage import aliases, models, train
+from tests.support.tasks import TaskContext, execute
+
+TUNING = "evaluated"
+LOST, LATE = "My card is lost, message 3.", "My card is late, message 5."
+CASES = [{"name": "lost", "prompt": LOST, "equals": "lost"}, {"name": "late", "prompt": LATE, "equals": "late"}]
+RULE = {"value": "sample.exact_share"}
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, TuningJob]:
+    return {}
+
+
+@pytest.fixture
+def good(trained: dict[str, TuningJob]) -> TuningJob:
+    if "good" not in trained:
+        trained["good"] = train(TUNING, epoch_count=6)
+    return trained["good"]
+
+
+@pytest.fixture
+def bad(trained: dict[str, TuningJob], emulator: str) -> TuningJob:
+    """Trained on rows whose answers were mixed up."""
+    if "bad" not in trained:
+        rows = classification_rows(60)
+        for row, other in itertools.pairwise(rows):
+            row["contents"][1] = other["contents"][1]
+        mixed = upload(emulator, "gs://data/mixed-up.jsonl", rows)
+        trained["bad"] = train(TUNING, epoch_count=6, training_uri=mixed, validation_uri=mixed)
+    return trained["bad"]
+
+
+def model_of(job: TuningJob) -> str:
+    assert job.tuned_model
+    return job.tuned_model.model
+
+
+@pytest.fixture
+def alias() -> str:
+    """An alias of one's own, so that each test has a registry without champion."""
+    return f"champion-{next(_numbers)}"
+
+
+@pytest.fixture
+def crown(alias: str) -> Iterator[Callable[[TuningJob], None]]:
+    """Put a model into use."""
+    crowned: list[str] = []
+
+    def put(job: TuningJob) -> None:
+        crowned.append(model_of(job))
+        RegistryHook(location=LOCATION).merge_aliases(crowned[-1], [alias])
+
+    yield put
+    for model in crowned:
+        RegistryHook(location=LOCATION).merge_aliases(model, [f"-{alias}"])
+
+
+def evaluation(job: TuningJob, alias: str, **arguments: Any) -> EvaluateModelOperator:
+    given: dict[str, Any] = {
+        "values": {"eval_total_loss.last": 0.2, "sample.exact_share": 1.0},
+        "rule": RULE,
+        "cases": CASES,
+        "sample_uri": VALIDATION,
+        "tuning": TUNING,
+        "champion_alias": alias,
+    }
+    return EvaluateModelOperator(task_id="evaluate", job_name=job.name, **{**given, **arguments})
+
+
+def refused(job: TuningJob, alias: str, **arguments: Any) -> dict[str, Any]:
+    """The evaluation of a model that is refused."""
+    context = TaskContext()
+    with pytest.raises(ModelRefusedError) as error:
+        execute(evaluation(job, alias, **arguments), context)
+    result: dict[str, Any] = context.xcoms["evaluation"]
+    assert result["verdict"] == "refused"
+    assert all(reason in str(error.value) for reason in result["reasons"])
+    return result
+
+
+def asked(emulator: str) -> list[str]:
+    """The endpoints asked, one for each prompt."""
+    log = httpx.get(f"{emulator}/_internal/requests", params={"method": "endpoints.generateContent"}).json()
+    return [entry["path"].removeprefix("/v1beta1/").partition(":")[0] for entry in log["requests"]]
+
+
+class TestVerdicts:
+    def test_the_first_model_is_asked_nothing_again(self, good: TuningJob, alias: str, emulator: str) -> None:
+        context = TaskContext()
+        result = execute(evaluation(good, alias), context)
+        assert (result["verdict"], result["champion"], result["reasons"]) == ("first", None, [])
+        assert context.xcoms["evaluation"] == result
+        assert "There is no model in use" in context.xcoms["summary"]
+        assert asked(emulator) == []
+
+    def test_a_better_one(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, emulator: str, storage: StorageHook, capfd: Any
+    ) -> None:
+        crown(bad)
+        folder = "gs://bucket/runs/1"
+        context = TaskContext()
+        result = execute(evaluation(good, alias, run_folder=folder, values='{"eval_total_loss.last": 0.2}'), context)
+        assert (result["verdict"], result["reasons"]) == ("better", [])
+        assert result["champion"] == {"model": model_of(bad), "job": bad.name}
+        shares = result["comparison"]["values"]["sample.exact_share"]
+        assert shares["challenger"] == 1.0 > shares["champion"]
+        places = asked(emulator)
+        for job in (good, bad):
+            assert job.tuned_model
+            assert places.count(job.tuned_model.endpoint) == len(CASES) + 10
+        whole = json.loads(storage.read_object(f"{folder}/evaluation.json", 2**20))
+        assert result["result_uri"] == f"{folder}/evaluation.json"
+        assert {side: whole["answers"][side]["cases"]["total"] for side in whole["answers"]} == {
+            "champion": 2,
+            "challenger": 2,
+        }
+        assert len(whole["answers"]["champion"]["sample"]["answers"]) == 10
+        assert result["answers"]["champion"]["sample"] == {"passed": 0, "total": 10}
+        log = capfd.readouterr().out
+        assert re.search(r"value +model in use +new model", log)
+        assert re.search(r"sample.exact_share +0 +1", log)
+
+    def test_a_worse_one_and_the_champion_stays(self, good: TuningJob, bad: TuningJob, alias: str, crown: Any) -> None:
+        crown(good)
+        result = refused(bad, alias)
+        assert re.fullmatch(
+            r"Exact answers on the validation sample: \d+ %, model in use 100 %\. The new model must not be worse\.",
+            result["reasons"][0],
+        )
+        assert aliases(TUNING)[model_of(good)] == [alias]
+        with pytest.raises(AirflowSkipException, match=r"^Refused: Exact answers on the validation sample"):
+            execute(evaluation(bad, alias, on_refused="skip"))
+
+    def test_data_about_something_else_makes_no_candidate(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
+    ) -> None:
+        crown(bad)
+        context = TaskContext()
+        with pytest.raises(AirflowSkipException, match="Trained and tested only"):
+            execute(evaluation(good, alias, ask_cases="False"), context)
+        assert context.xcoms["evaluation"]["verdict"] == "better"
+        assert aliases(TUNING)[model_of(bad)] == [alias]
+
+    def test_the_one_in_use_already(self, good: TuningJob, alias: str, crown: Any, emulator: str) -> None:
+        crown(good)
+        assert execute(evaluation(good, alias))["verdict"] == "unchanged"
+        assert asked(emulator) == []
+
+    def test_a_gain_that_is_too_small(self, good: TuningJob, bad: TuningJob, alias: str, crown: Any) -> None:
+        crown(bad)
+        rule = {"value": "sample.exact_share", "min_gain": 1.5}
+        assert "must be at least 150 percentage points higher" in refused(good, alias, rule=rule)["reasons"][0]
+
+    def test_a_case_that_passed_before(self, good: TuningJob, bad: TuningJob, alias: str, crown: Any) -> None:
+        """Better by the rule's value, but not on a case that counts."""
+        crown(good)
+        rule = {"value": "fame", "higher_is_better": False, "no_regression": ["lost"]}
+        result = refused(bad, alias, rule=rule, values={"fame": 0.0})
+        assert [reason.partition(":")[0] for reason in result["reasons"]] == [
+            "Fame",
+            "Case 'lost' fails (expected 'lost', found 'stolen'), and passes with the model in use.",
+        ]
+
+
+class TestGates:
+    def test_of_the_new_model_alone(self, good: TuningJob, alias: str) -> None:
+        gates = [{"value": "eval_total_loss.last", "max": 0.1}, {"value": "overfitting", "max": 0}]
+        result = refused(good, alias, gates=gates)
+        assert [gate["verdict"] for gate in result["gates"]] == ["failed", "missing"]
+        assert result["reasons"] == [
+            "Validation loss, last: 0.2, expected at most 0.1.",
+            "Over-fitting: unknown, expected at most 0.",
+        ]
+        lenient = execute(evaluation(good, alias, gates=gates[1:], on_missing_metrics="pass"))
+        assert lenient["verdict"] == "first"
+
+    def test_against_the_values_the_champions_job_left(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
+    ) -> None:
+        crown(good)
+        gate = {"value": "eval_total_loss.last", "max_increase": 0.0}
+        result = refused(bad, alias, gates=[gate], values={"eval_total_loss.last": 9.0})
+        both = result["comparison"]["values"]["eval_total_loss.last"]
+        assert 0 < both["champion"] < 9.0 == both["challenger"]
+        assert result["gates"][0]["verdict"] == "failed"
+
+    def test_values_of_different_data_are_told_apart(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
+    ) -> None:
+        crown(good)
+        [note] = refused(bad, alias)["comparison"]["notes"]
+        assert "validated on different data" in note
+        assert VALIDATION in note
+
+
+class TestAsking:
+    def test_a_champion_that_answers_no_more(
+        self, good: TuningJob, alias: str, emulator: str, control: Callable[..., None]
+    ) -> None:
+        [gone] = models(control, TUNING, 1)
+        registry = RegistryHook(location=LOCATION)
+        registry.merge_aliases(gone, [alias])
+        [endpoint] = registry.get(gone).endpoints
+        [deployed] = httpx.get(f"{emulator}/v1/{endpoint}").json()["deployedModels"]
+        body = {"deployedModelId": deployed["id"]}
+        httpx.post(f"{emulator}/v1/{endpoint}:undeployModel", json=body).raise_for_status()
+        with pytest.raises(ChampionError, match="Deploy it again, or take its alias away"):
+            execute(evaluation(good, alias))
+        registry.merge_aliases(gone, [f"-{alias}"])
+        assert execute(evaluation(good, alias))["verdict"] == "first"
+
+    def test_a_storm_is_waited_out(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, control: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(asking, "FIRST_PAUSE", 0.01)
+        control("faults", method="endpoints.generateContent", count=6, error={"code": 429})
+        crown(bad)
+        assert execute(evaluation(good, alias))["verdict"] == "better"
+
+    def test_a_long_one_without_a_worker_and_answers_are_kept(
+        self,
+        good: TuningJob,
+        bad: TuningJob,
+        alias: str,
+        crown: Any,
+        control: Any,
+        emulator: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        crown(bad)
+        assert good.tuned_model
+        monkeypatch.setattr(asking, "PATIENCE", 0.0)
+        place = good.tuned_model.endpoint.rpartition("/")[2]
+        control("faults", method="endpoints.generateContent", resource=place, error={"code": 503})
+        operator = evaluation(good, alias)
+        with pytest.raises(TaskDeferred) as deferred:
+            execute(operator)
+        kwargs = json.loads(json.dumps(deferred.value.kwargs))
+        assert (deferred.value.method_name, len(kwargs["answered"]["champion"])) == ("ask_rest", 12)
+        for kind in ("faults", "requests"):
+            httpx.delete(f"{emulator}/_internal/{kind}")
+        result = operator.ask_rest(TaskContext(), **kwargs)  # type: ignore[arg-type]
+        assert result["verdict"] == "better"
+        assert set(asked(emulator)) == {good.tuned_model.endpoint}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rule": {}}, "rule: found"),
+        ({"rule": {"value": "x", "margin": 1}}, "margin"),
+        ({"rule": {"value": "x", "min_gain": -1}}, "min_gain from 0"),
+        ({"rule": {"value": "x", "no_regression": ["Lost"]}}, r"rule.no_regression: found 'Lost'"),
+        ({"values": "{'a': 1}"}, "values: found"),
+        ({"values": "[1]"}, "values: found"),
+        ({"values": {"a": "much"}}, "values: found"),
+        ({"on_refused": "ignore"}, "on_refused: found 'ignore'"),
+        ({"on_missing_metrics": "None"}, "on_missing_metrics: found"),
+        ({"gates": [{"value": "x"}]}, r"gates\[0\]"),
+        ({"champion_alias": "default"}, "champion_alias"),
+    ],
+)
+def test_wrong_arguments(good: TuningJob, alias: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        execute(evaluation(good, arguments.pop("champion_alias", alias), **arguments))
+
+
+def test_the_aliases_are_left_alone(good: TuningJob, alias: str) -> None:
+    before = aliases(TUNING)
+    execute(evaluation(good, alias))
+    assert aliases(TUNING) == before
+    assert CHAMPION not in itertools.chain(*before.values())
+
+
+def test_a_thousand_questions_fill_no_log(
+    good: TuningJob, bad: TuningJob, alias: str, crown: Any, emulator: str, capfd: Any
+) -> None:
+    """Whose answers a line is about stands in it; the rest is in the file."""
+    crown(good)
+    sample = upload(emulator, "gs://data/many.jsonl", classification_rows(498))
+    capfd.readouterr()
+    refused(bad, alias, sample_uri=sample, sample_size=498, on_missing_metrics="fail", parallel=16)
+    log = capfd.readouterr().out
+    lines = log.splitlines()
+    assert len(lines) <= 30, log
+    assert "Model in use: 498 of 498 examples answered as expected." in log
+    assert "New model: 0 of 498 examples answered as expected." in log
+    assert "New model: 495 more answers were not as expected. The report has them." in log
+    assert sum("New model, " in line for line in lines) == 5
+
+
+def test_a_refusal_starts_with_what_it_is_and_names_the_model_last(
+    good: TuningJob, bad: TuningJob, alias: str, crown: Any
+) -> None:
+    crown(good)
+    with pytest.raises(ModelRefusedError) as error:
+        execute(evaluation(bad, alias))
+    assert str(error.value).startswith("Refused: Exact answers on the validation sample")
+    assert str(error.value).endswith(f"New model: {model_of(bad)}")

@@ -1,0 +1,234 @@
+"""The pipeline in anyone's DAG."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.sdk import DAG, TaskGroup
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.operators.report import WriteReportOperator, keep_error
+from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
+from vertex_tuning.pipeline import tuning_pipeline
+
+from tests.integration.conftest import LOCATION, TRAINING, VALIDATION
+
+
+def pipeline(**arguments: Any) -> Any:
+    given = {
+        "tuning": "cards",
+        "base_model": "gemini-3.1-flash-lite",
+        "training_data": "gs://data/train.jsonl",
+        "validation_data": None,
+        "bucket": "bucket",
+        "cases": [{"prompt": "Where is my card?", "equals": "late"}],
+    }
+    return tuning_pipeline(**{**given, **arguments})
+
+
+def alarm(context: Any) -> None:
+    """Somebody's own callback."""
+
+
+def test_the_dags_own_callbacks_stay() -> None:
+    with DAG("d", schedule=None, default_args={"on_failure_callback": alarm}):
+        made = pipeline(approval_deadline=timedelta(hours=1))
+    for task in (made.upload_dataset, made.approve_model, made.promote_model):
+        assert list(task.on_failure_callback) == [alarm, keep_error]
+
+
+def test_in_a_task_group_every_task_reads_from_the_others_of_its_group() -> None:
+    with DAG("d", schedule=None) as dag, TaskGroup("nightly"):
+        made = pipeline()
+    assert all(task_id.startswith("nightly.") for task_id in dag.task_ids)
+    assert "task_ids='nightly.create_tuning_job'" in made.wait_for_tuning_job.job_name
+    report, cancel = dag.task_dict["nightly.write_report"], dag.task_dict["nightly.cancel_unfinished_jobs"]
+    assert isinstance(report, WriteReportOperator)
+    assert report.tasks["evaluation"] == "nightly.evaluate_model"
+    assert isinstance(cancel, CancelUnfinishedJobsOperator)
+    assert cancel.created_by == "nightly.create_tuning_job"
+
+
+def test_what_is_known_of_a_tuning_goes_onto_its_job() -> None:
+    with DAG("d", schedule=None):
+        made = pipeline(labels={"team": "cards"})
+    labels = made.create_tuning_job.labels
+    assert (labels["team"], labels["airflow-tuning"]) == ("cards", "cards")
+    assert "['rows_hash']" in str(made.create_tuning_job.dataset_hash)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        ({"cases": [{"prompt": "?", "equls": "x"}]}, "did you mean `equals`?"),
+        ({"evaluation": {"gates": [{"value": "eval_totl_loss.last", "max": 1}]}}, "mean `eval_total_loss.last`?"),
+        ({"rule": {"value": "sample.exact_shar"}}, "did you mean `sample.exact_share`?"),
+        ({"rule": {"value": "smoke.pass_share", "no_regression": ["refund"]}}, "rule.no_regression: found 'refund'"),
+        ({"champion_alias": "Champion"}, "champion_alias: found 'Champion', expected 2 to 128"),
+        ({"labels": {"Team": "x"}}, "labels: found the key 'Team'"),
+        ({"bucket": "gs://data"}, "bucket: found 'gs://data', expected the name of a bucket alone"),
+        ({"location": "us-centrl1"}, "location: found 'us-centrl1', no known location: did you mean `us-central1`?"),
+        ({"smoke_test": {"on_refused": "ignore"}}, "smoke_test.on_refused: found 'ignore', expected fail or skip."),
+        ({"smoke_test": {"min_pass_share": 80}}, "smoke_test.min_pass_share: found 80, expected a number from 0 to 1."),
+        ({"evaluation": {"on_missing_metrics": "skip"}}, "evaluation.on_missing_metrics: found 'skip', expected fail"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_when_the_dag_is_parsed(arguments: dict[str, Any], mistake: str) -> None:
+    with DAG("d", schedule=None), pytest.raises(ConfigurationError) as error:
+        pipeline(**arguments)
+    assert mistake in str(error.value)
+
+
+@pytest.mark.parametrize(("given", "asked"), [("yes", True), (1, True), ("No", False), ("{{ x }}", "{{ x }}")])
+def test_a_switch_may_be_a_text(given: Any, asked: Any) -> None:
+    with DAG("d", schedule=None):
+        assert pipeline(ask_cases=given).smoke_test.ask_cases == asked
+
+
+def test_what_only_a_run_knows_is_left_for_the_run() -> None:
+    with DAG("d", schedule=None):
+        made = pipeline(
+            cases=[{"prompt": "?", "max_latency": "{{ var.value.seconds }}"}],
+            evaluation={"gates": [{"value": "{{ var.value.gate }}", "max": "{{ var.value.limit }}"}]},
+            bucket="{{ var.value.bucket }}",
+            location="{{ var.value.location }}",
+            champion_alias="{{ var.value.alias }}",
+            labels={"team": "{{ var.value.team }}"},
+        )
+    assert made.evaluate_model.gates[0]["max"] == "{{ var.value.limit }}"
+
+
+PLACES = ("location", "project_id", "gcp_conn_id", "impersonation_chain")
+
+
+def places(dag: DAG) -> set[tuple[Any, ...]]:
+    """Where the tasks of a DAG work."""
+    return {tuple(getattr(task, name) for name in PLACES) for task in dag.tasks}
+
+
+def test_it_works_where_the_dags_default_arguments_say() -> None:
+    given = {
+        "location": "europe-west4",
+        "project_id": "a-project",
+        "gcp_conn_id": "ours",
+        "impersonation_chain": "tuner@a-project.iam.gserviceaccount.com",
+    }
+    with DAG("d", schedule=None, default_args=given) as dag:
+        pipeline()
+    assert places(dag) == {tuple(given.values())}
+    with DAG("e", schedule=None, default_args={"location": "us-east1"}) as dag:
+        pipeline(**given)
+    assert places(dag) == {tuple(given.values())}
+
+
+def test_without_any_it_works_at_the_usual_place() -> None:
+    with DAG("d", schedule=None) as dag:
+        pipeline()
+    assert places(dag) == {("us-central1", None, "google_cloud_default", None)}
+
+
+MAPPED = f"""
+from airflow.sdk import DAG, task_group
+from vertex_tuning.pipeline import tuning_pipeline
+
+@task_group
+def retraining(tuning, epoch_count):
+    tuning_pipeline(
+        tuning=tuning,
+        base_model="gemini-2.5-flash",
+        training_data="{TRAINING}",
+        validation_data="{VALIDATION}",
+        bucket="bucket",
+        cases=[{{"prompt": "My card is late, message 3.", "equals": "late"}}],
+        dataset={{"epoch_count": epoch_count}},
+        rule={{"value": "smoke.pass_share"}},
+        metrics={{"metrics_timeout": 20}},
+        location="{LOCATION}",
+    )
+
+with DAG("mapped", schedule=None):
+    retraining.expand_kwargs([{{"tuning": "fast", "epoch_count": 6}}, {{"tuning": "slow", "epoch_count": 7}}])
+"""
+
+
+@pytest.mark.timeout(300)
+def test_in_a_mapped_task_group_each_instance_makes_its_own_model(
+    airflow_db: None, tmp_path: Path, storage: StorageHook
+) -> None:
+    (tmp_path / "mapped.py").write_text(MAPPED)
+    DagBundlesManager().sync_bundles_to_db()
+    bag = BundleDagBag(dag_folder=str(tmp_path), bundle_path=tmp_path, bundle_name="dags-folder")
+    sync_bag_to_db(bag, "dags-folder", None)
+    dag_run = bag.dags["mapped"].test()
+    instances = dag_run.get_task_instances()
+    states = {instance.task_id.partition(".")[2]: str(instance.state) for instance in instances}
+    assert {task_id for task_id, state in states.items() if state != "success"} == {"refused", "undecided"}
+
+    def results(task_id: str) -> list[Any]:
+        [one] = [found for found in instances if found.task_id == f"retraining.{task_id}" and found.map_index == 0]
+        return list(one.xcom_pull(task_ids=f"retraining.{task_id}", map_indexes=[0, 1]))
+
+    jobs, reports, promoted = results("wait_for_tuning_job"), results("write_report"), results("promote_model")
+    assert [job["labels"]["airflow-tuning"] for job in jobs] == ["fast", "slow"]
+    epochs = [job["supervised_tuning_spec"]["hyper_parameters"]["epoch_count"] for job in jobs]
+    assert epochs == [6, 7]
+    assert [one["model"] for one in promoted] == [job["tuned_model"]["model"] for job in jobs]
+    assert [report["verdict"] for report in reports] == ["first", "first"]
+    pages = [storage.read_object(report["report_uri"], 10**7).decode() for report in reports]
+    assert [tuning in page for tuning, page in zip(("fast", "slow"), pages, strict=True)] == [True, True]
+    assert reports[0]["report_uri"] != reports[1]["report_uri"]
+
+
+def test_preference_data_is_refused_before_it_is_uploaded_for_the_wrong_kind_of_job() -> None:
+    with DAG("d", schedule=None), pytest.raises(ConfigurationError, match=r"dataset\.kind: expected 'supervised'"):
+        pipeline(dataset={"kind": "preference"})
+
+
+MISSING = [
+    ("create_tuning_job", "upload_dataset"),
+    ("wait_for_tuning_job", "create_tuning_job"),
+    ("collect_metrics", "wait_for_tuning_job"),
+    ("smoke_test", "wait_for_tuning_job"),
+    ("evaluate_model", "smoke_test"),
+    ("approve_model", "evaluate_model"),
+    ("promote_model", "evaluate_model"),
+]
+
+
+@pytest.mark.parametrize(("task_id", "missing"), MISSING)
+def test_a_step_without_a_result_is_named(task_id: str, missing: str) -> None:
+    """As when a person has marked it as success."""
+    job = {"name": "projects/1/locations/us-central1/tuningJobs/1", "tuned_model": {"model": "m", "endpoint": "e"}}
+    upload = dict.fromkeys(("training_uri", "validation_uri", "run_folder", "rows_hash", "manifest_uri"), "x")
+    judged = {"verdict": "better", "champion": None}
+    left: dict[str, Any] = {
+        "upload_dataset": {**upload, "dataset_hash": "x", "epoch_count": 1, "training": {}},
+        "create_tuning_job": job,
+        "wait_for_tuning_job": job,
+        "collect_metrics": {"values": {}},
+        "smoke_test": {"values": {}},
+        "evaluate_model": judged,
+        missing: None,
+    }
+    with DAG("d", schedule=None) as dag:
+        pipeline(approval_deadline=timedelta(hours=1))
+    task = dag.task_dict[task_id]
+    instance = SimpleNamespace(map_index=-1, xcom_pull=lambda task_ids, **_: left.get(task_ids))
+    with pytest.raises(ConfigurationError, match=rf"^{missing} has no result; was it marked by hand\?"):
+        task.render_template_fields({"ti": instance, "task": task})  # type: ignore[typeddict-item]
+
+
+def test_a_report_is_written_all_the_same() -> None:
+    with DAG("d", schedule=None) as dag:
+        pipeline()
+    report = dag.task_dict["write_report"]
+    assert isinstance(report, WriteReportOperator)
+    instance = SimpleNamespace(map_index=-1, xcom_pull=lambda **_: None)
+    report.render_template_fields({"ti": instance, "task": report})  # type: ignore[typeddict-item]
+    assert report.run_folder == ""

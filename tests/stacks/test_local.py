@@ -1,0 +1,375 @@
+"""A real Airflow (all four processes) beside the local Google Cloud, as `make` starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from include.local.airflow_api import ENDED, AirflowApi
+from include.local.demo import DAG_ID
+from include.local.stack import CLOUD_PROJECT, PROJECT_DIR, USER, Stack
+from tests.support.emulator import classification_rows, upload
+from tests.support.processes import eventually, free_port, left_running, open_to_others
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+NEW_DAGS = Path(tempfile.mkdtemp(prefix="new-dags-"))
+
+BUNDLES = [
+    {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
+    for name, path in (
+        ("project", PROJECT_DIR / "dags"),
+        ("approvals", PROJECT_DIR / "tests" / "approval_dags"),
+        ("new", NEW_DAGS),
+    )
+]
+"""The project's DAGs, those of a promotion a person decides on, and a folder for new ones."""
+
+pytestmark = [pytest.mark.timeout(600)]
+
+
+# What `make up` leaves running
+
+
+def local(home: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `make up` or `make down` without make."""
+    return subprocess.run(
+        [sys.executable, "-m", "include.local", command],
+        env={**os.environ, "AIRFLOW_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        umask=0,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack(home=tmp_path_factory.mktemp("up"), airflow_port=free_port(), emulator_port=free_port())
+    made.home.chmod(0o777)
+    made.logs.mkdir(mode=0o777)
+    (made.home / "airflow.cfg").write_text(f"[dag_processor]\ndag_bundle_config_list = {json.dumps(BUNDLES)}\n")
+    ports = {"AIRFLOW_PORT": str(made.airflow_port), "EMULATOR_PORT": str(made.emulator_port)}
+    up = local(made.home, "up", AIRFLOW__VERTEX_TUNING__DEPLOYMENT="laptop", **ports)
+    try:
+        assert up.returncode == 0, up.stdout
+        for told in (made.airflow_url, made.emulator_url, USER, made.secrets["password"]):
+            assert told in up.stdout
+        again = local(made.home, "up", **ports)
+        assert again.returncode == 0
+        assert f"It is running already. Airflow: {made.airflow_url}" in again.stdout
+        yield made
+    finally:
+        assert local(made.home, "down", **ports).stdout == "Stopped.\n"
+        assert left_running(made.home) == []
+        shutil.rmtree(NEW_DAGS)
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Iterator[AirflowApi]:
+    signed_in = AirflowApi(stack.airflow_url, USER, stack.secrets["password"])
+    eventually(lambda: signed_in.has_dag(DAG_ID))
+    signed_in.unpause(DAG_ID)
+    yield signed_in
+    signed_in.close()
+
+
+@pytest.fixture(scope="module")
+def page(stack: Stack) -> Iterator[Page]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        opened = browser.new_page(viewport={"width": 1300, "height": 1500})
+        opened.set_default_timeout(30_000)
+        opened.goto(stack.airflow_url)
+        opened.fill("input[name=username]", USER)
+        opened.fill("input[name=password]", stack.secrets["password"])
+        opened.keyboard.press("Enter")
+        opened.get_by_text("Dags", exact=True).first.wait_for()
+        yield opened
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def run_id(page: Page, stack: Stack, api: AirflowApi) -> str:
+    """A run that was started with the form, with other epochs than the tuning's; its job takes about twenty seconds."""
+    slow = {"timeScale": 3.0, "count": 1}
+    httpx.post(f"{stack.emulator_url}/_internal/lifecycle", json=slow).raise_for_status()
+    page.goto(f"{stack.airflow_url}/dags/{DAG_ID}")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
+    form.locator("[name=element_epoch_count]").wait_for()
+    shown = form.inner_text()
+    for title in (
+        "Base model",
+        "Training data",
+        "Validation data",
+        "Epochs",
+        "Learning-rate multiplier",
+        "Adapter size",
+    ):
+        assert title in shown
+    assert "Tuned model's display name" in shown
+    assert "Passes over the training data, 1 to 100." in shown
+    form.locator("[name=element_epoch_count]").fill("2")
+    form.get_by_role("button", name="Trigger").click()
+    found: str = eventually(lambda: newest_run(stack, api))
+    return found
+
+
+def ended(api: AirflowApi, dag_id: str, run_id: str) -> str:
+    """A run's state as soon as it has ended."""
+    state: str = eventually(lambda: (state := api.state(dag_id, run_id)) in ENDED and state)
+    return state
+
+
+def newest_run(stack: Stack, api: AirflowApi) -> str | None:
+    runs = api._get(f"/dags/{DAG_ID}/dagRuns?order_by=-run_after")["dag_runs"]
+    return runs[0]["dag_run_id"] if runs else None
+
+
+def test_the_form_starts_a_run_whose_job_has_the_forms_values_and_which_holds_no_worker(
+    run_id: str, api: AirflowApi, stack: Stack
+) -> None:
+    eventually(lambda: api.tasks(DAG_ID, run_id)["wait_for_tuning_job"]["state"] == "deferred")
+    assert [task for task in api.tasks(DAG_ID, run_id).values() if task["state"] in ("running", "queued")] == []
+    assert api._get("/pools/default_pool")["occupied_slots"] == 0
+    job = api.result(DAG_ID, run_id, "create_tuning_job")
+    assert job["supervised_tuning_spec"]["hyper_parameters"]["epoch_count"] == 2
+    assert ended(api, DAG_ID, run_id) == "success"
+
+
+def test_tasks_link_to_job_and_experiment_in_the_local_google_cloud(run_id: str, page: Page, stack: Stack) -> None:
+    page.goto(f"{stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}/tasks/collect_metrics/details")
+    job, experiment = page.get_by_role("link", name="Tuning job"), page.get_by_role("link", name="Experiment")
+    job.wait_for()
+    for link, field in ((job, "state"), (experiment, "schemaTitle")):
+        address = link.get_attribute("href") or ""
+        assert address.startswith(f"{stack.emulator_url}/v1/projects/")
+        with page.expect_popup() as opened:
+            link.click()
+        opened.value.wait_for_load_state()
+        assert f'"{field}"' in opened.value.inner_text("body")
+        opened.value.close()
+
+
+def test_jobs_are_those_of_the_deployment_that_the_caller_has_named(run_id: str, api: AirflowApi) -> None:
+    assert api.result(DAG_ID, run_id, "create_tuning_job")["labels"]["airflow-deployment"] == "laptop"
+
+
+def test_a_new_tuning_and_a_new_dag_file_show_within_seconds(stack: Stack, api: AirflowApi) -> None:
+    sample = (PROJECT_DIR / "include" / "tunings" / "support_triage.yaml").read_text()
+    tuning = stack.tunings.path("brand_new")
+    tuning.touch(mode=0o600)
+    tuning.write_text(sample)
+    (NEW_DAGS / "brand_new.py").write_text("from airflow.sdk import DAG\n\nwith DAG('a_new_file'):\n    pass\n")
+    started = time.monotonic()
+    eventually(lambda: api.has_dag("retrain_brand_new") and api.has_dag("a_new_file"), seconds=30)
+    print(f"both shown after {time.monotonic() - started:.1f} s")
+
+
+def test_the_models_asset_tells_job_model_endpoint_and_metrics(run_id: str, api: AirflowApi) -> None:
+    events = api._get("/assets/events?source_dag_id=" + DAG_ID)["asset_events"]
+    [event] = [event for event in events if event["source_run_id"] == run_id]
+    assert event["name"] == "support_triage_model"
+    job = api.result(DAG_ID, run_id, "wait_for_tuning_job")
+    assert event["extra"]["job"] == job["name"]
+    assert event["extra"]["model"] == job["tuned_model"]["model"]
+    assert event["extra"]["endpoint"] == job["tuned_model"]["endpoint"]
+    assert 0.5 < event["extra"]["metrics"]["/eval_fraction_of_correct_next_step_preds"] <= 1
+
+
+def test_an_update_of_the_datasets_asset_starts_a_run(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    [asset] = api._get("/assets?name_pattern=support_triage_dataset")["assets"]
+    api._client.post("/assets/events", json={"asset_id": asset["id"], "extra": {}}).raise_for_status()
+    newest: str = eventually(lambda: (newest := newest_run(stack, api)) != run_id and newest)
+    assert newest.startswith("asset_triggered")
+    assert ended(api, DAG_ID, newest) == "success"
+
+
+# What a user's hand does to a job that is waited for
+
+
+def jobs(stack: Stack, identity: str) -> list[dict[str, Any]]:
+    url = f"{stack.emulator_url}/v1/projects/{CLOUD_PROJECT}/locations/us-central1/tuningJobs"
+    listed = httpx.get(url, params={"filter": f"labels.airflow-task-identity={identity}"}).raise_for_status().json()
+    found: list[dict[str, Any]] = listed.get("tuningJobs", [])
+    return found
+
+
+def waited_for(stack: Stack, api: AirflowApi) -> tuple[str, str]:
+    """Start a run whose job lasts, and wait until it is waited for.
+
+    :returns: the run's id, and the identity its jobs have
+    """
+    slow = {"timeScale": 3.0, "count": 1}
+    httpx.post(f"{stack.emulator_url}/_internal/lifecycle", json=slow).raise_for_status()
+    started = api.trigger(DAG_ID, {"force": True})
+    eventually(lambda: api.tasks(DAG_ID, started)["wait_for_tuning_job"]["state"] == "deferred")
+    return started, api.result(DAG_ID, started, "create_tuning_job")["labels"]["airflow-task-identity"]
+
+
+def test_marking_the_run_failed_cancels_the_job(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    started, identity = waited_for(stack, api)
+    api._client.patch(f"/dags/{DAG_ID}/dagRuns/{started}", json={"state": "failed"}).raise_for_status()
+    eventually(lambda: [job["state"] for job in jobs(stack, identity)] == ["JOB_STATE_CANCELLED"])
+
+
+def test_clearing_the_waiting_task_ends_with_one_job_and_a_model(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    started, identity = waited_for(stack, api)
+    body = {"dry_run": False, "dag_run_id": started, "task_ids": ["wait_for_tuning_job"], "only_failed": False}
+    api._client.post(f"/dags/{DAG_ID}/clearTaskInstances", json=body).raise_for_status()
+    assert ended(api, DAG_ID, started) == "success"
+    states = sorted(job["state"] for job in jobs(stack, identity))
+    assert states in (["JOB_STATE_CANCELLED", "JOB_STATE_SUCCEEDED"], ["JOB_STATE_SUCCEEDED"])
+
+
+def test_clearing_a_finished_run_costs_nothing(run_id: str, api: AirflowApi, stack: Stack) -> None:
+    newest = newest_run(stack, api) or run_id  # its model is the one in use
+    assert api.state(DAG_ID, newest) == "success"
+    identity = api.result(DAG_ID, newest, "create_tuning_job")["labels"]["airflow-task-identity"]
+    before = jobs(stack, identity)
+    body = {"dry_run": False, "dag_run_id": newest, "only_failed": False}
+    api._client.post(f"/dags/{DAG_ID}/clearTaskInstances", json=body).raise_for_status()
+    eventually(lambda: api.state(DAG_ID, newest) not in ENDED)
+    assert ended(api, DAG_ID, newest) == "success"
+    assert jobs(stack, identity) == before
+    assert api.result(DAG_ID, newest, "evaluate_model")["verdict"] == "unchanged"
+
+
+# A person decides
+
+
+@pytest.fixture(scope="module")
+def model(stack: Stack) -> dict[str, str]:
+    """A tuned model that is in no use: form values of the DAGs that ask before they promote it."""
+    upload(stack.emulator_url, "gs://approved/train.jsonl", classification_rows(24))
+    body = {
+        "baseModel": "gemini-2.5-flash",
+        "supervisedTuningSpec": {
+            "trainingDatasetUri": "gs://approved/train.jsonl",
+            "hyperParameters": {"epochCount": 1},
+        },
+        "labels": {"airflow-tuning": "approved"},
+    }
+    place = f"{stack.emulator_url}/v1/projects/{CLOUD_PROJECT}/locations/us-central1"
+    created = httpx.post(f"{place}/tuningJobs", json=body).raise_for_status().json()["name"]
+    job = eventually(lambda: (job := read(stack, created))["state"] == "JOB_STATE_SUCCEEDED" and job)
+    return {"job": created, "model": job["tunedModel"]["model"]}
+
+
+def read(stack: Stack, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{stack.emulator_url}/v1/{name}").raise_for_status().json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def decided(stack: Stack, api: AirflowApi, page: Page, model: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Runs by what a person decided on them in the UI, or did not in time."""
+    runs = {}
+    for alias, dag_id in (("approved", "approval"), ("rejected", "approval"), ("too-late", "approval_in_seconds")):
+        eventually(partial(api.has_dag, dag_id))
+        api.unpause(dag_id)
+        runs[alias] = (dag_id, api.trigger(dag_id, {**model, "alias": alias}))
+    answer(stack, page, runs["approved"], "Approve")
+    answer(stack, page, runs["rejected"], "Reject", "It swears.")
+    for run in runs.values():
+        assert ended(api, *run) == "success"
+    return runs
+
+
+def answer(stack: Stack, page: Page, run: tuple[str, str], button: str, reason: str = "") -> None:
+    """Read what there is to know on the task's page and in the report, and press a button."""
+    dag_id, run_id = run
+    # Not before the scheduler has noted the pause: Airflow 3.3.2 may take a task for dead that goes on earlier.
+    noted = f"Finished: dag_id={dag_id}, task_id=approve_model, run_id={run_id},"
+    eventually(lambda: noted in (stack.logs / "scheduler.log").read_text())
+    page.goto(f"{stack.airflow_url}/dags/{dag_id}/runs/{run_id}/tasks/approve_model/required_actions")
+    page.get_by_role("button", name=button).wait_for()
+    shown = page.inner_text("body")
+    for told in ("Put the new model into use?", "First model: nothing to compare with", "sample.exact_share", "95 %"):
+        assert told in shown
+    report = page.get_by_role("link", name="The report of this run").get_attribute("href") or ""
+    assert "Waiting for approval" in httpx.get(report).raise_for_status().text
+    if reason:
+        page.locator("[name=element_reason]").fill(reason)
+    page.get_by_role("button", name=button).click()
+
+
+@pytest.mark.parametrize(
+    ("alias", "shown", "told"),
+    [
+        ("approved", "promoted", rf"Approved by {USER} on "),
+        ("rejected", "refused", rf"Rejected by {USER} on .*Reason given: It swears\."),
+        ("too-late", "undecided", r"No answer within 15 seconds\."),
+    ],
+)
+def test_a_person_approves_or_rejects_in_the_ui_or_lets_the_deadline_pass(
+    decided: dict[str, tuple[str, str]], api: AirflowApi, alias: str, shown: str, told: str
+) -> None:
+    run = decided[alias]
+    outcomes = ("promoted", "refused", "undecided")
+    states = {task_id: api.tasks(*run)[task_id]["state"] for task_id in outcomes}
+    assert states == {task_id: "success" if task_id == shown else "skipped" for task_id in outcomes}
+    report = httpx.get(api.result(*run, "write_report")["report_url"]).raise_for_status().text
+    assert re.search(told, report, re.DOTALL)
+
+
+def test_only_the_approved_model_has_its_alias(
+    decided: dict[str, tuple[str, str]], stack: Stack, model: dict[str, str]
+) -> None:
+    assert set(decided) & set(read(stack, model["model"])["versionAliases"]) == {"approved"}
+
+
+def test_of_a_cleared_evaluation_nobody_is_shown_the_first_ones_question(
+    decided: dict[str, tuple[str, str]], api: AirflowApi, stack: Stack
+) -> None:
+    """The model is in use by now, so the question would be another one."""
+    dag_id, run_id = decided["approved"]
+    body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["evaluate_model"], "include_downstream": True}
+    api._client.post(f"/dags/{dag_id}/clearTaskInstances", json={**body, "only_failed": False}).raise_for_status()
+    eventually(lambda: api.state(dag_id, run_id) not in ENDED)
+    assert ended(api, dag_id, run_id) == "failed"
+    assert api.tasks(dag_id, run_id)["approve_model"]["state"] == "failed"
+    logs = "".join(path.read_text() for path in stack.logs.rglob("*approve_model/attempt=2.log"))
+    assert "Nobody was asked. Start a new run" in logs
+
+
+def test_no_secret_is_in_the_database_or_the_logs(run_id: str, stack: Stack) -> None:
+    """Triggers, XComs, rendered templates and connections lie in the one, everything that was said in the others."""
+    secret = [value.encode() for value in stack.secrets.values()]
+    searched = [path for path in stack.home.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert {path.name for path in searched} >= {"airflow.db", "triggerer.log", "scheduler.log", "attempt=1.log"}
+    assert [path for path in searched if any(value in path.read_bytes() for value in secret)] == []
+
+
+def test_other_users_of_the_machine_get_at_nothing(run_id: str, stack: Stack) -> None:
+    """Neither at what is made, although new files are open to all by default, nor at what was there already."""
+    kept = {path.relative_to(stack.home).parts[0] for path in stack.home.rglob("*") if path.is_file()}
+    assert kept >= {"airflow.cfg", "airflow.db", "google-cloud", "logs", "secrets.json"}
+    assert open_to_others(stack.home) == {}
+
+
+def test_nobody_gets_in_without_signing_in(stack: Stack) -> None:
+    assert httpx.get(f"{stack.airflow_url}/api/v2/dags").status_code == httpx.codes.UNAUTHORIZED
+    with pytest.raises(httpx.HTTPStatusError):
+        AirflowApi(stack.airflow_url, USER, "guessed")

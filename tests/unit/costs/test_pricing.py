@@ -1,0 +1,115 @@
+"""What a run costs, and what it may cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vertex_tuning.config.base_models import TUNABLE_MODELS
+from vertex_tuning.costs.pricing import PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
+from vertex_tuning.exceptions import ConfigurationError, CostLimitError
+
+from tests.support.paths import PRICES
+
+
+@pytest.fixture(scope="module")
+def table() -> PriceTable:
+    return load_prices(PRICES)
+
+
+def test_every_model_the_guide_lists_has_a_price(table: PriceTable) -> None:
+    assert all(table.price(model) for model in TUNABLE_MODELS)
+    assert table.source.startswith("https://")
+
+
+def test_the_run_seen_at_52_dollars_would_have_been_announced(table: PriceTable) -> None:
+    cost = price_run("gemini-3.1-flash-lite", 433_000, 40, table)
+    assert cost.amount == pytest.approx(51.96)
+    with pytest.raises(CostLimitError) as error:
+        check_limits(cost, 10, None)
+    arithmetic = (
+        "433,000 tokens x 40 epochs = 17,320,000 training tokens x USD 3.00 per million for gemini-3.1-flash-lite "
+        "(as of 2026-08-01) = USD 51.96, expected at most USD 10.00"
+    )
+    assert arithmetic in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "price"),
+    [
+        ("gemini-2.5-flash", 5.0),
+        ("gemini-2.5-flash-001", 5.0),
+        ("gemini-2.5-flash-lite", 1.5),
+        ("gemini-2.5-flash-image", None),
+        ("gemini-3.5-flash-lite", None),
+        ("gemini-2.5", None),
+        ("projects/1/locations/us-central1/models/2@1", None),
+        ("", None),
+    ],
+)
+def test_only_a_model_and_its_versions_have_its_price(table: PriceTable, model: str, price: float | None) -> None:
+    assert table.price(model) == price
+
+
+def test_limits_are_inclusive_and_each_counts_alone(table: PriceTable) -> None:
+    cost = price_run("gemini-2.5-flash", 100_000, 2, table)
+    assert cost.amount == 1.0
+    check_limits(cost, 1.0, 200_000)
+    check_limits(cost, None, None)
+    with pytest.raises(CostLimitError, match=r"max_training_tokens: found .*200,000 training tokens.* most 199,999"):
+        check_limits(cost, 1.0, 199_999)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_nobody_knows_the_price_of_is_refused_only_where_a_price_is_limited(
+    table: PriceTable, known: bool
+) -> None:
+    cost = price_run("gemini-9-flash", 1000, 2, table if known else None)
+    assert (cost.amount, cost.training_tokens) == (None, 2000)
+    check_limits(cost, None, 2000)
+    with pytest.raises(CostLimitError, match=r"no price is known for gemini-9-flash, expected a price"):
+        check_limits(cost, 1e9, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("date: 2026-01-01", "missing required field"),
+        ("date: soon\nsource: x\ncurrency: USD\nper_million_training_tokens: {}", "date"),
+        ("date: 2026-01-01\nsource: x\ncurrency: USD\nper_million_training_tokens: {m: 0}", "> 0"),
+        ("date: 2026-01-01\nsource: x\ncurrency: USD\nper_million_training_tokens: {m: free}", "m"),
+        ("- [", "while parsing"),
+        ("\x00", "special characters"),
+    ],
+)
+def test_a_table_that_is_wrong_says_where(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "prices.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=words) as error:
+        load_prices(path)
+    assert "prices" in str(error.value)
+    with pytest.raises(ConfigurationError, match="no file"):
+        load_prices(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(("value", "limit"), [("", None), (None, None), ("None", None), ("2.5", 2.5), (3, 3.0)])
+def test_limits_are_read_from_rendered_text(value: Any, limit: float | None) -> None:
+    assert parse_limit("max_cost", value) == limit
+
+
+@pytest.mark.parametrize("value", ["x", "0", -1, "nan", "1e", [1], True])
+def test_limits_that_are_none_are_named(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"max_cost: found .*, expected a number over 0"):
+        parse_limit("max_cost", value)
+
+
+@pytest.mark.parametrize(("value", "count"), [("", None), ("None", None), ("3", 3), (4, 4), (5.0, 5)])
+def test_counts_are_read_from_rendered_text(value: Any, count: int | None) -> None:
+    assert parse_count("epoch_count", value) == count
+
+
+@pytest.mark.parametrize("value", ["0", 0, "2.5", "many", -3])
+def test_counts_that_are_none_are_named(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"epoch_count: found .*, expected a whole number, 1 or more"):
+        parse_count("epoch_count", value)
