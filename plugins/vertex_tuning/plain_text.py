@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final
 
-SHOWN: Final = 500
+TEXT_SHOWN: Final = 500
 """Characters of a text that are shown, unless somewhere else says otherwise."""
 NAME_SHOWN: Final = 128
 """Characters of a name; the service allows as many in a display name."""
@@ -30,7 +30,7 @@ _USER: Final = re.compile(r"://(?:[^\s/?#'\"<>]*|[^\s/?#@'\"<>]*:(?!\d+[/\s])[^\
 """The second form: a secret key with a slash in it ends what a parser takes for the host."""
 
 
-def plain(text: str, limit: int = SHOWN) -> str:
+def plain(text: str, limit: int = TEXT_SHOWN) -> str:
     """A text on one line, with control, bidirectional and zero-width characters as escapes such as `\\x1b`.
 
     A second call changes nothing.

@@ -8,12 +8,12 @@ from typing import Final, Literal
 
 from vertex_tuning.exceptions import ConfigurationError
 
-Kind = Literal["tuningJobs", "models", "endpoints", "contexts"]
+ResourceKind = Literal["tuningJobs", "models", "endpoints", "contexts"]
 
 _PROJECT: Final = r"[a-z0-9](?:[a-z0-9.:-]{0,61}[a-z0-9])?"
 _LOCATION: Final = r"(?=.{1,40}(?:/|\Z))[a-z]+(?:-[a-z]+)*[0-9]{0,2}"
 _ID: Final = r"[A-Za-z0-9_-]{1,256}"
-_KINDS: Final[dict[Kind, str]] = {
+_KINDS: Final[dict[ResourceKind, str]] = {
     "tuningJobs": rf"tuningJobs/{_ID}",
     "models": rf"models/{_ID}(?:@[A-Za-z0-9_-]{{1,128}})?",
     "endpoints": rf"endpoints/{_ID}",
@@ -39,7 +39,7 @@ class ResourceName:
         return self.path.rpartition("/")[2]
 
     @classmethod
-    def parse(cls, name: str, kind: Kind) -> ResourceName:
+    def parse(cls, name: str, kind: ResourceKind) -> ResourceName:
         """Read the name of a resource of one kind.
 
         :param name: `projects/PROJECT/locations/LOCATION/KIND/ID`; a model's may end in `@VERSION`
@@ -52,7 +52,7 @@ class ResourceName:
         return cls(*found.groups())
 
 
-def check_location(location: str) -> str:
+def check_location_form(location: str) -> str:
     """Return a location that has the form of one, e.g. `us-central1` or `eu`.
 
     :raises ConfigurationError: when it has not

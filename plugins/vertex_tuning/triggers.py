@@ -117,7 +117,7 @@ class TuningJobTrigger(BaseTrigger):
         if ti is None:
             return _UNKNOWN
         try:
-            states = await asyncio.to_thread(task_states, ti)
+            states = await asyncio.to_thread(states_of_task, ti)
         except Exception as error:  # noqa: BLE001 - whatever it is, a job is not cancelled for it
             self.logger().warning("The state of the task cannot be had: %r", error)
             return _UNKNOWN
@@ -197,7 +197,7 @@ class TuningJobTrigger(BaseTrigger):
         }
 
 
-def task_states(ti: Any) -> list[str | None]:
+def states_of_task(ti: Any) -> list[str | None]:
     """The state of a task instance, from Airflow; empty when there is no such task instance."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 

@@ -13,11 +13,11 @@ from airflow.sdk.exceptions import TaskDeferred
 from hypothesis import given
 from hypothesis import strategies as st
 from vertex_tuning import exceptions
-from vertex_tuning.evaluation import predict as asking
+from vertex_tuning.evaluation import predict
 from vertex_tuning.evaluation.approval_text import markdown
 from vertex_tuning.evaluation.cases import parse_cases
 from vertex_tuning.evaluation.comparison import parse_rule
-from vertex_tuning.evaluation.predict import ask_all
+from vertex_tuning.evaluation.predict import predict_all
 from vertex_tuning.hooks.experiments import ExperimentsHook
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
@@ -189,8 +189,8 @@ class TestModels:
             reason = text.replace("\ud83d", "") if where == "finish reason" else "STOP"
             body = {"candidates": [{"finishReason": reason, "content": {"parts": [{"text": f"a {text} b"}]}}]}
         cases = parse_cases([{"prompt": "?", "equals": "right"}])
-        with caplog.at_level("INFO", asking.log.name):
-            [answer] = ask_all(responding(body), ENDPOINT, cases, deadline=0)
+        with caplog.at_level("INFO", predict.log.name):
+            [answer] = predict_all(responding(body), ENDPOINT, cases, deadline=0)
         assert all(is_plain(said) for said in [*caplog.messages, answer.problem, answer.finish_reason])
         assert all(is_plain(one) for one in (answer.cut().answer, answer.cut().prompt))
         answer.answer.encode()
@@ -296,7 +296,7 @@ def test_answers_wait_in_the_run_folder_and_not_in_the_database(
     for row in rows:
         row["contents"][0]["parts"][0]["text"] += "x" * 8000
     uri = upload(emulator, "gs://data/long.jsonl", rows)
-    monkeypatch.setattr(asking, "PATIENCE", 0.0)
+    monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
     given: dict[str, Any] = {"endpoint": done["tuned_model"]["endpoint"], "sample_uri": uri, "sample_size": 60}
 
     def leave(**arguments: Any) -> tuple[SmokeTestOperator, dict[str, Any]]:
@@ -316,7 +316,7 @@ def test_answers_wait_in_the_run_folder_and_not_in_the_database(
 
     operator, kwargs = leave(run_folder="gs://bucket/runs/long")
     assert len(json.dumps(kwargs)) < 500
-    result = operator.ask_rest(TaskContext(), **kwargs)  # type: ignore[arg-type]
+    result = operator.predict_rest(TaskContext(), **kwargs)  # type: ignore[arg-type]
     assert (result["sample"]["total"], asked()) == (60, 10)
     assert len(result["sample"]["answers"]) == 20
     whole = json.loads(operator.storage.read_object(result["result_uri"], 10**7))
@@ -325,7 +325,7 @@ def test_answers_wait_in_the_run_folder_and_not_in_the_database(
 
     operator, kwargs = leave()
     assert 50_000 < len(json.dumps(kwargs)) < 150_000
-    assert operator.ask_rest(TaskContext(), **kwargs)["sample"]["total"] == 60  # type: ignore[arg-type]
+    assert operator.predict_rest(TaskContext(), **kwargs)["sample"]["total"] == 60  # type: ignore[arg-type]
     assert 10 < asked() <= 50
 
 
@@ -338,7 +338,7 @@ def test_answers_that_are_gone_are_asked_for_again(done: dict[str, Any]) -> None
         cases=[{"prompt": "My card is lost, message 1.", "equals": "lost"}],
     )
     kept = "gs://bucket/none/answers-so-far-smoke.json"
-    assert operator.ask_rest(TaskContext(), answered=kept)["cases"]["passed"] == 1  # type: ignore[arg-type]
+    assert operator.predict_rest(TaskContext(), answered=kept)["cases"]["passed"] == 1  # type: ignore[arg-type]
 
 
 # Datasets

@@ -82,7 +82,7 @@ def right_answers(data_dir: Path, endpoint: str, count: int, monkeypatch: pytest
     import msgspec
     from vertex_tuning.datasets.prepare import Row
     from vertex_tuning.evaluation.cases import sample_cases
-    from vertex_tuning.evaluation.predict import ask_all
+    from vertex_tuning.evaluation.predict import predict_all
     from vertex_tuning.hooks.genai import VertexTuningHook
 
     from tests.integration.conftest import connection
@@ -91,7 +91,7 @@ def right_answers(data_dir: Path, endpoint: str, count: int, monkeypatch: pytest
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url, project=CLOUD_PROJECT))
         hook = VertexTuningHook(location="us-central1")
         rows = (msgspec.json.decode(line, type=Row) for line, _ in zip(file, range(count), strict=False))
-        answers = ask_all(hook, endpoint, sample_cases(rows), deadline=time.time() + 120)
+        answers = predict_all(hook, endpoint, sample_cases(rows), deadline=time.time() + 120)
     return sum(not answer.problem for answer in answers)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from vertex_tuning.costs.pricing import Cost
 from vertex_tuning.metrics.series import Point, Series, columns, summarise
-from vertex_tuning.operators.report import TASKS
+from vertex_tuning.operators.report import TASK_IDS
 from vertex_tuning.report.material import DatasetFile, Material
 
 PLACE = "projects/123456789/locations/us-central1"
@@ -140,8 +140,8 @@ def material(steps: int = 400, validations: int = 8, **fields: Any) -> Material:
         "created": "2026-03-02T06:55:12.5+00:00",
         "run_url": "http://localhost:8080/dags/retrain_support_triage/runs/scheduled__2026-03-02",
         "run_folder": f"{FOLDER}/runs/0011223344556677",
-        "tasks": dict(TASKS),
-        "states": {task: "success" for role, task in TASKS.items() if role != "approval"},
+        "tasks": dict(TASK_IDS),
+        "states": {task: "success" for role, task in TASK_IDS.items() if role != "approval"},
         "upload": upload(),
         "dataset_report": DatasetFile(
             training={
@@ -183,14 +183,14 @@ def hostile() -> Material:
     made.series["series"][f"/eval_{HOSTILE}"] = {"step": [1, 2, 3], "value": [1.0, None, 2.0], "time": []}
     made.dataset_report = DatasetFile(training={"labels": {HOSTILE: 1}})
     made.job["tuned_model_display_name"] = HOSTILE
-    states = {**made.states, TASKS["evaluation"]: "failed", TASKS["promotion"]: "upstream_failed"}
+    states = {**made.states, TASK_IDS["evaluation"]: "failed", TASK_IDS["promotion"]: "upstream_failed"}
     return msgspec.structs.replace(made, states=states, smoke={"cases": answers}, errors={"evaluation": HOSTILE})
 
 
 def nothing() -> Material:
     """The very first task failed."""
-    states: dict[str, str | None] = dict.fromkeys(TASKS.values(), "upstream_failed")
+    states: dict[str, str | None] = dict.fromkeys(TASK_IDS.values(), "upstream_failed")
     return Material(
-        title="t", dag_id="d", run_id="r", created="2026-03-02T06:55:12+00:00", tasks=dict(TASKS),
-        states={**states, TASKS["upload"]: "failed"}, errors={"upload": "training.jsonl, line 3: not JSON"},
+        title="t", dag_id="d", run_id="r", created="2026-03-02T06:55:12+00:00", tasks=dict(TASK_IDS),
+        states={**states, TASK_IDS["upload"]: "failed"}, errors={"upload": "training.jsonl, line 3: not JSON"},
     )  # fmt: skip

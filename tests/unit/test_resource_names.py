@@ -14,7 +14,7 @@ from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.experiments import ExperimentsHook
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
-from vertex_tuning.resource_names import Kind, ResourceName, check_location, check_project, location_of
+from vertex_tuning.resource_names import ResourceKind, ResourceName, check_location_form, check_project, location_of
 
 from tests.support.tasks import TaskContext, execute, sensor
 
@@ -49,7 +49,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMES.items())
-def test_names_are_read_and_written_back(kind: Kind, name: str) -> None:
+def test_names_are_read_and_written_back(kind: ResourceKind, name: str) -> None:
     parsed = ResourceName.parse(name, kind)
     assert str(parsed) == name
     assert parsed.id == name.rpartition("/")[2]
@@ -57,7 +57,7 @@ def test_names_are_read_and_written_back(kind: Kind, name: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), NAMES.items())
-def test_a_name_of_another_kind_or_with_anything_around_it_is_refused(kind: Kind, name: str) -> None:
+def test_a_name_of_another_kind_or_with_anything_around_it_is_refused(kind: ResourceKind, name: str) -> None:
     others = [other for other in NAMES if other != kind]
     for wrong in (f"{name} ", f"/{name}", f"{name}?alt=media", f"{name}#", f"{name}/..", f"{name}\n", name + "/x/1"):
         with pytest.raises(ConfigurationError, match="expected projects/PROJECT/locations/LOCATION"):
@@ -70,7 +70,7 @@ def test_a_name_of_another_kind_or_with_anything_around_it_is_refused(kind: Kind
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_no_location_is_refused(place: str) -> None:
     with pytest.raises(ConfigurationError, match="location"):
-        check_location(place)
+        check_location_form(place)
     with pytest.raises(ConfigurationError):
         ResourceName.parse(f"projects/1/locations/{place}/tuningJobs/1", "tuningJobs")
     with pytest.raises(ConfigurationError):
@@ -85,7 +85,7 @@ def test_what_is_no_project_is_refused(project: str) -> None:
 
 @pytest.mark.parametrize("location", ["us-central1", "europe-west12", "northamerica-northeast1", "us", "eu", "global"])
 def test_locations_are_taken(location: str) -> None:
-    assert check_location(location) == location
+    assert check_location_form(location) == location
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Final
 
 from vertex_tuning.templates import is_known_now
 
-MAX_LABELS: Final = 50
+MAX_USER_LABELS: Final = 50
 """Google takes 64, of which a job needs some itself."""
 
 RESERVED: Final = ("airflow-", "goog")
@@ -23,8 +23,8 @@ _VALUE: Final = re.compile(r"[\w-]{0,63}")
 
 def label_mistakes(labels: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with each label, as `labels.KEY: found …`; a value that is a template is left for the run."""
-    if len(labels) > MAX_LABELS:
-        yield f"labels: found {len(labels)}, expected at most {MAX_LABELS}."
+    if len(labels) > MAX_USER_LABELS:
+        yield f"labels: found {len(labels)}, expected at most {MAX_USER_LABELS}."
     for key, value in labels.items():
         if not _KEY.fullmatch(key) or key != key.lower():
             yield (

@@ -17,14 +17,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from vertex_tuning.config.strict_yaml import (
-    MAX_BYTES,
+    MAX_YAML_BYTES,
     Document,
     FieldPath,
     Mistake,
     NotYamlError,
     field_name,
     field_path,
-    read,
+    read_yaml,
 )
 from vertex_tuning.config.tuning import (
     FIELD_MISTAKE,
@@ -48,10 +48,10 @@ __all__ = [
     "project_folder",
 ]
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-ENDINGS: Final = (".yaml", ".yml")
-SHOWN: Final = 20
+TUNING_FILE_ENDINGS: Final = (".yaml", ".yml")
+MISTAKES_SHOWN: Final = 20
 """Mistakes that are told; of the others, how many and in which files."""
 
 
@@ -62,13 +62,13 @@ def project_folder(dag_file: str) -> Path:
     return next((folder for folder in (dags.parent, dags) if (folder / "include").is_dir()), dags.parent)
 
 
-def build_tunings(folders: Iterable[Path], build: Callable[[Tuning], T]) -> tuple[dict[str, T], list[str]]:
+def build_tunings(folders: Iterable[Path], build: Callable[[Tuning], _T]) -> tuple[dict[str, _T], list[str]]:
     """Make something, as a DAG, of every tuning of some folders.
 
     :returns: what was built, by the tuning's name; and one line for each mistake in the other files
     """
     tunings, mistakes = load_tunings(*folders)
-    built: dict[str, T] = {}
+    built: dict[str, _T] = {}
     for tuning in tunings:
         try:
             built[tuning.name] = build(tuning)
@@ -102,7 +102,7 @@ def load_tunings(*folders: Path) -> tuple[list[Tuning], list[str]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in TUNING_FILE_ENDINGS)
 
 
 def load_tuning(path: Path) -> Tuning:
@@ -119,11 +119,11 @@ def load_tuning(path: Path) -> Tuning:
 
 def first_mistakes(mistakes: Sequence[str]) -> str:
     """The first mistakes, one a line, and in which files there are how many more."""
-    shown, rest = mistakes[:SHOWN], mistakes[SHOWN:]
+    shown, rest = mistakes[:MISTAKES_SHOWN], mistakes[MISTAKES_SHOWN:]
     if not rest:
         return "\n".join(shown)
     files = Counter(re.split(r"[,:] ", mistake, maxsplit=1)[0] for mistake in rest)
-    listed = ", ".join(f"{file}: {count}" for file, count in list(files.items())[:SHOWN])
+    listed = ", ".join(f"{file}: {count}" for file, count in list(files.items())[:MISTAKES_SHOWN])
     return "\n".join([*shown, f"and {len(rest)} more mistakes ({listed})."])
 
 
@@ -156,15 +156,15 @@ def _read(path: Path) -> Document:
         kind = "a folder" if path.is_dir() else "a link to nowhere" if path.is_symlink() else "no regular file"
         raise ConfigurationError(f"found {kind}, expected a file.")
     with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ConfigurationError(f"found more than {MAX_BYTES} bytes, expected a smaller file.")
+        content = file.read(MAX_YAML_BYTES + 1)
+    if len(content) > MAX_YAML_BYTES:
+        raise ConfigurationError(f"found more than {MAX_YAML_BYTES} bytes, expected a smaller file.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise NotYamlError(f"found the byte {content[error.start]:#04x}, expected UTF-8.", line) from error
-    return read(text)
+    return read_yaml(text)
 
 
 def _name_mistakes(path: Path, document: Document) -> Iterator[Mistake]:

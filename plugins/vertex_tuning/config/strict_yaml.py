@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-MAX_BYTES: Final = 1_000_000
+MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50
 """Lists and mappings in each other. JSON schemas of smoke tests are the deepest, with about 20."""
 MAX_INTEGER: Final = 2**63 - 1
@@ -74,7 +74,7 @@ class NotYamlError(Exception):
         self.line = line
 
 
-def read(text: str) -> Document:
+def read_yaml(text: str) -> Document:
     """
     :raises NotYamlError: the text is not YAML, is nested too deeply, or has anchors, aliases or tags
     """

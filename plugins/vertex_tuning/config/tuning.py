@@ -13,7 +13,7 @@ from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.labels import label_mistakes
 from vertex_tuning.config.locations import check_bucket, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
-from vertex_tuning.costs.recommendations import TASKS
+from vertex_tuning.costs.recommendations import TUNING_TASKS
 from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes
 from vertex_tuning.evaluation.value_names import needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
@@ -83,8 +83,8 @@ def _adapter_size(size: int) -> None:
 
 
 def _task(task: str) -> None:
-    if task not in TASKS:
-        raise ConfigurationError(f"expected one of {', '.join(TASKS)}; leave the field out for another kind.")
+    if task not in TUNING_TASKS:
+        raise ConfigurationError(f"expected one of {', '.join(TUNING_TASKS)}; leave the field out for another kind.")
 
 
 def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
@@ -92,7 +92,7 @@ def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
 
 
 Plain = _checked(without_templates)
-Text = Annotated[str, _checked(_not_blank), Plain]
+PlainText = Annotated[str, _checked(_not_blank), Plain]
 """A text that no template may be in: Airflow would render it, or send it to Google as it is."""
 Template = Annotated[str, _checked(_not_blank), _checked(check_template)]
 """A text that Airflow renders for each run."""
@@ -121,11 +121,11 @@ class HyperParameters(_Model):
     adapter_size: Annotated[int, _checked(_adapter_size)] = 4
 
 
-class Columns(_Model):
+class ColumnNames(_Model):
     """Names of the columns of a CSV file."""
 
-    prompt: Text = "prompt"
-    response: Text = "response"
+    prompt: PlainText = "prompt"
+    response: PlainText = "response"
 
 
 class Dataset(_Model):
@@ -140,8 +140,8 @@ class Dataset(_Model):
     """
 
     format: Literal["gemini", "preference", "messages", "chat", "csv"] | None = None
-    columns: Columns | None = None
-    system_instruction: Text | None = None
+    columns: ColumnNames | None = None
+    system_instruction: PlainText | None = None
     on_invalid_row: Literal["fail", "drop"] = "fail"
     max_dropped_share: float = Field(default=0.01, ge=0, le=1)
     validation_fraction: float | None = Field(default=None, gt=0, le=0.5)
@@ -171,7 +171,7 @@ class SmokeTest(_Model):
     """
 
     min_pass_share: float = Field(default=1.0, ge=0, le=1)
-    system_instruction: Text | None = None
+    system_instruction: PlainText | None = None
     cases: Annotated[list[dict[str, Any]], Plain, _checked_in_parts(case_mistakes)] = Field(min_length=1)
     sample_size: int = Field(default=20, ge=0, le=1000)
     min_sample_share: float | None = Field(default=None, ge=0, le=1)
@@ -227,14 +227,14 @@ class Tuning(_Model):
     schedule: Schedule
     location: Annotated[Template, _checked(check_location)] = "us-central1"
     bucket: Annotated[Template, _checked(check_bucket)]
-    base_model: Annotated[Text, _checked(check_base_model)]
+    base_model: Annotated[PlainText, _checked(check_base_model)]
     training_data: Template
     validation_data: Template | None = None
     dataset: Dataset = Dataset()
     budget: Budget = Budget()
     task: Annotated[str, _checked(_task)] | None = None
     hyper_parameters: HyperParameters = HyperParameters()
-    display_name: Text = Field(max_length=128)
+    display_name: PlainText = Field(max_length=128)
     labels: Annotated[dict[str, str], Plain, _checked_in_parts(label_mistakes)] = Field(default_factory=dict)
     job_timeout_hours: float = Field(default=24.0, gt=0, le=MAX_HOURS)
     skip_if_unchanged: bool = True

@@ -35,7 +35,7 @@ class Recommendation(msgspec.Struct, frozen=True):
         ]
 
 
-TASKS: Final[Mapping[str, Recommendation]] = {
+TUNING_TASKS: Final[Mapping[str, Recommendation]] = {
     "classification": Recommendation(500, (2, 4)),
     "summarization": Recommendation(1000, (2, 4)),
     "extractive_qa": Recommendation(500, (2, 4)),
@@ -49,11 +49,11 @@ OTHER: Final = Recommendation(100, (2, 4))
 
 def recommendation(task_type: str | None) -> Recommendation:
     """
-    :param task_type: a key of `TASKS`; empty or None for none of these
+    :param task_type: a key of `TUNING_TASKS`; empty or None for none of these
     :raises ConfigurationError: names the kinds there are
     """
     if task_type in (None, "", "None"):
         return OTHER
-    if task_type not in TASKS:
-        raise ConfigurationError(f"task: found {task_type!r}, expected one of {', '.join(TASKS)}, or none.")
-    return TASKS[task_type]
+    if task_type not in TUNING_TASKS:
+        raise ConfigurationError(f"task: found {task_type!r}, expected one of {', '.join(TUNING_TASKS)}, or none.")
+    return TUNING_TASKS[task_type]

@@ -33,11 +33,11 @@ from vertex_tuning.datasets.lines import (
     read_lines,
     unpacked,
 )
-from vertex_tuning.datasets.row_rules import Kind
+from vertex_tuning.datasets.row_rules import RowKind
 from vertex_tuning.datasets.row_sets import RowSet
-from vertex_tuning.datasets.rows import UNREADABLE, Measured
+from vertex_tuning.datasets.rows import UNREADABLE_ROW, Measured
 from vertex_tuning.datasets.splitting import for_validation
-from vertex_tuning.datasets.validator import RowCheck, Totals
+from vertex_tuning.datasets.validator import RowValidator, Totals
 from vertex_tuning.plain_text import plain
 
 _CONVERTED = ("messages", "chat", "csv", "fields")
@@ -73,7 +73,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     max_dropped_share: Share = 0.01
     validation_fraction: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
     split_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] = 0
-    kind: Kind = "supervised"
+    kind: RowKind = "supervised"
 
 
 class Source(NamedTuple):
@@ -140,7 +140,7 @@ class Hashed:
         return self._digest.hexdigest()
 
 
-class Side:
+class Split:
     """The rows of a dataset that are for training, or those that are for validation.
 
     :param output: where they are written; None when the source's bytes are the dataset
@@ -179,21 +179,21 @@ class Side:
             self.output.write(b"".join([line.strip() + b"\n" for line in lines]))
 
 
-class Preparation:
+class DatasetReader:
     """Reads the files of one set.
 
-    :param sides: for training, for validation, or both when the set is to be split
+    :param splits: for training, for validation, or both when the set is to be split
     """
 
-    def __init__(self, options: Options, findings: Findings, sides: list[Side]) -> None:
+    def __init__(self, options: Options, findings: Findings, splits: list[Split]) -> None:
         self.options = options
         self.findings = findings
-        self.sides = sides
+        self.splits = splits
         severity: Literal["error", "dropped"] = "dropped" if options.on_invalid_row == "drop" else "error"
-        self.check = RowCheck(options.kind, findings, severity)
+        self.check = RowValidator(options.kind, findings, severity)
         self.formats: list[Format] = []
         self.converted = 0
-        self.must_rewrite = len(sides) > 1
+        self.must_rewrite = len(splits) > 1
         self.source = Hashed()
 
     def read(self, sources: Sequence[Source], first_file: int) -> None:
@@ -236,8 +236,8 @@ class Preparation:
         self.formats.append(form)
         self.must_rewrite |= form in _CONVERTED or first.marked
         if self.must_rewrite or self.options.on_invalid_row == "drop":
-            for side in self.sides:
-                side.open()
+            for split in self.splits:
+                split.open()
         everything = _chain(first, chunks)
         if form == "csv":
             yield from self._from_csv(name, read_csv(everything))
@@ -256,17 +256,17 @@ class Preparation:
         if None in measured:
             lines, numbers = list(compress(lines, measured)), list(compress(numbers, measured))
         kept = [found for found in measured if found is not None]
-        if len(self.sides) == 1:
-            self.sides[0].take(lines, numbers, kept, file)
+        if len(self.splits) == 1:
+            self.splits[0].take(lines, numbers, kept, file)
         else:
             self._split(lines, numbers, kept, file)
 
     def _split(self, lines: Sequence[bytes], numbers: Sequence[int], measured: list[Measured], file: int) -> None:
         set_aside = [self._is_for_validation(line) for line in lines]
-        for side in self.sides:
-            mine = [side.training != aside for aside in set_aside]
+        for split in self.splits:
+            mine = [split.training != aside for aside in set_aside]
             chosen = (list(compress(lines, mine)), list(compress(numbers, mine)), list(compress(measured, mine)))
-            side.take(*chosen, file)
+            split.take(*chosen, file)
 
     def _is_for_validation(self, line: bytes) -> bool:
         return for_validation(msgspec.json.decode(line), self.options.split_seed, self.options.validation_fraction)
@@ -288,7 +288,7 @@ class Preparation:
                 if form == "fields"
                 else from_messages(found, instruction)
             )
-        except UNREADABLE:
+        except UNREADABLE_ROW:
             return line
         except ConversionError as error:
             self.check.refuse(error.problem, name, number)

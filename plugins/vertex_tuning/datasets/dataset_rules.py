@@ -9,7 +9,7 @@ from vertex_tuning.datasets.duplicates import Pair
 from vertex_tuning.datasets.findings import Finding, describe
 from vertex_tuning.datasets.limits import (
     FREE_VALIDATION_ROWS,
-    MAX_BYTES,
+    MAX_DATASET_BYTES,
     MAX_MULTIMODAL_ROWS,
     MAX_ROWS,
     MAX_VALIDATION_BYTES_SHARE,
@@ -39,8 +39,8 @@ def size_limits(name: str, rows: int, size: int, multimodal: int) -> Iterator[Fi
     """Limits of any dataset."""
     if not rows:
         yield _error("no_rows", name, f"no usable rows in {size} bytes", "one JSON object per line")
-    if size > MAX_BYTES:
-        yield _error("bytes", name, f"{size} bytes", f"at most {MAX_BYTES}")
+    if size > MAX_DATASET_BYTES:
+        yield _error("bytes", name, f"{size} bytes", f"at most {MAX_DATASET_BYTES}")
     if rows > MAX_ROWS:
         yield _error("rows", name, f"{rows} rows", f"at most {MAX_ROWS}")
     elif multimodal and rows > MAX_MULTIMODAL_ROWS:

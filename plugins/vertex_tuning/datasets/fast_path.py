@@ -12,7 +12,7 @@ import msgspec
 
 from vertex_tuning.costs.token_estimate import estimate_tokens
 from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS
-from vertex_tuning.datasets.rows import LABEL_LENGTH, UNREADABLE, Measured
+from vertex_tuning.datasets.rows import LABEL_LENGTH, UNREADABLE_ROW, Measured
 
 
 class _PlainPart(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ def plain_measure() -> Callable[[bytes], Measured | None]:
             return None
         try:
             row = decode(line)
-        except UNREADABLE:
+        except UNREADABLE_ROW:
             return None
         turns, system = row.contents, row.system
         if len(turns) != 2 or row.snake_system or len(turns[0].parts) + len(turns[1].parts) != 2:

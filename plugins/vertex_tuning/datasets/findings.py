@@ -10,7 +10,7 @@ import msgspec
 
 from vertex_tuning.plain_text import plain, shorten
 
-SHOWN: Final = 20
+FINDINGS_SHOWN: Final = 20
 """Errors, and as many warnings, kept for a log."""
 WARNINGS_OF_A_KIND: Final = 5
 """Of them; what is odd of the whole dataset is found last, and would not be seen for all the duplicates."""
@@ -74,7 +74,9 @@ class Findings:
     def add(self, finding: Finding) -> None:
         counts, shown = self.counts[finding.severity], self.shown[finding.severity]
         counts[finding.kind] += 1
-        if len(shown) < SHOWN and (finding.severity != "warning" or counts[finding.kind] <= WARNINGS_OF_A_KIND):
+        if len(shown) < FINDINGS_SHOWN and (
+            finding.severity != "warning" or counts[finding.kind] <= WARNINGS_OF_A_KIND
+        ):
             shown.append(finding)
         if self._file is not None and self._written < MAX_WRITTEN:
             self._file.write(self._encode(finding) + b"\n")
@@ -89,7 +91,7 @@ class Findings:
         return sum(self.counts[severity].values())
 
 
-def read(file: IO[bytes]) -> Iterator[Finding]:
+def read_findings(file: IO[bytes]) -> Iterator[Finding]:
     """What a `Findings` has written."""
     decode = msgspec.json.Decoder(Finding).decode
     return (decode(line) for line in file)

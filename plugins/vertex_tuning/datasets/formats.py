@@ -15,7 +15,7 @@ import msgspec
 
 from vertex_tuning.datasets.findings import Problem, describe, key_of
 from vertex_tuning.datasets.row_rules import problems
-from vertex_tuning.datasets.rows import UNREADABLE
+from vertex_tuning.datasets.rows import UNREADABLE_ROW
 
 Format = Literal["gemini", "preference", "messages", "chat", "csv", "fields"]
 
@@ -61,7 +61,7 @@ def _messages_format(messages: object) -> Format:
 def _decode(line: bytes) -> object:
     try:
         return msgspec.json.decode(line)
-    except UNREADABLE:
+    except UNREADABLE_ROW:
         return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_BYTES: Final = 10**9
+MAX_DATASET_BYTES: Final = 10**9
 """Training file, [1]: "1 GB"; the smaller reading of it."""
 MAX_ROWS: Final = 10_000_000
 """Examples of text only, [1]."""
@@ -28,5 +28,5 @@ MAX_VALIDATION_BYTES_SHARE: Final = 0.25
 
 MAX_LINE: Final = 16 * 2**20
 """Bytes of one line, ours: 131,072 tokens never need as much, and memory must be bounded."""
-MAX_READ: Final = 4 * MAX_BYTES
+MAX_READ: Final = 4 * MAX_DATASET_BYTES
 """Bytes read of one dataset, ours: other formats are larger than what becomes of them, and gzip can hide anything."""

@@ -14,7 +14,7 @@ from typing import IO, Final, NamedTuple
 from vertex_tuning.datasets.limits import MAX_LINE
 from vertex_tuning.plain_text import plain, without_secrets
 
-CHUNK: Final = 2**18
+READ_CHUNK: Final = 2**18
 """Bytes read at once."""
 UNPACKING_ERRORS: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 """What a damaged gzip file raises while it is read."""
@@ -90,7 +90,7 @@ def read_lines(
     """
     first, rest = 1, b""
     left = float("inf") if length is None else length
-    while chunk := file.read(int(min(CHUNK, left))):
+    while chunk := file.read(int(min(READ_CHUNK, left))):
         left -= len(chunk)
         if update:
             update(chunk)

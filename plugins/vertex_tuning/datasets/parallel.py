@@ -1,7 +1,7 @@
-"""A large file of plain Gemini rows, checked by several processes at once, each a stretch of it. Pure.
+"""A large file of plain Gemini rows, checked by several processes at once, each a shard of it. Pure.
 
 `python -m vertex_tuning.datasets.parallel JOB` is one of them. It imports no Airflow, and writes what it found to files
-and to its standard output. Line numbers are those of the stretch until all are known.
+and to its standard output. Line numbers are those of the shard until all are known.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import IO, Final, cast
 
 import msgspec
 
-from vertex_tuning.datasets.dataset_reader import Hashed, Options, Preparation, Rows, Side, Source, open_source
+from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Options, Rows, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import Examples
-from vertex_tuning.datasets.findings import Findings, Severity, read
+from vertex_tuning.datasets.findings import Findings, Severity, read_findings
 from vertex_tuning.datasets.formats import recognise
-from vertex_tuning.datasets.lines import CHUNK, Lines, is_csv, is_gzip, read_lines
+from vertex_tuning.datasets.lines import READ_CHUNK, Lines, is_csv, is_gzip, read_lines
 from vertex_tuning.datasets.row_sets import RowSet
 from vertex_tuning.datasets.validator import Totals
 
 _PACKAGE_DIR: Final = Path(__file__).parent.parent.parent
 
 
-class Stretch(msgspec.Struct, frozen=True):
+class Shard(msgspec.Struct, frozen=True):
     """What one process does.
 
     :param name: the file as the user knows it
@@ -48,10 +48,10 @@ class Stretch(msgspec.Struct, frozen=True):
     examples: str
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ShardResult(msgspec.Struct, frozen=True):
     """What one process found.
 
-    :param lines: how many there are in the stretch
+    :param lines: how many there are in the shard
     :param row_set: a `RowSet` as text
     :param counts: findings by severity and kind
     """
@@ -65,25 +65,25 @@ class Outcome(msgspec.Struct, frozen=True):
     counts: dict[Severity, dict[str, int]]
 
 
-def check(stretch: Stretch) -> Outcome:
-    """Read a stretch of a file, in this process."""
+def check(shard: Shard) -> ShardResult:
+    """Read a shard of a file, in this process."""
     with ExitStack() as stack:
-        findings = Findings(stack.enter_context(Path(stretch.findings).open("wb")))
-        examples = Examples(stack.enter_context(Path(stretch.examples).open("wb")))
-        file = stack.enter_context(Path(stretch.path).open("rb"))
-        file.seek(stretch.start)
-        side = Side(examples, Path(stretch.path), training=stretch.training)
-        work, lines = Preparation(Options(), findings, [side]), 0
-        for rows in read_lines(file, length=stretch.end - stretch.start, begins=False):
+        findings = Findings(stack.enter_context(Path(shard.findings).open("wb")))
+        examples = Examples(stack.enter_context(Path(shard.examples).open("wb")))
+        file = stack.enter_context(Path(shard.path).open("rb"))
+        file.seek(shard.start)
+        split = Split(examples, Path(shard.path), training=shard.training)
+        work, lines = DatasetReader(Options(), findings, [split]), 0
+        for rows in read_lines(file, length=shard.end - shard.start, begins=False):
             lines += len(rows.lines)
-            work.take(Rows.of(rows), stretch.name, stretch.file)
+            work.take(Rows.of(rows), shard.name, shard.file)
         examples.flush()
     found = work.check
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
-    return Outcome(
+    return ShardResult(
         lines=lines,
-        totals=side.totals,
-        row_set=str(side.row_set),
+        totals=split.totals,
+        row_set=str(split.row_set),
         blank_lines=found.blank_lines,
         bad_rows=found.bad_rows,
         multimodal_rows=found.multimodal_rows,
@@ -102,7 +102,7 @@ def can_be_split(source: Source, options: Options) -> bool:
     return not first.marked and recognise(first.lines, options.columns.prompt, options.columns.response) == "gemini"
 
 
-class Parts:
+class ShardReader:
     """Reads files in several processes.
 
     :param folder: for what they write
@@ -116,35 +116,35 @@ class Parts:
         path = os.pathsep.join(filter(None, (str(_PACKAGE_DIR), os.environ.get("PYTHONPATH"))))
         self._environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
 
-    def read(self, source: Source, file: int, side: Side, work: Preparation) -> None:
+    def read(self, source: Source, file: int, split: Split, work: DatasetReader) -> None:
         """As `work.read([source], file)`.
 
-        :param side: the only one of `work`
+        :param split: the only one of `work`
         :raises ChildProcessError: when a process was ended from outside
         """
-        stretches = self._stretches(source, file, training=side.training)
+        shards = self._shards(source, file, training=split.training)
         with ExitStack() as stack:
-            running = [stack.enter_context(self._start(stretch)) for stretch in stretches]
+            running = [stack.enter_context(self._start(shard)) for shard in shards]
             for process in running:
                 stack.callback(process.kill)
-            _hash(stretches[0].path, work.source)
+            _hash(shards[0].path, work.source)
             outcomes = [_outcome(process) for process in running]
         work.formats.append("gemini")
         before = 0
-        for stretch, outcome in zip(stretches, outcomes, strict=True):
-            _merge(stretch, outcome, before, side, work)
+        for shard, outcome in zip(shards, outcomes, strict=True):
+            _merge(shard, outcome, before, split, work)
             before += outcome.lines
 
-    def _start(self, stretch: Stretch) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "vertex_tuning.datasets.parallel", msgspec.json.encode(stretch).decode()]
+    def _start(self, shard: Shard) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "vertex_tuning.datasets.parallel", msgspec.json.encode(shard).decode()]
         return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE)
 
-    def _stretches(self, source: Source, file: int, *, training: bool) -> list[Stretch]:
+    def _shards(self, source: Source, file: int, *, training: bool) -> list[Shard]:
         path = cast(Path, source.path)
         with path.open("rb") as opened:
             edges = _edges(opened, path.stat().st_size, self._processes)
         return [
-            Stretch(
+            Shard(
                 path=str(path),
                 name=source.label,
                 file=file,
@@ -159,11 +159,11 @@ class Parts:
 
 
 def _edges(file: IO[bytes], size: int, count: int) -> list[int]:
-    """Where the stretches begin and end, about as long as each other, each at the beginning of a line."""
+    """Where the shards begin and end, about as long as each other, each at the beginning of a line."""
     edges = {0, size}
     for number in range(1, count):
         file.seek(size * number // count)
-        while (line := file.readline(CHUNK)) and not line.endswith(b"\n"):
+        while (line := file.readline(READ_CHUNK)) and not line.endswith(b"\n"):
             pass
         edges.add(file.tell())
     return sorted(edges)
@@ -171,28 +171,28 @@ def _edges(file: IO[bytes], size: int, count: int) -> list[int]:
 
 def _hash(path: str, hashed: Hashed) -> None:
     """Meanwhile, in this process: a hash of it all cannot be made of hashes of its parts."""
-    buffer = memoryview(bytearray(CHUNK))
+    buffer = memoryview(bytearray(READ_CHUNK))
     with Path(path).open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             hashed.write(buffer[:count])
 
 
-def _outcome(process: subprocess.Popen[bytes]) -> Outcome:
+def _outcome(process: subprocess.Popen[bytes]) -> ShardResult:
     output, _ = process.communicate()
     if process.returncode:
         raise ChildProcessError(f"A process that checked a part of the dataset ended with {process.returncode}.")
-    return msgspec.json.decode(output, type=Outcome)
+    return msgspec.json.decode(output, type=ShardResult)
 
 
-def _merge(stretch: Stretch, outcome: Outcome, before: int, side: Side, work: Preparation) -> None:
-    """Add what was found in a stretch with so many lines before it."""
-    side.totals.merge(outcome.totals, before)
-    side.row_set.merge(RowSet.parse(outcome.row_set))
-    with Path(stretch.examples).open("rb") as file:
-        side.examples.extend(file, before)
+def _merge(shard: Shard, outcome: ShardResult, before: int, split: Split, work: DatasetReader) -> None:
+    """Add what was found in a shard with so many lines before it."""
+    split.totals.merge(outcome.totals, before)
+    split.row_set.merge(RowSet.parse(outcome.row_set))
+    with Path(shard.examples).open("rb") as file:
+        split.examples.extend(file, before)
     told = Counter[tuple[Severity, str]]()
-    with Path(stretch.findings).open("rb") as file:
-        for finding in read(file):
+    with Path(shard.findings).open("rb") as file:
+        for finding in read_findings(file):
             told[finding.severity, finding.kind] += 1
             work.findings.add(msgspec.structs.replace(finding, line=finding.line + before))
     for severity, counts in outcome.counts.items():
@@ -204,4 +204,4 @@ def _merge(stretch: Stretch, outcome: Outcome, before: int, side: Side, work: Pr
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode(check(msgspec.json.decode(sys.argv[1], type=Stretch))))
+    sys.stdout.buffer.write(msgspec.json.encode(check(msgspec.json.decode(sys.argv[1], type=Shard))))

@@ -16,17 +16,17 @@ from typing import IO, Any, Final
 import msgspec
 
 from vertex_tuning.datasets import dataset_rules
-from vertex_tuning.datasets.dataset_reader import Columns, Options, Preparation, Side, Source, open_source
+from vertex_tuning.datasets.dataset_reader import Columns, DatasetReader, Options, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import Examples
 from vertex_tuning.datasets.findings import Finding, Findings, Severity
 from vertex_tuning.datasets.lines import os_errors
-from vertex_tuning.datasets.parallel import Parts, can_be_split
+from vertex_tuning.datasets.parallel import ShardReader, can_be_split
 from vertex_tuning.datasets.rows import Content, Part, Row
 from vertex_tuning.datasets.splitting import keep_first
 from vertex_tuning.datasets.statistics import Statistics, statistics
 from vertex_tuning.datasets.validator import Totals
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
-from vertex_tuning.plain_text import SHOWN, plain, shorten
+from vertex_tuning.plain_text import TEXT_SHOWN, plain, shorten
 
 __all__ = [
     "Columns",
@@ -176,7 +176,7 @@ def prepare(
         findings = Findings(stack.enter_context((folder / FINDINGS_FILE).open("wb")))
         examples = stack.enter_context(closing(Examples()))
         sets = [sources for sources in (training, validation) if sources]
-        parts = Parts(processes, folder) if processes > 1 and _is_large(sets, options) else None
+        parts = ShardReader(processes, folder) if processes > 1 and _is_large(sets, options) else None
         reports = _Work(options, findings, examples, folder, parts).run(training, validation)
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
     return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
@@ -186,14 +186,14 @@ class _Work:
     """The steps of `prepare`, and what they share."""
 
     def __init__(
-        self, options: Options, findings: Findings, examples: Examples, folder: Path, parts: Parts | None
+        self, options: Options, findings: Findings, examples: Examples, folder: Path, parts: ShardReader | None
     ) -> None:
         self._options = options
         self._findings = findings
         self._parts = parts
         self._examples = examples
-        self._training = Side(examples, folder / "training.jsonl", training=True)
-        self._validation = Side(examples, folder / "validation.jsonl", training=False)
+        self._training = Split(examples, folder / "training.jsonl", training=True)
+        self._validation = Split(examples, folder / "validation.jsonl", training=False)
         self._names: list[str] = []
 
     def run(
@@ -208,14 +208,14 @@ class _Work:
         self._compare(report, other)
         return report, other
 
-    def _read(self, sources: Sequence[Source], sides: list[Side]) -> Preparation:
-        preparation = Preparation(self._options, self._findings, sides)
+    def _read(self, sources: Sequence[Source], splits: list[Split]) -> DatasetReader:
+        preparation = DatasetReader(self._options, self._findings, splits)
         with ExitStack() as stack:
-            for side in sides:
-                stack.callback(side.close)
+            for split in splits:
+                stack.callback(split.close)
             if self._parts:
                 with os_errors(sources[0].label):
-                    self._parts.read(sources[0], len(self._names), sides[0], preparation)
+                    self._parts.read(sources[0], len(self._names), splits[0], preparation)
             else:
                 preparation.read(sources, len(self._names))
         self._names += [source.label for source in sources]
@@ -225,14 +225,14 @@ class _Work:
         for finding in findings:
             self._findings.add(finding)
 
-    def _report(self, done: Preparation, side: Side, sources: Sequence[Source]) -> DatasetReport:
-        rows, bad = side.totals.rows, done.check.bad_rows
-        name = shorten(", ".join(source.label for source in sources), SHOWN)
-        written = side.output if done.must_rewrite or bad else None
+    def _report(self, done: DatasetReader, split: Split, sources: Sequence[Source]) -> DatasetReport:
+        rows, bad = split.totals.rows, done.check.bad_rows
+        name = shorten(", ".join(source.label for source in sources), TEXT_SHOWN)
+        written = split.output if done.must_rewrite or bad else None
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0
         self._add(dataset_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
-        all_rows = sum(each.totals.rows for each in done.sides) + bad
+        all_rows = sum(each.totals.rows for each in done.splits) + bad
         self._add(dataset_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
         return DatasetReport(
             name=name,
@@ -240,13 +240,13 @@ class _Work:
             rows=rows,
             bytes=result.size,
             sha256=result.sha256,
-            rows_hash=side.row_set.hash,
-            path=str(side.path) if written else None,
+            rows_hash=split.row_set.hash,
+            path=str(split.path) if written else None,
             converted=done.converted,
             dropped=dropped,
             blank_lines=done.check.blank_lines,
-            statistics=_statistics(side.totals),
-            labels=dataset_rules.labels_of(side.totals),
+            statistics=_statistics(split.totals),
+            labels=dataset_rules.labels_of(split.totals),
         )
 
     def _set_aside(self, name: str) -> DatasetReport | None:
@@ -263,10 +263,10 @@ class _Work:
             self._add([Finding("validation_surplus", "warning", source.name, found=found, expected=expected)])
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
-            side = Side(unused, path, training=False)
-            done = Preparation(Options(kind=self._options.kind), Findings(), [side])
+            split = Split(unused, path, training=False)
+            done = DatasetReader(Options(kind=self._options.kind), Findings(), [split])
             done.read([source], 0)
-        return msgspec.structs.replace(self._report(done, side, [source]), path=str(path))
+        return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
 
     def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
         """What only shows when all rows are known."""

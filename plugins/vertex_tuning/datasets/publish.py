@@ -50,7 +50,7 @@ class Files(msgspec.Struct, frozen=True):
         return self.report.path is None and name.startswith("gs://") and name.endswith(".jsonl")
 
 
-class Placing:
+class DatasetPublisher:
     """
     :param parent: `gs://` folder that datasets have their folders in
     :param scratch: existing local folder for copies
@@ -59,7 +59,7 @@ class Placing:
     def __init__(self, storage: StorageHook, parent: str, scratch: Path) -> None:
         self._storage, self._parent, self._scratch = storage, parent, scratch
 
-    def place(
+    def publish(
         self,
         prepared: Prepared,
         files: Mapping[str, Files],
@@ -80,7 +80,7 @@ class Placing:
         if manifest := self._manifest(folder, files):
             log.info("%s is complete already; nothing to upload.", folder)
             return folder, manifest
-        placed = {kind: self._place(kind, one, folder) for kind, one in files.items()}
+        placed = {kind: self._publish_file(kind, one, folder) for kind, one in files.items()}
         require_same()
         manifest = Manifest(
             dataset_hash=name,
@@ -137,7 +137,7 @@ class Placing:
     def _uri(self, kind: str, file: Files, folder: str) -> str:
         return file.source.name if file.in_place else f"{folder}/{kind}.jsonl"
 
-    def _place(self, kind: str, file: Files, folder: str) -> ManifestFile:
+    def _publish_file(self, kind: str, file: Files, folder: str) -> ManifestFile:
         report, uri = file.report, self._uri(kind, file, folder)
         if file.in_place:
             log.info("%s is in Cloud Storage already and used where it is.", uri)

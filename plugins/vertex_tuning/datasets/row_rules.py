@@ -12,8 +12,8 @@ from typing import Any, Final, Literal
 from vertex_tuning.datasets.findings import Problem, describe, key_of
 from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS
 
-Kind = Literal["supervised", "preference"]
-Rule = Iterator[Problem]
+RowKind = Literal["supervised", "preference"]
+RowRule = Iterator[Problem]
 
 _ROLES: Final = ("user", "model")
 _SYSTEM: Final = ("systemInstruction", "system_instruction")
@@ -35,7 +35,7 @@ _PART_KEYS: Final = {*_PART_KINDS, "mediaResolution", "media_resolution", "video
 _URI_SCHEMES: Final = ("gs://", "https://", "http://")
 
 
-def problems(row: object, kind: Kind) -> Rule:
+def problems(row: object, kind: RowKind) -> RowRule:
     """Everything wrong or odd with a decoded row, in its own order."""
     if not isinstance(row, dict):
         yield Problem("type", "", describe(row), "an object")
@@ -49,7 +49,7 @@ def problems(row: object, kind: Kind) -> Rule:
         yield from _each(row["tools"], ".tools", _tool)
 
 
-def too_long(tokens: int) -> Rule:
+def too_long(tokens: int) -> RowRule:
     """:param tokens: of the whole example, as estimated"""
     if tokens > MAX_EXAMPLE_TOKENS:
         yield Problem(
@@ -57,14 +57,14 @@ def too_long(tokens: int) -> Rule:
         )
 
 
-def _unknown_keys(value: dict[str, Any], known: set[str], path: str) -> Rule:
+def _unknown_keys(value: dict[str, Any], known: set[str], path: str) -> RowRule:
     for key in value:
         if key not in known:
             listed = ", ".join(sorted(name for name in known if "_" not in name))
             yield Problem("unknown_key", path + key_of(key), describe(value[key]), f"only {listed}", warning=True)
 
 
-def _system(row: dict[str, Any]) -> Rule:
+def _system(row: dict[str, Any]) -> RowRule:
     given = [name for name in _SYSTEM if row.get(name) is not None]
     if len(given) > 1:
         yield Problem("system", ".system_instruction", "it beside systemInstruction", "one of the two")
@@ -79,7 +79,7 @@ def _system(row: dict[str, Any]) -> Rule:
             yield Problem("type", path, describe(turn), "an object with parts")
 
 
-def _turns(row: dict[str, Any], kind: Kind) -> Rule:
+def _turns(row: dict[str, Any], kind: RowKind) -> RowRule:
     contents = row.get("contents")
     if "contents" not in row:
         yield Problem("missing", ".contents", "none", "a list of turns")
@@ -98,7 +98,7 @@ def _role(turn: object) -> str:
     return role.lower() if isinstance(role, str) else ""
 
 
-def _order(roles: list[str], last: str) -> Rule:
+def _order(roles: list[str], last: str) -> RowRule:
     """Turns alternate and end as they must. Unknown roles have been reported already."""
     if not set(roles) <= set(_ROLES):
         return
@@ -114,7 +114,7 @@ def _order(roles: list[str], last: str) -> Rule:
         yield Problem("first_turn", ".contents[0].role", "'model'", "'user', as in every sample", warning=True)
 
 
-def _turn(turn: object, path: str, *, text_only: bool = False) -> Rule:
+def _turn(turn: object, path: str, *, text_only: bool = False) -> RowRule:
     if not isinstance(turn, dict):
         yield Problem("type", path, describe(turn), "an object with role and parts")
         return
@@ -125,7 +125,7 @@ def _turn(turn: object, path: str, *, text_only: bool = False) -> Rule:
     yield from _parts(turn, path, text_only=text_only)
 
 
-def _parts(turn: dict[str, Any], path: str, *, text_only: bool) -> Rule:
+def _parts(turn: dict[str, Any], path: str, *, text_only: bool) -> RowRule:
     parts = turn.get("parts")
     if "parts" not in turn:
         yield Problem("missing", f"{path}.parts", "none", "a list of parts")
@@ -142,7 +142,7 @@ def _is_blank(parts: list[Any]) -> bool:
     return all(isinstance(text, str) for text in texts) and "".join(map(str, texts)).isspace()
 
 
-def _each(values: object, path: str, rule: Callable[[Any, str], Rule]) -> Rule:
+def _each(values: object, path: str, rule: Callable[[Any, str], RowRule]) -> RowRule:
     """A rule for every object of a list."""
     if not isinstance(values, list):
         yield Problem("type", path, describe(values), "a list")
@@ -154,14 +154,14 @@ def _each(values: object, path: str, rule: Callable[[Any, str], Rule]) -> Rule:
             yield Problem("type", f"{path}[{index}]", describe(value), "an object")
 
 
-def _text_part(part: dict[str, Any], path: str) -> Rule:
+def _text_part(part: dict[str, Any], path: str) -> RowRule:
     if "text" in part or not _PART_KINDS.keys() & part.keys():
         yield from _part(part, path)
     else:
         yield Problem("part", path, f"a part with {_names(part)}", "text")
 
 
-def _part(part: dict[str, Any], path: str) -> Rule:
+def _part(part: dict[str, Any], path: str) -> RowRule:
     yield from _unknown_keys(part, _PART_KEYS, path)
     given = [key for key in part if key in _PART_KINDS]
     if len(given) != 1:
@@ -176,14 +176,14 @@ def _names(part: dict[str, Any]) -> str:
     return " and ".join(describe(key) for key in list(part)[:3])
 
 
-def _text(value: object, path: str) -> Rule:
+def _text(value: object, path: str) -> RowRule:
     if not isinstance(value, str):
         yield Problem("type", path, describe(value), "a text")
     elif not value:
         yield Problem("empty", path, "an empty text", "a text")
 
 
-def _file(value: object, path: str) -> Rule:
+def _file(value: object, path: str) -> RowRule:
     if not isinstance(value, dict):
         yield Problem("type", path, describe(value), "an object with mimeType and fileUri")
         return
@@ -195,15 +195,15 @@ def _file(value: object, path: str) -> Rule:
         yield Problem("uri", f"{path}.fileUri", _found(uri), "gs://bucket/name or an http(s) address")
 
 
-def _call(value: object, path: str) -> Rule:
+def _call(value: object, path: str) -> RowRule:
     yield from _named(value, path, "args", required=False)
 
 
-def _response(value: object, path: str) -> Rule:
+def _response(value: object, path: str) -> RowRule:
     yield from _named(value, path, "response", required=True)
 
 
-def _named(value: object, path: str, field: str, *, required: bool) -> Rule:
+def _named(value: object, path: str, field: str, *, required: bool) -> RowRule:
     """A function part: the function's name, and an object of values."""
     if not isinstance(value, dict):
         yield Problem("type", path, describe(value), f"an object with name and {field}")
@@ -214,13 +214,13 @@ def _named(value: object, path: str, field: str, *, required: bool) -> Rule:
         yield Problem("function", f"{path}.{field}", _found(values), "an object")
 
 
-def _name(value: dict[str, Any], path: str) -> Rule:
+def _name(value: dict[str, Any], path: str) -> RowRule:
     name = value.get("name")
     if not isinstance(name, str) or not name:
         yield Problem("function", f"{path}.name", _found(name), "the function's name")
 
 
-def _tool(tool: dict[str, Any], path: str) -> Rule:
+def _tool(tool: dict[str, Any], path: str) -> RowRule:
     declarations = tool.get("functionDeclarations", tool.get("function_declarations"))
     if declarations is None:
         yield Problem("tools", path, f"an object with {_names(tool) or 'nothing'}", "functionDeclarations")
@@ -228,7 +228,7 @@ def _tool(tool: dict[str, Any], path: str) -> Rule:
         yield from _each(declarations, f"{path}.functionDeclarations", _name)
 
 
-def _completions(row: dict[str, Any]) -> Rule:
+def _completions(row: dict[str, Any]) -> RowRule:
     completions, path = row.get("completions"), ".completions"
     if not isinstance(completions, list) or len(completions) != 2:
         found = f"{len(completions)} of them" if isinstance(completions, list) else _found(completions)
@@ -241,7 +241,7 @@ def _completions(row: dict[str, Any]) -> Rule:
         yield Problem("scores", f"{path}[*].score", found or "none", "1 for the better one and 0 for the other")
 
 
-def _completion(item: dict[str, Any], path: str) -> Rule:
+def _completion(item: dict[str, Any], path: str) -> RowRule:
     yield from _unknown_keys(item, {"score", "completion"}, path)
     turn = item.get("completion")
     yield from _turn(turn, f"{path}.completion", text_only=True)

@@ -19,7 +19,7 @@ Measured = tuple[int, int, int, int, int, str]
 """Hash of the prompt, hash of the answer, input tokens, output tokens, turns, the answer if it is short (else "").
 The hashes are Python's own: they tell texts apart within one process, or several with the same `PYTHONHASHSEED`."""
 
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE_ROW: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding hostile JSON can raise. msgspec refuses NaN, Infinity and lone surrogates."""
 
 

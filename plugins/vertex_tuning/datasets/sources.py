@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_FILES: Final = 1000
 """One dataset has: more are a slip in a pattern."""
 
-ENDINGS: Final = (".jsonl", ".csv", ".jsonl.gz", ".csv.gz")
+DATA_FILE_ENDINGS: Final = (".jsonl", ".csv", ".jsonl.gz", ".csv.gz")
 """What local files of data are called. Nothing else is opened: names come from a form, and what is wrong with a file is
 quoted in logs.
 """
@@ -113,9 +113,9 @@ def _local(given: str, path: str, folders: Sequence[Path]) -> list[Source]:
         raise DatasetError(
             f"{_shown(given)}: found no file at {_shown(str(file))}, expected JSON lines or CSV, or a gs:// URI."
         )
-    if not file.name.endswith(ENDINGS):
+    if not file.name.endswith(DATA_FILE_ENDINGS):
         raise ConfigurationError(
-            f"{_shown(given)}: found a file that ends in {file.suffix!r}, expected {', '.join(ENDINGS)}."
+            f"{_shown(given)}: found a file that ends in {file.suffix!r}, expected {', '.join(DATA_FILE_ENDINGS)}."
         )
     return [Source.local(file, given)]
 
@@ -129,7 +129,9 @@ def _matching(given: str, pattern: str, start: str, folders: Sequence[Path]) -> 
     _inside(given, start, folders)
     names = itertools.islice(glob.iglob(pattern, root_dir=folders[0], recursive=True), MAX_FILES + 1)  # noqa: PTH207 - may be absolute
     files = [(name, _inside(given, name, folders)) for name in sorted(names)]
-    return [Source.local(file, name) for name, file in files if file.name.endswith(ENDINGS) and file.is_file()]
+    return [
+        Source.local(file, name) for name, file in files if file.name.endswith(DATA_FILE_ENDINGS) and file.is_file()
+    ]
 
 
 def _inside(given: str, path: str, folders: Sequence[Path]) -> Path:

@@ -14,14 +14,14 @@ import msgspec
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.limits import MAX_LINE
-from vertex_tuning.datasets.row_rules import Kind, problems, too_long
+from vertex_tuning.datasets.row_rules import RowKind, problems, too_long
 from vertex_tuning.datasets.rows import Measured, has_files, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
 """Errors of one row that are shown, and as many warnings; a row can have a million parts."""
 EXTREMES: Final = 20
 """Longest and shortest rows whose places are kept."""
-MAX_LABELS: Final = 1000
+MAX_COUNTED_LABELS: Final = 1000
 """Different short answers; where there are more, they are no labels."""
 
 Extreme = tuple[int, int, int]
@@ -85,7 +85,7 @@ class Totals(msgspec.Struct):
         self.longest = _merged(self.longest, other.longest, lines_before)
 
     def _limit_labels(self) -> None:
-        if self.labels is not None and len(self.labels) > MAX_LABELS:
+        if self.labels is not None and len(self.labels) > MAX_COUNTED_LABELS:
             self.labels = None
 
 
@@ -112,13 +112,13 @@ def _add(counts: dict[Any, int], others: dict[Any, int]) -> None:
     cast(Counter[Any], counts).update(others)
 
 
-class RowCheck:
+class RowValidator:
     """Checks and measures rows, and reports what is wrong with them.
 
     :param severity: of a row that cannot be used
     """
 
-    def __init__(self, kind: Kind, findings: Findings, severity: Literal["error", "dropped"]) -> None:
+    def __init__(self, kind: RowKind, findings: Findings, severity: Literal["error", "dropped"]) -> None:
         self._kind = kind
         self._findings = findings
         self._severity = severity
@@ -177,7 +177,7 @@ class Examined(NamedTuple):
     has_files: bool = False
 
 
-def examine(line: bytes, kind: Kind, *, cut: bool = False) -> Examined:
+def examine(line: bytes, kind: RowKind, *, cut: bool = False) -> Examined:
     """Look at a row closely.
 
     :param cut: whether it is the file's last line and has no end

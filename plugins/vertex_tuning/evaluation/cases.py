@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from vertex_tuning.datasets.rows import Content, Row
-from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Expectations, Text
+from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Expectations, NonEmpty
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.plain_text import NAME_SHOWN, plain
 
@@ -41,7 +41,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] | None = None
-    stop_sequences: Annotated[list[Text], msgspec.Meta(max_length=5)] | None = None
+    stop_sequences: Annotated[list[NonEmpty], msgspec.Meta(max_length=5)] | None = None
     presence_penalty: Annotated[float, msgspec.Meta(ge=-2, lt=2)] | None = None
     frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, lt=2)] | None = None
     response_mime_type: Literal["text/plain", "application/json"] | None = None
@@ -174,13 +174,13 @@ def summarize(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
 def values_of(cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> dict[str, float]:
     """The values that gates and comparisons speak of; what was not asked has none."""
     latencies = sorted(answer.latency for answer in [*cases, *sampled])
-    shares = {"smoke.pass_share": share(cases), "sample.exact_share": share(sampled)}
+    shares = {"smoke.pass_share": pass_share(cases), "sample.exact_share": pass_share(sampled)}
     # The nearest rank: a latency that was really seen.
     p95 = {"smoke.latency_p95": latencies[math.ceil(0.95 * len(latencies)) - 1]} if latencies else {}
     return {name: value for name, value in shares.items() if value is not None} | p95
 
 
-def share(answers: Sequence[SmokeAnswer]) -> float | None:
+def pass_share(answers: Sequence[SmokeAnswer]) -> float | None:
     """Which share of the answers passed; None when there are none."""
     return sum(not answer.problem for answer in answers) / len(answers) if answers else None
 

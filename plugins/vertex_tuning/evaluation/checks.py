@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from vertex_tuning.evaluation.cases import GenerationSettings, SmokeCase, Thinking, Turn, parse_cases
-from vertex_tuning.evaluation.comparison import Rule, parse_rule
+from vertex_tuning.evaluation.comparison import PromotionRule, parse_rule
 from vertex_tuning.evaluation.gates import LIMITS, ON_MISSING, parse_gate
 from vertex_tuning.evaluation.value_names import unknown_value
 from vertex_tuning.exceptions import ConfigurationError
@@ -67,7 +67,7 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
     try:
         parsed = parse_rule(rule, named)
     except ConfigurationError as error:
-        yield _with_advice(str(error), Rule.__struct_fields__)
+        yield _with_advice(str(error), PromotionRule.__struct_fields__)
     else:
         yield from filter(None, [unknown_value("rule.value", parsed.value)])
 

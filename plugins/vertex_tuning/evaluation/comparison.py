@@ -32,7 +32,7 @@ ROUNDING: Final = 1e-9
 """What subtracting two floats may be off by."""
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When a new model is better than the one in use.
 
     :param value: what is compared, e.g. `sample.exact_share`; names as in gates. Values of training, such as
@@ -53,7 +53,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return challenger - champion if self.higher_is_better else champion - challenger
 
 
-class Side(msgspec.Struct, frozen=True):
+class JudgedModel(msgspec.Struct, frozen=True):
     """A model in the comparison.
 
     :param values: of its training, and of what it was asked now
@@ -66,7 +66,9 @@ class Side(msgspec.Struct, frozen=True):
     sampled: Sequence[SmokeAnswer] = ()
 
     @classmethod
-    def of(cls, values: Mapping[str, float], cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> Side:
+    def of(
+        cls, values: Mapping[str, float], cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]
+    ) -> JudgedModel:
         """:param values: of its training; what is asked now counts before what was asked earlier"""
         return cls({**values, **values_of(cases, sampled)}, cases, sampled)
 
@@ -96,14 +98,14 @@ class Judgement(msgspec.Struct, frozen=True):
     values: dict[str, dict[str, float | None]]
 
 
-def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> Rule:
+def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> PromotionRule:
     """
     :param rule: as YAML has it
     :param cases: those there are, for `no_regression` to name; None when they are not known yet
     :raises ConfigurationError: names the field, what was found and what is expected
     """
     try:
-        parsed = msgspec.convert(rule, Rule)
+        parsed = msgspec.convert(rule, PromotionRule)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"rule: found {rule!r}. {error}.") from error
     if not parsed.value.strip() or not (math.isfinite(parsed.min_gain) and parsed.min_gain >= 0):
@@ -116,13 +118,17 @@ def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> Rule:
     return parsed
 
 
-def objections(rule: Rule, champion: Side, challenger: Side) -> list[str]:
+def objections(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:
     """Why the challenger is not better, in words; nothing when it is."""
     return [*_no_gain(rule, champion, challenger), *_regressions(rule, champion, challenger)]
 
 
-def judge(
-    rule: Rule, gates: Sequence[Gate], on_missing: OnMissing, challenger: Side, champion: Side | None
+def judge_models(
+    rule: PromotionRule,
+    gates: Sequence[Gate],
+    on_missing: OnMissing,
+    challenger: JudgedModel,
+    champion: JudgedModel | None,
 ) -> Judgement:
     """
     :param champion: the model in use; None when there is none, or when it is the challenger itself
@@ -137,7 +143,7 @@ def judge(
     return Judgement(verdict, reasons, checked, values)
 
 
-def _comparison(rule: Rule, champion: Side, challenger: Side) -> Verdict:
+def _comparison(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> Verdict:
     """Of a new model that is not refused: is it better, or only as good?"""
     new, old = challenger.values[rule.value], champion.values[rule.value]
     return "better" if rule.gain(new, old) > ROUNDING * max(abs(new), abs(old)) else "equal"
@@ -148,7 +154,7 @@ def _words(gate: GateResult) -> str:
     return f"{value_label(gate.value)}: {found}, expected {gate.limit}."
 
 
-def _both(names: Iterable[str], champion: Side, challenger: Side) -> dict[str, dict[str, float | None]]:
+def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) -> dict[str, dict[str, float | None]]:
     return {name: {"champion": champion.values.get(name), "challenger": challenger.values.get(name)} for name in names}
 
 
@@ -158,7 +164,7 @@ def comparison_table(values: Mapping[str, Mapping[str, float | None]]) -> str:
     return text_table(("value", "model in use", "new model"), rows)
 
 
-def _no_gain(rule: Rule, champion: Side, challenger: Side) -> list[str]:
+def _no_gain(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:
     new, old = (_known(side.values.get(rule.value)) for side in (challenger, champion))
     label = value_label(rule.value)
     if new is None or old is None:
@@ -177,7 +183,7 @@ def _known(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _regressions(rule: Rule, champion: Side, challenger: Side) -> list[str]:
+def _regressions(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:
     passed = {one.name for one in champion.cases if not one.problem}
     return [
         f"Case {one.name!r} fails ({shorten(one.problem, FOUND_SHOWN)}), and passes with the model in use."

@@ -36,8 +36,8 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "SPII": "it had personal data in it",
 }
 
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-Texts = Text | Annotated[list[Text], msgspec.Meta(min_length=1)]
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+NonEmptyTexts = NonEmpty | Annotated[list[NonEmpty], msgspec.Meta(min_length=1)]
 Length = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -74,10 +74,10 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
     :param max_latency: seconds the answer may take
     """
 
-    equals: Text | None = None
-    one_of: Annotated[list[Text], msgspec.Meta(min_length=1)] | None = None
-    contains: Texts | None = None
-    not_contains: Texts | None = None
+    equals: NonEmpty | None = None
+    one_of: Annotated[list[NonEmpty], msgspec.Meta(min_length=1)] | None = None
+    contains: NonEmptyTexts | None = None
+    not_contains: NonEmptyTexts | None = None
     matches: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
     json_schema: dict[str, Any] | None = None
     min_length: Length | None = None

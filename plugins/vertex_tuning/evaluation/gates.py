@@ -19,7 +19,7 @@ from vertex_tuning.report.names import change_text, value_text
 
 Limit = Literal["min", "max", "max_increase", "max_decrease"]
 OnMissing = Literal["fail", "pass"]
-Verdict = Literal["passed", "failed", "missing"]
+GateVerdict = Literal["passed", "failed", "missing"]
 
 LIMITS: Final[tuple[Limit, ...]] = ("min", "max", "max_increase", "max_decrease")
 ON_MISSING: Final[tuple[OnMissing, ...]] = ("fail", "pass")
@@ -48,7 +48,7 @@ class GateResult(msgspec.Struct, frozen=True):
     value: str
     found: float | None
     limit: str
-    verdict: Verdict
+    verdict: GateVerdict
 
     @property
     def passed(self) -> bool:
@@ -119,7 +119,7 @@ def _check(
 ) -> GateResult:
     found = _known(values, gate.value)
     in_use = _known(champion_values or {}, gate.value)
-    verdict: Verdict
+    verdict: GateVerdict
     if gate.kind in CHANGES and champion_values is None:
         verdict = "passed"
     elif found is None or (gate.kind in CHANGES and in_use is None):

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from google.genai import types
 
 
-PARALLEL: Final = 4
+PARALLEL_REQUESTS: Final = 4
 """Prompts asked at the same time."""
 
-PATIENCE: float = 60.0
+MAX_WAIT_ON_WORKER: float = 60.0
 """Seconds of pauses that are no reason yet to leave the worker."""
 
-ABSENCE: Final = 60.0
+MIN_DEFERRAL: Final = 60.0
 """Seconds to stay away from an endpoint at least, once the worker is left."""
 
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 16.0
+FIRST_BACKOFF: Final = 1.0
+LONGEST_BACKOFF: Final = 16.0
 """Seconds from a refusal to the next try, doubled each time. The service's guide to retries advises 1 s at least:
 https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/retry-strategy"""
 
@@ -53,10 +53,10 @@ class Predictor(Protocol):
     ) -> types.GenerateContentResponse: ...
 
 
-class AskLaterError(VertexUnavailableError):
+class PredictLaterError(VertexUnavailableError):
     """The endpoint still refuses prompts, and the deadline is far: leave the worker and ask the rest later.
 
-    :param answers: what has been answered so far; give them to the next :func:`ask_all`
+    :param answers: what has been answered so far; give them to the next :func:`predict_all`
     """
 
     def __init__(self, message: str, answers: list[SmokeAnswer]) -> None:
@@ -64,13 +64,13 @@ class AskLaterError(VertexUnavailableError):
         self.answers = answers
 
 
-def ask_all(
+def predict_all(
     hook: Predictor,
     endpoint: str,
     cases: Sequence[SmokeCase],
     *,
     deadline: float,
-    parallel: int = PARALLEL,
+    parallel: int = PARALLEL_REQUESTS,
     patience: float | None = None,
     answered: Iterable[SmokeAnswer] = (),
 ) -> list[SmokeAnswer]:
@@ -82,34 +82,34 @@ def ask_all(
     :param cases: with unique names
     :param deadline: Unix time from which on no refusal is waited out
     :param parallel: cases asked at the same time
-    :param patience: seconds of pauses in a thread after which to give up for now; `PATIENCE` when not given
+    :param patience: seconds of pauses in a thread after which to give up for now; `MAX_WAIT_ON_WORKER` when not given
     :param answered: answers of an earlier call, which are not asked again
     :returns: an answer for each case, in their order
-    :raises AskLaterError: patience is over, but not time; has the answers there are
+    :raises PredictLaterError: patience is over, but not time; has the answers there are
     :raises EndpointTimeoutError: time is over; names what was refused last
     :raises VertexRequestError: a case was refused for good; names the case
     """
     known = {(one.name, one.prompt): one for one in answered}
     todo = [case for case in cases if (case.name, storable(case.question)) not in known]
-    endurance = _Endurance(deadline, PATIENCE if patience is None else patience)
-    futures = _run(_Asker(hook, endpoint, endurance), todo, parallel)
+    retry_budget = _RetryBudget(deadline, MAX_WAIT_ON_WORKER if patience is None else patience)
+    futures = _run(_CasePredictor(hook, endpoint, retry_budget), todo, parallel)
     fresh = [future.result() for future in futures if not future.cancelled() and not future.exception()]
     known |= {(one.name, one.prompt): one for one in fresh}
     if failure := _failure(futures):
         if not isinstance(failure, VertexUnavailableError):
             raise failure
-        if endurance.out_of_time:
+        if retry_budget.out_of_time:
             raise EndpointTimeoutError(
                 f"Waited for {endpoint} until time was over. Refused last: {failure}"
             ) from failure
-        raise AskLaterError(str(failure), list(known.values())) from failure
+        raise PredictLaterError(str(failure), list(known.values())) from failure
     return [known[case.name, storable(case.question)] for case in cases]
 
 
-def next_visit(deadline: float) -> pendulum.DateTime:
-    """When to ask again after an `AskLaterError`: in one or two minutes, but no later than the deadline."""
+def next_attempt(deadline: float) -> pendulum.DateTime:
+    """When to ask again after an `PredictLaterError`: in one or two minutes, but no later than the deadline."""
     # Jitter, so that tasks that were refused together do not come back together for ever.
-    moment = time.time() + ABSENCE * random.uniform(1, 2)  # noqa: S311 - no secret
+    moment = time.time() + MIN_DEFERRAL * random.uniform(1, 2)  # noqa: S311 - no secret
     return pendulum.from_timestamp(min(moment, deadline))
 
 
@@ -129,7 +129,7 @@ def reply_of(response: types.GenerateContentResponse, latency: float) -> Reply:
     )
 
 
-class _Endurance:
+class _RetryBudget:
     """How long to go on waiting; one for all threads, and the first whose patience is over ends it for all.
 
     :param deadline: Unix time
@@ -158,19 +158,19 @@ class _Endurance:
         log.log(level, "Asking again in %.0f s. %s", state.upcoming_sleep, state.outcome and state.outcome.exception())
 
 
-class _Asker:
-    def __init__(self, hook: Predictor, endpoint: str, endurance: _Endurance) -> None:
-        self.hook, self.endpoint, self.endurance = hook, endpoint, endurance
+class _CasePredictor:
+    def __init__(self, hook: Predictor, endpoint: str, retry_budget: _RetryBudget) -> None:
+        self.hook, self.endpoint, self.retry_budget = hook, endpoint, retry_budget
         self._patiently = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(VertexUnavailableError),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_PAUSE, max=LONGEST_PAUSE),
-            stop=endurance.is_over,
-            sleep=tenacity.sleep_using_event(endurance.over),
-            before_sleep=endurance.log_refusal,
+            wait=tenacity.wait_exponential_jitter(initial=FIRST_BACKOFF, max=LONGEST_BACKOFF),
+            stop=retry_budget.is_over,
+            sleep=tenacity.sleep_using_event(retry_budget.over),
+            before_sleep=retry_budget.log_refusal,
             reraise=True,
         )
 
-    def ask(self, case: SmokeCase) -> SmokeAnswer:
+    def predict(self, case: SmokeCase) -> SmokeAnswer:
         try:
             reply = self._patiently(self._generate, case)
         except VertexRequestError as error:
@@ -194,18 +194,18 @@ class _Asker:
         return reply_of(response, time.monotonic() - started)
 
 
-def _run(asker: _Asker, cases: Sequence[SmokeCase], parallel: int) -> list[Future[SmokeAnswer]]:
+def _run(predictor: _CasePredictor, cases: Sequence[SmokeCase], parallel: int) -> list[Future[SmokeAnswer]]:
     """Ask until all cases are answered or the first of them has failed; then those under way are ended."""
     if not cases:
         return []
     # Made here, so that the threads find the one client and do not make one each.
-    asker.hook.client(asker.endpoint)
+    predictor.hook.client(predictor.endpoint)
     with ThreadPoolExecutor(parallel, thread_name_prefix="asking") as pool:
-        futures = [pool.submit(asker.ask, case) for case in cases]
+        futures = [pool.submit(predictor.predict, case) for case in cases]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            asker.endurance.over.set()
+            predictor.retry_budget.over.set()
             pool.shutdown(cancel_futures=True)
     return futures
 

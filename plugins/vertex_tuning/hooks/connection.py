@@ -10,7 +10,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.credentials import base_url, credential_errors, endpoint_of, lookup_errors
-from vertex_tuning.resource_names import check_location, check_project
+from vertex_tuning.resource_names import check_location_form, check_project
 
 if TYPE_CHECKING:
     import google.auth.credentials
@@ -40,7 +40,7 @@ class GoogleConnection(GoogleBaseHook):
     ) -> None:
         with lookup_errors(gcp_conn_id):
             super().__init__(gcp_conn_id=gcp_conn_id, impersonation_chain=impersonation_chain)
-        self.location = check_location(location)
+        self.location = check_location_form(location)
         self._project = project_id
 
     @cached_property

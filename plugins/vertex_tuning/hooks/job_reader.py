@@ -22,7 +22,7 @@ from vertex_tuning.exceptions import (
     VertexRequestError,
     VertexUnavailableError,
 )
-from vertex_tuning.hooks.rest import MAX_PAGES, UNREADABLE, RestClient, decode
+from vertex_tuning.hooks.rest import MAX_PAGES, UNREADABLE_RESPONSE, RestClient, decode
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.resource_names import ResourceName
 
@@ -138,7 +138,7 @@ def _name_of(job: msgspec.Raw) -> str:
     """The job's name; empty, with a warning, when it has none."""
     try:
         return msgspec.json.decode(job, type=_Named).name
-    except UNREADABLE as error:
+    except UNREADABLE_RESPONSE as error:
         log.warning("Leaving %.200r out of the list of tuning jobs: %s", bytes(job), error)
         return ""
 

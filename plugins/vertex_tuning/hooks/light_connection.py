@@ -17,7 +17,7 @@ from google.auth.impersonated_credentials import Credentials as ImpersonatedCred
 from google.oauth2.service_account import Credentials as ServiceAccountCredentials
 
 from vertex_tuning.hooks.credentials import base_url, credential_errors, endpoint_of, lookup_errors
-from vertex_tuning.resource_names import check_location, check_project
+from vertex_tuning.resource_names import check_location_form, check_project
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -60,7 +60,7 @@ class LightConnection:
     ) -> None:
         with lookup_errors(gcp_conn_id):
             extra: dict[str, Any] = BaseHook.get_connection(gcp_conn_id).extra_dejson
-        self.location = check_location(location)
+        self.location = check_location_form(location)
         self.project = check_project(project_id)
         self._gcp_conn_id = gcp_conn_id
         self._impersonation_chain = impersonation_chain

@@ -20,9 +20,9 @@ from vertex_tuning.hooks.credentials import Connection, auth_error
 from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 from vertex_tuning.resource_names import location_of
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
+UNREADABLE_RESPONSE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 """What msgspec raises for text that is no JSON, has another form, or is not UTF-8."""
 
 TIMEOUT: Final = 60.0
@@ -111,14 +111,14 @@ class RestClient:
         return bytes(answer.content)
 
 
-def decode(answer: bytes, type_: type[T]) -> T:
+def decode(answer: bytes, type_: type[_T]) -> _T:
     """Read an answer's JSON.
 
     :raises VertexUnavailableError: it is none, as when a proxy answered in Google's place
     """
     try:
         return msgspec.json.decode(answer, type=type_)
-    except UNREADABLE as error:
+    except UNREADABLE_RESPONSE as error:
         raise VertexUnavailableError(f"Google answered {answer[:200]!r}: {error}") from error
 
 
@@ -131,6 +131,6 @@ class _Error(msgspec.Struct):
 def _is_error(answer: bytes) -> bool:
     try:
         msgspec.json.decode(answer, type=_Error)
-    except UNREADABLE:
+    except UNREADABLE_RESPONSE:
         return False
     return True

@@ -22,7 +22,7 @@ from vertex_tuning.exceptions import (
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.errors import google_errors
 from vertex_tuning.hooks.rest import TIMEOUT
-from vertex_tuning.hooks.uploads import CHUNK, PARALLEL_FROM, WORKERS, LocalFile, Progress, Slice, StoredObject
+from vertex_tuning.hooks.uploads import PARALLEL_FROM, UPLOAD_CHUNK, WORKERS, LocalFile, Progress, Slice, StoredObject
 from vertex_tuning.plain_text import plain, without_secrets
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class StorageHook(GoogleConnection):
         progress.finish()
 
     def _send_stream(self, local: LocalFile, blob: Blob, content_type: str, progress: Progress) -> None:
-        blob.chunk_size = CHUNK
+        blob.chunk_size = UPLOAD_CHUNK
         # Somebody else was faster, or the answer to our own upload was lost: the object is looked at either way.
         with contextlib.suppress(PreconditionFailed):
             blob.upload_from_file(
@@ -115,7 +115,10 @@ class StorageHook(GoogleConnection):
         there = self._good_parts(blob, wanted)
         missing = {name: part for name, part in wanted.items() if name not in there}
         transfer_manager.upload_many(
-            [(Slice(part, progress), blob.bucket.blob(name, chunk_size=CHUNK)) for name, part in missing.items()],
+            [
+                (Slice(part, progress), blob.bucket.blob(name, chunk_size=UPLOAD_CHUNK))
+                for name, part in missing.items()
+            ],
             skip_if_exists=True,
             raise_exception=True,
             worker_type=transfer_manager.THREAD,
@@ -173,7 +176,7 @@ class StorageHook(GoogleConnection):
         :returns: the URI
         """
         blob = self._blob(uri)
-        blob.chunk_size = CHUNK
+        blob.chunk_size = UPLOAD_CHUNK
         with google_errors(f"writing {uri}"):
             blob.upload_from_filename(str(path), content_type, checksum="crc32c", timeout=TIMEOUT)
         return uri

@@ -12,7 +12,7 @@ from typing import Final
 import google_crc32c
 import msgspec
 
-CHUNK: Final = 8 * 1024 * 1024
+UPLOAD_CHUNK: Final = 8 * 1024 * 1024
 """Bytes sent with one request of a resumable upload: what a broken connection costs at most, and what is in memory."""
 
 PARALLEL_FROM: Final = 256 * 1024 * 1024

@@ -78,7 +78,7 @@ class RpcStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str = ""
 
 
-class HyperParameters(msgspec.Struct, frozen=True, omit_defaults=True):
+class JobHyperParameters(msgspec.Struct, frozen=True, omit_defaults=True):
     """As the service resolved them."""
 
     epoch_count: int | None = None
@@ -91,7 +91,7 @@ class TuningMethodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     training_dataset_uri: str = ""
     validation_dataset_uri: str = ""
-    hyper_parameters: HyperParameters | None = None
+    hyper_parameters: JobHyperParameters | None = None
     export_last_checkpoint_only: bool = False
 
 

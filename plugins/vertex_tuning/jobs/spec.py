@@ -19,7 +19,7 @@ from vertex_tuning.jobs.job import (
     FINGERPRINT_LABEL,
     IDENTITY_LABEL,
     RUN_LABEL,
-    HyperParameters,
+    JobHyperParameters,
     TuningJob,
 )
 
@@ -77,7 +77,7 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
         method = job.supervised_tuning_spec
         if method is None:
             raise ConfigurationError(f"{job.name} is no supervised tuning job; only those are started again.")
-        hyper = method.hyper_parameters or HyperParameters()
+        hyper = method.hyper_parameters or JobHyperParameters()
         ranks = {name: rank for rank, name in ADAPTER_SIZES.items()}
         before = job.pre_tuned_model
         return cls(

@@ -27,8 +27,8 @@ OnChangedSpec = Literal["cancel_and_recreate", "fail"]
 LIST_LAG: Final = 30.0
 """Seconds a new job may be missing from the list; how long the service really takes is not known."""
 
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 5.0
+FIRST_SEARCH_PAUSE: Final = 0.2
+LONGEST_SEARCH_PAUSE: Final = 5.0
 """Seconds between two searches for a job that the list may not show yet."""
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Creations:
         :returns: the names of what was cancelled
         """
         self.close()
-        deadline, pause, cancelled = time.monotonic() + LIST_LAG, FIRST_PAUSE, list[str]()
+        deadline, pause, cancelled = time.monotonic() + LIST_LAG, FIRST_SEARCH_PAUSE, list[str]()
         while True:
             for name in sorted({*self.names, *self._listed(hook)} - set(cancelled)):
                 _cancel_one(hook, name, "the task was killed")
@@ -267,7 +267,7 @@ def _search(hook: JobService, wanted: TuningJob, until: Callable[[list[TuningJob
 
     A job may exist by now, so nothing is final here: a search that is refused is repeated like one that fails.
     """
-    deadline, pause = time.monotonic() + LIST_LAG, FIRST_PAUSE
+    deadline, pause = time.monotonic() + LIST_LAG, FIRST_SEARCH_PAUSE
     while True:
         rivals: list[TuningJob] = []
         try:
@@ -277,7 +277,7 @@ def _search(hook: JobService, wanted: TuningJob, until: Callable[[list[TuningJob
         if until(rivals) or time.monotonic() + pause > deadline:
             return rivals
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, LONGEST_SEARCH_PAUSE)
 
 
 def _is_rival(job: TuningJob, wanted: TuningJob) -> bool:

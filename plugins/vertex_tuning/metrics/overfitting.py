@@ -69,7 +69,7 @@ class Overfitting(msgspec.Struct, frozen=True):
         return f"over-fitted from {where} on: {rise}" if self.found else f"not over-fitted: {rise}"
 
 
-def judge(series: Iterable[Series]) -> Overfitting | None:
+def find_overfitting(series: Iterable[Series]) -> Overfitting | None:
     """Apply the rule; None without validation or training losses that are finite numbers.
 
     :param series: as `metrics.tidy` makes them

@@ -71,7 +71,7 @@ class SeriesSummary(msgspec.Struct, frozen=True):
     not_finite: int = 0
 
     def __str__(self) -> str:
-        first, last, best = (number(value) for value in (self.first, self.last, self.best))
+        first, last, best = (short_number(value) for value in (self.first, self.last, self.best))
         return f"first {first}, last {last}, best {best} at step {self.best_step}, {self.points} points"
 
 
@@ -114,7 +114,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def number(value: float | None) -> str:
+def short_number(value: float | None) -> str:
     """A value for a person."""
     return "none" if value is None else f"{value:.4g}"
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from vertex_tuning.jobs.job import Checkpoint, TuningJob, total_epochs, total_steps
-from vertex_tuning.metrics.overfitting import Overfitting, judge
+from vertex_tuning.metrics.overfitting import Overfitting, find_overfitting
 from vertex_tuning.metrics.series import COUNTS, VALIDATION_LOSS, Series, SeriesSummary, summarise
 
 TRAINING_SERIES: Final[tuple[str, ...]] = ("/train_", "/preference_optimization_train_")
@@ -124,7 +124,7 @@ def _epoch_ends(job: TuningJob, series: Sequence[Series]) -> list[int]:
 
 
 def _overfitting(series: Sequence[Series], ends: Sequence[int]) -> Overfitting | None:
-    found = judge(series)
+    found = find_overfitting(series)
     if found is None or found.step is None or not ends:
         return found
     return msgspec.structs.replace(found, epoch=min(bisect_left(ends, found.step) + 1, len(ends)))

@@ -15,7 +15,7 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 from vertex_tuning.exceptions import QuestionChangedError
 from vertex_tuning.operators.base import no_result_of
 from vertex_tuning.operators.xcom_templates import pulled, required
-from vertex_tuning.plain_text import NAME_SHOWN, SHOWN, plain
+from vertex_tuning.plain_text import NAME_SHOWN, TEXT_SHOWN, plain
 from vertex_tuning.report.content import Decision
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ApproveModelOperator(ApprovalOperator):
         # Airflow hands over those of the DAG as well, which nobody is asked for here.
         asked = ParamsDict.filter_params_by_source(params or ParamsDict(), source="task")
         asked[REASON] = Param(
-            "", description="Shown in the report.", type=["string", "null"], maxLength=SHOWN, title="Reason"
+            "", description="Shown in the report.", type=["string", "null"], maxLength=TEXT_SHOWN, title="Reason"
         )
         super().__init__(params=asked, **kwargs)
 
@@ -81,7 +81,7 @@ class ApproveModelOperator(ApprovalOperator):
             answer=("approved" if approved else "rejected") if user else "undecided",
             by=plain(user["name"] or user["id"], NAME_SHOWN) if user else "",
             at=at.isoformat() if isinstance(at, datetime) else str(at),
-            reason=plain(str((event["params_input"] or {}).get(REASON) or "").strip(), SHOWN),
+            reason=plain(str((event["params_input"] or {}).get(REASON) or "").strip(), TEXT_SHOWN),
             within=in_words(self.response_timeout) if self.response_timeout else "",
         )
 

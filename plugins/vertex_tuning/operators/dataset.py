@@ -16,13 +16,13 @@ from vertex_tuning.costs.token_estimate import ESTIMATED
 from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
-from vertex_tuning.plain_text import SHOWN, shorten
+from vertex_tuning.plain_text import TEXT_SHOWN, shorten
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from vertex_tuning.datasets.prepare import DatasetReport, Options, Prepared, Source
-    from vertex_tuning.datasets.publish import Files, Placing
+    from vertex_tuning.datasets.publish import DatasetPublisher, Files
 
 SETS: Final = ("training", "validation")
 PROCESSES: Final = 2
@@ -139,7 +139,7 @@ class UploadDatasetOperator(VertexOperator):
         self.count_tokens_sample = count_tokens_sample
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from vertex_tuning.datasets.publish import Placing
+        from vertex_tuning.datasets.publish import DatasetPublisher
 
         # Arguments that cannot be right are told before anything is read.
         options, terms, parent = self._options(), self._terms(), folder_of(self.bucket, self.prefix)
@@ -147,16 +147,16 @@ class UploadDatasetOperator(VertexOperator):
         run = run_key(dag_id, run_id, context["ti"].map_index)
         sources = self._sources()
         with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
-            placing = Placing(self.storage, parent, Path(scratch))
+            publisher = DatasetPublisher(self.storage, parent, Path(scratch))
             before = self._versions(sources)
             prepared = self._prepare(sources, options, scratch)
-            self._require_valid(prepared, placing, run)
+            self._require_valid(prepared, publisher, run)
             counted = self._count(prepared, sources["training"], terms)
             cost, warnings = self._price(prepared, terms, counted)
             files = self._files(prepared, sources, counted)
             require_same = partial(self._require_same, before, sources)
             require_same()
-            folder, manifest = placing.place(prepared, files, dag_id, run_id, require_same)
+            folder, manifest = publisher.publish(prepared, files, dag_id, run_id, require_same)
         return {
             "training_uri": manifest.training.uri,
             "validation_uri": manifest.validation.uri if manifest.validation else None,
@@ -235,13 +235,13 @@ class UploadDatasetOperator(VertexOperator):
                 self.log.warning("%s:\n%s", words, text)
         return found
 
-    def _require_valid(self, prepared: Prepared, placing: Placing, run: str) -> None:
+    def _require_valid(self, prepared: Prepared, publisher: DatasetPublisher, run: str) -> None:
         """:raises DatasetError: with the first findings, and where all of them are"""
         try:
             prepared.require_valid()
         except DatasetError as error:
             try:
-                where = f"All findings: {placing.refuse(prepared, run)}"
+                where = f"All findings: {publisher.refuse(prepared, run)}"
             except TuningError as trouble:
                 where = f"The report with all findings could not be written: {trouble}"
             raise DatasetError(f"{error}\n{where}") from error
@@ -254,7 +254,9 @@ class UploadDatasetOperator(VertexOperator):
     def _require_same(self, before: list[object], sources: Mapping[str, list[Source]]) -> None:
         if self._versions(sources) != before:
             names = ", ".join(source.label for files in sources.values() for source in files)
-            raise TransientError(f"{shorten(names, SHOWN)}: changed while it was read; the next attempt reads it anew.")
+            raise TransientError(
+                f"{shorten(names, TEXT_SHOWN)}: changed while it was read; the next attempt reads it anew."
+            )
 
     # Pricing
 

@@ -13,12 +13,19 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.evaluation.approval_text import MAX_REASONS, approval_text
 from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
-from vertex_tuning.evaluation.comparison import VERDICTS, Judgement, Side, comparison_table, judge, parse_rule
+from vertex_tuning.evaluation.comparison import (
+    VERDICTS,
+    JudgedModel,
+    Judgement,
+    comparison_table,
+    judge_models,
+    parse_rule,
+)
 from vertex_tuning.evaluation.gates import ON_MISSING, OnMissing, gate_table, parse_gates
-from vertex_tuning.evaluation.predict import AskLaterError
+from vertex_tuning.evaluation.predict import PredictLaterError
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.operators.base import TuningJobOperator
-from vertex_tuning.operators.prediction import AskingOperator
+from vertex_tuning.operators.prediction import PredictionOperator
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.plain_text import first_lines
 
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 Answers = dict[str, list[SmokeAnswer]]
 
 
-class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator):
+class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOperator):
     """
     Decide whether a new model may be used: it must pass its gates and, by the rule, be better than the one in use.
 
@@ -60,7 +67,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
             (
                 *TuningJobOperator.template_fields,
                 *ChampionOperator.template_fields,
-                *AskingOperator.template_fields,
+                *PredictionOperator.template_fields,
                 "values",
                 "rule",
                 "gates",
@@ -68,7 +75,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         )
     )
     template_fields_renderers = {"values": "json", "rule": "json", "gates": "json", "cases": "json"}
-    operator_extra_links = (*TuningJobOperator.operator_extra_links, *AskingOperator.operator_extra_links)
+    operator_extra_links = (*TuningJobOperator.operator_extra_links, *PredictionOperator.operator_extra_links)
 
     def __init__(
         self,
@@ -85,16 +92,16 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         self.gates = gates or []
         self.on_missing_metrics = on_missing_metrics
 
-    def ask(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
+    def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
         if self.on_missing_metrics not in ON_MISSING:
             raise ConfigurationError(
                 f"on_missing_metrics: found {self.on_missing_metrics!r}, expected {' or '.join(ON_MISSING)}."
             )
         self.job = self.hook.get_tuning_job(self.job_name)
         challenger = self.registry.get(self.job.tuned_model.model if self.job.tuned_model else "")
-        champion = self.succession.standing(challenger.name).champion
+        champion = self.aliases.current(challenger.name).champion
         if champion is None or champion.name == challenger.name:
-            return self._conclude(context, challenger, champion, {"challenger": Side(_values(self.values))}, [])
+            return self._conclude(context, challenger, champion, {"challenger": JudgedModel(_values(self.values))}, [])
         theirs = self.registry.job_of(champion)
         trained = {"champion": self._trained(theirs), "challenger": _values(self.values)}
         kept = msgspec.convert(answered or {}, Answers)
@@ -114,7 +121,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         trained: dict[str, dict[str, float]],
         deadline: float,
         answered: Answers,
-    ) -> dict[str, Side]:
+    ) -> dict[str, JudgedModel]:
         """Ask both models at the same time."""
         cases, sampled = self.questions()
         endpoints = {side: self.registry.endpoint_of(model) for side, model in models.items()}
@@ -126,22 +133,22 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
                 for side, endpoint in endpoints.items()
             }
         results = {side: future.result() for side, future in futures.items()}
-        if later := [result for result in results.values() if isinstance(result, AskLaterError)]:
-            self.come_back(context, later[0], deadline, {side: _answers(result) for side, result in results.items()})
+        if later := [result for result in results.values() if isinstance(result, PredictLaterError)]:
+            self.defer_rest(context, later[0], deadline, {side: _answers(result) for side, result in results.items()})
         found = {side: _answers(result) for side, result in results.items()}
         for side, model in (("champion", "Model in use"), ("challenger", "New model")):
             self.log_answers(model, found[side][: len(cases)], found[side][len(cases) :])
         return {
-            side: Side.of(trained[side], answers[: len(cases)], answers[len(cases) :])
+            side: JudgedModel.of(trained[side], answers[: len(cases)], answers[len(cases) :])
             for side, answers in found.items()
         }
 
     def _ask_one(
         self, endpoint: str, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
-    ) -> list[SmokeAnswer] | AskLaterError:
+    ) -> list[SmokeAnswer] | PredictLaterError:
         try:
-            return self.ask_model(endpoint, cases, deadline, answered)
-        except AskLaterError as later:
+            return self.predict_cases(endpoint, cases, deadline, answered)
+        except PredictLaterError as later:
             return later
 
     def _conclude(
@@ -149,11 +156,11 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         context: Context,
         challenger: ModelVersion,
         champion: ModelVersion | None,
-        sides: dict[str, Side],
+        sides: dict[str, JudgedModel],
         notes: list[str],
     ) -> dict[str, Any]:
         rule, gates = parse_rule(self.rule, parse_cases(self.cases)), parse_gates(self.gates)
-        judged = judge(rule, gates, self.on_missing_metrics, sides["challenger"], sides.get("champion"))
+        judged = judge_models(rule, gates, self.on_missing_metrics, sides["challenger"], sides.get("champion"))
         if champion and champion.name == challenger.name and judged.verdict == "first":
             judged = msgspec.structs.replace(judged, verdict="unchanged")
         result = {
@@ -177,7 +184,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, AskingOperator)
         if judged.verdict != "refused":  # which is told as such
             self.log.info("%s.", VERDICTS[judged.verdict])
 
-    def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, Side]) -> dict[str, Any]:
+    def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, JudgedModel]) -> dict[str, Any]:
         """Write all of it, push what an XCom should hold of it, and end the run when the model is refused."""
         whole = {**result, "answers": {side: one.answers() for side, one in sides.items()}}
         result["result_uri"] = self.write("evaluation.json", whole)
@@ -208,8 +215,8 @@ def _values(given: Mapping[str, float] | str) -> dict[str, float]:
         raise ConfigurationError(f"values: found {given!r:.200}, expected numbers by name. {error}.") from error
 
 
-def _answers(result: list[SmokeAnswer] | AskLaterError) -> list[SmokeAnswer]:
-    return result.answers if isinstance(result, AskLaterError) else result
+def _answers(result: list[SmokeAnswer] | PredictLaterError) -> list[SmokeAnswer]:
+    return result.answers if isinstance(result, PredictLaterError) else result
 
 
 def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:

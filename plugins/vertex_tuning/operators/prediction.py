@@ -15,7 +15,7 @@ from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases, sample_cases
 from vertex_tuning.evaluation.checks import ON_REFUSED
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
-from vertex_tuning.evaluation.predict import PARALLEL, AskLaterError, ask_all, next_visit
+from vertex_tuning.evaluation.predict import PARALLEL_REQUESTS, PredictLaterError, next_attempt, predict_all
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError, VertexRequestError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
@@ -36,7 +36,7 @@ MAX_KEPT: Final = 256 * 1024 * 1024
 """Bytes of answers that are read back from the run folder."""
 
 
-class AskingOperator(VertexOperator):
+class PredictionOperator(VertexOperator):
     """
     Base of the operators that ask models prompts whose answers are known.
 
@@ -67,7 +67,7 @@ class AskingOperator(VertexOperator):
         sample_uri: str | None = None,
         sample_size: int = 10,
         on_refused: OnRefused = "fail",
-        parallel: int = PARALLEL,
+        parallel: int = PARALLEL_REQUESTS,
         timeout: float = 1800.0,
         deferrable: bool = True,
         run_folder: str | None = None,
@@ -87,20 +87,20 @@ class AskingOperator(VertexOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         if self.on_refused not in ON_REFUSED:
             raise ConfigurationError(f"on_refused: found {self.on_refused!r}, expected {' or '.join(ON_REFUSED)}.")
-        return self.ask_rest(context)
+        return self.predict_rest(context)
 
-    def ask_rest(
+    def predict_rest(
         self, context: Context, event: Any = None, deadline: float | None = None, answered: Any = None
     ) -> dict[str, Any]:
         """Ask what has not been answered; the endpoints may answer now.
 
         :param deadline, answered: as they were when the worker was left; `dag.test()` loses them
         """
-        return self.ask(context, deadline or time.time() + self.timeout, self._read_back(answered))
+        return self.predict(context, deadline or time.time() + self.timeout, self._read_back(answered))
 
-    def ask(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
+    def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
         """
-        :param answered: what `come_back` was given, or the first of it; None at first
+        :param answered: what `defer_rest` was given, or the first of it; None at first
         """
         raise NotImplementedError
 
@@ -121,13 +121,13 @@ class AskingOperator(VertexOperator):
             except msgspec.DecodeError as error:
                 raise DatasetError(f"{self.sample_uri}: {error}, expected rows as tuning takes them.") from error
 
-    def ask_model(
+    def predict_cases(
         self, endpoint: str, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
     ) -> list[SmokeAnswer]:
         """
-        :raises AskLaterError: it is better to leave the worker now and to come back
+        :raises PredictLaterError: it is better to leave the worker now and to come back
         """
-        return ask_all(
+        return predict_all(
             self.hook,
             endpoint,
             cases,
@@ -137,16 +137,16 @@ class AskingOperator(VertexOperator):
             answered=answered,
         )
 
-    def come_back(self, context: Context, later: AskLaterError, deadline: float, answered: Any) -> NoReturn:
+    def defer_rest(self, context: Context, later: PredictLaterError, deadline: float, answered: Any) -> NoReturn:
         """Leave the worker. The answers go along: asked all over again, an endpoint that takes fewer prompts a minute
         than there are would never be done with them."""
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-        moment = next_visit(deadline)
+        moment = next_attempt(deadline)
         self.log.warning("%d answers so far; asking the rest at %s. %s", len(later.answers), moment, later)
         self.defer(
             trigger=DateTimeTrigger(moment=moment),
-            method_name="ask_rest",
+            method_name="predict_rest",
             kwargs={"deadline": deadline, "answered": self._keep(context, answered)},
         )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from vertex_tuning.registry.aliases import ModelVersion
-    from vertex_tuning.registry.promotion import Standing, Succession
+    from vertex_tuning.registry.promotion import CurrentModels, ModelAliases
 
 
 class ChampionOperator(VertexOperator):
@@ -35,10 +35,10 @@ class ChampionOperator(VertexOperator):
         self.champion_alias = champion_alias
 
     @cached_property
-    def succession(self) -> Succession:
-        from vertex_tuning.registry.promotion import Succession
+    def aliases(self) -> ModelAliases:
+        from vertex_tuning.registry.promotion import ModelAliases
 
-        return Succession(self.registry, self.tuning, check_alias(self.champion_alias))
+        return ModelAliases(self.registry, self.tuning, check_alias(self.champion_alias))
 
     def describe(self, version: ModelVersion) -> dict[str, Any]:
         """A version as a result has it.
@@ -58,17 +58,17 @@ class FindPreviousOperator(ChampionOperator):
     of the one in use. Fails when there is none, or when it cannot be asked any more."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        standing = self.succession.standing(in_rollback=True)
-        champion, previous = (version and version.name for version in (standing.champion, standing.previous))
+        current = self.aliases.current(in_rollback=True)
+        champion, previous = (version and version.name for version in (current.champion, current.previous))
         self.log.info("In use: %s", champion or "no model")
         self.log.info("Before it: %s", previous or f"no model has the alias {PREVIOUS!r}")
-        if not (standing.champion and standing.previous):
+        if not (current.champion and current.previous):
             raise ChampionError(
                 f"tuning {self.tuning!r}: in use is {champion or 'no model'}, and no model before it has the alias "
                 f"{PREVIOUS!r}, so there is nothing to go back to. Give {PREVIOUS!r} to a model in the Model Registry "
                 "and run the rollback again."
             )
-        return {"champion": champion, "previous": self.describe(standing.previous)}
+        return {"champion": champion, "previous": self.describe(current.previous)}
 
 
 class ReplaceChampionOperator(ChampionOperator):
@@ -101,10 +101,10 @@ class ReplaceChampionOperator(ChampionOperator):
             require_own(sibling.name, sibling.labels, "model")
         return version
 
-    def conclude(self, context: Context, standing: Standing, event: dict[str, Any]) -> dict[str, Any]:
+    def conclude(self, context: Context, current: CurrentModels, event: dict[str, Any]) -> dict[str, Any]:
         """What putting `self.model` into use returns, and tells those who wait for the model's asset."""
         in_use = self.describe(self.registry.get(self.model))
-        previous = standing.previous.name if standing.previous else None
+        previous = current.previous.name if current.previous else None
         for asset in self.outlets:
             told = {name: in_use[name] for name in ("job", "model", "endpoint")}
             context["outlet_events"][asset].extra = {**event, **told}
@@ -135,8 +135,8 @@ class PromoteModelOperator(ReplaceChampionOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         # Found before anything is changed: a model that cannot be asked is not put into use.
         self.registry.endpoint_of(self.own_version())
-        standing = self.succession.promote(self.model, self.expected())
-        return self.conclude(context, standing, self.event_extra or {})
+        current = self.aliases.promote(self.model, self.expected())
+        return self.conclude(context, current, self.event_extra or {})
 
 
 class RollbackOperator(ReplaceChampionOperator):
@@ -150,6 +150,6 @@ class RollbackOperator(ReplaceChampionOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.own_version()
-        standing = self.succession.roll_back(self.model, self.expected())
+        current = self.aliases.roll_back(self.model, self.expected())
         told = {"rolled_back": self.expected_champion}
-        return self.conclude(context, standing, {"verdict": "rolled back", **told}) | told
+        return self.conclude(context, current, {"verdict": "rolled back", **told}) | told

@@ -15,7 +15,7 @@ from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
 from vertex_tuning.plain_text import plain_lines
-from vertex_tuning.report.content import Decision, Outcome, Verdict
+from vertex_tuning.report.content import Decision, RunOutcome, RunVerdict
 from vertex_tuning.resource_urls import object_url
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vertex_tuning.report.material import Material
 
-TASKS: Final = {
+TASK_IDS: Final = {
     "upload": "upload_dataset",
     "create": "create_tuning_job",
     "wait": "wait_for_tuning_job",
@@ -100,11 +100,11 @@ class RunOperator(VertexOperator):
     :param refused_folder: `gs://…` folder for the reports of runs that have no folder, such as those whose dataset was
         refused; each gets one in it. Without either nothing is written, and the log says how the run ended. (templated)
     :param title: what the page is called; the DAG's id when not given. (templated)
-    :param tasks: task ids by what they do; see `TASKS`, which also stands for those left out.
+    :param tasks: task ids by what they do; see `TASK_IDS`, which also stands for those left out.
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "run_folder", "refused_folder", "title")
-    operator_extra_links: Collection[BaseOperatorLink] = (ReportLink(), *map(VerdictLink, get_args(Outcome)))
+    operator_extra_links: Collection[BaseOperatorLink] = (ReportLink(), *map(VerdictLink, get_args(RunOutcome)))
 
     def __init__(
         self,
@@ -119,10 +119,10 @@ class RunOperator(VertexOperator):
         self.run_folder = run_folder
         self.refused_folder = refused_folder
         self.title = title
-        self.tasks = {**TASKS, **(tasks or {})}
-        self.verdict: Verdict | None = None
+        self.tasks = {**TASK_IDS, **(tasks or {})}
+        self.verdict: RunVerdict | None = None
 
-    def conclude(self, context: Context, verdict: Verdict) -> dict[str, Any]:
+    def conclude(self, context: Context, verdict: RunVerdict) -> dict[str, Any]:
         """Say how the run ended, to the log and in the task's result; the links are there from now on."""
         self.run_folder = self.folder(context)
         self.verdict = verdict
@@ -192,7 +192,7 @@ class WriteReportOperator(RunOperator):
     """
     Write one page that shows all of a run, and the same as JSON, into the run's folder.
 
-    Returns `verdict` (see :data:`~vertex_tuning.report.content.Outcome`), `title`, `reasons`, `report_uri` and
+    Returns `verdict` (see :data:`~vertex_tuning.report.content.RunOutcome`), `title`, `reasons`, `report_uri` and
     `report_url`, where a person can open it. May be written again later in the run, and then replaces the page.
 
     Meant as a teardown: whatever became of the tasks before, the page says it. Errors of failed tasks are in it when
@@ -248,10 +248,10 @@ class ShowOutcomeOperator(RunOperator):
     model, with the usual trigger rule: Airflow takes a run's state from its last tasks, and that one passes a failure
     on. Further parameters as the base's.
 
-    :param outcomes: of :data:`~vertex_tuning.report.content.Outcome`, those it stands for.
+    :param outcomes: of :data:`~vertex_tuning.report.content.RunOutcome`, those it stands for.
     """
 
-    def __init__(self, *, outcomes: Collection[Outcome], **kwargs: Any) -> None:
+    def __init__(self, *, outcomes: Collection[RunOutcome], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.outcomes = list(outcomes)
 

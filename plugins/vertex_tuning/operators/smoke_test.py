@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vertex_tuning.evaluation.cases import ANSWERS_SHOWN, SmokeAnswer, SmokeCase, in_full, share, summarize, values_of
+from vertex_tuning.evaluation.cases import (
+    ANSWERS_SHOWN,
+    SmokeAnswer,
+    SmokeCase,
+    in_full,
+    pass_share,
+    summarize,
+    values_of,
+)
 from vertex_tuning.evaluation.checks import share_mistake
-from vertex_tuning.evaluation.predict import AskLaterError
+from vertex_tuning.evaluation.predict import PredictLaterError
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
-from vertex_tuning.operators.prediction import AskingOperator
+from vertex_tuning.operators.prediction import PredictionOperator
 from vertex_tuning.plain_text import first_lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class SmokeTestOperator(AskingOperator):
+class SmokeTestOperator(PredictionOperator):
     """
     Ask a tuned model prompts whose answers are known, and refuse it when too many answers are not as expected.
 
@@ -32,7 +40,7 @@ class SmokeTestOperator(AskingOperator):
         reported and not judged.
     """
 
-    template_fields: Sequence[str] = (*AskingOperator.template_fields, "endpoint")
+    template_fields: Sequence[str] = (*PredictionOperator.template_fields, "endpoint")
     template_fields_renderers = {"cases": "json"}
 
     def __init__(
@@ -46,7 +54,7 @@ class SmokeTestOperator(AskingOperator):
         self.min_pass_share = min_pass_share
         self.min_sample_share = min_sample_share
 
-    def ask(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
+    def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
         cases, sampled = self.questions()
         if not cases and not sampled:
             raise ConfigurationError("cases: found none and no sample_uri, expected something to ask the model.")
@@ -68,9 +76,9 @@ class SmokeTestOperator(AskingOperator):
         self, context: Context, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
     ) -> list[SmokeAnswer]:
         try:
-            return self.ask_model(self.endpoint, cases, deadline, answered)
-        except AskLaterError as later:
-            self.come_back(context, later, deadline, later.answers)
+            return self.predict_cases(self.endpoint, cases, deadline, answered)
+        except PredictLaterError as later:
+            self.defer_rest(context, later, deadline, later.answers)
 
     def _result(self, asked: list[SmokeAnswer], exact: list[SmokeAnswer]) -> dict[str, Any]:
         """What goes to XCom: some answers with texts cut. The whole is written to the run's folder."""
@@ -79,7 +87,7 @@ class SmokeTestOperator(AskingOperator):
         return {**common, "cases": summarize(asked), "sample": summarize(exact), "result_uri": uri}
 
     def _require(self, what: str, answers: list[SmokeAnswer], least: float) -> None:
-        passed = share(answers)
+        passed = pass_share(answers)
         if passed is not None and passed < least:
             failed = [answer.cut() for answer in answers if answer.problem]
             shown = [f"  {one.name}: '{one.prompt}' -> '{one.answer}': {one.problem}" for one in failed]

@@ -25,7 +25,7 @@ from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, origin_of
 from vertex_tuning.resource_names import ResourceName
-from vertex_tuning.triggers import TuningJobTrigger, task_states
+from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -221,7 +221,7 @@ class TuningJobWaiter(VertexOperator):
 
         def ask() -> None:
             with contextlib.suppress(Exception):  # then it is not known
-                states.extend(task_states(self._ti))
+                states.extend(states_of_task(self._ti))
 
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()

@@ -40,7 +40,7 @@ class ModelRegistry(Protocol):
     def merge_aliases(self, version: str, aliases: list[str]) -> None: ...
 
 
-class Standing(msgspec.Struct, frozen=True):
+class CurrentModels(msgspec.Struct, frozen=True):
     """The models of a tuning that matter.
 
     :param champion: the one in use
@@ -51,7 +51,7 @@ class Standing(msgspec.Struct, frozen=True):
     previous: ModelVersion | None
 
 
-class Succession(msgspec.Struct, frozen=True):
+class ModelAliases(msgspec.Struct, frozen=True):
     """The models of a recurring tuning, one of which is in use at a time.
 
     :param hook: in their location
@@ -63,7 +63,7 @@ class Succession(msgspec.Struct, frozen=True):
     tuning: str
     alias: str = CHAMPION
 
-    def standing(self, model: str = "", *, in_rollback: bool = False) -> Standing:
+    def current(self, model: str = "", *, in_rollback: bool = False) -> CurrentModels:
         """What is in use now; nothing is changed.
 
         :param model: a version that belongs to them, whether or not the service lists it already
@@ -76,12 +76,12 @@ class Succession(msgspec.Struct, frozen=True):
                 continue
             found = doubt(versions, self.alias, in_rollback=in_rollback)
             if not found:
-                return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
+                return CurrentModels(champion_of(versions, self.alias), previous_of(versions, self.alias))
         if not found:
             raise self._unsettled()
         raise ChampionError(f"{found} Nothing was changed.")
 
-    def promote(self, model: str, expected: str | None = None) -> Standing:
+    def promote(self, model: str, expected: str | None = None) -> CurrentModels:
         """Put a version into use in the place of the present one, which becomes the previous one.
 
         :param model: `projects/…/models/ID@VERSION`
@@ -90,7 +90,7 @@ class Succession(msgspec.Struct, frozen=True):
             or another promotion won
         """
         challenger = self.hook.get(model)
-        champion = self.standing(model).champion
+        champion = self.current(model).champion
         if champion is None or champion.name != challenger.name:
             self._check_expected(champion, expected)
             if ROLLED_BACK in challenger.aliases:
@@ -102,7 +102,7 @@ class Succession(msgspec.Struct, frozen=True):
             self._replace(champion, OUTGOING, challenger)
         return self._check_won(self._settle(challenger), challenger)
 
-    def roll_back(self, model: str, expected: str | None = None) -> Standing:
+    def roll_back(self, model: str, expected: str | None = None) -> CurrentModels:
         """Put the previous version into use again; the one that was in use is marked `rolled-back`.
 
         :param model: the previous version
@@ -110,7 +110,7 @@ class Succession(msgspec.Struct, frozen=True):
         :raises ChampionError: another one is in use or it is not clear which, or `model` is not the previous one
         """
         target = self.hook.get(model)
-        champion = self.standing(model, in_rollback=True).champion
+        champion = self.current(model, in_rollback=True).champion
         if champion is None or champion.name != target.name:
             self._check_expected(champion, expected)
             self._finish_others(target, expected)
@@ -140,14 +140,14 @@ class Succession(msgspec.Struct, frozen=True):
         stale = sorted(f"-{alias}" for alias in new.aliases & {OUTGOING, PREVIOUS})
         self.hook.merge_aliases(new.name, [self.alias, *stale])
 
-    def _settle(self, version: ModelVersion) -> Standing:
+    def _settle(self, version: ModelVersion) -> CurrentModels:
         """Look, and change what a killed run or two at once left half done, until nothing is left to be changed."""
         for _ in range(ROUNDS):
             if (versions := self._look(version.name)) is None:
                 continue
             changes = settlement(versions, self.alias)
             if not changes:
-                return Standing(champion_of(versions, self.alias), previous_of(versions, self.alias))
+                return CurrentModels(champion_of(versions, self.alias), previous_of(versions, self.alias))
             for name, aliases in changes.items():
                 self.hook.merge_aliases(name, aliases)
         raise self._unsettled()
@@ -164,11 +164,11 @@ class Succession(msgspec.Struct, frozen=True):
         versions = self.hook.versions_of(self.tuning, model)
         return versions if versions == self.hook.versions_of(self.tuning, model) else None
 
-    def _check_won(self, standing: Standing, wanted: ModelVersion) -> Standing:
-        found = standing.champion.name if standing.champion else "No model"
+    def _check_won(self, current: CurrentModels, wanted: ModelVersion) -> CurrentModels:
+        found = current.champion.name if current.champion else "No model"
         if found == wanted.name:
-            return standing
-        if standing.champion is None or standing.champion.age_rank < wanted.age_rank:
+            return current
+        if current.champion is None or current.champion.age_rank < wanted.age_rank:
             # Of two at once the newer stays. So the lists do not show all yet, or there is more to be told next time.
             raise VertexUnavailableError(
                 f"{wanted.name} was given the alias {self.alias}, and {found} is found to be in use. The next attempt "

@@ -31,7 +31,7 @@ NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED}
 """States of the task that creates the job, of which there is then none."""
 
 
-def outcome(given: Material) -> to.Verdict:
+def outcome(given: Material) -> to.RunVerdict:
     """How the run ended."""
     return verdict_of({role: _step(given, role) for role in ROLES}, given.evaluation, given.decision)
 

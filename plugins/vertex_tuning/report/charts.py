@@ -11,7 +11,7 @@ import msgspec
 
 from vertex_tuning.report.names import metric_rank, series_kind, series_metric
 
-BUCKETS: Final = 400
+BUCKETS_DRAWN: Final = 400
 """A curve is thinned to twice as many points: a page shows it 600 to 800 pixels wide."""
 
 Curve = Sequence[tuple[int, float]]
@@ -67,7 +67,7 @@ def charts_of(curves: Mapping[str, Curve], marks: list[Mark], overfitting_step: 
     return [_chart(metric, by_metric[metric], marks, overfitting_step) for metric in sorted(by_metric, key=metric_rank)]
 
 
-def thin(curve: Curve, buckets: int = BUCKETS) -> list[tuple[int, float]]:
+def thin(curve: Curve, buckets: int = BUCKETS_DRAWN) -> list[tuple[int, float]]:
     """Of each bucket the lowest and the highest point, so that spikes stay; and both ends."""
     if len(curve) <= 2 * buckets:
         return list(curve)

@@ -7,18 +7,18 @@ from typing import Literal
 import msgspec
 
 from vertex_tuning.report.charts import Chart
-from vertex_tuning.report.names import moment, number
+from vertex_tuning.report.names import moment, number_text
 
-Outcome = Literal[
+RunOutcome = Literal[
     "promoted", "first", "passed", "waiting", "refused", "rejected", "undecided", "failed", "skipped", "rolled_back"
 ]
 """`first` is promoted with nothing to compare with; `passed` is good, in a run that has no promotion; `waiting`: a
 person is asked; `rejected`: by that person; `undecided`: nobody answered in time."""
 
-Text = str | int | float | bool | None
+Cell = str | int | float | bool | None
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class RunVerdict(msgspec.Struct, frozen=True):
     """How the run ended.
 
     :param title: a word or two
@@ -26,7 +26,7 @@ class Verdict(msgspec.Struct, frozen=True):
     :param reasons: why, one line each
     """
 
-    outcome: Outcome
+    outcome: RunOutcome
     title: str
     sentence: str
     reasons: list[str]
@@ -82,7 +82,7 @@ class Fact(msgspec.Struct, frozen=True):
     """A name and what it is."""
 
     name: str
-    value: Text
+    value: Cell
 
 
 class Bin(msgspec.Struct, frozen=True):
@@ -100,10 +100,14 @@ class Bin(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        return number(self.left) if self.left == self.last else f"{number(self.left)} to {number(self.last)}"
+        return (
+            number_text(self.left)
+            if self.left == self.last
+            else f"{number_text(self.left)} to {number_text(self.last)}"
+        )
 
 
-class Distribution(msgspec.Struct, frozen=True):
+class Histogram(msgspec.Struct, frozen=True):
     """How something is spread over a dataset's examples."""
 
     name: str
@@ -120,11 +124,11 @@ class DataFile(msgspec.Struct, frozen=True):
     kind: str
     name: str
     facts: list[Fact]
-    distributions: list[Distribution]
+    distributions: list[Histogram]
     labels: list[Fact]
 
 
-class Dataset(msgspec.Struct, frozen=True):
+class DatasetSummary(msgspec.Struct, frozen=True):
     hash: str
     files: list[DataFile]
     warnings: list[str]
@@ -142,7 +146,7 @@ class Measure(msgspec.Struct, frozen=True):
     points: int
 
 
-class Checkpoint(msgspec.Struct, frozen=True):
+class CheckpointRow(msgspec.Struct, frozen=True):
     """A model saved on the way. `best` has the lowest validation loss."""
 
     checkpoint_id: str
@@ -161,13 +165,13 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
     measures: list[Measure]
     charts: list[Chart]
-    checkpoints: list[Checkpoint]
+    checkpoints: list[CheckpointRow]
     overfitting: bool | None
     warnings: list[str]
     values: dict[str, float]
 
 
-class Gate(msgspec.Struct, frozen=True):
+class GateRow(msgspec.Struct, frozen=True):
     """A limit and what was found. `verdict` is passed, failed or missing."""
 
     value: str
@@ -189,13 +193,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int | None
 
 
-class Answers(msgspec.Struct, frozen=True):
+class AnswerList(msgspec.Struct, frozen=True):
     passed: int
     total: int
     answers: list[Answer]
 
 
-class Cost(msgspec.Struct, frozen=True):
+class CostSummary(msgspec.Struct, frozen=True):
     """
     :param expected: before the job, with the arithmetic; that nothing was spent, when there was no job
     :param billed: by the service's own count, likewise
@@ -213,8 +217,8 @@ class Compared(msgspec.Struct, frozen=True):
 
     value: str
     label: str
-    champion: Text
-    challenger: Text
+    champion: Cell
+    challenger: Cell
 
 
 class AnswerPair(msgspec.Struct, frozen=True):
@@ -258,16 +262,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     dag_id: str
     run_id: str
     created: str
-    verdict: Verdict
+    verdict: RunVerdict
     steps: list[Step]
-    dataset: Dataset | None
+    dataset: DatasetSummary | None
     settings: list[Fact]
     metrics: Metrics | None
-    gates: list[Gate] | None
-    smoke: Answers | None
-    sample: Answers | None
+    gates: list[GateRow] | None
+    smoke: AnswerList | None
+    sample: AnswerList | None
     comparison: Comparison | None
     decision: Decision | None = None
     rollback: list[Fact] | None = None
-    cost: Cost | None
+    cost: CostSummary | None
     links: list[Link]

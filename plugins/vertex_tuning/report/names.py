@@ -110,7 +110,7 @@ def words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def number(value: Any) -> str:
+def number_text(value: Any) -> str:
     """A number for people, and anything else as it is; a dash for nothing."""
     if value is None or value == "":
         return DASH
@@ -133,7 +133,7 @@ def seconds(value: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def share(part: float, whole: float) -> str:
+def share_text(part: float, whole: float) -> str:
     """`5 of 6`, and in percent."""
     return f"{part:,} of {whole:,} ({part / whole:.0%})" if whole else f"{part:,} of {whole:,}"
 

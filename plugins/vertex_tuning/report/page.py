@@ -82,7 +82,7 @@ def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     for measure in report.metrics.measures if report.metrics else []:
         if measure.name in HEADLINE and measure.last is not None:
             share = "fraction" in measure.name
-            yield measure.label, f"{measure.last * 100:.1f} %" if share else names.number(measure.last)
+            yield measure.label, f"{measure.last * 100:.1f} %" if share else names.number_text(measure.last)
     for name, asked in (("Smoke cases passed", report.smoke), ("Exact answers on the sample", report.sample)):
         if asked:
             yield name, f"{asked.passed} of {asked.total}"
@@ -97,10 +97,10 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        number=names.number,
+        number=names.number_text,
         value=names.value_text,
         seconds=names.seconds,
-        share=names.share,
+        share=names.share_text,
         size=names.size,
         moment=names.moment,
     )

@@ -25,7 +25,7 @@ from vertex_tuning.report.names import (
 )
 from vertex_tuning.resource_names import location_of
 
-TEXT_SHOWN: Final = 10_000
+ANSWER_CHARACTERS_SHOWN: Final = 10_000
 """Characters of a prompt or an answer on the page."""
 
 Json = dict[str, Any]
@@ -38,13 +38,13 @@ def facts(values: Mapping[str, Any]) -> list[to.Fact]:
     return [to.Fact(words(name), value) for name, value in values.items() if isinstance(value, str | int | float)]
 
 
-def dataset(upload: Json, report: Json, job: TuningJob | None) -> to.Dataset:
+def dataset(upload: Json, report: Json, job: TuningJob | None) -> to.DatasetSummary:
     """:param job: what the service counted in the same data, once it has"""
     files = [_file(kind, upload[kind], report.get(kind)) for kind in ("training", "validation") if upload.get(kind)]
     warnings = [str(warning) for warning in upload.get("warnings") or []]
     if job and {"rows", "tokens"} <= (upload.get("training") or {}).keys():
         warnings = [*compare_with_service(upload["training"], job), *warnings]
-    return to.Dataset(str(upload.get("dataset_hash", "")), files, warnings)
+    return to.DatasetSummary(str(upload.get("dataset_hash", "")), files, warnings)
 
 
 def _file(kind: str, summary: Json, report: Any) -> to.DataFile:
@@ -54,12 +54,12 @@ def _file(kind: str, summary: Json, report: Any) -> to.DataFile:
     return to.DataFile(kind, str(summary.get("name", "")), facts(values), list(_distributions(report)), labels)
 
 
-def _distributions(report: Any) -> Iterator[to.Distribution]:
+def _distributions(report: Any) -> Iterator[to.Histogram]:
     """Wherever they are in a file's statistics: objects that have buckets, as Vertex AI's own do."""
     for name, value in report.items() if isinstance(report, dict) else ():
         if isinstance(value, dict) and value.get("buckets"):
             bins = [to.Bin(one["left"], one["right"], one["count"]) for one in value["buckets"]]
-            yield to.Distribution(distribution_label(name), facts(value), bins)
+            yield to.Histogram(distribution_label(name), facts(value), bins)
         else:
             yield from _distributions(value)
 
@@ -120,26 +120,26 @@ def _measure(name: str, summary: Json) -> to.Measure:
     return to.Measure(name, series_label(name), *(summary[field] for field in fields))
 
 
-def _checkpoints(collected: Json) -> Iterator[to.Checkpoint]:
+def _checkpoints(collected: Json) -> Iterator[to.CheckpointRow]:
     best = (collected.get("best_checkpoint") or {}).get("checkpoint_id")
     for one in collected.get("checkpoints") or []:
         found, names = one["metrics"], ("/eval_total_loss", "/eval_fraction_of_correct_next_step_preds")
         place = (one["checkpoint_id"], one["epoch"], one["step"], one["checkpoint_id"] == best)
-        yield to.Checkpoint(*place, *(found.get(name) for name in names))
+        yield to.CheckpointRow(*place, *(found.get(name) for name in names))
 
 
-def gates(evaluation: Json) -> list[to.Gate]:
+def gates(evaluation: Json) -> list[to.GateRow]:
     return [
-        to.Gate(one["value"], value_label(one["value"]), one.get("found"), str(one.get("limit", "")), one["verdict"])
+        to.GateRow(one["value"], value_label(one["value"]), one.get("found"), str(one.get("limit", "")), one["verdict"])
         for one in evaluation.get("gates") or []
     ]
 
 
-def answers(asked: Json | None) -> to.Answers | None:
+def answers(asked: Json | None) -> to.AnswerList | None:
     """Cases or the validation set's sample."""
     if not asked or not asked.get("total"):
         return None
-    return to.Answers(asked["passed"], asked["total"], [_answer(one) for one in asked.get("answers") or []])
+    return to.AnswerList(asked["passed"], asked["total"], [_answer(one) for one in asked.get("answers") or []])
 
 
 def _answer(one: Json) -> to.Answer:
@@ -148,18 +148,18 @@ def _answer(one: Json) -> to.Answer:
     return to.Answer(**texts, latency=one.get("latency"), tokens=one.get("tokens"))
 
 
-def cost(upload: Json, collected: Json, *, job_created: bool = True) -> to.Cost | None:
+def cost(upload: Json, collected: Json, *, job_created: bool = True) -> to.CostSummary | None:
     """What was expected, and what the service's own count of tokens comes to; without a job, nothing."""
     if not upload.get("cost"):
         return None
     expected, billed = msgspec.convert(upload["cost"], Cost), (collected.get("values") or {}).get("billed_tokens")
     if not job_created:
-        return to.Cost("Nothing: this run created no tuning job.", None, 0.0, expected.currency)
+        return to.CostSummary("Nothing: this run created no tuning job.", None, 0.0, expected.currency)
     if billed is None or expected.price is None:
-        return to.Cost(str(expected), None, expected.amount, expected.currency)
+        return to.CostSummary(str(expected), None, expected.amount, expected.currency)
     amount = billed / 1e6 * expected.price
     text = f"{billed:,.0f} training tokens x {expected.currency} {expected.price:.2f} per million"
-    return to.Cost(str(expected), f"{text} = {expected.currency} {amount:,.2f}", amount, expected.currency)
+    return to.CostSummary(str(expected), f"{text} = {expected.currency} {amount:,.2f}", amount, expected.currency)
 
 
 def rollback(found: Json) -> list[to.Fact]:
@@ -215,4 +215,4 @@ def _pairs(answers: Json) -> Iterator[to.AnswerPair]:
 
 def _shown(text: str | None) -> str:
     """A text of a person or a model; the whole of it is in the run's folder."""
-    return plain_lines(text or "", TEXT_SHOWN)
+    return plain_lines(text or "", ANSWER_CHARACTERS_SHOWN)

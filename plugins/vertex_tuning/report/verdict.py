@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vertex_tuning.report.content import Decision, Step, Verdict
+from vertex_tuning.report.content import Decision, RunVerdict, Step
 
 ROLES: Final = (
     "upload",
@@ -44,7 +44,7 @@ IN_REGISTRY: Final = "The Model Registry shows which model is in use."
 
 def verdict_of(
     steps: Mapping[str, Step], evaluation: Mapping[str, Any] | None = None, decision: Decision | None = None
-) -> Verdict:
+) -> RunVerdict:
     """:param steps: by what they do, see `ROLES`"""
     found = evaluation or {}
     reasons = [*_decided(decision), *(str(reason) for reason in found.get("reasons") or [])]
@@ -52,31 +52,31 @@ def verdict_of(
     return judged or _unjudged(steps, found, reasons)
 
 
-def _judged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict | None:
+def _judged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict | None:
     """Of a model that is in use now, or was refused."""
     if steps["rollback"].state == "success":
         sentence = (
             "The previous model is in use again. The model it replaces has the alias 'rolled-back' now, and is not "
             "promoted again while it has."
         )
-        return Verdict("rolled_back", "Rolled back", sentence, reasons)
+        return RunVerdict("rolled_back", "Rolled back", sentence, reasons)
     if evaluation.get("verdict") == "unchanged":
-        return Verdict("passed", "Unchanged", "The new model is the model in use already.", reasons)
+        return RunVerdict("passed", "Unchanged", "The new model is the model in use already.", reasons)
     if steps["promotion"].state == "success":
         return _promoted(evaluation, reasons)
     if evaluation.get("verdict") == "refused":
-        return Verdict("refused", "Refused", _stays(evaluation), reasons)
+        return RunVerdict("refused", "Refused", _stays(evaluation), reasons)
     return None
 
 
-def _not_approved(decision: Decision, evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict | None:
+def _not_approved(decision: Decision, evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict | None:
     sentence = f"{decision} {_stays(evaluation)}"
     if decision.answer == "rejected":
-        return Verdict("rejected", "Rejected", sentence, reasons[1:])
-    return Verdict("undecided", "No answer", sentence, reasons[1:]) if decision.answer == "undecided" else None
+        return RunVerdict("rejected", "Rejected", sentence, reasons[1:])
+    return RunVerdict("undecided", "No answer", sentence, reasons[1:]) if decision.answer == "undecided" else None
 
 
-def _unjudged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
+def _unjudged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict:
     """Of a run that has not come to a verdict on its model."""
     if failed := _first(steps, "failed"):
         return _failed(failed, evaluation, reasons)
@@ -84,11 +84,11 @@ def _unjudged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons:
         return _skipped(steps, skipped, evaluation, reasons)
     if steps["evaluation"].state == "success" and steps["approval"].state in UNANSWERED:
         sentence = "A person decides whether the new model is put into use."
-        return Verdict("waiting", "Waiting for approval", sentence, reasons)
+        return RunVerdict("waiting", "Waiting for approval", sentence, reasons)
     if unfinished := next((step for step in steps.values() if step.state not in ("success", NO_STEP)), None):
         sentence = f"The run ended before {unfinished.task_id} was done. {_stays(evaluation)}"
-        return Verdict("failed", "Not finished", sentence, reasons)
-    return Verdict("passed", "Passed", "The new model passed. This run puts no model into use.", reasons)
+        return RunVerdict("failed", "Not finished", sentence, reasons)
+    return RunVerdict("passed", "Passed", "The new model passed. This run puts no model into use.", reasons)
 
 
 def _decided(decision: Decision | None) -> list[str]:
@@ -97,36 +97,36 @@ def _decided(decision: Decision | None) -> list[str]:
     return [str(decision), *([f"Reason given: {decision.reason}"] if decision.reason else [])]
 
 
-def _promoted(evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
+def _promoted(evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict:
     if evaluation.get("verdict") == "first":
         sentence = "The new model is in use. There was no model in use to compare it with."
-        return Verdict("first", "First model", sentence, reasons)
+        return RunVerdict("first", "First model", sentence, reasons)
     if evaluation.get("verdict") == "equal":
         sentence = "The new model is as good as the model in use and has taken its place."
-        return Verdict("promoted", "Promoted", sentence, reasons)
+        return RunVerdict("promoted", "Promoted", sentence, reasons)
     sentence = "The new model is better than the model in use and has taken its place."
-    return Verdict("promoted", "Promoted", sentence, reasons)
+    return RunVerdict("promoted", "Promoted", sentence, reasons)
 
 
-def _failed(step: Step, evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
+def _failed(step: Step, evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict:
     after = IN_REGISTRY if step.name in ("Promotion", "Rollback") else _stays(evaluation)
     error = step.error or "The task's log says why."
-    return Verdict("failed", "Failed", f"{step.name} failed ({step.task_id}). {after}", [*reasons, error])
+    return RunVerdict("failed", "Failed", f"{step.name} failed ({step.task_id}). {after}", [*reasons, error])
 
 
-def _skipped(steps: Mapping[str, Step], step: Step, evaluation: Mapping[str, Any], reasons: list[str]) -> Verdict:
+def _skipped(steps: Mapping[str, Step], step: Step, evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict:
     if step is steps["evaluation"]:
         sentence = "Evaluation was skipped because this data does not belong to the tuning's smoke test. " + _stays(
             evaluation
         )
-        return Verdict("skipped", "Trained and tested only", sentence, reasons)
+        return RunVerdict("skipped", "Trained and tested only", sentence, reasons)
     if step is steps["smoke"]:
         sentence = "Too few answers of the new model were as expected. " + _stays(evaluation)
-        return Verdict("refused", "Refused", sentence, reasons)
+        return RunVerdict("refused", "Refused", sentence, reasons)
     if step is steps["create"]:
         sentence = "Nothing was trained: the same data and settings have made a model before, or are making one now."
-        return Verdict("skipped", "Skipped", sentence, reasons)
-    return Verdict("skipped", "Skipped", f"The run ended at {step.task_id}. {_stays(evaluation)}", reasons)
+        return RunVerdict("skipped", "Skipped", sentence, reasons)
+    return RunVerdict("skipped", "Skipped", f"The run ended at {step.task_id}. {_stays(evaluation)}", reasons)
 
 
 def _stays(evaluation: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from vertex_tuning.hooks.model_registry import RegistryHook
-from vertex_tuning.registry.promotion import Succession
+from vertex_tuning.registry.promotion import ModelAliases
 
 from tests.integration.conftest import connection
 from tests.support.emulator import classification_rows, running_emulator
@@ -166,7 +166,7 @@ def shuffled(path: Path) -> str:
 
 
 def in_use() -> str:
-    champion = Succession(RegistryHook(location="us-central1"), "support_triage").standing().champion
+    champion = ModelAliases(RegistryHook(location="us-central1"), "support_triage").current().champion
     assert champion
     return champion.name
 

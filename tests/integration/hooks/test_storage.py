@@ -20,7 +20,7 @@ from vertex_tuning.exceptions import (
 from vertex_tuning.hooks import storage as storage_module
 from vertex_tuning.hooks import uploads
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.hooks.uploads import CHUNK, LocalFile, Progress
+from vertex_tuning.hooks.uploads import UPLOAD_CHUNK, LocalFile, Progress
 
 from tests.integration.conftest import connection
 from tests.support.uploading import damaging, start_upload
@@ -57,7 +57,7 @@ def content(storage: StorageHook, uri: str) -> bytes:
         return file.read()
 
 
-SIZES = [0, 1, 1000, CHUNK, CHUNK + 1, 3 * CHUNK - 5]
+SIZES = [0, 1, 1000, UPLOAD_CHUNK, UPLOAD_CHUNK + 1, 3 * UPLOAD_CHUNK - 5]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -91,7 +91,7 @@ def test_other_content_under_the_name_is_never_overwritten(storage: StorageHook,
 
 
 @pytest.mark.parametrize("same", [True, False])
-@pytest.mark.parametrize("size", [1000, CHUNK + 1])
+@pytest.mark.parametrize("size", [1000, UPLOAD_CHUNK + 1])
 def test_an_object_that_comes_between_looking_and_uploading(
     storage: StorageHook, tmp_path: Path, control: Callable[..., None], same: bool, size: int
 ) -> None:
@@ -125,7 +125,7 @@ def test_faults_that_pass_are_survived(
 ) -> None:
     if parts:
         request.getfixturevalue("in_parts")
-    path, name = write(tmp_path / "f", CHUNK + 1000), f"faults/{request.node.callspec.id}"
+    path, name = write(tmp_path / "f", UPLOAD_CHUNK + 1000), f"faults/{request.node.callspec.id}"
     method = "storage.objects.compose" if parts else "storage.objects.insert"
     control("faults", method=method, count=1, **fault)
     storage.upload_once(path, "bucket", name)
@@ -140,7 +140,7 @@ def test_what_is_damaged_on_the_way_is_sent_again_and_never_visible(
     if parts:
         request.getfixturevalue("in_parts")
     path = tmp_path / "f"
-    path.write_bytes(b"x" * 1000 + b"hello, world" + b"x" * CHUNK)
+    path.write_bytes(b"x" * 1000 + b"hello, world" + b"x" * UPLOAD_CHUNK)
     with damaging(emulator, b"hello, world", times=1) as url:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
         storage = StorageHook(location="us-central1")

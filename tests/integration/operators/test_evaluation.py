@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
-from vertex_tuning.evaluation import predict as asking
+from vertex_tuning.evaluation import predict
 from vertex_tuning.exceptions import ChampionError, ConfigurationError, ModelRefusedError
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.hooks.storage import StorageHook
@@ -237,7 +237,7 @@ class TestAsking:
     def test_a_storm_is_waited_out(
         self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, control: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(asking, "FIRST_PAUSE", 0.01)
+        monkeypatch.setattr(predict, "FIRST_BACKOFF", 0.01)
         control("faults", method="endpoints.generateContent", count=6, error={"code": 429})
         crown(bad)
         assert execute(evaluation(good, alias))["verdict"] == "better"
@@ -254,17 +254,17 @@ class TestAsking:
     ) -> None:
         crown(bad)
         assert good.tuned_model
-        monkeypatch.setattr(asking, "PATIENCE", 0.0)
+        monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
         place = good.tuned_model.endpoint.rpartition("/")[2]
         control("faults", method="endpoints.generateContent", resource=place, error={"code": 503})
         operator = evaluation(good, alias)
         with pytest.raises(TaskDeferred) as deferred:
             execute(operator)
         kwargs = json.loads(json.dumps(deferred.value.kwargs))
-        assert (deferred.value.method_name, len(kwargs["answered"]["champion"])) == ("ask_rest", 12)
+        assert (deferred.value.method_name, len(kwargs["answered"]["champion"])) == ("predict_rest", 12)
         for kind in ("faults", "requests"):
             httpx.delete(f"{emulator}/_internal/{kind}")
-        result = operator.ask_rest(TaskContext(), **kwargs)  # type: ignore[arg-type]
+        result = operator.predict_rest(TaskContext(), **kwargs)  # type: ignore[arg-type]
         assert result["verdict"] == "better"
         assert set(asked(emulator)) == {good.tuned_model.endpoint}
 

@@ -13,14 +13,14 @@ import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from vertex_tuning import exceptions
-from vertex_tuning.hooks import job_reader as reader
+from vertex_tuning.hooks import job_reader
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.jobs import submission
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.jobs.spec import identity_labels
 from vertex_tuning.jobs.submission import Creations, submit
-from vertex_tuning.operators import waiter as waiting
+from vertex_tuning.operators import waiter
 from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
 from vertex_tuning.operators.waiter import WAITING, TuningJobWaiter
@@ -50,9 +50,9 @@ def context() -> TaskContext:
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "LIST_LAG", 3.0)
-    monkeypatch.setattr(reader, "CANCEL_PAUSES", (0.0, 0.1, 0.3))
-    monkeypatch.setattr(waiting, "CLEAR_SECONDS", 2.0)
-    monkeypatch.setattr(waiting, "CLEAR_PAUSE", 0.1)
+    monkeypatch.setattr(job_reader, "CANCEL_PAUSES", (0.0, 0.1, 0.3))
+    monkeypatch.setattr(waiter, "CLEAR_SECONDS", 2.0)
+    monkeypatch.setattr(waiter, "CLEAR_PAUSE", 0.1)
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_a_worker_that_is_shut_down_cancels_nothing(
 ) -> None:
     """A node is drained: Airflow passes the signal on, and still has the task as running."""
     control("lifecycle", labels={"t": label}, script=RUNNING)
-    monkeypatch.setattr(waiting, "task_states", lambda _: [state])
+    monkeypatch.setattr(waiter, "states_of_task", lambda _: [state])
     job = execute(create(labels={"t": label}), context)
     waits = sensor(job["name"], deferrable=False)
     waits.poke(context)  # type: ignore[arg-type]
@@ -265,7 +265,7 @@ def test_but_a_task_that_is_over_its_execution_timeout_does(
     hook: VertexTuningHook, control: Control, label: str, context: TaskContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control("lifecycle", labels={"t": label}, script=RUNNING)
-    monkeypatch.setattr(waiting, "task_states", lambda _: ["running"])
+    monkeypatch.setattr(waiter, "states_of_task", lambda _: ["running"])
     job = execute(create(labels={"t": label}), context)
     waits = sensor(job["name"], deferrable=False)
     waits.poke(context)  # type: ignore[arg-type]

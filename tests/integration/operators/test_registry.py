@@ -18,11 +18,11 @@ from vertex_tuning.exceptions import (
     NotFoundError,
     VertexUnavailableError,
 )
-from vertex_tuning.hooks import model_registry as registry_hook
+from vertex_tuning.hooks import model_registry
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.operators.registry import FindPreviousOperator, PromoteModelOperator, RollbackOperator
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK, champion_of
-from vertex_tuning.registry.promotion import Succession
+from vertex_tuning.registry.promotion import ModelAliases
 
 from tests.integration.conftest import LOCATION, connection
 from tests.support.lineage import aliases, models, train
@@ -45,8 +45,8 @@ def registry() -> RegistryHook:
 
 
 @pytest.fixture
-def succession(registry: RegistryHook, tuning: str) -> Succession:
-    return Succession(registry, tuning)
+def model_aliases(registry: RegistryHook, tuning: str) -> ModelAliases:
+    return ModelAliases(registry, tuning)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ class TestVersions:
     def test_of_all_models_of_the_tuning_on_all_pages_and_of_no_other(
         self, registry: RegistryHook, make: Any, tuning: str, control: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(registry_hook, "PAGE_SIZE", 2)
+        monkeypatch.setattr(model_registry, "PAGE_SIZE", 2)
         versions, ours = make(4, versions=True), make(3)
         models(control, f"{tuning}_x", 1)
         found = registry.versions_of(tuning)
@@ -117,7 +117,7 @@ class TestVersions:
     def test_trouble_that_stays_is_an_error_a_retry_may_help(
         self, registry: RegistryHook, tuning: str, control: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(registry_hook, "RETRIES", 1)
+        monkeypatch.setattr(model_registry, "RETRIES", 1)
         control("faults", method="models.list", error={"code": 503})
         with pytest.raises(VertexUnavailableError, match="503"):
             registry.versions_of(tuning)
@@ -178,74 +178,78 @@ class TestEndpoints:
 
 
 class TestPromotion:
-    def test_the_first(self, succession: Succession, make: Any, tuning: str) -> None:
+    def test_the_first(self, model_aliases: ModelAliases, make: Any, tuning: str) -> None:
         [model] = make(1)
-        standing = succession.promote(model, "")
-        assert standing.champion
-        assert (standing.champion.name, standing.previous) == (model, None)
+        current = model_aliases.promote(model, "")
+        assert current.champion
+        assert (current.champion.name, current.previous) == (model, None)
         assert aliases(tuning) == {model: [CHAMPION]}
 
-    def test_one_after_the_other(self, succession: Succession, make: Any, tuning: str) -> None:
+    def test_one_after_the_other(self, model_aliases: ModelAliases, make: Any, tuning: str) -> None:
         first, second, third = make(3)
-        succession.promote(first, "")
-        succession.promote(second, first)
-        succession.promote(third, second)
+        model_aliases.promote(first, "")
+        model_aliases.promote(second, first)
+        model_aliases.promote(third, second)
         assert aliases(tuning) == {third: [CHAMPION], second: [PREVIOUS]}
 
-    def test_an_older_model_in_the_place_of_a_newer_one(self, succession: Succession, make: Any, tuning: str) -> None:
+    def test_an_older_model_in_the_place_of_a_newer_one(
+        self, model_aliases: ModelAliases, make: Any, tuning: str
+    ) -> None:
         older, newer = make(2)
-        succession.promote(newer)
-        succession.promote(older, newer)
+        model_aliases.promote(newer)
+        model_aliases.promote(older, newer)
         assert aliases(tuning) == {older: [CHAMPION], newer: [PREVIOUS]}
 
-    def test_repeated_it_changes_nothing(self, succession: Succession, make: Any, tuning: str, emulator: str) -> None:
+    def test_repeated_it_changes_nothing(
+        self, model_aliases: ModelAliases, make: Any, tuning: str, emulator: str
+    ) -> None:
         first, second = make(2)
-        succession.promote(first, "")
-        before = succession.promote(second, first)
+        model_aliases.promote(first, "")
+        before = model_aliases.promote(second, first)
         changed = merges(emulator)
-        assert succession.promote(second, first) == before
+        assert model_aliases.promote(second, first) == before
         assert merges(emulator) == changed
         assert aliases(tuning) == {second: [CHAMPION], first: [PREVIOUS]}
 
-    def test_versions_of_one_model(self, succession: Succession, make: Any, tuning: str) -> None:
+    def test_versions_of_one_model(self, model_aliases: ModelAliases, make: Any, tuning: str) -> None:
         first, second, third = make(3, versions=True)
         assert first.partition("@")[0] == third.partition("@")[0]
         for before, model in itertools.pairwise(["", first, second, third]):
-            succession.promote(model, before)
+            model_aliases.promote(model, before)
         assert aliases(tuning) == {third: [CHAMPION], second: [PREVIOUS]}
 
     def test_not_in_the_place_of_one_it_was_not_compared_with(
-        self, succession: Succession, make: Any, tuning: str
+        self, model_aliases: ModelAliases, make: Any, tuning: str
     ) -> None:
         first, second, third = make(3)
-        succession.promote(first, "")
-        succession.promote(second, first)
+        model_aliases.promote(first, "")
+        model_aliases.promote(second, first)
         for expected in (first, ""):
             with pytest.raises(ChampionError, match=f"{second} is in use by now, expected"):
-                succession.promote(third, expected)
+                model_aliases.promote(third, expected)
         assert aliases(tuning) == {second: [CHAMPION], first: [PREVIOUS]}
 
     def test_an_alias_of_ones_own(self, registry: RegistryHook, make: Any, tuning: str) -> None:
         first, second = make(2)
-        live = Succession(registry, tuning, "live")
+        live = ModelAliases(registry, tuning, "live")
         live.promote(first)
         live.promote(second)
         assert aliases(tuning) == {second: ["live"], first: [PREVIOUS]}
 
     def test_the_model_a_person_has_put_into_use_by_hand_is_replaced_as_any_other(
-        self, registry: RegistryHook, succession: Succession, make: Any, tuning: str
+        self, registry: RegistryHook, model_aliases: ModelAliases, make: Any, tuning: str
     ) -> None:
         """Which one `previous` is then, is for the person to say: it is left as it is until the next promotion."""
         first, second, third, fourth = make(4)
-        succession.promote(first)
-        succession.promote(second)
+        model_aliases.promote(first)
+        model_aliases.promote(second)
         registry.merge_aliases(second, [f"-{CHAMPION}"])
         registry.merge_aliases(third, [CHAMPION])
-        standing = succession.standing()
-        assert standing.champion
-        assert standing.previous
-        assert (standing.champion.name, standing.previous.name) == (third, first)
-        succession.promote(fourth, third)
+        current = model_aliases.current()
+        assert current.champion
+        assert current.previous
+        assert (current.champion.name, current.previous.name) == (third, first)
+        model_aliases.promote(fourth, third)
         assert aliases(tuning) == {fourth: [CHAMPION], third: [PREVIOUS]}
 
 
@@ -261,7 +265,7 @@ class TestChangesByHand:
 
     @pytest.mark.parametrize("state", ["doubled", "removed", "a rollback given up"])
     def test_a_promotion_names_the_models_and_changes_nothing(
-        self, registry: RegistryHook, succession: Succession, make: Any, tuning: str, state: str
+        self, registry: RegistryHook, model_aliases: ModelAliases, make: Any, tuning: str, state: str
     ) -> None:
         first, second, third = make(3)
         given = self.states(first, second)[state]
@@ -271,22 +275,22 @@ class TestChangesByHand:
         before = {model: held for model, held in given.items() if held}
         for expected in (None, "", first, second):
             with pytest.raises(ChampionError, match="Nothing was changed") as error:
-                succession.promote(third, expected)
+                model_aliases.promote(third, expected)
             named = [model for model in (first, second) if model in str(error.value)]
             assert named == {"doubled": [first, second], "removed": [first], "a rollback given up": [second]}[state]
             assert aliases(tuning) == before
 
     def test_a_rollback_given_up_is_finished_by_the_next_one(
-        self, succession: Succession, make: Any, tuning: str
+        self, model_aliases: ModelAliases, make: Any, tuning: str
     ) -> None:
         first, second = make(2)
-        succession.promote(first)
-        succession.promote(second)
+        model_aliases.promote(first)
+        model_aliases.promote(second)
         with pytest.raises(KilledError):
-            Succession(Killed(1), tuning).roll_back(first, second)
+            ModelAliases(Killed(1), tuning).roll_back(first, second)
         found = execute(FindPreviousOperator(task_id="find", tuning=tuning, location=LOCATION))
         assert (found["champion"], found["previous"]["model"]) == (second, first)
-        succession.roll_back(first, second)
+        model_aliases.roll_back(first, second)
         assert aliases(tuning) == {first: [CHAMPION], second: [ROLLED_BACK]}
 
     def test_two_that_a_rollback_could_go_back_to(self, registry: RegistryHook, make: Any, tuning: str) -> None:
@@ -297,28 +301,30 @@ class TestChangesByHand:
             execute(FindPreviousOperator(task_id="find", tuning=tuning, location=LOCATION))
         assert {first, second} <= set(str(error.value).split())
 
-    def test_or_ended_by_a_person_who_keeps_the_model(self, succession: Succession, make: Any, tuning: str) -> None:
+    def test_or_ended_by_a_person_who_keeps_the_model(
+        self, model_aliases: ModelAliases, make: Any, tuning: str
+    ) -> None:
         first, second, third = make(3)
-        succession.promote(first)
-        succession.promote(second)
+        model_aliases.promote(first)
+        model_aliases.promote(second)
         with pytest.raises(KilledError):
-            Succession(Killed(1), tuning).roll_back(first, second)
-        succession.hook.merge_aliases(second, [f"-{ROLLED_BACK}"])
-        succession.promote(third, second)
+            ModelAliases(Killed(1), tuning).roll_back(first, second)
+        model_aliases.hook.merge_aliases(second, [f"-{ROLLED_BACK}"])
+        model_aliases.promote(third, second)
         assert aliases(tuning) == {third: [CHAMPION], second: [PREVIOUS]}
 
     def test_what_no_longer_holds_is_said_before_anything_is_settled(
-        self, succession: Succession, make: Any, tuning: str
+        self, model_aliases: ModelAliases, make: Any, tuning: str
     ) -> None:
         """A promotion cut off has left two champions, one of them marked: even that stays as it is."""
         first, second, third = make(3)
-        succession.promote(first)
+        model_aliases.promote(first)
         with pytest.raises(KilledError):
-            Succession(Killed(2), tuning).promote(second, first)
+            ModelAliases(Killed(2), tuning).promote(second, first)
         before = aliases(tuning)
         assert sorted(before[first]) == [CHAMPION, "outgoing"]
         with pytest.raises(ChampionError, match=f"{second} is in use by now, expected {first}"):
-            succession.promote(third, first)
+            model_aliases.promote(third, first)
         assert aliases(tuning) == before
 
 
@@ -343,54 +349,54 @@ class Killed(RegistryHook):
 @pytest.mark.parametrize("versions", [False, True], ids=["models", "versions"])
 class TestKilled:
     def test_a_promotion(
-        self, succession: Succession, registry: RegistryHook, make: Any, tuning: str, versions: bool
+        self, model_aliases: ModelAliases, registry: RegistryHook, make: Any, tuning: str, versions: bool
     ) -> None:
         all_models = make(8, versions=versions)
-        succession.promote(all_models[0])
-        succession.promote(all_models[1])
+        model_aliases.promote(all_models[0])
+        model_aliases.promote(all_models[1])
         for changes in range(5):
             old, new = all_models[changes + 1 : changes + 3]
             try:
-                Succession(Killed(changes), tuning).promote(new, old)
+                ModelAliases(Killed(changes), tuning).promote(new, old)
             except KilledError:
                 in_use = champion_of(registry.versions_of(tuning))
                 assert in_use
                 assert in_use.name == (old if changes < 2 else new)
-            succession.promote(new, old)
+            model_aliases.promote(new, old)
             assert aliases(tuning) == {new: [CHAMPION], old: [PREVIOUS]}
         assert changes > 3  # more than there are to be killed after
 
     def test_a_promotion_nobody_repeats_is_finished_or_overtaken_by_the_next(
-        self, succession: Succession, make: Any, tuning: str, versions: bool
+        self, model_aliases: ModelAliases, make: Any, tuning: str, versions: bool
     ) -> None:
         first, second, third = make(3, versions=versions)
-        succession.promote(first)
+        model_aliases.promote(first)
         with pytest.raises(KilledError):
-            Succession(Killed(2), tuning).promote(second, first)
-        succession.promote(third, second)
+            ModelAliases(Killed(2), tuning).promote(second, first)
+        model_aliases.promote(third, second)
         assert aliases(tuning) == {third: [CHAMPION], second: [PREVIOUS]}
 
-    def test_a_rollback(self, succession: Succession, make: Any, tuning: str, versions: bool) -> None:
+    def test_a_rollback(self, model_aliases: ModelAliases, make: Any, tuning: str, versions: bool) -> None:
         first, second = make(2, versions=versions)
         for changes in range(4):
-            succession.promote(first)
-            succession.promote(second)
+            model_aliases.promote(first)
+            model_aliases.promote(second)
             assert aliases(tuning) == {second: [CHAMPION], first: [PREVIOUS]}
-            with_kill = Succession(Killed(changes), tuning)
+            with_kill = ModelAliases(Killed(changes), tuning)
             try:
                 with_kill.roll_back(first, second)
             except KilledError:
                 assert champion_of(with_kill.hook.versions_of(tuning)) is not None
-            succession.roll_back(first, second)
+            model_aliases.roll_back(first, second)
             assert aliases(tuning) == {first: [CHAMPION], second: [ROLLED_BACK]}
-            succession.hook.merge_aliases(second, [f"-{ROLLED_BACK}"])
+            model_aliases.hook.merge_aliases(second, [f"-{ROLLED_BACK}"])
 
 
 class TestTwoAtOnce:
     def test_end_with_one_champion_and_both_know(self, make: Any, tuning: str) -> None:
         """Again and again, on the models the time before left: whoever is champion is replaced by two others."""
         all_models = make(3)
-        Succession(RegistryHook(location=LOCATION), tuning).promote(all_models[0])
+        ModelAliases(RegistryHook(location=LOCATION), tuning).promote(all_models[0])
         for _ in range(15):
             [in_use] = [name for name, held in aliases(tuning).items() if CHAMPION in held]
             rivals = [model for model in all_models if model != in_use]
@@ -409,10 +415,10 @@ class TestTwoAtOnce:
         start = threading.Barrier(len(rivals))
 
         def promote(model: str) -> None:
-            succession = Succession(RegistryHook(location=LOCATION), tuning)
+            model_aliases = ModelAliases(RegistryHook(location=LOCATION), tuning)
             start.wait()
             try:
-                outcomes[model] = succession.promote(model, in_use)
+                outcomes[model] = model_aliases.promote(model, in_use)
             except ChampionError as error:
                 outcomes[model] = error
 
@@ -425,30 +431,30 @@ class TestTwoAtOnce:
 
 
 class TestRollback:
-    def test_the_previous_one_is_in_use_again(self, succession: Succession, make: Any, tuning: str) -> None:
+    def test_the_previous_one_is_in_use_again(self, model_aliases: ModelAliases, make: Any, tuning: str) -> None:
         first, second, third = make(3)
         for model in (first, second):
-            succession.promote(model)
-        standing = succession.roll_back(first, second)
-        assert standing.champion
-        assert (standing.champion.name, standing.previous) == (first, None)
+            model_aliases.promote(model)
+        current = model_aliases.roll_back(first, second)
+        assert current.champion
+        assert (current.champion.name, current.previous) == (first, None)
         assert aliases(tuning) == {first: [CHAMPION], second: [ROLLED_BACK]}
-        assert succession.roll_back(first, second) == standing
+        assert model_aliases.roll_back(first, second) == current
         with pytest.raises(ChampionError, match="was rolled back"):
-            succession.promote(second, first)
-        succession.promote(third, first)
+            model_aliases.promote(second, first)
+        model_aliases.promote(third, first)
         assert aliases(tuning) == {third: [CHAMPION], first: [PREVIOUS], second: [ROLLED_BACK]}
 
     def test_only_to_the_previous_one_and_from_the_one_in_use(
-        self, succession: Succession, make: Any, tuning: str
+        self, model_aliases: ModelAliases, make: Any, tuning: str
     ) -> None:
         first, second, third = make(3)
         for model in (first, second):
-            succession.promote(model)
+            model_aliases.promote(model)
         with pytest.raises(ChampionError, match="has not the alias 'previous'"):
-            succession.roll_back(third, second)
+            model_aliases.roll_back(third, second)
         with pytest.raises(ChampionError, match="is in use by now"):
-            succession.roll_back(first, third)
+            model_aliases.roll_back(first, third)
         assert aliases(tuning) == {second: [CHAMPION], first: [PREVIOUS]}
 
 
@@ -492,9 +498,9 @@ class TestOperators:
         assert context["outlet_events"][asset].extra["endpoint"] == found["previous"]["endpoint"]
 
     @pytest.mark.parametrize("count", [0, 1])
-    def test_nothing_to_go_back_to(self, make: Any, succession: Succession, tuning: str, count: int) -> None:
+    def test_nothing_to_go_back_to(self, make: Any, model_aliases: ModelAliases, tuning: str, count: int) -> None:
         for model in make(count):
-            succession.promote(model)
+            model_aliases.promote(model)
         with pytest.raises(ChampionError, match="nothing to go back to"):
             execute(FindPreviousOperator(task_id="find", tuning=tuning, location=LOCATION))
 

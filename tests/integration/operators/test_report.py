@@ -22,7 +22,7 @@ from vertex_tuning.operators.metrics import CollectMetricsOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import (
     ROLLBACK_TASKS,
-    TASKS,
+    TASK_IDS,
     ShowOutcomeOperator,
     VerdictLink,
     WriteReportOperator,
@@ -32,8 +32,8 @@ from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.pipeline import tuning_pipeline
 from vertex_tuning.report import page
 from vertex_tuning.report.build import build
-from vertex_tuning.report.charts import BUCKETS, charts_of, picture, thin, ticks
-from vertex_tuning.report.content import Decision, Outcome, Report
+from vertex_tuning.report.charts import BUCKETS_DRAWN, charts_of, picture, thin, ticks
+from vertex_tuning.report.content import Decision, Report, RunOutcome
 from vertex_tuning.report.page import to_html, to_json
 from vertex_tuning.resource_urls import object_url
 
@@ -53,13 +53,13 @@ OK, REFUSED, FAILED, SKIPPED, NOT_RUN = (
 # Curves
 
 
-@pytest.mark.parametrize("count", [1, 2, 2 * BUCKETS, 2 * BUCKETS + 1, 100_000])
+@pytest.mark.parametrize("count", [1, 2, 2 * BUCKETS_DRAWN, 2 * BUCKETS_DRAWN + 1, 100_000])
 def test_a_thinned_curve_keeps_its_spikes_and_ends(count: int) -> None:
     curve = [(step, float(step % 7)) for step in range(1, count + 1)]
     high, low = count // 2, count // 3
     curve[high], curve[low] = (high + 1, 1e6), (low + 1, -1e6)
     thinned = thin(curve)
-    assert len(thinned) <= 2 * BUCKETS + 2
+    assert len(thinned) <= 2 * BUCKETS_DRAWN + 2
     assert {curve[0], curve[-1], curve[high], curve[low]} <= set(thinned)
     assert set(thinned) <= set(curve)
     assert thinned == sorted(thinned)
@@ -123,7 +123,7 @@ def test_a_point_that_is_no_number_and_a_single_point_can_be_drawn() -> None:
 )
 def test_the_verdict(states: dict[str, Any], evaluation: Any, outcome: str, words: str) -> None:
     given = samples.material(evaluation=evaluation)
-    changed = {TASKS[role]: state for role, state in states.items()}
+    changed = {TASK_IDS[role]: state for role, state in states.items()}
     verdict = build(msgspec.structs.replace(given, states={**given.states, **changed})).verdict
     assert verdict.outcome == outcome
     assert words in verdict.sentence
@@ -134,7 +134,7 @@ def decided(answer: str, **fields: Any) -> Decision:
     return msgspec.convert({"answer": answer, **given}, Decision)
 
 
-APPROVED = {TASKS["approval"]: "success"}
+APPROVED = {TASK_IDS["approval"]: "success"}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ APPROVED = {TASKS["approval"]: "success"}
 )
 def test_rejected_and_not_answered_are_two_outcomes(decision: Decision, champion: Any, verdict: Any) -> None:
     given = samples.material(evaluation={**samples.evaluation(), "champion": champion}, decision=decision)
-    states = {**given.states, **APPROVED, TASKS["promotion"]: SKIPPED}
+    states = {**given.states, **APPROVED, TASK_IDS["promotion"]: SKIPPED}
     report = build(msgspec.structs.replace(given, states=states))
     assert msgspec.structs.astuple(report.verdict) == verdict
     assert report.decision == decision
@@ -189,7 +189,7 @@ def test_who_approved_is_in_the_report_of_a_promotion() -> None:
 
 def test_every_outcome_has_a_colour_and_a_sign_of_its_own_kind() -> None:
     style = (Path(page.__file__).parent / "style.css").read_text()
-    for outcome in get_args(Outcome):
+    for outcome in get_args(RunOutcome):
         assert re.search(rf"\.{outcome}\b[^{{]*{{[^}}]*--state", style), outcome
         assert outcome in page.SIGNS, outcome
     colours = [
@@ -201,7 +201,7 @@ def test_every_outcome_has_a_colour_and_a_sign_of_its_own_kind() -> None:
 @pytest.mark.parametrize("state", ["skipped", "upstream_failed", None])
 def test_a_run_without_a_job_costs_nothing(state: str | None) -> None:
     given = samples.material(job=None, metrics=None, series=None, smoke=None, evaluation=None)
-    states = {**given.states, TASKS["create"]: state, TASKS["promotion"]: "skipped"}
+    states = {**given.states, TASK_IDS["create"]: state, TASK_IDS["promotion"]: "skipped"}
     report = build(msgspec.structs.replace(given, states=states))
     assert report.cost
     assert (report.cost.amount, report.cost.billed) == (0.0, None)
@@ -218,7 +218,7 @@ def test_one_thing_has_one_name_on_the_page() -> None:
 
 def test_a_run_without_promotion_passes() -> None:
     given = samples.material()
-    del given.states[TASKS["promotion"]]
+    del given.states[TASK_IDS["promotion"]]
     assert build(given).verdict.outcome == "passed"
 
 
@@ -280,9 +280,11 @@ def test_a_large_run_makes_a_small_page_with_the_whole_extremes() -> None:
 def results(**xcoms: Any) -> TaskContext:
     """A context in which tasks have left these results, as `role=result` or `role__key=value`."""
     context = TaskContext()
-    kept = {(TASKS[name.partition("__")[0]], name.partition("__")[2] or "return_value"): xcoms[name] for name in xcoms}
+    kept = {
+        (TASK_IDS[name.partition("__")[0]], name.partition("__")[2] or "return_value"): xcoms[name] for name in xcoms
+    }
     context["ti"].xcom_pull = lambda task_ids, key, **_: kept.get((task_ids, key))
-    states = {TASKS[name.partition("__")[0]]: FAILED if name.endswith("__error") else "success" for name in xcoms}
+    states = {TASK_IDS[name.partition("__")[0]]: FAILED if name.endswith("__error") else "success" for name in xcoms}
     context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
     context["ti"].log_url = "http://airflow/dags/dag/runs/run/tasks/write_report"
     return context
@@ -383,7 +385,7 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
 
 def test_a_smoke_test_that_skipped_itself_is_a_refusal_with_its_answers(storage: StorageHook) -> None:
     context, folder = results(smoke__answers=samples.material().smoke), "gs://bucket/runs/refused"
-    states = {TASKS[role]: "skipped" for role in ("smoke", "evaluation", "promotion")}
+    states = {TASK_IDS[role]: "skipped" for role in ("smoke", "evaluation", "promotion")}
     context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
     assert execute(WriteReportOperator(task_id="task", run_folder=folder), context)["title"] == "Refused"
     report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
@@ -400,7 +402,7 @@ def links(operator: WriteReportOperator | ShowOutcomeOperator) -> dict[str, str]
 def test_the_report_is_there_while_a_person_is_asked_and_says_afterwards_who_decided(storage: StorageHook) -> None:
     folder, evaluation = "gs://bucket/runs/asked", samples.evaluation()
     asking = results(evaluation__evaluation=evaluation)
-    states = {TASKS["evaluation"]: "success", TASKS["approval"]: None, TASKS["promotion"]: None}
+    states = {TASK_IDS["evaluation"]: "success", TASK_IDS["approval"]: None, TASK_IDS["promotion"]: None}
     asking["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
     draft = WriteReportOperator(task_id="draft", run_folder=folder)
     result = execute(draft, asking)
@@ -411,7 +413,7 @@ def test_the_report_is_there_while_a_person_is_asked_and_says_afterwards_who_dec
     decision = msgspec.to_builtins(decided("rejected", reason="It swears."))
     answered = results(evaluation__evaluation=evaluation, approval__decision=decision)
     # The promotion is skipped while the task that asked is about to end.
-    states = {TASKS["evaluation"]: "success", TASKS["approval"]: "running", TASKS["promotion"]: "skipped"}
+    states = {TASK_IDS["evaluation"]: "success", TASK_IDS["approval"]: "running", TASK_IDS["promotion"]: "skipped"}
     answered["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
     final = WriteReportOperator(task_id="final", run_folder=folder)
     assert execute(final, answered)["report_url"] == result["report_url"]
@@ -442,7 +444,7 @@ def test_an_outcome_shows_in_the_grid(
         name: msgspec.to_builtins(decided(found)) if isinstance(found, str) else found for name, found in left.items()
     }
     context = results(**given)
-    known = {TASKS[role]: state for role, state in {**dict.fromkeys(states, None), **states}.items()}
+    known = {TASK_IDS[role]: state for role, state in {**dict.fromkeys(states, None), **states}.items()}
     context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: known}
     with DAG("d", schedule=None):
         made = tuning_pipeline(
@@ -507,7 +509,7 @@ def test_a_rollback_has_a_report_of_its_own(storage: StorageHook) -> None:
 
 
 def test_only_the_runs_own_verdict_is_a_link() -> None:
-    assert len({link.xcom_key for link in map(VerdictLink, get_args(Outcome))}) == len(get_args(Outcome))
+    assert len({link.xcom_key for link in map(VerdictLink, get_args(RunOutcome))}) == len(get_args(RunOutcome))
 
 
 def test_a_file_that_is_gone_leaves_the_summary(storage: StorageHook) -> None:

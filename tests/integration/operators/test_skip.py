@@ -15,7 +15,7 @@ from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.aliases import TUNING_LABEL
-from vertex_tuning.registry.promotion import Succession
+from vertex_tuning.registry.promotion import ModelAliases
 
 from tests.integration.conftest import LOCATION
 from tests.support.tasks import TaskContext, create, execute
@@ -40,7 +40,7 @@ def champion(in_use: dict[str, Any]) -> dict[str, Any]:
     """The job whose model is in use."""
     if not in_use:
         in_use.update(retrain("the first run"))
-        Succession(RegistryHook(location=LOCATION), TUNING).promote(in_use["tuned_model"]["model"])
+        ModelAliases(RegistryHook(location=LOCATION), TUNING).promote(in_use["tuned_model"]["model"])
     return in_use
 
 
@@ -72,7 +72,7 @@ def test_without_the_label_nobody_knows_the_model_in_use() -> None:
 
 
 def test_what_was_rolled_back_is_not_made_again(champion: dict[str, Any]) -> None:
-    succession = Succession(RegistryHook(location=LOCATION), TUNING)
+    succession = ModelAliases(RegistryHook(location=LOCATION), TUNING)
     worse = retrain("a run whose model is found wanting", epoch_count="4")
     succession.promote(worse["tuned_model"]["model"])
     succession.roll_back(champion["tuned_model"]["model"])

@@ -13,7 +13,7 @@ import pytest
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
-from vertex_tuning.evaluation import predict as asking
+from vertex_tuning.evaluation import predict
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
@@ -123,7 +123,7 @@ def deferred(operator: SmokeTestOperator, method: str = "execute", **arguments: 
 def test_a_long_wait_leaves_the_worker_and_keeps_the_answers(
     done: dict[str, Any], control: Callable[..., None], google_cloud: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "PATIENCE", 0.0)
+    monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
     operator = smoke_test(done, RIGHT, WRONG, sample_uri=VALIDATION, sample_size=6, min_pass_share=0.5, parallel=1)
     # Twice, some prompts are taken (late, so that the fault counts them) and the next is refused.
     control("faults", method=METHOD, delay=0.001, count=3)
@@ -132,16 +132,16 @@ def test_a_long_wait_leaves_the_worker_and_keeps_the_answers(
     control("faults", method=METHOD, error={"code": 503}, count=1)
 
     first = deferred(operator)
-    assert first.method_name == "ask_rest"
+    assert first.method_name == "predict_rest"
     assert isinstance(first.trigger, DateTimeTrigger)
     assert 50 < first.trigger.moment.timestamp() - time.time() <= 120
     kept = json.loads(json.dumps(first.kwargs))
     assert [answer["name"] for answer in kept["answered"]][:3] == ["right", "wrong", "sample 1"]
-    second = json.loads(json.dumps(deferred(operator, "ask_rest", **kept).kwargs))
+    second = json.loads(json.dumps(deferred(operator, "predict_rest", **kept).kwargs))
     assert second["deadline"] == kept["deadline"]
     assert len(kept["answered"]) < len(second["answered"]) < 8
 
-    result = operator.ask_rest(TaskContext(), event={}, **second)  # type: ignore[arg-type]
+    result = operator.predict_rest(TaskContext(), event={}, **second)  # type: ignore[arg-type]
     assert (result["cases"]["passed"], result["sample"]["passed"]) == (1, 6)
     log = httpx.get(f"{google_cloud}/_internal/requests", params={"method": METHOD}).json()["requests"]
     assert sum(request["status"] == 200 for request in log) == 8  # nothing was asked twice
@@ -150,8 +150,8 @@ def test_a_long_wait_leaves_the_worker_and_keeps_the_answers(
 def test_an_operator_that_may_not_leave_waits_on_the_worker(
     done: dict[str, Any], control: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "PATIENCE", 0.0)
-    monkeypatch.setattr(asking, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
+    monkeypatch.setattr(predict, "FIRST_BACKOFF", 0.1)
     control("faults", method=METHOD, error={"code": 429}, count=2)
     assert execute(smoke_test(done, RIGHT, deferrable=False))["cases"]["passed"] == 1
 
@@ -163,4 +163,4 @@ def test_when_time_is_over_the_task_fails_with_the_last_refusal(
     with pytest.raises(exceptions.EndpointTimeoutError, match=r"429 RESOURCE_EXHAUSTED: Try again later\."):
         execute(smoke_test(done, RIGHT, timeout=0.5))
     with pytest.raises(exceptions.EndpointTimeoutError, match="429"):
-        smoke_test(done, RIGHT).ask_rest(TaskContext(), deadline=time.time(), answered=[])  # type: ignore[arg-type]
+        smoke_test(done, RIGHT).predict_rest(TaskContext(), deadline=time.time(), answered=[])  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs import submission
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.jobs.submission import resubmit
-from vertex_tuning.operators import waiter as waiting
+from vertex_tuning.operators import waiter
 from vertex_tuning.operators.waiter import WAITING
 
 from tests.integration.conftest import LOCATION, TRAINING, VALIDATION, connection, spec
@@ -50,8 +50,8 @@ def context() -> TaskContext:
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "LIST_LAG", 3.0)
-    monkeypatch.setattr(waiting, "CLEAR_SECONDS", 2.0)
-    monkeypatch.setattr(waiting, "CLEAR_PAUSE", 0.1)
+    monkeypatch.setattr(waiter, "CLEAR_SECONDS", 2.0)
+    monkeypatch.setattr(waiter, "CLEAR_PAUSE", 0.1)
 
 
 def made(label: str, context: TaskContext, **arguments: Any) -> dict[str, Any]:

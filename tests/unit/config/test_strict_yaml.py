@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.config.strict_yaml import NotYamlError, field_name, field_path, read
+from vertex_tuning.config.strict_yaml import NotYamlError, field_name, field_path, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ from vertex_tuning.config.strict_yaml import NotYamlError, field_name, field_pat
     ],
 )
 def test_plain_data_is_read(text: str, value: Any) -> None:
-    document = read(f"field: {text}")
+    document = read_yaml(f"field: {text}")
     assert document.content == {"field": value}
     assert document.mistakes == []
 
@@ -68,23 +68,23 @@ def test_plain_data_is_read(text: str, value: Any) -> None:
     ],
 )
 def test_what_readers_of_yaml_take_for_different_things_is_named_with_its_line(text: str, said: str) -> None:
-    [mistake] = read(f"other: 1\nfields:\n  - {text}\n").mistakes
+    [mistake] = read_yaml(f"other: 1\nfields:\n  - {text}\n").mistakes
     assert (mistake.line, mistake.path) == (3, ("fields", 0))
     assert mistake.text.startswith("fields[0]: found ")
     assert said in mistake.text
-    assert read(f"fields: ['{text}']").mistakes == []
+    assert read_yaml(f"fields: ['{text}']").mistakes == []
 
 
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "{a: 1, b: 2,\n\n a: 3}"])
 def test_a_key_given_twice_is_named_with_both_lines(text: str) -> None:
-    document = read(text)
+    document = read_yaml(text)
     assert document.content == {"a": 1, "b": 2}
     [mistake] = document.mistakes
     assert (mistake.line, mistake.text) == (3, "a: found twice, first in line 1; expected once.")
 
 
 def test_a_key_is_a_text() -> None:
-    assert [mistake.text for mistake in read("1: x\ntrue: x\nno: x\n").mistakes] == [
+    assert [mistake.text for mistake in read_yaml("1: x\ntrue: x\nno: x\n").mistakes] == [
         '1: found the key 1; expected a text, as "1".',
         'true: found the key true; expected a text, as "true".',
         'no: found no, which YAML reads as a switch; expected true or false, or quotes for a text, as "no".',
@@ -112,20 +112,20 @@ def test_a_key_is_a_text() -> None:
 )
 def test_what_cannot_be_read_safely_is_refused_with_its_line(text: str, line: int, said: str) -> None:
     with pytest.raises(NotYamlError, match=said) as error:
-        read(text)
+        read_yaml(text)
     assert error.value.line == line
 
 
 def test_the_largest_file_takes_seconds_at_most() -> None:
     started = time.process_time()
-    read("a: [" + "1, " * 330_000 + "1]")
+    read_yaml("a: [" + "1, " * 330_000 + "1]")
     assert time.process_time() - started < 20
 
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(NotYamlError):
-        read(text)
+        read_yaml(text)
 
 
 TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126))
@@ -138,7 +138,7 @@ DATA = st.recursive(
 
 @given(DATA)
 def test_json_is_read_as_what_it_is(data: Any) -> None:
-    document = read(json.dumps(data))
+    document = read_yaml(json.dumps(data))
     assert document.content == data
     assert document.mistakes == []
 

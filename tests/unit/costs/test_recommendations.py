@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from vertex_tuning.costs.recommendations import TASKS, recommendation
+from vertex_tuning.costs.recommendations import TUNING_TASKS, recommendation
 from vertex_tuning.exceptions import ConfigurationError
 
 
@@ -22,4 +22,4 @@ def test_epochs_and_examples_by_kind_of_task(task_type: str | None, enough: int)
 def test_another_kind_of_task_is_refused_with_those_there_are() -> None:
     with pytest.raises(ConfigurationError, match="task: found 'poetry', expected one of") as error:
         recommendation("poetry")
-    assert all(task in str(error.value) for task in TASKS)
+    assert all(task in str(error.value) for task in TUNING_TASKS)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_tuning.datasets import dataset_rules as set_rules
-from vertex_tuning.datasets import limits
+from vertex_tuning.datasets import dataset_rules, limits
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Problem
 from vertex_tuning.datasets.prepare import Options, Prepared, prepare
@@ -305,8 +304,8 @@ def test_rows_far_longer_or_shorter_than_the_others_are_warned_about() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kinds"),
     [
-        ((10, limits.MAX_BYTES, 0), []),
-        ((10, limits.MAX_BYTES + 1, 0), ["bytes"]),
+        ((10, limits.MAX_DATASET_BYTES, 0), []),
+        ((10, limits.MAX_DATASET_BYTES + 1, 0), ["bytes"]),
         ((limits.MAX_ROWS + 1, 10, 0), ["rows"]),
         ((limits.MAX_MULTIMODAL_ROWS + 1, 10, 0), []),
         ((limits.MAX_MULTIMODAL_ROWS + 1, 10, 1), ["rows"]),
@@ -314,7 +313,7 @@ def test_rows_far_longer_or_shorter_than_the_others_are_warned_about() -> None:
     ],
 )
 def test_size_limits(arguments: tuple[int, int, int], kinds: list[str]) -> None:
-    assert [finding.kind for finding in set_rules.size_limits("a", *arguments)] == kinds
+    assert [finding.kind for finding in dataset_rules.size_limits("a", *arguments)] == kinds
 
 
 @pytest.mark.parametrize(
@@ -328,4 +327,4 @@ def test_size_limits(arguments: tuple[int, int, int], kinds: list[str]) -> None:
     ],
 )
 def test_validation_limits(arguments: tuple[int, int, int, int], kinds: list[str]) -> None:
-    assert [finding.kind for finding in set_rules.validation_limits("a", *arguments)] == kinds
+    assert [finding.kind for finding in dataset_rules.validation_limits("a", *arguments)] == kinds

@@ -15,9 +15,8 @@ import msgspec
 import numpy as np
 import pytest
 from vertex_tuning.costs.token_estimate import estimate_tokens
-from vertex_tuning.datasets import duplicates as examples
-from vertex_tuning.datasets import findings
-from vertex_tuning.datasets import prepare as datasets
+from vertex_tuning.datasets import duplicates, findings
+from vertex_tuning.datasets import prepare as prepare_module
 from vertex_tuning.datasets.duplicates import Examples, Pair, Place
 from vertex_tuning.datasets.lines import read_lines
 from vertex_tuning.datasets.prepare import Options, Source, parse_options, prepare, sample, write_report
@@ -157,7 +156,7 @@ def large_file(path: Path) -> Path:
 
 @pytest.mark.parametrize("processes", [2, 5])
 def test_several_processes_find_the_same(processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "MIN_SPLIT", 0)
+    monkeypatch.setattr(prepare_module, "MIN_SPLIT", 0)
     training = Source.local(large_file(tmp_path / "train.jsonl"))
     (tmp_path / "validation.jsonl").write_bytes(lines([pair("new"), pair("question 5 é", "a5")]))
     sets = [training], [Source.local(tmp_path / "validation.jsonl")]
@@ -176,15 +175,15 @@ def test_several_processes_find_the_same(processes: int, tmp_path: Path, monkeyp
 
 def test_lines_longer_than_any_row_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vertex_tuning.datasets.lines.MAX_LINE", 1000)
-    monkeypatch.setattr("vertex_tuning.datasets.lines.CHUNK", 100)
+    monkeypatch.setattr("vertex_tuning.datasets.lines.READ_CHUNK", 100)
     found = list(read_lines(BytesIO(b"a\n" + b"x" * 50_000 + b"\nb")))
     assert sum(len(one.lines) for one in found) == 3
     assert max(len(line) for one in found for line in one.lines) <= 1100
 
 
 def test_examples_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "_PART", 10)
-    monkeypatch.setattr(examples, "_BLOCK", 7)
+    monkeypatch.setattr(duplicates, "_PART", 10)
+    monkeypatch.setattr(duplicates, "_BLOCK", 7)
     known = Examples()
     known.add([n % 40 - 20 for n in range(80)], [5] * 80, range(1, 81), 0, training=True)
     known.add([3, 4], [5, 6], [1, 2], 1, training=False)
@@ -200,7 +199,7 @@ def test_examples_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_not_compared_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examples, "_LARGEST_PART", 30)
+    monkeypatch.setattr(duplicates, "_LARGEST_PART", 30)
     found = prepared(lines([pair("always the same", "yes")] * 50))
     assert found.counts["warning"] == {"duplicate": 29, "not_compared": 1, "one_sided_labels": 1}
     assert "found 20 rows that were not compared" in found.text("warning")

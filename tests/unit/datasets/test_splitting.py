@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_tuning.datasets import dataset_rules as set_rules
+from vertex_tuning.datasets import dataset_rules
 from vertex_tuning.datasets.prepare import Options, Prepared, prepare
 from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.exceptions import ConfigurationError
@@ -80,7 +80,7 @@ def test_no_more_is_set_aside_than_the_service_takes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("training", "most"), [(0, 1000), (3000, 1000), (4000, 1200), (16_000, 4800), (100_000, 5000)])
 def test_how_many_the_service_takes(training: int, most: int) -> None:
-    assert set_rules.most_validation_rows(training) == most
+    assert dataset_rules.most_validation_rows(training) == most
 
 
 def test_too_few_rows_leave_nothing_to_set_aside(tmp_path: Path) -> None:

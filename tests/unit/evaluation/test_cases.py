@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vertex_tuning.datasets.rows import Content, Part, Row
-from vertex_tuning.evaluation.cases import SmokeAnswer, case_of, parse_cases, sample_cases, share, summarize, values_of
+from vertex_tuning.evaluation.cases import (
+    SmokeAnswer,
+    case_of,
+    parse_cases,
+    pass_share,
+    sample_cases,
+    summarize,
+    values_of,
+)
 from vertex_tuning.exceptions import ConfigurationError
 
 
@@ -141,7 +149,7 @@ def test_answers_are_counted_and_their_values_named() -> None:
     }
     assert values_of([], []) == {}
     assert values_of([answered()], []) == {"smoke.pass_share": 1.0, "smoke.latency_p95": 1.0}
-    assert share([]) is None
+    assert pass_share([]) is None
 
 
 def test_long_texts_are_cut_for_xcom() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from vertex_tuning.evaluation.cases import SmokeAnswer, parse_cases
-from vertex_tuning.evaluation.comparison import Rule, Side, comparison_table, judge, parse_rule
+from vertex_tuning.evaluation.comparison import JudgedModel, PromotionRule, comparison_table, judge_models, parse_rule
 from vertex_tuning.evaluation.gates import parse_gates
 from vertex_tuning.exceptions import ConfigurationError
 
@@ -19,89 +19,97 @@ def answers(**problems: str) -> list[SmokeAnswer]:
     return [SmokeAnswer(name, f"{name}?", "text", problem, 0.1, 5, "STOP") for name, problem in problems.items()]
 
 
-def reasons(rule: Rule, champion: float | None, challenger: float | None) -> list[str]:
-    sides = [Side({} if value is None else {"x": value}) for value in (champion, challenger)]
-    return judge(rule, [], "fail", sides[1], sides[0]).reasons
+def reasons(rule: PromotionRule, champion: float | None, challenger: float | None) -> list[str]:
+    sides = [JudgedModel({} if value is None else {"x": value}) for value in (champion, challenger)]
+    return judge_models(rule, [], "fail", sides[1], sides[0]).reasons
 
 
 @pytest.mark.parametrize(
     ("rule", "champion", "challenger", "is_better"),
     [
-        (Rule("x"), 0.8, 0.9, True),
-        (Rule("x"), 0.8, 0.8, True),  # as good, and learnt from newer data
-        (Rule("x"), 0.8, 0.7, False),
-        (Rule("x", higher_is_better=False), 0.8, 0.7, True),
-        (Rule("x", higher_is_better=False), 0.7, 0.8, False),
-        (Rule("x", min_gain=0.1), 0.8, 0.9, True),  # whose difference is a little less than 0.1
-        (Rule("x", min_gain=0.1), 0.8, 0.89, False),
-        (Rule("x", higher_is_better=False, min_gain=0.1), 0.8, 0.7, True),
-        (Rule("x", higher_is_better=False, min_gain=0.1), 0.8, 0.75, False),
-        (Rule("x"), math.nan, 0.9, False),
-        (Rule("x"), 0.1, math.nan, False),
-        (Rule("x"), None, 0.9, False),
-        (Rule("x"), 0.1, None, False),
-        (Rule("x"), None, None, False),
+        (PromotionRule("x"), 0.8, 0.9, True),
+        (PromotionRule("x"), 0.8, 0.8, True),  # as good, and learnt from newer data
+        (PromotionRule("x"), 0.8, 0.7, False),
+        (PromotionRule("x", higher_is_better=False), 0.8, 0.7, True),
+        (PromotionRule("x", higher_is_better=False), 0.7, 0.8, False),
+        (PromotionRule("x", min_gain=0.1), 0.8, 0.9, True),  # whose difference is a little less than 0.1
+        (PromotionRule("x", min_gain=0.1), 0.8, 0.89, False),
+        (PromotionRule("x", higher_is_better=False, min_gain=0.1), 0.8, 0.7, True),
+        (PromotionRule("x", higher_is_better=False, min_gain=0.1), 0.8, 0.75, False),
+        (PromotionRule("x"), math.nan, 0.9, False),
+        (PromotionRule("x"), 0.1, math.nan, False),
+        (PromotionRule("x"), None, 0.9, False),
+        (PromotionRule("x"), 0.1, None, False),
+        (PromotionRule("x"), None, None, False),
     ],
 )
-def test_better(rule: Rule, champion: float | None, challenger: float | None, is_better: bool) -> None:
+def test_better(rule: PromotionRule, champion: float | None, challenger: float | None, is_better: bool) -> None:
     assert (reasons(rule, champion, challenger) == []) is is_better
 
 
 @pytest.mark.parametrize(
     ("rule", "champion", "challenger", "reason"),
     [
-        (Rule("x"), 0.8, 0.75, "X: 0.75, model in use 0.8. The new model must not be worse."),
-        (Rule("x", higher_is_better=False), 0.7, 0.8, "X: 0.8, model in use 0.7. The new model must not be worse."),
+        (PromotionRule("x"), 0.8, 0.75, "X: 0.75, model in use 0.8. The new model must not be worse."),
         (
-            Rule("x", min_gain=0.1),
+            PromotionRule("x", higher_is_better=False),
+            0.7,
+            0.8,
+            "X: 0.8, model in use 0.7. The new model must not be worse.",
+        ),
+        (
+            PromotionRule("x", min_gain=0.1),
             0.8,
             0.85,
             "X: 0.85, model in use 0.8. The new model must be at least 0.1 higher.",
         ),
         (
-            Rule("x", higher_is_better=False, min_gain=0.1),
+            PromotionRule("x", higher_is_better=False, min_gain=0.1),
             0.8,
             0.75,
             "X: 0.75, model in use 0.8. The new model must be at least 0.1 lower.",
         ),
-        (Rule("x"), 0.8, None, "X: unknown for the new model, so the models cannot be compared."),
-        (Rule("x"), None, 0.8, "X: unknown for the model in use, so the models cannot be compared."),
-        (Rule("x"), None, None, "X: unknown for both models, so the models cannot be compared."),
-        (Rule("x"), 0.8, 0.79999999, "X: 0.79999999, model in use 0.8. The new model must not be worse."),
+        (PromotionRule("x"), 0.8, None, "X: unknown for the new model, so the models cannot be compared."),
+        (PromotionRule("x"), None, 0.8, "X: unknown for the model in use, so the models cannot be compared."),
+        (PromotionRule("x"), None, None, "X: unknown for both models, so the models cannot be compared."),
+        (PromotionRule("x"), 0.8, 0.79999999, "X: 0.79999999, model in use 0.8. The new model must not be worse."),
     ],
 )
-def test_why_not(rule: Rule, champion: float | None, challenger: float | None, reason: str) -> None:
+def test_why_not(rule: PromotionRule, champion: float | None, challenger: float | None, reason: str) -> None:
     assert reasons(rule, champion, challenger) == [reason]
 
 
 def test_shares_are_told_in_percent() -> None:
-    sides = [Side({"sample.exact_share": value}) for value in (0.96, 0.61)]
-    rule = Rule("sample.exact_share", min_gain=0.02)
+    sides = [JudgedModel({"sample.exact_share": value}) for value in (0.96, 0.61)]
+    rule = PromotionRule("sample.exact_share", min_gain=0.02)
     label = "Exact answers on the validation sample"
-    assert judge(Rule("sample.exact_share"), [], "fail", sides[1], sides[0]).reasons == [
+    assert judge_models(PromotionRule("sample.exact_share"), [], "fail", sides[1], sides[0]).reasons == [
         f"{label}: 61 %, model in use 96 %. The new model must not be worse."
     ]
-    assert judge(rule, [], "fail", sides[0], sides[0]).reasons == [
+    assert judge_models(rule, [], "fail", sides[0], sides[0]).reasons == [
         f"{label}: 96 %, model in use 96 %. The new model must be at least 2 percentage points higher."
     ]
 
 
 @pytest.mark.parametrize(("new", "verdict"), [(0.9, "better"), (0.8, "equal"), (0.8 + 1e-12, "equal")])
 def test_as_good_is_not_called_better(new: float, verdict: str) -> None:
-    assert judge(Rule("x"), [], "fail", Side({"x": new}), Side({"x": 0.8})).verdict == verdict
+    assert (
+        judge_models(PromotionRule("x"), [], "fail", JudgedModel({"x": new}), JudgedModel({"x": 0.8})).verdict
+        == verdict
+    )
 
 
 def test_only_named_cases_that_passed_before_are_regressions() -> None:
-    champion = Side.of({}, answers(lost="", late="", new="wrong"), [])
-    challenger = Side.of({}, answers(lost="wrong", late="wrong", new="wrong"), [])
-    rule = Rule("smoke.pass_share", higher_is_better=False, no_regression=["lost", "new"])
-    assert judge(rule, [], "fail", challenger, champion).reasons == [
+    champion = JudgedModel.of({}, answers(lost="", late="", new="wrong"), [])
+    challenger = JudgedModel.of({}, answers(lost="wrong", late="wrong", new="wrong"), [])
+    rule = PromotionRule("smoke.pass_share", higher_is_better=False, no_regression=["lost", "new"])
+    assert judge_models(rule, [], "fail", challenger, champion).reasons == [
         "Case 'lost' fails (wrong), and passes with the model in use."
     ]
 
 
 def test_what_is_asked_now_counts_before_what_was_asked_earlier() -> None:
-    side = Side.of({"smoke.pass_share": 1.0, "loss": 0.2}, answers(lost="", late="wrong"), answers(a=""))
+    side = JudgedModel.of({"smoke.pass_share": 1.0, "loss": 0.2}, answers(lost="", late="wrong"), answers(a=""))
     assert side.values == {
         "smoke.pass_share": 0.5,
         "sample.exact_share": 1.0,
@@ -114,8 +122,8 @@ def test_gates_and_rule_together() -> None:
     gates = parse_gates(
         [{"value": "loss", "max": 0.1}, {"value": "loss", "max_increase": 0.05}, {"value": "y", "min": 1}]
     )
-    champion, challenger = Side({"loss": 0.05, "x": 0.9}), Side({"loss": 0.2, "x": 0.5})
-    judged = judge(Rule("x"), gates, "fail", challenger, champion)
+    champion, challenger = JudgedModel({"loss": 0.05, "x": 0.9}), JudgedModel({"loss": 0.2, "x": 0.5})
+    judged = judge_models(PromotionRule("x"), gates, "fail", challenger, champion)
     assert judged.verdict == "refused"
     assert judged.reasons == [
         "Loss: 0.2, expected at most 0.1.",
@@ -129,14 +137,14 @@ def test_gates_and_rule_together() -> None:
         "y": {"champion": None, "challenger": None},
     }
     assert comparison_table(judged.values).splitlines()[2].split() == ["x", "0.9", "0.5"]
-    alone = judge(Rule("x"), gates[1:2], "fail", challenger, None)
+    alone = judge_models(PromotionRule("x"), gates[1:2], "fail", challenger, None)
     assert (alone.verdict, alone.reasons, alone.values) == ("first", [], {})
 
 
 def test_a_rule_as_yaml_has_it() -> None:
     rule = {"value": "sample.exact_share", "higher_is_better": True, "min_gain": 0.02, "no_regression": ["lost"]}
-    assert parse_rule(rule, CASES) == Rule("sample.exact_share", True, 0.02, ["lost"])
-    assert parse_rule({"value": "x"}) == Rule("x")
+    assert parse_rule(rule, CASES) == PromotionRule("sample.exact_share", True, 0.02, ["lost"])
+    assert parse_rule({"value": "x"}) == PromotionRule("x")
 
 
 @pytest.mark.parametrize(

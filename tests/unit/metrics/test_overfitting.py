@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import pytest
-from vertex_tuning.metrics.overfitting import Overfitting, judge
+from vertex_tuning.metrics.overfitting import Overfitting, find_overfitting
 from vertex_tuning.metrics.series import Series
 
 from tests.support.series import series
@@ -22,7 +22,9 @@ def falling(length: int) -> list[float]:
 
 def judged(validation: Sequence[float], training: Sequence[float] | None = None) -> Overfitting:
     losses = falling(STEPS * len(validation)) if training is None else training
-    found = judge([series("/train_total_loss", *losses), series("/eval_total_loss", *validation, every=STEPS)])
+    found = find_overfitting(
+        [series("/train_total_loss", *losses), series("/eval_total_loss", *validation, every=STEPS)]
+    )
     assert found is not None
     return found
 
@@ -92,12 +94,12 @@ def test_values_that_are_no_numbers_are_not_judged() -> None:
     ],
 )
 def test_without_either_loss_there_is_no_judgement(given: list[Series]) -> None:
-    assert judge(given) is None
+    assert find_overfitting(given) is None
 
 
 def test_preference_tuning_has_a_training_loss_of_another_name() -> None:
     losses = series("/preference_optimization_train_loss", *falling(40))
-    found = judge([losses, series("/eval_total_loss", 1.0, 0.5, 0.6, 0.7, every=STEPS)])
+    found = find_overfitting([losses, series("/eval_total_loss", 1.0, 0.5, 0.6, 0.7, every=STEPS)])
     assert found is not None
     assert found.found
 

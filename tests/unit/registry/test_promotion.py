@@ -20,7 +20,7 @@ import pytest
 from vertex_tuning.exceptions import ChampionError, VertexUnavailableError
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ModelVersion, settlement
-from vertex_tuning.registry.promotion import Standing, Succession
+from vertex_tuning.registry.promotion import CurrentModels, ModelAliases
 
 LAYOUTS = (["a@1", "b@1", "c@1", "d@1"], ["a@1", "a@2", "a@3", "a@4"], ["a@1", "a@2", "b@1", "a@3"])
 """A Model each, versions of one Model (continuous tuning), and both."""
@@ -82,7 +82,7 @@ class Course:
         self.arrived.release()
         self.turns[me].acquire()
 
-    def run(self, actors: Mapping[str, Callable[[], Standing]]) -> dict[str, object]:
+    def run(self, actors: Mapping[str, Callable[[], CurrentModels]]) -> dict[str, object]:
         """All actors side by side; what each of them returned or raised."""
         outcomes: dict[str, object] = {}
         self.turns = {name: threading.Semaphore(0) for name in actors}
@@ -120,15 +120,15 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.course = Course(self.layout, self.seed)
-        succession = Succession(cast(RegistryHook, self.course), "tuning")
+        aliases = ModelAliases(cast(RegistryHook, self.course), "tuning")
         order = self.course.random.sample(self.layout, len(self.layout))
         for name in order[: self.already]:
-            succession.promote(name)
+            aliases.promote(name)
         self.in_use = order[self.already - 1] if self.already else ""
         rivals = order[self.already : self.already + 2]
-        self.actors = {name: partial(succession.promote, name, self.in_use) for name in rivals}
+        self.actors = {name: partial(aliases.promote, name, self.in_use) for name in rivals}
         if self.already == 2 and self.seed % 3 == 0:
-            self.actors["rollback"] = partial(succession.roll_back, order[0], self.in_use)
+            self.actors["rollback"] = partial(aliases.roll_back, order[0], self.in_use)
 
     def play(self) -> dict[str, object]:
         """In every second course one of them is killed, and its work repeated as Airflow's retry does."""
@@ -148,7 +148,7 @@ def check(scene: Scene) -> None:
     [champion] = course.holders(CHAMPION)
     assert len(course.holders(PREVIOUS)) <= 1, scene
     assert settlement(course.versions.values()) == {}, scene
-    told = [one.champion.name for one in outcomes.values() if isinstance(one, Standing) and one.champion]
+    told = [one.champion.name for one in outcomes.values() if isinstance(one, CurrentModels) and one.champion]
     refused = [one for one in outcomes.values() if isinstance(one, ChampionError)]
     assert len(told) + len(refused) == len(scene.actors), scene
     assert champion in [*told, scene.in_use], scene  # the run whose model it is knows
@@ -178,9 +178,9 @@ class Lagging(Course):
 
 def test_a_list_that_lags_behind_is_no_lost_race() -> None:
     course = Lagging(["a@1", "b@1"], seed=1)
-    succession = Succession(cast(RegistryHook, course), "tuning")
+    aliases = ModelAliases(cast(RegistryHook, course), "tuning")
     for name in ("a@1", "b@1"):
         with contextlib.suppress(VertexUnavailableError):
-            succession.promote(name)
-        assert succession.promote(name).champion == course.versions[name]
+            aliases.promote(name)
+        assert aliases.promote(name).champion == course.versions[name]
     assert (course.holders(CHAMPION), course.holders(PREVIOUS)) == (["b@1"], ["a@1"])
