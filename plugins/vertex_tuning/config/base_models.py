@@ -1,64 +1,81 @@
-"""Base models: which can be tuned, and which have been or are to be retired. What the service takes, it says itself."""
+"""Base models: which can be tuned, and which are or will be retired, from the package's table."""
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
+import msgspec
+
+from vertex_tuning.config.data_tables import read_table
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.suggestions import did_you_mean
-
-TUNABLE_MODELS: Final = (
-    "gemini-3.5-flash",
-    "gemini-3.1-flash-lite",
-    "gemini-2.5-pro",
-    "gemini-2.5-flash",
-    "gemini-2.5-flash-lite",
-)
-"""Models the guide to supervised tuning lists (October 2026)."""
-
-RETIREMENT: Final[Mapping[str, str]] = {
-    "gemini-2.5-pro": "2026-10-20",
-    "gemini-2.5-flash": "2026-10-20",
-    "gemini-2.5-flash-lite": "2026-10-20",
-    "gemini-2.0-flash": "2026-06-01",
-    "gemini-2.0-flash-lite": "2026-06-01",
-}
-"""Retirement dates by family, from the guide's page on model versions (August 2026). A tuned model retires with its
-base; whether a family still takes new jobs after its date is not known."""
-
-GONE: Final = ("gemini-1.", "text-bison", "chat-bison")
-"""Families that were retired before those."""
 
 RETIRING_TAG: Final = "retiring-base-model"
 """On the DAG of a tuning whose base model is retired, or will be."""
 
-_VERSION: Final = re.compile(r"-\d{3}")
+_VERSION: Final = re.compile(r"[-@]\d{3}$")
 _TUNED_MODEL: Final = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/models/[^/@\s]+@[\w-]+")
 
 
+class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of the table.
+
+    :param name: id of the model, without the number of a version
+    :param tunable: whether the form offers it
+    :param source: page that says so
+    :param read: date of the copy that was read
+    :param retirement: announced date, if any
+    :param retired: whether it was retired at a date that is no longer published
+    """
+
+    name: str
+    tunable: bool
+    source: str
+    read: datetime.date
+    retirement: datetime.date | None = None
+    retired: bool = False
+
+
+@cache
+def base_models() -> dict[str, BaseModel]:
+    """All rows of the table, by name.
+
+    :raises ConfigurationError: the table cannot be read
+    """
+    return {model.name: model for model in read_table("base_models", list[BaseModel])}
+
+
+def tunable_models() -> list[str]:
+    """Names of the models that the form offers.
+
+    :raises ConfigurationError: the table cannot be read
+    """
+    return [model.name for model in base_models().values() if model.tunable]
+
+
 def check_base_model(model: str) -> str:
+    """Return a base model, or a version of a tuned model, that a job can start from.
+
+    :raises ConfigurationError: the model is neither
     """
-    :raises ConfigurationError: the model is no Gemini model that is known, and no version of a tuned model
-    """
-    known = dict.fromkeys((*TUNABLE_MODELS, *RETIREMENT))
-    family = model[:-4] if _VERSION.fullmatch(model[-4:]) else model
-    if family in known or model.startswith(GONE) or _TUNED_MODEL.fullmatch(model):
+    if _VERSION.sub("", model) in base_models() or _TUNED_MODEL.fullmatch(model):
         return model
     if "/" in model:
         raise ConfigurationError("expected a tuned model as projects/PROJECT/locations/LOCATION/models/ID@VERSION.")
     raise ConfigurationError(
-        f"no known base model: {did_you_mean(model, known)} A newer model is added to TUNABLE_MODELS in {__name__}."
+        f"no known base model: {did_you_mean(model, base_models())} To add a newer model, copy the package's "
+        "data/base_models.yaml and set [vertex_tuning] base_models to the copy."
     )
 
 
 def retirement_note(model: str) -> str:
     """What to know before paying for a job on this model; empty when there is nothing."""
-    if model.startswith(GONE):
-        return f"{model} has been retired; the service will hardly tune it."
-    # The longest name first: gemini-2.5-flash-lite is not a version of gemini-2.5-flash.
-    for family in sorted(RETIREMENT, key=len, reverse=True):
-        if model == family or model.startswith(f"{family}-"):
-            return f"{model}: retirement was announced for {RETIREMENT[family]}; a tuned model retires with its base."
-    return ""
+    row = base_models().get(_VERSION.sub("", model))
+    if row is None or not (row.retired or row.retirement):
+        return ""
+    if row.retired:
+        return f"{model} has been retired; the service will probably refuse to tune it."
+    return f"{model}: retirement was announced for {row.retirement}; a tuned model retires with its base."

@@ -1,24 +1,18 @@
-"""Where a job runs and where its data lies: Google's locations and names of buckets. Pure."""
+"""Where a job runs and where its data lies: Google's locations and names of buckets."""
 
 from __future__ import annotations
 
+import datetime
 import re
+from functools import cache
 from typing import Final
 
+import msgspec
+
+from vertex_tuning.config.data_tables import read_table
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.suggestions import did_you_mean
 from vertex_tuning.templates import template_mark
-
-LOCATIONS: Final = (
-    "africa-south1", "asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3",
-    "asia-south1", "asia-south2", "asia-southeast1", "asia-southeast2", "asia-southeast3", "australia-southeast1",
-    "australia-southeast2", "europe-central2", "europe-north1", "europe-north2", "europe-southwest1", "europe-west1",
-    "europe-west2", "europe-west3", "europe-west4", "europe-west6", "europe-west8", "europe-west9", "europe-west10",
-    "europe-west12", "me-central1", "me-central2", "me-west1", "northamerica-northeast1", "northamerica-northeast2",
-    "northamerica-south1", "southamerica-east1", "southamerica-west1", "us-central1", "us-east1", "us-east4",
-    "us-east5", "us-south1", "us-west1", "us-west2", "us-west3", "us-west4", "eu", "us",
-)  # fmt: skip
-"""Google Cloud's regions, and the multi-regions of Vertex AI (November 2026). Which of them tune, the service says."""
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
@@ -26,16 +20,33 @@ _PART: Final = 63
 """Characters of a bucket's name, or of each part of one with dots."""
 
 
+class _Locations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: str
+    read: datetime.date
+    regions: list[str]
+    multi_regions: list[str]
+
+
+@cache
+def known_locations() -> tuple[str, ...]:
+    """Google Cloud's regions and the multi-regions of Vertex AI, from the package's table.
+
+    :raises ConfigurationError: the table cannot be read
+    """
+    table = read_table("locations", _Locations)
+    return (*table.regions, *table.multi_regions)
+
+
 def check_location(location: str) -> str:
     """
     :param location: may be a template, which only a run knows
     :raises ConfigurationError: Google has no such location, or none that tunes
     """
-    if template_mark(location) or location in LOCATIONS:
+    if template_mark(location) or location in known_locations():
         return location
     if location == "global":
         raise ConfigurationError("Gemini models are not tuned at the global endpoint; expected a region.")
-    raise ConfigurationError(f"no known location: {did_you_mean(location, LOCATIONS)}")
+    raise ConfigurationError(f"no known location: {did_you_mean(location, known_locations())}")
 
 
 def check_bucket(bucket: str) -> str:

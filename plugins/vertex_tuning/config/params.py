@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import Param
 
-from vertex_tuning.config.base_models import TUNABLE_MODELS
+from vertex_tuning.config.base_models import tunable_models
 from vertex_tuning.config.switches import PATTERN
 from vertex_tuning.config.tuning import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
 from vertex_tuning.exceptions import ConfigurationError
@@ -43,7 +43,7 @@ def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
 
 
 def _data(tuning: Tuning) -> dict[str, Param]:
-    models = list(dict.fromkeys([tuning.base_model, *TUNABLE_MODELS]))
+    models = list(dict.fromkeys([tuning.base_model, *tunable_models()]))
     return {
         "base_model": _text(
             "Base model", f"The Gemini model to tune. {tuning.retirement_note}".strip(), tuning.base_model, enum=models
