@@ -57,7 +57,7 @@ def connection(emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("connection")
 def test_supervised_fine_tuning() -> None:
-    operator = GenAISupervisedFineTuningTrainOperator(
+    tune = GenAISupervisedFineTuningTrainOperator(
         task_id="tune",
         project_id="my-project",
         location="us-central1",
@@ -66,7 +66,7 @@ def test_supervised_fine_tuning() -> None:
         tuning_job_config={"tuned_model_display_name": "by Airflow", "epoch_count": 2},
     )
     instance = TaskInstance()
-    result = operator.execute({"ti": instance})  # type: ignore[typeddict-item]
+    result = tune.execute({"ti": instance})  # type: ignore[typeddict-item]
     assert "/models/" in result["tuned_model_name"]
     assert "/endpoints/" in result["tuned_model_endpoint_name"]
     assert instance.pushed == result
