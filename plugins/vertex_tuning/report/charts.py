@@ -1,15 +1,15 @@
-"""Curves: which there are, thinned for a page, and drawn as SVG paths for those who have no JavaScript."""
+"""Curves: which there are, thinned for a page, and drawn as SVG paths."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from vertex_tuning.report.names import metric_rank, series_kind, series_metric
+from vertex_tuning.report.names import DASH, metric_rank, series_kind, series_metric
 
 BUCKETS_DRAWN: Final = 400
 """A curve is thinned to twice as many points: a page shows it 600 to 800 pixels wide."""
@@ -98,6 +98,19 @@ class Tick(msgspec.Struct, frozen=True):
     label: str
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """The values at a step, for a table and for the mouse.
+
+    :param x: left edge of the strip of the picture that shows them, `width` units wide
+    :param values: of each line at this step or the last one before it that has a value
+    """
+
+    step: int
+    x: float
+    width: float
+    values: list[str]
+
+
 class Picture(msgspec.Struct, frozen=True):
     """Where everything is, in the picture's own units.
 
@@ -118,11 +131,14 @@ class Picture(msgspec.Struct, frozen=True):
     dots: list[tuple[str, float, float]]
     marks: list[tuple[float, str, bool]]
     overfitting: float | None
+    readings: list[Reading]
 
 
 WIDTH, HEIGHT = 720.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, WIDTH - 14.0, 26.0, HEIGHT - 30.0
 FEW: Final = 40
+MAX_READINGS: Final = 60
+"""Steps of a chart whose values can be read."""
 
 
 def picture(chart: Chart) -> Picture:
@@ -147,7 +163,30 @@ def picture(chart: Chart) -> Picture:
         [(line.kind, px, py) for line, points in placed if len(points) <= FEW for px, py in points],
         [(x(mark.step), mark.label, mark.best) for mark in chart.marks if first <= mark.step <= last],
         None if chart.overfitting_step is None else x(min(max(chart.overfitting_step, first), last)),
+        _readings(chart),
     )  # fmt: skip
+
+
+def _readings(chart: Chart) -> list[Reading]:
+    """Values at evenly spaced steps, the first and the last among them."""
+    count = min(len(chart.steps), MAX_READINGS)
+    width = (RIGHT - LEFT) / count
+    picked = [round(n * (len(chart.steps) - 1) / max(count - 1, 1)) for n in range(count)]
+    return [
+        Reading(
+            chart.steps[at],
+            round(LEFT + n * width, 1),
+            round(width, 1),
+            [_last_value(line.values[: at + 1], chart.unit) for line in chart.lines],
+        )
+        for n, at in enumerate(picked)
+    ]
+
+
+def _last_value(values: Sequence[float | None], unit: str) -> str:
+    known = (value for value in reversed(values) if value is not None)
+    value = next(known, None)
+    return DASH if value is None else tick_label(value, unit)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -178,9 +217,3 @@ def bars(counts: list[float], width: float = 240, height: float = 56) -> list[tu
         (round(n * step + 0.5, 1), round(height - one, 1), round(step - 1, 1), round(one, 1))
         for n, one in enumerate(tall)
     ]
-
-
-def for_script(charts: list[Chart]) -> list[dict[str, Any]]:
-    """What the page's script draws from."""
-    plain: list[dict[str, Any]] = msgspec.to_builtins(charts)
-    return plain

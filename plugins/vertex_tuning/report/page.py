@@ -14,12 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vertex_tuning.report import names
-from vertex_tuning.report.charts import bars, for_script, picture
+from vertex_tuning.report.charts import bars, picture
 from vertex_tuning.report.content import Report
 from vertex_tuning.report.verdict import NO_STEP
 
 HERE: Final = Path(__file__).parent
-UPLOT: Final = HERE / "vendor" / "uplot"
 
 HEADLINE: Final = ("/eval_total_loss", "/eval_fraction_of_correct_next_step_preds")
 
@@ -54,10 +53,8 @@ def to_json(report: Report) -> bytes:
 
 
 def to_html(report: Report) -> str:
-    """The page. The browser is told to load nothing and to run these scripts alone, whatever a text says."""
-    style = _file(UPLOT / "uPlot.min.css") + _file(HERE / "style.css")
-    library = f"/*\n{_file(UPLOT / 'LICENSE')}*/\n{_file(UPLOT / 'uPlot.iife.min.js')}"
-    script = _file(HERE / "charts.js")
+    """The page. Its policy lets a browser load nothing and run no script, whatever a text says."""
+    style = _file(HERE / "style.css")
     charts = report.metrics.charts if report.metrics else []
     answers = report.comparison.answers if report.comparison else []
     steps = {step.name: step for step in report.steps}
@@ -67,13 +64,11 @@ def to_html(report: Report) -> str:
         steps=steps,
         sections=[(name, title) for name, title, step in SECTIONS if not step or steps[step].state != NO_STEP],
         pictures=[(chart, picture(chart)) for chart in charts],
-        charts=for_script(charts),
         differing=[one for one in answers if one.champion != one.challenger],
-        # Our own files, not data: the only texts that are not escaped.
+        # Our own file, not data: the only text that is not escaped.
         style=Markup(style),  # noqa: S704
-        scripts=[Markup(library), Markup(script)],  # noqa: S704
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {_hash(library)} {_hash(script)}; base-uri 'none'; form-action 'none'",
+        "base-uri 'none'; form-action 'none'",
     )  # fmt: skip
 
 
@@ -114,5 +109,5 @@ def _file(path: Path) -> str:
 
 
 def _hash(text: str) -> str:
-    """As a Content-Security-Policy names an inline script or style."""
+    """The name of an inline style in a Content-Security-Policy."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
