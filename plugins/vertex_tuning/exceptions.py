@@ -1,4 +1,4 @@
-"""What can go wrong, one class each. Whether a retry can help is the class, never the message."""
+"""Errors of this package. The class says whether a retry can help, never the message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class TuningError(AirflowException):
 
 
 class PermanentError(TuningError, AirflowFailException):
-    """The same call would fail again: a person must change something first. Airflow does not retry it, in any DAG."""
+    """A person must change something first. Airflow does not retry the task, in any DAG."""
 
 
 class TransientError(TuningError):
@@ -28,7 +28,7 @@ class DatasetError(PermanentError):
 
 
 class CostLimitError(PermanentError):
-    """The run would cost more than it may, or nobody knows what it would cost."""
+    """The estimated cost is over the limit, or there is no price to compare with the limit."""
 
 
 class VertexRequestError(PermanentError):
@@ -36,15 +36,15 @@ class VertexRequestError(PermanentError):
 
 
 class NotFoundError(VertexRequestError):
-    """There is nothing of that name."""
+    """The resource does not exist."""
 
 
 class ContentMismatchError(PermanentError):
-    """An object that is named by its content holds something else."""
+    """An object whose name is a hash of its content has other content."""
 
 
 class ConnectionNotFoundError(TransientError):
-    """Airflow knows no such connection, or could not ask where it is kept: of both it says that it is not defined."""
+    """Airflow has no such connection, or could not read its store: Airflow reports both in one way."""
 
 
 class VertexUnavailableError(TransientError):
@@ -52,7 +52,7 @@ class VertexUnavailableError(TransientError):
 
 
 class EndpointNotReadyError(VertexUnavailableError):
-    """The endpoint does not answer yet: its model is still being deployed, or is not to be seen everywhere."""
+    """The endpoint does not respond yet: its model is being deployed or not visible everywhere."""
 
 
 class EndpointTimeoutError(PermanentError):
@@ -60,39 +60,39 @@ class EndpointTimeoutError(PermanentError):
 
 
 class LostAnswerError(VertexUnavailableError):
-    """A request was sent and no answer came: what it asked for may have happened."""
+    """A request was sent and its response was lost: the service may have carried it out."""
 
 
 class TaskKilledError(TransientError):
-    """Airflow killed the task while it was about to create a job."""
+    """Airflow killed the task before it created a job."""
 
 
 class QuotaExceededError(TransientError):
-    """As many tuning jobs run as the project may have."""
+    """The project has no quota for another tuning job now."""
 
 
 class QuotaTimeoutError(PermanentError):
-    """There was no quota for a job for as long as the task was allowed to wait for it."""
+    """The quota stayed used up until the task's deadline."""
 
 
 class TuningJobFailedError(PermanentError):
-    """The job ended as FAILED; the message is Vertex AI's own. Another job like it would fail as well."""
+    """The job ended as FAILED, with Vertex AI's own message. Another job like it would fail as well."""
 
 
 class TuningJobExpiredError(PermanentError):
-    """The job ended as EXPIRED: the service gave it up. Whether another one may take as long, a person decides."""
+    """The job ended as EXPIRED: the service stopped it. A person decides about another job."""
 
 
 class TuningJobPartiallySucceededError(PermanentError):
-    """The job ended as PARTIALLY_SUCCEEDED; a model made from part of the data is not put to use unseen."""
+    """The job ended as PARTIALLY_SUCCEEDED. A model made from part of the data needs a person's decision."""
 
 
 class TuningJobCancelledError(PermanentError):
-    """Somebody cancelled the job; starting another is that person's decision."""
+    """A person cancelled the job and decides about another one."""
 
 
 class ChangedSpecError(PermanentError):
-    """An earlier attempt's job still runs, but asks for something else, and `on_changed_spec` is `fail`."""
+    """The job of an earlier attempt still runs with other settings, and `on_changed_spec` is `fail`."""
 
 
 class TuningJobTimeoutError(PermanentError):
@@ -104,11 +104,11 @@ class PollingError(TransientError):
 
 
 class UnexpectedEventError(PermanentError):
-    """The task was resumed with something its trigger never sends."""
+    """The task was resumed with an event that its trigger never sends."""
 
 
 class JobNotEndedError(TransientError):
-    """The job has not ended, which this task takes for granted; right after its end not every look may show it."""
+    """The job has not ended, but this task needs an ended job. The service may show the end late."""
 
 
 class MetricsError(PermanentError):
@@ -116,40 +116,41 @@ class MetricsError(PermanentError):
 
 
 class SmokeTestError(PermanentError):
-    """The tuned model answered, but not as its smoke test expects."""
+    """The responses of the tuned model do not meet the expectations of its smoke test."""
 
 
 class ModelRefusedError(PermanentError):
-    """The new model does not pass its gates or is not better than the one in use; nothing was changed."""
+    """The new model does not pass its gates or is not better than the model in use. Nothing was changed."""
 
 
 class ChampionError(PermanentError):
-    """The model in use cannot be compared with, or is another by now: a person decides, or a new run."""
+    """The model in use is unclear, has changed or cannot be compared with. A person or a new run must decide."""
 
 
 class QuestionChangedError(PermanentError):
-    """A person would be shown an older question than the one that is to be decided: Airflow keeps the first."""
+    """Airflow would show a person the first question of this run, but the question has changed."""
 
 
 class RetiredModelWarning(UserWarning):
-    """A base model is gone or going; said before a job on it is paid for."""
+    """The base model is retired or will be. The warning comes before a job is paid for."""
 
 
 RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
-"""What Google answers to trouble that passes within moments."""
+"""HTTP codes of errors that pass within moments."""
 
 _PASSING: Final = frozenset({401, 407, 408, 409, 425, 429, 499})
-"""Among the answers that blame the request, those that a later one may not get: a token that has just run out, a proxy,
-two that change the same thing at once."""
+"""HTTP codes 4xx that a retry may not get: an expired token, a proxy, two simultaneous changes."""
 
 _NOT_FOUND: Final = 404
 _BLAME: Final = range(400, 500)
 
 
 def error_of(http_code: int, message: str, *, from_google: bool) -> VertexRequestError | VertexUnavailableError:
-    """The error for an answer that is none.
+    """The error for a failed request.
 
-    :param from_google: whether it has the form of Google's errors; a proxy's refusal says nothing of the request
+    :param http_code: HTTP status code of the response
+    :param message: text of the error
+    :param from_google: the response has the form of Google's errors; a refusal of a proxy says nothing of the request
     """
     if not from_google or http_code not in _BLAME or http_code in _PASSING:
         return VertexUnavailableError(message)

@@ -23,20 +23,21 @@ FIRST_LOOK_SECONDS: Final = 5.0
 _UNKNOWN: Final = "unknown"
 
 GOES_ON: Final = frozenset({"deferred", "up_for_retry", _UNKNOWN})
-"""States of a task that no user's act leads to from a deferral."""
+"""States of a task that do not come from a user's act while it is deferred."""
 
 STOPPED: Final = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
-"""States of a task in which a user's act or the end of its run has left it."""
+"""States of a task after a user's act or the end of its run."""
 
 FLUX_SECONDS: Final = 8.0
-"""A task that is neither deferred nor stopped may be about to be deferred again; after this long it would be."""
+"""Seconds in which a task that is neither deferred nor stopped may be deferred again."""
 
 
 class TuningJobTrigger(BaseTrigger):
-    """Fires once: when the job has ended, when the deadline has come, when its state cannot be read for too long, or
-    when another job runs for the same task instance.
+    """Waits in the triggerer for the end of a tuning job. It fires one event.
 
-    Creates nothing, holds no credential and survives a restart of the triggerer, deadline included.
+    The event comes when the job has ended, at the deadline, when the job could not be read for too long, or when
+    another job runs for the same task instance. The trigger creates nothing and holds no credential. It survives a
+    restart of the triggerer, with its deadline.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`
     :param gcp_conn_id: the Google Cloud connection
@@ -90,10 +91,10 @@ class TuningJobTrigger(BaseTrigger):
         yield TriggerEvent(await self.wait())
 
     async def on_kill(self) -> None:
-        """Cancel the job when a user has stopped the task, so that nobody waits for it any more.
+        """Cancel the job when a user has stopped the task.
 
-        Airflow 3.3 also calls this when it has handed the trigger to another triggerer (apache/airflow#73454). The
-        task is still deferred then, and the job goes on. It also goes on when the task's state cannot be had.
+        Airflow 3.3 also calls this when another triggerer takes over the trigger (apache/airflow#73454). The task is
+        still deferred then, and the job continues. It also continues when the state of the task cannot be read.
         """
         if not self.cancel_on_kill or not await self._is_stopped():
             return
@@ -103,7 +104,7 @@ class TuningJobTrigger(BaseTrigger):
     async def _is_stopped(self) -> bool:
         state = await self._task_state()
         if state not in STOPPED | GOES_ON:
-            # Cleared, and so about to run anew; or resumed for a moment by an event in another triggerer.
+            # A user cleared it and it will run again, or an event in another triggerer resumed it for a moment.
             await asyncio.sleep(FLUX_SECONDS)
             state = await self._task_state()
         if state in GOES_ON:
@@ -112,7 +113,7 @@ class TuningJobTrigger(BaseTrigger):
         return True
 
     async def _task_state(self) -> str | None:
-        """The state of the task now; None is a state as well."""
+        """The state of the task now. None is the state of a task that was cleared."""
         ti = self.task_instance
         if ti is None:
             return _UNKNOWN
@@ -124,13 +125,13 @@ class TuningJobTrigger(BaseTrigger):
         return states[0] if len(states) == 1 else _UNKNOWN
 
     async def wait(self) -> dict[str, Any]:
-        """Watch until there is an event; its `status` is one of `waiting.STATUSES`.
+        """Watch the job until there is an event. Its `status` is one of `waiter.STATUSES`.
 
-        :raises ConfigurationError: the polling interval is none
+        :raises ConfigurationError: the polling interval is not a positive number
         """
         with self._poller().watch(self.job_name, self.poll_interval) as watch:
             try:
-                # One timer for all news: the event loop keeps cancelled ones for as long as they would have run.
+                # One timer for all polls: the event loop keeps a cancelled timer for its whole duration.
                 async with asyncio.timeout(self._time_left()) as limit:
                     while (event := self._judge(await watch.news())) is None:
                         if (left := self._time_left()) <= FIRST_LOOK_SECONDS:
@@ -141,7 +142,7 @@ class TuningJobTrigger(BaseTrigger):
                 return self._event("timeout", message)
 
     def _judge(self, look: TuningJob | Failure | Rivals) -> dict[str, Any] | None:
-        """The event, if there is one. Nothing of the look is kept: a thousand waiters would keep a thousand jobs."""
+        """The event, if there is one. The job is not kept: a thousand waiters would keep a thousand jobs."""
         if isinstance(look, Failure):
             return self._failure(look)
         if isinstance(look, Rivals):
@@ -152,11 +153,11 @@ class TuningJobTrigger(BaseTrigger):
         return None
 
     def _time_left(self) -> float:
-        """Seconds until the deadline; enough for a first look, however late it is after a restart."""
+        """Seconds until the deadline. After a late restart there is still time for a first poll."""
         return max(self.end_time - time.time(), 0.0 if self._seen else FIRST_LOOK_SECONDS)
 
     def _failure(self, look: Failure) -> dict[str, Any] | None:
-        """The event, once the job could not be read for too long."""
+        """The event, if the job could not be read for too long."""
         trouble = str(look.error) if isinstance(look.error, TuningError) else repr(look.error)
         if look.seconds >= self.max_poll_failures * self.poll_interval:
             return self._event("error", f"Not read for {look.seconds:.0f} s; the last error: {trouble}")
@@ -168,10 +169,10 @@ class TuningJobTrigger(BaseTrigger):
         return JobPoller.shared(place, self._connect)
 
     def _report(self, job: TuningJob) -> None:
-        """Log where the job is when that has changed."""
+        """Log the progress of the job when it has changed."""
         progress = describe_progress(job)
         if progress != self._seen:
-            # The class's logger: one of its own takes 1 KB of each waiter.
+            # The logger of the class: a logger per trigger takes 1 KB.
             self.logger().info("%s: %s", job.name, progress)
         self._seen = progress
 
@@ -198,7 +199,7 @@ class TuningJobTrigger(BaseTrigger):
 
 
 def states_of_task(ti: Any) -> list[str | None]:
-    """The state of a task instance, from Airflow; empty when there is no such task instance."""
+    """The state of a task instance, from Airflow; empty if there is no such task instance."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     index = -1 if ti.map_index is None else ti.map_index

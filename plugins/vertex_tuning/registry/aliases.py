@@ -1,14 +1,17 @@
-"""Which model of a recurring tuning is in use, as aliases of the Model Registry say it. Pure: no Airflow, no network.
+"""Which model of a recurring tuning is in use, by the aliases of the Model Registry. Pure: no Airflow, no network.
 
-Every tuning of a base model makes a Model of its own, and an alias is on one version of *one* Model, so nothing in the
-registry keeps two Models from both having a champion, and no call moves an alias from one to the other. Therefore
+Each tuning job makes a new Model, and an alias belongs to one version of *one* Model. The registry therefore allows two
+Models with the alias `champion`, and no call moves an alias between Models. A promotion works in three steps:
 
-* a version about to be replaced is marked first (`outgoing`, or `rolled-back`), then the new one gets the champion's
-  alias, then the old one loses it: at every moment some version has it, and the mark says which of two is meant;
-* whoever looks decides by the same rules (`champion_of`, `settlement`), whatever state a killed run left behind.
+1. It marks the old version with `outgoing` (a rollback: `rolled-back`).
+2. It gives `champion` to the new version.
+3. It takes `champion` from the old version.
 
-People change aliases, too. One champion is the model in use, whoever gave it the alias. What a person may have meant in
-more than one way is not settled: `doubt` names the models and what to do, and nothing is changed.
+At every moment some version has `champion`, and the mark decides between two. All readers apply the same rules
+(`champion_of`, `settlement`), also to the state that a killed run leaves.
+
+People change aliases, too. A single champion is the model in use. Where the aliases allow two readings, `doubt` names
+the models and the way out, and nothing is changed.
 """
 
 from __future__ import annotations
@@ -26,24 +29,24 @@ from vertex_tuning.plain_text import plain
 from vertex_tuning.resource_names import ResourceName
 
 TUNING_LABEL: Final = "airflow-tuning"
-"""On a job, and so on its model: the name of the recurring tuning it belongs to."""
+"""Label of a job and of its model: the name of the recurring tuning."""
 
 JOB_LABEL: Final = "google-vertex-llm-tuning-job-id"
-"""On every tuned model, set by the service."""
+"""Label that the service sets on every tuned model."""
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
-"""The one that was in use before; what a rollback goes back to."""
+"""The model that was in use before. A rollback puts it into use again."""
 OUTGOING: Final = "outgoing"
-"""Was in use when the promotion of another began."""
+"""Was in use when the promotion of another model began."""
 ROLLED_BACK: Final = "rolled-back"
-"""Was in use and found wanting; is never promoted again by itself."""
+"""Was taken out of use by a rollback. It is never promoted automatically again."""
 
 _ALIAS: Final = re.compile(r"[a-z][a-z0-9-]{0,126}[a-z0-9]")
-"""The guide's page on model aliases, which is stricter than the API's own grammar."""
+"""By the guide's page on model aliases, which is stricter than the API."""
 
 ANSWER_SHOWN: Final = 300
-"""Characters of an answer that cannot be read."""
+"""Characters of an unreadable response that a message quotes."""
 
 
 class _Deployed(msgspec.Struct):
@@ -51,7 +54,7 @@ class _Deployed(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct, rename="camel"):
-    """What is read of a Model of the REST interface."""
+    """The fields of a Model resource that are read."""
 
     name: str
     version_id: str
@@ -65,8 +68,10 @@ class ModelVersion(msgspec.Struct, frozen=True):
     """A version of a model.
 
     :param name: `projects/…/locations/…/models/ID@VERSION`
-    :param created: when this version was
-    :param endpoints: those it is deployed to; each of its checkpoints may have one
+    :param created: creation time of this version
+    :param aliases: `champion`, `previous`, `outgoing`, `rolled-back` and aliases of other tools
+    :param labels: labels of this version
+    :param endpoints: endpoints that serve it; each of its checkpoints may have one
     """
 
     name: str
@@ -77,9 +82,9 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> ModelVersion:
-        """Read a Model as the REST interface answers it; its name has the version in it or not.
+        """Read a Model resource, with or without a version in its name.
 
-        :raises VertexUnavailableError: name, version or date are missing, or anything else is not what it should be
+        :raises VertexUnavailableError: name, version or creation time is missing, or a field has the wrong type
         """
         try:
             given = msgspec.convert(answer, _Answer)
@@ -100,12 +105,12 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
     @property
     def model(self) -> str:
-        """The Model it is a version of."""
+        """Name of the Model, without the version."""
         return self.name.partition("@")[0]
 
     @property
     def job_name(self) -> str | None:
-        """The tuning job that made it; None for a model that was made otherwise."""
+        """The tuning job that made this version; None if no tuning job made it."""
         job = self.labels.get(JOB_LABEL)
         return f"{self.model.partition('/models/')[0]}/tuningJobs/{job}" if job else None
 
@@ -115,13 +120,14 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
     @property
     def age_rank(self) -> tuple[datetime, str]:
-        """Sorts versions from the oldest on, the same way for everyone who looks."""
+        """Sort key, oldest version first. All readers get the same order."""
         return self.created, self.name
 
 
 def check_alias(alias: str) -> str:
-    """
-    :raises ConfigurationError: when an alias cannot mark the model in use
+    """Return an alias that can mark the model in use.
+
+    :raises ConfigurationError: the alias has the wrong form or another meaning
     """
     if not _ALIAS.fullmatch(alias) or alias in {"default", PREVIOUS, OUTGOING, ROLLED_BACK}:
         raise ConfigurationError(
@@ -132,10 +138,11 @@ def check_alias(alias: str) -> str:
 
 
 def doubt(versions: Iterable[ModelVersion], alias: str = CHAMPION, *, in_rollback: bool = False) -> str:
-    """Why nobody can tell which model is in use, and what a person can do; empty when the aliases are clear.
+    """Explain why the aliases do not tell which model is in use, and the way out; empty when they do.
 
-    :param in_rollback: for a rollback: whether it is clear what it goes back to; that one was begun and not finished
-        is then no doubt
+    :param versions: all versions of the tuning
+    :param alias: alias of the model in use
+    :param in_rollback: check what a rollback needs: one clear previous model; an unfinished rollback is no doubt
     """
     versions = list(versions)
     holders = [version for version in versions if alias in version.aliases]
@@ -169,7 +176,7 @@ def _doubt_without_champion(versions: Iterable[ModelVersion], alias: str) -> str
 
 
 def _doubt_about_previous(versions: list[ModelVersion], alias: str) -> str:
-    """A promotion cut off leaves one `previous` beside one `outgoing`; several are a person's work."""
+    """An interrupted promotion leaves one `previous` and one `outgoing`; only a person makes several."""
     champion = champion_of(versions, alias)
     tagged = [version for version in versions if PREVIOUS in version.aliases and version != champion]
     if len(tagged) < 2 or any(OUTGOING in version.aliases for version in versions):
@@ -185,10 +192,10 @@ def _names(versions: Iterable[ModelVersion]) -> str:
 
 
 def champion_of(versions: Iterable[ModelVersion], alias: str = CHAMPION) -> ModelVersion | None:
-    """The one in use, as far as there is no `doubt`.
+    """The model in use, provided that `doubt` finds nothing.
 
-    While several promotions are at work: of several that have the alias, one that is not about to leave, and of those
-    the newest. When none has it, the previous one: two promotions took the alias from each other's model.
+    During promotions several versions can have the alias. Versions that are not marked as leaving come first, then the
+    newest. If no version has it, two promotions took it from each other's model: the previous model is in use.
     """
     versions = list(versions)
     holders = [version for version in versions if alias in version.aliases]
@@ -198,33 +205,33 @@ def champion_of(versions: Iterable[ModelVersion], alias: str = CHAMPION) -> Mode
 
 
 def previous_of(versions: Iterable[ModelVersion], alias: str = CHAMPION) -> ModelVersion | None:
-    """The one a rollback goes back to: the one the champion replaced."""
+    """The model that the champion replaced. A rollback puts it into use again."""
     versions = list(versions)
     champion = champion_of(versions, alias)
     others = [version for version in versions if version != champion and ROLLED_BACK not in version.aliases]
     replaced = [version for version in others if OUTGOING in version.aliases]
     tagged = [version for version in others if PREVIOUS in version.aliases]
-    # An unmarked holder lost against one promoted at the same moment: the last choice, for it was hardly ever in use.
+    # An unmarked holder lost against a simultaneous promotion: the last choice, because it was hardly in use.
     return _newest(replaced) or _newest(tagged) or _newest(version for version in others if alias in version.aliases)
 
 
 def settlement(versions: Iterable[ModelVersion], alias: str = CHAMPION) -> dict[str, list[str]]:
-    """What is left to be changed until one version is champion and one at most is previous.
+    """Alias changes that leave one champion and at most one previous model.
 
-    :returns: by version, in this order, what `mergeVersionAliases` takes; empty when all is settled
+    :returns: version name and the aliases for `mergeVersionAliases`, in the order of the calls; empty when settled
     """
     versions = list(versions)
     champion, previous = champion_of(versions, alias), previous_of(versions, alias)
     changes: dict[str, list[str]] = {}
     for version in versions:
         wanted = {alias} if version == champion else {PREVIOUS} if version == previous else set[str]()
-        # A champion's mark stays: whoever set it is about to promote another.
+        # The champion keeps its mark: the run that set it is about to promote another model.
         managed = {alias, PREVIOUS} if version == champion else {alias, PREVIOUS, OUTGOING}
         removed = sorted(f"-{name}" for name in version.aliases & managed - wanted)
         added = sorted(wanted - version.aliases)
         if removed or added:
             changes[version.name] = [*added, *removed]
-    # Additions come last: they move the alias off another version of the same Model, where it must be removed no more.
+    # Additions come last: they move the alias within a Model, where the other version must not lose it again.
     return dict(sorted(changes.items(), key=lambda change: not change[1][0].startswith("-")))
 
 

@@ -1,7 +1,7 @@
-"""Putting a model into use and taking it out again, whatever crashes, races or gets lost.
+"""Promotion and rollback, safe against crashes, races and lost responses.
 
-Every step may be repeated, and a call that finds the work of another half done finishes it (see `aliases`). Two
-promotions at once end with one champion, the newer of the two; the other one's caller is told so.
+Every step can be repeated, and each call finishes what an interrupted one left (see `aliases`). Two simultaneous
+promotions end with the newer model as champion; the other caller gets a `ChampionError`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from vertex_tuning.registry.aliases import (
 )
 
 ROUNDS: Final = 20
-"""How often is looked again while others change the same aliases."""
+"""Attempts to settle the aliases while other runs change them."""
 
 LOOKS: Final = 5
-"""How often is looked again while it is not clear which model is in use: promotions at work leave that for moments."""
+"""Reads before unclear aliases are an error: a running promotion leaves them unclear for moments."""
 
 
 class ModelRegistry(Protocol):
-    """What a promotion asks of the Model Registry; the hook `RegistryHook` does it."""
+    """The methods of the Model Registry that a promotion needs. `RegistryHook` implements them."""
 
     def get(self, name: str) -> ModelVersion: ...
 
@@ -41,10 +41,10 @@ class ModelRegistry(Protocol):
 
 
 class CurrentModels(msgspec.Struct, frozen=True):
-    """The models of a tuning that matter.
+    """The model in use and the one before.
 
-    :param champion: the one in use
-    :param previous: the one a rollback goes back to
+    :param champion: the model in use; None if there is none
+    :param previous: the model that a rollback puts into use again; None if there is none
     """
 
     champion: ModelVersion | None
@@ -52,11 +52,11 @@ class CurrentModels(msgspec.Struct, frozen=True):
 
 
 class ModelAliases(msgspec.Struct, frozen=True):
-    """The models of a recurring tuning, one of which is in use at a time.
+    """The models of a recurring tuning, of which at most one is in use.
 
-    :param hook: in their location
-    :param tuning: value of the label `airflow-tuning`; without it the versions of one Model are all there are
-    :param alias: the champion's
+    :param hook: the Model Registry in the models' location
+    :param tuning: value of the label `airflow-tuning`; empty for the versions of a single Model
+    :param alias: alias of the model in use
     """
 
     hook: ModelRegistry
@@ -64,11 +64,11 @@ class ModelAliases(msgspec.Struct, frozen=True):
     alias: str = CHAMPION
 
     def current(self, model: str = "", *, in_rollback: bool = False) -> CurrentModels:
-        """What is in use now; nothing is changed.
+        """Find the model in use without changing anything.
 
-        :param model: a version that belongs to them, whether or not the service lists it already
-        :param in_rollback: accept a rollback that was begun and not finished
-        :raises ChampionError: it is not clear which model is in use, as after a change by hand; a person decides
+        :param model: a version of the tuning that the service may not list yet
+        :param in_rollback: accept an unfinished rollback
+        :raises ChampionError: the aliases do not tell which model is in use; a person must decide
         """
         found = ""
         for _ in range(LOOKS):
@@ -82,11 +82,11 @@ class ModelAliases(msgspec.Struct, frozen=True):
         raise ChampionError(f"{found} Nothing was changed.")
 
     def promote(self, model: str, expected: str | None = None) -> CurrentModels:
-        """Put a version into use in the place of the present one, which becomes the previous one.
+        """Put a version into use. The model in use until now becomes the previous one.
 
         :param model: `projects/…/models/ID@VERSION`
-        :param expected: the version that should be in use, "" for none: what `model` was compared with; any if None
-        :raises ChampionError: another one is in use than expected or it is not clear which, `model` was rolled back,
+        :param expected: the model in use that `model` was compared with; "" for none, None for any
+        :raises ChampionError: another model than expected is in use, the aliases are unclear, `model` was rolled back,
             or another promotion won
         """
         challenger = self.hook.get(model)
@@ -103,11 +103,12 @@ class ModelAliases(msgspec.Struct, frozen=True):
         return self._check_won(self._settle(challenger), challenger)
 
     def roll_back(self, model: str, expected: str | None = None) -> CurrentModels:
-        """Put the previous version into use again; the one that was in use is marked `rolled-back`.
+        """Put the previous version into use again and mark the model in use `rolled-back`.
 
         :param model: the previous version
-        :param expected: the version to be taken out of use; any if None
-        :raises ChampionError: another one is in use or it is not clear which, or `model` is not the previous one
+        :param expected: the version to take out of use; None for any
+        :raises ChampionError: another model than expected is in use, the aliases are unclear, or `model` is not the
+            previous one
         """
         target = self.hook.get(model)
         champion = self.current(model, in_rollback=True).champion
@@ -123,7 +124,7 @@ class ModelAliases(msgspec.Struct, frozen=True):
         return self._check_won(self._settle(target), target)
 
     def _finish_others(self, version: ModelVersion, expected: str | None) -> None:
-        """Finish what a promotion cut off has left half done; only now that nothing speaks against this one."""
+        """Finish an interrupted promotion of another run, once this one has passed its checks."""
         self._check_expected(self._settle(version).champion, expected)
 
     def _check_expected(self, champion: ModelVersion | None, expected: str | None) -> None:
@@ -141,7 +142,7 @@ class ModelAliases(msgspec.Struct, frozen=True):
         self.hook.merge_aliases(new.name, [self.alias, *stale])
 
     def _settle(self, version: ModelVersion) -> CurrentModels:
-        """Look, and change what a killed run or two at once left half done, until nothing is left to be changed."""
+        """Read and change the aliases until nothing is left to change."""
         for _ in range(ROUNDS):
             if (versions := self._look(version.name)) is None:
                 continue
@@ -156,10 +157,10 @@ class ModelAliases(msgspec.Struct, frozen=True):
         return VertexUnavailableError(f"The alias {self.alias} of tuning {self.tuning!r} was changed again and again.")
 
     def _look(self, model: str) -> list[ModelVersion] | None:
-        """All versions, when two looks show the same.
+        """All versions, if two reads agree; else None.
 
-        Each Model is listed at a moment of its own: while another promotion is at work, one look may show an order of
-        things there never was.
+        The service lists each Model at a different moment. During another promotion a single read can show a state
+        that never existed.
         """
         versions = self.hook.versions_of(self.tuning, model)
         return versions if versions == self.hook.versions_of(self.tuning, model) else None
@@ -169,7 +170,7 @@ class ModelAliases(msgspec.Struct, frozen=True):
         if found == wanted.name:
             return current
         if current.champion is None or current.champion.age_rank < wanted.age_rank:
-            # Of two at once the newer stays. So the lists do not show all yet, or there is more to be told next time.
+            # Of two simultaneous promotions the newer wins. So the list is not complete yet.
             raise VertexUnavailableError(
                 f"{wanted.name} was given the alias {self.alias}, and {found} is found to be in use. The next attempt "
                 "looks again."
