@@ -1,1 +1,1 @@
-"""What a tuning job costs: token estimates, the price table and recommended hyper-parameters. Pure."""
+"""Cost of a tuning job: token estimates, the price table and recommended hyper-parameters. Pure."""

@@ -1,4 +1,4 @@
-"""How many examples and epochs the tuning guide recommends for a kind of task. Pure."""
+"""Numbers of examples and epochs that the tuning guide recommends for each kind of task. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from vertex_tuning.exceptions import ConfigurationError
 
 
 class Recommendation(msgspec.Struct, frozen=True):
-    """What the guide says of a kind of task.
+    """Recommendation of the tuning guide for a kind of task.
 
-    :param examples: at least so many
-    :param epochs: from and to
+    :param examples: least number of training examples
+    :param epochs: lowest and highest number of epochs
     """
 
     examples: int
     epochs: tuple[int, int]
 
     def epoch_count(self, examples: int) -> int:
-        """The middle of the range; its lower end for less data than recommended, which is soon learnt by heart."""
+        """Number of epochs to train: the middle of the range, or its lower end for a small dataset.
+
+        A model memorises a small dataset after few epochs.
+
+        :param examples: number of training examples
+        """
         low, high = self.epochs
         return low if examples < self.examples else (low + high) // 2
 
     def warnings(self, examples: int) -> list[str]:
-        """What to know of a dataset that is smaller than recommended."""
+        """Warn about a dataset that is smaller than recommended; empty for other datasets.
+
+        :param examples: number of training examples
+        """
         if examples >= self.examples:
             return []
         return [
             f"Found {examples} training examples, {self.examples} or more are recommended. With little data watch for "
-            "over-fitting: compare several epoch counts, and prefer the lower one."
+            "over-fitting: compare several epoch counts, and prefer the lowest."
         ]
 
 
@@ -41,16 +49,17 @@ TUNING_TASKS: Final[Mapping[str, Recommendation]] = {
     "extractive_qa": Recommendation(500, (2, 4)),
     "chat": Recommendation(1000, (2, 4)),
 }
-"""The guide's "recommended configurations"."""
+"""Recommendations by kind of task, from "Recommended configurations" in Google's guide to supervised tuning."""
 
 OTHER: Final = Recommendation(100, (2, 4))
-"""For a task of no named kind: the same epochs, and the 100 examples the guide calls a start."""
+"""For any other task: the usual epochs, and the 100 examples that the guide recommends to start with."""
 
 
 def recommendation(task_type: str | None) -> Recommendation:
-    """
-    :param task_type: a key of `TUNING_TASKS`; empty or None for none of these
-    :raises ConfigurationError: names the kinds there are
+    """Find the recommendation for a kind of task.
+
+    :param task_type: a key of `TUNING_TASKS`; empty or None for any other task
+    :raises ConfigurationError: `task_type` is not a known kind; the message lists the known kinds
     """
     if task_type in (None, "", "None"):
         return OTHER

@@ -1,1 +1,1 @@
-"""What a training run measured: series of points, their summary, over-fitting. Pure."""
+"""Metrics of a training run: series of points, their summary, over-fitting. Pure."""

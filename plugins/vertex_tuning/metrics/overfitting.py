@@ -1,20 +1,25 @@
-"""Whether a model was trained for too long: the validation loss rises while the training loss falls. Pure.
+"""Find over-fitting: the validation loss rises while the training loss falls. Pure.
 
-The rule. Let *best* be the lowest validation loss, and the *tolerance* the largest of
+Let *best* be the lowest validation loss. The *tolerance* is the largest of three values:
 
-- 5 % of the best, the generalisation loss of Prechelt's criterion GL5 for stopping (L. Prechelt,
-  "Early Stopping - But When?", in: Neural Networks: Tricks of the Trade, LNCS 1524, 1998);
-- 0.01 nats, a token's probability 1 % lower: a loss near nothing rises by 5 % without anybody noticing;
-- three standard deviations of the noise from one validation to the next, so that the lucky one among many is not taken
-  for a turn. Noise is what is left of each value after the mean of its neighbours (T. Gasser, L. Sroka and
-  C. Jennen-Steinmetz, "Residual variance and residual pattern in nonlinear regression", Biometrika 73, 1986), by its
-  median so that no single leap counts, in the second half of the validations, or from the best on where that is
-  earlier: the steep fall at the beginning is no noise. With fewer than five values there is no estimate.
+- 5 % of the best. This is the generalisation loss of Prechelt's stopping criterion GL5. (L. Prechelt, "Early
+  Stopping - But When?", in: Neural Networks: Tricks of the Trade, LNCS 1524, 1998.)
+- 0.01 nats: the probability of a token is 1 % lower. A loss near 0 can rise by 5 % without any visible effect.
+- Three standard deviations of the noise between validations. Among many noisy values the lowest is partly luck.
 
-A model is over-fitted when the last two validations at least, and the last tenth of them, lie above the best by more
-than the tolerance (one alone may be an accident; a curve that came back has been forgiven), and the training loss was
-lower on average after the best than in as many steps before it. When that rose as well, training diverges, which is
-another fault with another cure. Over-fitting starts at the first validation of those that stay above.
+Noise is the difference between a value and the mean of its neighbours. (T. Gasser, L. Sroka and C. Jennen-Steinmetz,
+"Residual variance and residual pattern in nonlinear regression", Biometrika 73, 1986.) Its median ignores a single
+jump. The first half of the validations is left out, but never the best or a value after it: the steep fall at the
+beginning is not noise. Fewer than five values give no estimate.
+
+A model is over-fitted if both conditions hold:
+
+- The last validations exceed the best by more than the tolerance: at least two, and at least a tenth of all. A single
+  high value may be chance. A rise from which the curve came back does not count.
+- The mean training loss after the best is lower than in as many steps before it. If it rose too, training diverges,
+  which is a different fault.
+
+Over-fitting starts at the first of these last validations.
 """
 
 from __future__ import annotations
@@ -37,20 +42,25 @@ LEAST_SHARE_RISEN: Final = 0.1
 LEAST_FOR_NOISE: Final = 5
 
 _TO_DEVIATION: Final = 1.4826 / math.sqrt(6)
-"""Of the median of `|a - 2b + c|`: 1.4826 makes a median deviation a standard one, the weights make it sqrt(6) times
-as large as that of a single value."""
+"""Factor from the median of `|a - 2b + c|` to the standard deviation of a value.
+
+1.4826 turns a median deviation into a standard deviation. The weights 1, -2 and 1 multiply the deviation by sqrt(6).
+"""
 
 
 class Overfitting(msgspec.Struct, frozen=True):
-    """What the losses say.
+    """Result of the over-fitting rule. Losses are in nats.
 
     :param found: whether the model is over-fitted
-    :param step: where it starts, as far as it is
-    :param epoch: likewise, when the job says how long its epochs are
-    :param best_step: step of the lowest validation loss
-    :param tolerance: what the validation loss may lie above its best
-    :param training_before: mean training loss in the steps up to the best, as many as there are after it
-    :param training_after: and after it; both None when the best is the last
+    :param step: training step at which over-fitting starts; None if the model is not over-fitted
+    :param best: lowest validation loss
+    :param best_step: training step of the lowest validation loss
+    :param last: last validation loss
+    :param tolerance: amount by which the validation loss may exceed the best
+    :param training_before: mean training loss of the steps up to the best, over as many steps as follow it; None
+        without such steps
+    :param training_after: mean training loss after the best; None if no step follows it
+    :param epoch: epoch (from 1) in which over-fitting starts; None if the job does not give its number of epochs
     """
 
     found: bool
@@ -70,11 +80,11 @@ class Overfitting(msgspec.Struct, frozen=True):
 
 
 def find_overfitting(series: Iterable[Series]) -> Overfitting | None:
-    """Apply the rule; None without validation or training losses that are finite numbers.
+    """Apply the rule of this module; None without finite validation losses or without training losses.
 
-    :param series: as `metrics.tidy` makes them
+    :param series: series of the job, as `series.tidy` returns them
     """
-    by_name = {one.name: one for one in series}
+    by_name = {metric.name: metric for metric in series}
     training = next((by_name[name] for name in LOSSES if name in by_name), None)
     validation = _finite(by_name.get(VALIDATION_LOSS))
     if not validation or training is None or not training.points:
@@ -106,7 +116,7 @@ def _tolerance(best: float, settled: Sequence[Point]) -> float:
 
 
 def _noise(points: Sequence[Point]) -> float:
-    """Standard deviation of a value from one validation to the next, its trend taken out."""
+    """Standard deviation of the validation losses around their trend; 0 for fewer than `LEAST_FOR_NOISE` points."""
     if len(points) < LEAST_FOR_NOISE:
         return 0.0
     values = [point.value for point in points]
@@ -115,11 +125,11 @@ def _noise(points: Sequence[Point]) -> float:
 
 
 def _risen(validation: Sequence[Point], limit: float) -> list[Point]:
-    """The validations above the limit that none below it follows, the last one first."""
+    """The validations at the end that all exceed the limit, last first."""
     return list(takewhile(lambda point: point.value > limit, reversed(validation)))
 
 
 def _around(training: Series, step: int) -> tuple[float | None, float | None]:
-    """Mean training loss in the steps before and after a step, as many of each where there are."""
+    """Mean training loss after a step, and in the same number of steps up to it."""
     last = training.points[-1].step
     return training.mean(step, after=step - (last - step)), training.mean(last, after=step)

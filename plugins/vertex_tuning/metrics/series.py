@@ -1,6 +1,6 @@
-"""Series of a tuning job's metrics and what each comes to. Pure.
+"""Series of the metrics of a tuning job, and a summary of each. Pure.
 
-Names are the service's: `/train_…` at each training step, `/eval_…` at each validation pass, with a validation set.
+The service names the series: `/train_…` has a value per training step, `/eval_…` per validation pass.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 LOSSES: Final = ("/train_total_loss", "/preference_optimization_train_loss")
-"""What training makes smaller: of supervised tuning, and of preference tuning."""
+"""Training loss of supervised tuning, and of preference tuning."""
 VALIDATION_LOSS: Final = "/eval_total_loss"
 LOWER_IS_BETTER: Final = frozenset({*LOSSES, VALIDATION_LOSS})
 COUNTS: Final = ("num_predictions",)
@@ -23,9 +23,9 @@ CURVE_POINTS: Final = 20
 class Point(msgspec.Struct, frozen=True, gc=False):
     """One value of a series.
 
-    :param step: training step, from 1
-    :param value: may be no finite number, as when training diverges
-    :param time: when it was written, RFC 3339
+    :param step: training step, usually from 1
+    :param value: value of the metric; NaN or infinite when training diverges
+    :param time: time at which the service wrote the value, RFC 3339
     """
 
     step: int
@@ -34,32 +34,47 @@ class Point(msgspec.Struct, frozen=True, gc=False):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """One metric over the steps, each step once and in order, as `tidy` makes it."""
+    """A metric over the training steps.
+
+    :param name: the service's name of the metric, e.g. `/train_total_loss`
+    :param points: values in the order of steps, each step once, as `tidy` returns them
+    """
 
     name: str
     points: list[Point]
 
     def at(self, step: int, after: int = 0) -> float | None:
-        """The value at a step, or the one last before it but after another; None when there is none."""
-        place = bisect_right(self.points, step, key=lambda point: point.step)
-        if not place or self.points[place - 1].step <= after:
+        """The last value in a range of steps; None without points, or if the last value is not finite.
+
+        :param step: last step of the range
+        :param after: step before the first of the range
+        """
+        index = bisect_right(self.points, step, key=lambda point: point.step)
+        if not index or self.points[index - 1].step <= after:
             return None
-        return finite(self.points[place - 1].value)
+        return finite(self.points[index - 1].value)
 
     def mean(self, step: int, after: int = 0) -> float | None:
-        """Mean of the values up to a step but after another; None when there is none or one is no finite number."""
+        """Mean of the values in a range of steps; None without points, or if a value is not finite.
+
+        :param step: last step of the range
+        :param after: step before the first of the range
+        """
         start, end = (bisect_right(self.points, edge, key=lambda point: point.step) for edge in (after, step))
         values = [point.value for point in self.points[start:end]]
         return finite(sum(values) / len(values)) if values else None
 
 
 class SeriesSummary(msgspec.Struct, frozen=True):
-    """What a series comes to. A value that is no finite number is None, and never the best.
+    """Summary of a series. Values that are not finite become None and are never the best.
 
-    :param best_step: first step with the best value
-    :param points: how many there are
-    :param curve: `[step, value]` at up to `CURVE_POINTS` steps, evenly spread, the last one included
-    :param not_finite: how many points have no finite value; they are not in the curve
+    :param first: first value
+    :param last: last value
+    :param best: lowest value of a loss, highest value of any other metric; None without finite values
+    :param best_step: first step with the best value; None without finite values
+    :param points: number of points
+    :param curve: `[step, value]` at up to `CURVE_POINTS` finite points, evenly spread, with the last point
+    :param not_finite: number of points whose value is not finite
     """
 
     first: float | None
@@ -76,24 +91,29 @@ class SeriesSummary(msgspec.Struct, frozen=True):
 
 
 def tidy(series: Iterable[Series]) -> list[Series]:
-    """Each name once, its points by step. A step that was written twice (an interrupted job began again) has its later
-    value; of two written at the same moment, the one read last."""
+    """Merge series of the same name and sort their points by step.
+
+    An interrupted job that started again writes a step twice: the later value counts. If both have the same time, the
+    value that was read last counts.
+
+    :param series: series as read, with repeated names and steps in any order
+    """
     points: dict[str, dict[int, Point]] = {}
-    for one in series:
-        kept = points.setdefault(one.name, {})
-        for point in one.points:
+    for metric in series:
+        kept = points.setdefault(metric.name, {})
+        for point in metric.points:
             if point.step not in kept or _moment(point) >= _moment(kept[point.step]):
                 kept[point.step] = point
     return [Series(name, [kept[step] for step in sorted(kept)]) for name, kept in sorted(points.items())]
 
 
 def summarise(series: Iterable[Series]) -> dict[str, SeriesSummary]:
-    """What each series comes to, by its name; series without points are left out."""
-    return {one.name: _summarise(one) for one in series if one.points}
+    """Summary of each series by its name. Series without points are left out."""
+    return {metric.name: _summarise(metric) for metric in series if metric.points}
 
 
 def columns(series: Series) -> dict[str, list[Any]]:
-    """A series as a file holds it, small and ready to be drawn: steps, values and times side by side."""
+    """A series as three parallel lists, for a file: steps, values (None if not finite) and times."""
     points = series.points
     return {
         "step": [point.step for point in points],
@@ -103,24 +123,24 @@ def columns(series: Series) -> dict[str, list[Any]]:
 
 
 def headline(summary: dict[str, SeriesSummary]) -> dict[str, float]:
-    """The last value of each metric that says how good the model is, for an event or a title."""
+    """The last value of each metric by its name, without counts of predictions."""
     return {
         name: values.last for name, values in summary.items() if values.last is not None and not name.endswith(COUNTS)
     }
 
 
 def finite(value: float) -> float | None:
-    """A value as JSON can have it."""
+    """The value, or None for NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
 def short_number(value: float | None) -> str:
-    """A value for a person."""
+    """The value as text with four significant digits."""
     return "none" if value is None else f"{value:.4g}"
 
 
 def _moment(point: Point) -> str:
-    """Sorts by time: UTC, with as many digits of a second as there were, and `Z` would come after all of them."""
+    """Sort key of the time, which is UTC with 0 to 9 digits after the second. `Z` would sort after every digit."""
     return point.time.removesuffix("Z")
 
 

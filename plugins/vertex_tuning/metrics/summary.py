@@ -1,4 +1,4 @@
-"""What a tuning job's metrics come to: by series, by epoch, by checkpoint, and as the values gates speak of. Pure."""
+"""Summary of a tuning job's metrics by series, epoch and checkpoint, and the values that gates use. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ VALUES_OF_SERIES: Final = ("first", "last", "best", "best_step")
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """One pass over the training data; counts of predictions are left out.
+    """Metrics of one pass over the training data, without counts of predictions.
 
-    :param step: its last one
-    :param mean: mean of each metric over the epoch, by name
-    :param last: its last value in the epoch
+    :param epoch: number of the epoch, from 1
+    :param step: last training step of the epoch
+    :param mean: mean of each metric over the epoch, by the name of its series
+    :param last: last value of each metric in the epoch, by the name of its series
     """
 
     epoch: int
@@ -34,7 +35,14 @@ class Epoch(msgspec.Struct, frozen=True):
 
 
 class CheckpointMetrics(msgspec.Struct, frozen=True):
-    """A checkpoint and each metric at its step, by name; without counts of predictions."""
+    """Metrics at a checkpoint, without counts of predictions.
+
+    :param checkpoint_id: the service's id of the checkpoint
+    :param epoch: epoch after which the checkpoint was saved
+    :param step: training step at which the checkpoint was saved
+    :param endpoint: resource name of the endpoint that serves the checkpoint; empty without an endpoint
+    :param metrics: last value of each metric since the checkpoint before, by the name of its series
+    """
 
     checkpoint_id: str
     epoch: int
@@ -44,13 +52,17 @@ class CheckpointMetrics(msgspec.Struct, frozen=True):
 
 
 class JobMetrics(msgspec.Struct, frozen=True):
-    """All of it.
+    """All metrics of a tuning job.
 
-    :param overfitting: None when the series do not tell
-    :param best_checkpoint: the one with the lowest validation loss; None when that cannot be told
-    :param values: what gates and comparisons speak of: `SERIES.first`, `.last`, `.best` and `.best_step` with the
-        series' name less its slash, `overfitting` (1 or 0), `overfitting_epoch`, `billed_tokens`, `duration_seconds`,
-        `queue_seconds`. What is not known is not there.
+    :param metrics: summary of each series, by its name
+    :param epochs: metrics of each epoch; empty if the job does not give its number of epochs
+    :param checkpoints: metrics at each checkpoint, in the order of steps
+    :param overfitting: result of the over-fitting rule; None without training or validation losses
+    :param best_checkpoint: checkpoint with the lowest validation loss; None without validation losses
+    :param values: values that gates and comparisons use; unknown values are left out. For each series there are
+        `SERIES.first`, `.last`, `.best` and `.best_step`, without the slash at the start of its name. For the job there
+        are `overfitting` (1 or 0), `overfitting_epoch`, `billed_tokens`, `duration_seconds` and `queue_seconds`.
+    :param warnings: sentences for a person
     """
 
     metrics: dict[str, SeriesSummary]
@@ -63,16 +75,17 @@ class JobMetrics(msgspec.Struct, frozen=True):
 
 
 def job_metrics(job: TuningJob, series: Sequence[Series]) -> JobMetrics:
+    """Summarise the metrics of a tuning job.
+
+    :param job: a job that has ended
+    :param series: series of the job, as `series.tidy` returns them; empty if the job has no experiment
     """
-    :param job: one that has ended
-    :param series: as `metrics.tidy` makes them; none when the job has no experiment
-    """
-    telling = [one for one in series if not one.name.endswith(COUNTS)]
-    summary, ends, checkpoints = summarise(series), _epoch_ends(job, series), _checkpoints(job, telling)
+    without_counts = [metric for metric in series if not metric.name.endswith(COUNTS)]
+    summary, ends, checkpoints = summarise(series), _epoch_ends(job, series), _checkpoints(job, without_counts)
     overfitting, best = _overfitting(series, ends), _best(checkpoints)
     return JobMetrics(
         metrics=summary,
-        epochs=_epochs(ends, telling),
+        epochs=_epochs(ends, without_counts),
         checkpoints=checkpoints,
         overfitting=overfitting,
         best_checkpoint=best,
@@ -82,30 +95,33 @@ def job_metrics(job: TuningJob, series: Sequence[Series]) -> JobMetrics:
 
 
 def missing(job: TuningJob, series: Iterable[Series]) -> list[str]:
-    """What the series of a job that has ended still lack, in words; nothing when they are complete.
+    """Describe the metrics that the service has not written yet; empty when the series are complete.
 
-    Complete means: each training series goes up to the last step the job says it has done, and the same holds for each
-    validation series when there is a validation set. A series that skips steps has to go as far as its smallest stride
-    allows, one that counts from 0 to one step less. What the job does not say cannot lack: then a point will do.
+    A series is complete when it reaches the last step that the job has done. A series that skips steps must come as
+    close as its smallest step width allows. A series that counts from 0 ends one step earlier. If the job does not give
+    its steps, one point is enough. Validation series are required only with a validation dataset.
+
+    :param job: a job that has ended
+    :param series: series of the job, as `series.tidy` returns them
     """
     method = job.supervised_tuning_spec or job.preference_optimization_spec
     kinds = [("training", TRAINING_SERIES)]
     if method and method.validation_dataset_uri:
         kinds.append(("validation", VALIDATION_SERIES))
-    found = list(series)
-    return [gap for kind, prefixes in kinds for gap in _gaps(kind, prefixes, found, _done_steps(job))]
+    listed = list(series)
+    return [gap for kind, prefixes in kinds for gap in _gaps(kind, prefixes, listed, _done_steps(job))]
 
 
 def _gaps(kind: str, prefixes: tuple[str, ...], series: list[Series], steps: int | None) -> Iterator[str]:
-    of_kind = [one for one in series if one.name.startswith(prefixes) and one.points]
+    of_kind = [metric for metric in series if metric.name.startswith(prefixes) and metric.points]
     if not of_kind:
         yield f"no {kind} metrics"
-    for one in of_kind:
-        first, last = one.points[0].step, one.points[-1].step
-        stride = min((b.step - a.step for a, b in pairwise(one.points)), default=max(last, 1))
+    for metric in of_kind:
+        first, last = metric.points[0].step, metric.points[-1].step
+        stride = min((b.step - a.step for a, b in pairwise(metric.points)), default=max(last, 1))
         final = (steps or 0) - (first == 0)
         if last + stride <= final:
-            yield f"{one.name} ends at step {last} of {steps}"
+            yield f"{metric.name} ends at step {last} of {steps}"
 
 
 def _done_steps(job: TuningJob) -> int | None:
@@ -114,11 +130,11 @@ def _done_steps(job: TuningJob) -> int | None:
 
 
 def _epoch_ends(job: TuningJob, series: Sequence[Series]) -> list[int]:
-    """Last step of each epoch; nothing when the job does not say how many there are.
+    """Last step of each epoch; empty if the job does not give its number of epochs.
 
-    `tuningStepCount` is the number of steps of the whole job (discovery document), so an epoch has an equal share.
+    `tuningStepCount` is the number of steps of the whole job (discovery document). All epochs have equal shares of it.
     """
-    last = max((one.points[-1].step for one in series if one.points), default=0)
+    last = max((metric.points[-1].step for metric in series if metric.points), default=0)
     epochs, steps = total_epochs(job) or 0, total_steps(job) or _done_steps(job) or last
     return [steps * (epoch + 1) // epochs for epoch in range(epochs)] if steps else []
 
@@ -135,28 +151,29 @@ def _epochs(ends: Sequence[int], series: Sequence[Series]) -> list[Epoch]:
         Epoch(
             epoch=number,
             step=end,
-            mean=_known((one.name, one.mean(end, after=start)) for one in series),
-            last=_known((one.name, one.at(end, after=start)) for one in series),
+            mean=_known((metric.name, metric.mean(end, after=start)) for metric in series),
+            last=_known((metric.name, metric.at(end, after=start)) for metric in series),
         )
         for number, (start, end) in enumerate(pairwise([-1, *ends]), start=1)
     ]
 
 
 def _checkpoints(job: TuningJob, series: Sequence[Series]) -> list[CheckpointMetrics]:
-    saved = sorted(job.tuned_model.checkpoints if job.tuned_model else [], key=lambda one: one.step)
-    return [_checkpoint(one, before.step, series) for before, one in pairwise([Checkpoint(step=-1), *saved])]
+    saved = sorted(job.tuned_model.checkpoints if job.tuned_model else [], key=lambda checkpoint: checkpoint.step)
+    pairs = pairwise([Checkpoint(step=-1), *saved])
+    return [_checkpoint(checkpoint, before.step, series) for before, checkpoint in pairs]
 
 
 def _checkpoint(checkpoint: Checkpoint, after: int, series: Sequence[Series]) -> CheckpointMetrics:
-    metrics = _known((one.name, one.at(checkpoint.step, after=after)) for one in series)
+    metrics = _known((metric.name, metric.at(checkpoint.step, after=after)) for metric in series)
     return CheckpointMetrics(
         checkpoint.checkpoint_id, checkpoint.epoch, checkpoint.step, checkpoint.endpoint, metrics=metrics
     )
 
 
 def _best(checkpoints: Iterable[CheckpointMetrics]) -> CheckpointMetrics | None:
-    validated = [one for one in checkpoints if VALIDATION_LOSS in one.metrics]
-    return min(validated, key=lambda one: one.metrics[VALIDATION_LOSS], default=None)
+    validated = [checkpoint for checkpoint in checkpoints if VALIDATION_LOSS in checkpoint.metrics]
+    return min(validated, key=lambda checkpoint: checkpoint.metrics[VALIDATION_LOSS], default=None)
 
 
 def _values(job: TuningJob, summary: dict[str, SeriesSummary], overfitting: Overfitting | None) -> dict[str, float]:
@@ -176,7 +193,7 @@ def _values(job: TuningJob, summary: dict[str, SeriesSummary], overfitting: Over
 
 
 def _billed_tokens(job: TuningJob) -> int | None:
-    """The dataset's billable tokens times the epochs: how the service's guide says tuning is billed."""
+    """Billable tokens of the dataset, times the epochs. By the tuning guide, the service charges this number."""
     stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
     tokens, epochs = stats and stats.total_billable_token_count, total_epochs(job)
     return tokens * epochs if tokens and epochs else None
@@ -194,7 +211,7 @@ def _known(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
 
 def _not_finite(summary: dict[str, SeriesSummary]) -> list[str]:
     return [
-        f"{name}: {values.not_finite} of {values.points} values are no finite numbers."
+        f"{name}: {values.not_finite} of {values.points} values are not finite numbers."
         for name, values in summary.items()
         if values.not_finite
     ]

@@ -110,7 +110,7 @@ def test_values_are_flat_and_what_is_not_known_is_not_there() -> None:
         "duration_seconds": 600.0,
         "queue_seconds": 30.5,
     }
-    assert found.warnings == ["/train_total_loss: 1 of 3 values are no finite numbers."]
+    assert found.warnings == ["/train_total_loss: 1 of 3 values are not finite numbers."]
 
 
 def test_without_series_there_is_what_the_job_reports() -> None:
