@@ -1,10 +1,13 @@
-"""
-### Cancel tuning jobs that nobody waits for any more
+"""Cancels running tuning jobs whose DAG run has ended.
 
-Every hour this looks for running jobs whose run in Airflow has ended, and cancels them: for example when a
-`dagrun_timeout` ended a run between the creation of its job and the wait, so that Airflow skipped the teardown as well.
-The log names each job. A job whose run Airflow does not know is reported and not cancelled; nor is one that another
-Airflow installation created, or that was created with `outlives_run`.
+This DAG runs every hour. For example, a `dagrun_timeout` can end a run between the creation of its job and the wait;
+then Airflow skips the teardown as well. The log names each job.
+
+A job is not cancelled if
+
+- Airflow does not know its run: the log reports the job;
+- another Airflow installation created it;
+- it was created with `outlives_run`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Shows mistakes in include/tunings as an Airflow DAG import error.
 
-In a file of its own, because an import error takes all DAGs of its file with it: the tunings that are right keep
-running from retrain.py and rollback.py while a wrong one is put right. So does a tuning whose data is not there yet.
+An import error disables all DAGs of its file. This file has no DAGs, so correct tunings keep running from retrain.py
+and rollback.py while you correct a wrong tuning. A tuning whose data file is missing keeps running, too.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from vertex_tuning.config.loader import first_mistakes, project_folder
 from vertex_tuning.config.local_data import file_mistakes
 from vertex_tuning.exceptions import ConfigurationError
 
-found: list[str] = []
+mistakes: list[str] = []
 for name in ("retrain.py", "rollback.py"):
-    found += runpy.run_path(str(Path(__file__).with_name(name)))["mistakes"]
-found += file_mistakes(project_folder(__file__))
-if found:
-    raise ConfigurationError(first_mistakes(list(dict.fromkeys(found))))
+    mistakes += runpy.run_path(str(Path(__file__).with_name(name)))["mistakes"]
+mistakes += file_mistakes(project_folder(__file__))
+if mistakes:
+    raise ConfigurationError(first_mistakes(list(dict.fromkeys(mistakes))))

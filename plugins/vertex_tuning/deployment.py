@@ -1,4 +1,4 @@
-"""Which Airflow installation this is, so that two in one Google project leave each other's jobs and models alone."""
+"""Id of this Airflow installation. It keeps the jobs and models of two installations in one Google project apart."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _FORM: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
 def deployment_id() -> str:
-    """The id of this Airflow installation: `[vertex_tuning] deployment`, or else a digest of the Fernet key.
+    """The id of this Airflow installation: `[vertex_tuning] deployment`, or a digest of the Fernet key.
 
-    All components of an installation share a Fernet key that its environment sets, and it survives restarts, new hosts
-    and upgrades. One that Airflow wrote into a new `airflow.cfg` does not count: each host would write another. While a
-    key is rotated, `fernet_key` holds the new and the old one; the old one counts until it is removed.
+    If the environment sets the Fernet key, all components of the installation share it. It also survives restarts, new
+    hosts and upgrades. A key that Airflow wrote into a new `airflow.cfg` is ignored: each host would write a different
+    key. During a rotation `fernet_key` holds the new key, then the old key. The old key counts until it is removed.
 
-    :raises ConfigurationError: when the option has another form than a label, or neither is set
+    :raises ConfigurationError: the option does not have the form of a label, or neither is set
     """
     option = conf.get("vertex_tuning", "deployment", fallback="").strip()
     if option:
@@ -40,9 +40,10 @@ def deployment_id() -> str:
 
 
 def check_deployment(option: str) -> str:
-    """Return an id that can be a label's value.
+    """Return the id of an installation if it can be the value of a label.
 
-    :raises ConfigurationError: when it cannot
+    :param option: value of `[vertex_tuning] deployment`
+    :raises ConfigurationError: the id has another form than 1 to 40 lower-case letters, digits, `_` and `-`
     """
     if not _FORM.fullmatch(option):
         raise ConfigurationError(
@@ -55,14 +56,14 @@ def check_deployment(option: str) -> str:
 def require_own(name: str, labels: Mapping[str, str], field: str) -> None:
     """Refuse a model that another Airflow installation made.
 
-    :param name: of the model's version
-    :param labels: of the version
-    :param field: the argument that named it, for the error
-    :raises ConfigurationError: another installation made it
+    :param name: resource name of the model's version
+    :param labels: labels of the model's version
+    :param field: argument that names the model, for the error message
+    :raises ConfigurationError: the label of the model names another installation
     """
     own = deployment_id()
     if (other := labels.get(DEPLOYMENT_LABEL, own)) != own:
         raise ConfigurationError(
-            f"{field}: {name} was made by the Airflow installation {other!r}, and this is {own!r}. Its models are that "
-            "installation's to tune further and to promote. ([vertex_tuning] deployment sets the name.)"
+            f"{field}: {name} was made by the Airflow installation {other!r}, and this is {own!r}. Only that "
+            "installation may tune the model further or promote it. ([vertex_tuning] deployment sets the name.)"
         )

@@ -1,6 +1,6 @@
-"""Links from a task to the Cloud console, or to the resource itself where a local Google Cloud has it.
+"""Links from a task to the Cloud console. A local Google Cloud has no console: there they show the resource itself.
 
-Airflow asks for them in the worker, right after the task has run.
+Airflow computes the links in the worker, right after the task has run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _local_url(operator: BaseOperator) -> str:
 
 
 class TuningJobLink(BaseOperatorLink):
-    """To the tuning job."""
+    """Link to the tuning job. It is empty until the task has a job."""
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class TuningJobLink(BaseOperatorLink):
 
 
 class ExperimentLink(BaseOperatorLink):
-    """To the job's experiment, once it has one."""
+    """Link to the experiment of the tuning job. It is empty until the job has an experiment."""
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class ExperimentLink(BaseOperatorLink):
 
 
 class ReportLink(BaseOperatorLink):
-    """To the page that shows all of the run; for tasks that are told the run's folder."""
+    """Link to the report of the run, for tasks with the argument `run_folder`."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""Names of Google Cloud resources, read strictly: a name decides which host gets the access token. Pure."""
+"""Parse names of Google Cloud resources strictly: a name decides which host gets the access token. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ _ANY: Final = re.compile(rf"projects/({_PROJECT})/locations/({_LOCATION})(?:/[A-
 
 @dataclass(frozen=True)
 class ResourceName:
-    """The parts of `projects/PROJECT/locations/LOCATION/…`. The service writes the project's number, people its id."""
+    """The parts of `projects/PROJECT/locations/LOCATION/PATH`.
+
+    :param project: id of the project, or its number, which the service returns
+    :param location: e.g. `us-central1`
+    :param path: collection and id, e.g. `models/123@2`
+    """
 
     project: str
     location: str
@@ -35,37 +40,38 @@ class ResourceName:
 
     @property
     def id(self) -> str:
-        """The last part: the resource's own id, with a model's version."""
+        """The id of the resource: the last part of its name, e.g. `123@2`."""
         return self.path.rpartition("/")[2]
 
     @classmethod
     def parse(cls, name: str, kind: ResourceKind) -> ResourceName:
-        """Read the name of a resource of one kind.
+        """Parse the name of a resource.
 
-        :param name: `projects/PROJECT/locations/LOCATION/KIND/ID`; a model's may end in `@VERSION`
-        :raises ConfigurationError: when it is anything else
+        :param name: `projects/PROJECT/locations/LOCATION/KIND/ID`; the name of a model may end in `@VERSION`
+        :param kind: expected kind of the resource
+        :raises ConfigurationError: the name has another form or kind
         """
-        found = re.fullmatch(rf"projects/({_PROJECT})/locations/({_LOCATION})/({_KINDS[kind]})", str(name))
-        if not found:
+        parts = re.fullmatch(rf"projects/({_PROJECT})/locations/({_LOCATION})/({_KINDS[kind]})", str(name))
+        if not parts:
             expected = f"projects/PROJECT/locations/LOCATION/{kind}/ID"
             raise ConfigurationError(f"Found {str(name)[:200]!r} as a resource name, expected {expected}.")
-        return cls(*found.groups())
+        return cls(*parts.groups())
 
 
 def check_location_form(location: str) -> str:
-    """Return a location that has the form of one, e.g. `us-central1` or `eu`.
+    """Return a location if it has the form of a location, e.g. `us-central1` or `eu`.
 
-    :raises ConfigurationError: when it has not
+    :raises ConfigurationError: the location has another form
     """
     if not re.fullmatch(_LOCATION, location):
-        raise ConfigurationError(f"location: found {location[:100]!r}, expected one such as 'us-central1'.")
+        raise ConfigurationError(f"location: found {location[:100]!r}, expected a location such as 'us-central1'.")
     return location
 
 
 def check_project(project: str) -> str:
-    """Return a project id or number that has the form of one.
+    """Return a project if it has the form of a project's id or number.
 
-    :raises ConfigurationError: when it has not
+    :raises ConfigurationError: the project has another form
     """
     if not re.fullmatch(_PROJECT, project):
         raise ConfigurationError(f"project_id: found {project[:100]!r}, expected a project's id or number.")
@@ -73,23 +79,25 @@ def check_project(project: str) -> str:
 
 
 def location_of(name: str) -> str:
-    """The location in the name of a resource of any kind, with or without a custom method behind it.
+    """The location in the name of a resource of any kind.
 
-    :raises ConfigurationError: when it is no such name, or has characters that end a path
+    :param name: `projects/PROJECT/locations/LOCATION/…`, with or without a method such as `:cancel` at its end
+    :raises ConfigurationError: the name has another form, or characters that end a path
     """
     return _parts(name)[1]
 
 
 def project_of(name: str) -> str:
-    """The project in the name of a resource of any kind; returned names hold its number.
+    """The project in the name of a resource of any kind: its id, or its number in names that the service returns.
 
-    :raises ConfigurationError: as `location_of`
+    :param name: `projects/PROJECT/locations/LOCATION/…`, with or without a method such as `:cancel` at its end
+    :raises ConfigurationError: the name has another form, or characters that end a path
     """
     return _parts(name)[0]
 
 
 def _parts(name: str) -> tuple[str, str]:
-    found = _ANY.fullmatch(name)
-    if not found or ".." in name:
+    parts = _ANY.fullmatch(name)
+    if not parts or ".." in name:
         raise ConfigurationError(f"Found {name[:200]!r} as a resource name, expected projects/…/locations/…/….")
-    return found[1], found[2]
+    return parts[1], parts[2]

@@ -1,4 +1,4 @@
-"""Addresses of resources: in the Cloud console, or of the resource itself where a local Google Cloud has it. Pure."""
+"""URLs of resources in the Cloud console, or on a local Google Cloud, which has no console. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ CONSOLE: Final = "https://console.cloud.google.com/vertex-ai"
 
 
 def _resource_url(name: str, local: str) -> str:
-    """Where a local Google Cloud shows a resource."""
+    """URL of a resource on a local Google Cloud."""
     return f"{local.rstrip('/')}/v1/{quote(name, safe='/@')}"
 
 
 def job_url(job: TuningJob, local: str = "") -> str:
-    """The tuning job's page; the console's paths are those the Gen AI SDK shows in notebooks.
+    """URL of the tuning job's page. The Gen AI SDK shows the same path of the console in notebooks.
 
-    :param local: base URL of a local Google Cloud, which has no console; likewise in the functions below
+    :param job: the tuning job
+    :param local: base URL of a local Google Cloud; empty for the Cloud console
     """
     if local:
         return _resource_url(job.name, local)
@@ -30,7 +31,11 @@ def job_url(job: TuningJob, local: str = "") -> str:
 
 
 def experiment_url(experiment: str, local: str = "") -> str:
-    """The experiment's page: the curves as TensorBoard draws them."""
+    """URL of the experiment's page, with the curves of its metrics.
+
+    :param experiment: resource name of the experiment's context
+    :param local: base URL of a local Google Cloud; empty for the Cloud console
+    """
     if local:
         return _resource_url(experiment, local)
     experiment_id = experiment.rpartition("/")[2]
@@ -39,7 +44,11 @@ def experiment_url(experiment: str, local: str = "") -> str:
 
 
 def model_url(model: str, local: str = "") -> str:
-    """The page of a model's version; `model` is `projects/…/models/ID@VERSION`."""
+    """URL of the page of a model's version.
+
+    :param model: `projects/…/models/ID@VERSION`; without a version the default version
+    :param local: base URL of a local Google Cloud; empty for the Cloud console
+    """
     if local:
         return _resource_url(model, local)
     model_id, _, version = model.rpartition("/")[2].partition("@")
@@ -48,7 +57,11 @@ def model_url(model: str, local: str = "") -> str:
 
 
 def endpoint_url(endpoint: str, local: str = "") -> str:
-    """The endpoint's page."""
+    """URL of the endpoint's page.
+
+    :param endpoint: `projects/…/endpoints/ID`
+    :param local: base URL of a local Google Cloud; empty for the Cloud console
+    """
     if local:
         return _resource_url(endpoint, local)
     place = f"locations/{location_of(endpoint)}/endpoints/{quote(endpoint.rpartition('/')[2])}"
@@ -56,10 +69,10 @@ def endpoint_url(endpoint: str, local: str = "") -> str:
 
 
 def object_url(uri: str, storage_endpoint: str = "") -> str:
-    """Where a person who is signed in can open an object in a browser.
+    """URL at which a signed-in person can open an object of Cloud Storage in a browser.
 
     :param uri: `gs://BUCKET/NAME`
-    :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
+    :param storage_endpoint: base URL of a local Cloud Storage; empty for Google's
     """
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if storage_endpoint:

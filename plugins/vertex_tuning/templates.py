@@ -1,4 +1,4 @@
-"""Jinja templates in what people write, told before Airflow renders them. Pure."""
+"""Detect Jinja templates in configuration before Airflow renders them. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ MARKS: Final = ("{{", "{%", "{#")
 
 
 def template_mark(text: str) -> str:
-    """The first mark of a template in a text; empty when there is none."""
+    """The first of `MARKS` that occurs in a text; empty if the text is not a template."""
     return next((mark for mark in MARKS if mark in text), "")
 
 
 def template_place(value: object) -> str | None:
-    """Where in a value, as `[0].prompt`, the first template is; None when there is none."""
+    """The place of the first template in a value, e.g. `[0].prompt`; None if the value has no template.
+
+    :param value: text, or mappings and lists of texts; the place is empty for a text or for a key of the value itself
+    """
     if isinstance(value, str):
         return "" if template_mark(value) else None
     if isinstance(value, Mapping):
@@ -32,7 +35,7 @@ def template_place(value: object) -> str | None:
 
 
 def is_known_now(value: object) -> bool:
-    """Whether a value is plain data: no template, and no result of a task, which only a run knows."""
+    """Whether a value is known before the run: it has no template and no result of a task."""
     if isinstance(value, Mapping):
         return all(is_known_now(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple):
@@ -41,12 +44,13 @@ def is_known_now(value: object) -> bool:
 
 
 def check_template(text: str) -> None:
-    """
+    """Check the syntax of a text that is a Jinja template.
+
     :raises ConfigurationError: the text is a template that Airflow cannot render
     """
     if not template_mark(text):
         return
-    # Imported here: few texts are templates.
+    # Imported here because few texts are templates.
     from jinja2 import TemplateSyntaxError
     from jinja2.sandbox import SandboxedEnvironment
 
@@ -57,8 +61,10 @@ def check_template(text: str) -> None:
 
 
 def without_templates(given: Any) -> None:
-    """
-    :raises ConfigurationError: there is a template where Airflow renders none, or must not
+    """Check that a value has no template, for fields that Airflow does not render.
+
+    :param given: text, or mappings and lists of texts
+    :raises ConfigurationError: the value has a template; the message gives its place
     """
     place = template_place(given)
     if place is not None:

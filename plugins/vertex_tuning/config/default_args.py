@@ -1,4 +1,4 @@
-"""What the tasks of this project's DAGs have in common."""
+"""Default arguments of the tasks in this project's DAGs: retries and their delay."""
 
 from __future__ import annotations
 

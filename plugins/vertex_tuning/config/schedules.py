@@ -1,4 +1,4 @@
-"""When a tuning runs by itself. Pure."""
+"""Check the schedule of a tuning: cron expression and time zone. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ FIELDS: Final = 5
 
 _NAMES: Final = re.compile(r"(?i)mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec")
 _RANDOM: Final = re.compile(r"(?i)[rh]")
-"""croniter draws `R` anew with each parse of the DAG file, so that the DAG would never keep a schedule."""
+"""Letters for random times: croniter draws new times for `R` in each parse, so the schedule would change constantly."""
 
 
 def check_cron(expression: str) -> str:
-    """
-    :raises ConfigurationError: the expression is no cron expression, is random, or names a date that never comes
+    """Return a cron expression that defines a fixed schedule.
+
+    :param expression: five cron fields, e.g. `0 6 * * 1`
+    :raises ConfigurationError: the expression is invalid, is random, or never matches a date
     """
     if len(expression.split()) != FIELDS or not croniter.is_valid(expression):
         raise ConfigurationError("expected five cron fields, e.g. '0 6 * * 1'.")
@@ -30,15 +32,17 @@ def check_cron(expression: str) -> str:
     try:
         croniter(expression, datetime.now(UTC)).get_next()
     except CroniterBadDateError as error:
-        raise ConfigurationError("expected a date that comes: this one is in no calendar.") from error
+        raise ConfigurationError("expected a date that comes: no calendar has this date.") from error
     return expression
 
 
 def check_timezone(name: str) -> str:
-    """
-    :raises ConfigurationError: there is no such time zone
+    """Return the name of an IANA time zone.
+
+    :param name: e.g. `Europe/Berlin`
+    :raises ConfigurationError: no time zone has this name; the message suggests a similar name
     """
     if name not in (zones := pendulum.timezones()):
-        near = nearest(name, zones)
-        raise ConfigurationError(f"expected an IANA time zone, e.g. {near or 'Europe/Berlin'!r}.")
+        suggestion = nearest(name, zones) or "Europe/Berlin"
+        raise ConfigurationError(f"expected an IANA time zone, e.g. {suggestion!r}.")
     return name

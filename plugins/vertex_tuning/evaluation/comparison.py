@@ -1,4 +1,4 @@
-"""Which of two models is better, by the rule of their tuning. Pure: no Airflow, no network."""
+"""Decide which of two models is better, by the promotion rule of their tuning. Pure: no Airflow, no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from vertex_tuning.plain_text import NAME_SHOWN, plain, shorten
 from vertex_tuning.report.names import change_text, value_label, value_text, value_texts
 
 Verdict = Literal["first", "better", "equal", "unchanged", "refused"]
-"""`first`: there was none to compare with; `equal`: as good, which may be enough; `unchanged`: it is the one in use."""
+"""Verdict on a new model.
+
+`first`: there is no model in use. `better`, `equal`: in comparison with the model in use; `equal` can be enough for a
+promotion. `unchanged`: the new model is already in use. `refused`: it fails a gate or is worse.
+"""
 
 VERDICTS: Final[dict[str, str]] = {
     "first": "First model: nothing to compare with",
@@ -26,21 +30,21 @@ VERDICTS: Final[dict[str, str]] = {
     "unchanged": "The model in use already",
     "refused": "Refused",
 }
-"""In words."""
+"""Text of each verdict."""
 
 ROUNDING: Final = 1e-9
-"""What subtracting two floats may be off by."""
+"""Largest rounding error of the difference of two floats, as a share of the larger value."""
 
 
 class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When a new model is better than the one in use.
+    """The rule by which a new model is better than the model in use.
 
-    :param value: what is compared, e.g. `sample.exact_share`; names as in gates. Values of training, such as
-        `eval_total_loss.last`, are of one kind only while both were measured on the same validation data; those of
-        `sample` and `smoke` always are, for both models are asked the same now.
+    :param value: name of the value to compare, e.g. `sample.exact_share`; the names are those of gates. Prefer
+        values of `sample` and `smoke`: both models get the same prompts in this run. Values of training, such as
+        `eval_total_loss.last`, are comparable only if both models had the same validation data.
     :param higher_is_better: false for losses
-    :param min_gain: by how much it must be better; 0 lets an equal one through, which has learnt from newer data
-    :param no_regression: names of cases that must not fail if the model in use passes them
+    :param min_gain: amount by which the new model must be better. 0 accepts an equal model: its data is newer.
+    :param no_regression: names of cases that the new model must pass if the model in use passes them
     """
 
     value: str
@@ -49,16 +53,20 @@ class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no_regression: list[str] = msgspec.field(default_factory=list)
 
     def gain(self, challenger: float, champion: float) -> float:
-        """By how much the challenger is better; below 0 when it is worse."""
+        """Amount by which the new model is better; below 0 if it is worse.
+
+        :param challenger: the value of the new model
+        :param champion: the value of the model in use
+        """
         return challenger - champion if self.higher_is_better else champion - challenger
 
 
 class JudgedModel(msgspec.Struct, frozen=True):
-    """A model in the comparison.
+    """A model in the comparison, with its values and its responses.
 
-    :param values: of its training, and of what it was asked now
-    :param cases: its answers to the cases
-    :param sampled: its answers to the examples
+    :param values: values of its training and of its responses, by name
+    :param cases: responses to the cases of the smoke test
+    :param sampled: responses to the sampled examples of the validation data
     """
 
     values: dict[str, float]
@@ -69,15 +77,23 @@ class JudgedModel(msgspec.Struct, frozen=True):
     def of(
         cls, values: Mapping[str, float], cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]
     ) -> JudgedModel:
-        """:param values: of its training; what is asked now counts before what was asked earlier"""
+        """Combine the values of the training with the values of the responses.
+
+        :param values: values of the training; values of the responses replace values of the same name
+        :param cases: responses to the cases of the smoke test
+        :param sampled: responses to the sampled examples of the validation data
+        """
         return cls({**values, **values_of(cases, sampled)}, cases, sampled)
 
     def answers(self) -> dict[str, Any]:
-        """All it answered, in full."""
+        """All responses of the model, complete."""
         return {"cases": in_full(self.cases), "sample": in_full(self.sampled)}
 
     def short(self) -> dict[str, Any]:
-        """The same, small enough for an XCom: some answers with texts cut, and of the examples only how many."""
+        """Summary of the responses that is small enough for an XCom.
+
+        It has some responses to cases, with shortened texts. Of the examples it has only counts.
+        """
         sampled = summarize(self.sampled)
         return {
             "cases": summarize(self.cases),
@@ -86,10 +102,13 @@ class JudgedModel(msgspec.Struct, frozen=True):
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """What is to be thought of a new model.
+    """Judgement of a new model.
 
-    :param reasons: why it is refused, in words
-    :param values: those that count, of `champion` and `challenger`; empty when there is nothing to compare with
+    :param verdict: see `Verdict`
+    :param reasons: sentences that say why the model is refused; empty if it is not refused
+    :param gates: result of each gate
+    :param values: values that rule and gates use, by name: `champion` (model in use) and `challenger` (new model);
+        empty without a model in use
     """
 
     verdict: Verdict
@@ -99,10 +118,11 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> PromotionRule:
-    """
-    :param rule: as YAML has it
-    :param cases: those there are, for `no_regression` to name; None when they are not known yet
-    :raises ConfigurationError: names the field, what was found and what is expected
+    """Parse a promotion rule.
+
+    :param rule: mapping of the fields of `PromotionRule`, from YAML
+    :param cases: cases of the tuning, which `no_regression` may name; None if they are not known yet
+    :raises ConfigurationError: a field is wrong; the message gives the field, its value and the expectation
     """
     try:
         parsed = msgspec.convert(rule, PromotionRule)
@@ -110,7 +130,7 @@ def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> Promotion
         raise ConfigurationError(f"rule: found {rule!r}. {error}.") from error
     if not parsed.value.strip() or not (math.isfinite(parsed.min_gain) and parsed.min_gain >= 0):
         raise ConfigurationError(f"rule: found {rule!r}, expected the name of a value and a min_gain from 0.")
-    # As `parse_cases` names them.
+    # `parse_cases` cleans the names of cases in this way.
     parsed = msgspec.structs.replace(parsed, no_regression=[plain(name, NAME_SHOWN) for name in parsed.no_regression])
     names = [case.name for case in cases] if cases is not None else parsed.no_regression
     if unknown := [name for name in parsed.no_regression if name not in names]:
@@ -119,7 +139,12 @@ def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> Promotion
 
 
 def objections(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:
-    """Why the challenger is not better, in words; nothing when it is."""
+    """Sentences that say why the new model is not better; empty if it is.
+
+    :param rule: promotion rule of the tuning
+    :param champion: the model in use
+    :param challenger: the new model
+    """
     return [*_no_gain(rule, champion, challenger), *_regressions(rule, champion, challenger)]
 
 
@@ -130,8 +155,13 @@ def judge_models(
     challenger: JudgedModel,
     champion: JudgedModel | None,
 ) -> Judgement:
-    """
-    :param champion: the model in use; None when there is none, or when it is the challenger itself
+    """Judge a new model by its gates, and by the promotion rule if there is a model in use.
+
+    :param rule: promotion rule of the tuning
+    :param gates: limits for values of the new model
+    :param on_missing: what to do about a gate whose value is unknown
+    :param challenger: the new model
+    :param champion: the model in use; None if no model is in use, or if the new model itself is
     """
     checked = check_gates(gates, challenger.values, champion.values if champion else None, on_missing)
     reasons = [_words(gate) for gate in checked if not gate.passed]
@@ -144,7 +174,7 @@ def judge_models(
 
 
 def _comparison(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> Verdict:
-    """Of a new model that is not refused: is it better, or only as good?"""
+    """Whether a new model that is not refused is better, or only as good."""
     new, old = challenger.values[rule.value], champion.values[rule.value]
     return "better" if rule.gain(new, old) > ROUNDING * max(abs(new), abs(old)) else "equal"
 
@@ -159,7 +189,10 @@ def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) 
 
 
 def comparison_table(values: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Both models' values as text, for the log."""
+    """The values of both models as a text table, for the log.
+
+    :param values: `champion` and `challenger` by the name of the value
+    """
     rows = [(name, both["champion"], both["challenger"]) for name, both in values.items()]
     return text_table(("value", "model in use", "new model"), rows)
 
@@ -184,9 +217,9 @@ def _known(value: float | None) -> float | None:
 
 
 def _regressions(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:
-    passed = {one.name for one in champion.cases if not one.problem}
+    passed = {case.name for case in champion.cases if not case.problem}
     return [
-        f"Case {one.name!r} fails ({shorten(one.problem, FOUND_SHOWN)}), and passes with the model in use."
-        for one in challenger.cases
-        if one.problem and one.name in passed and one.name in rule.no_regression
+        f"Case {case.name!r} fails ({shorten(case.problem, FOUND_SHOWN)}), and passes with the model in use."
+        for case in challenger.cases
+        if case.problem and case.name in passed and case.name in rule.no_regression
     ]

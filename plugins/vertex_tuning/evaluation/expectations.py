@@ -1,7 +1,7 @@
-"""What an answer can be expected to be, and in words what is wrong with one that is not. Pure.
+"""Expectations of a model's answer, and the check of an answer against them. Pure.
 
-Answers are hostile input, and may be long: expressions are searched in linear time, JSON is decoded to a bounded
-depth, and a schema never makes anybody fetch anything.
+Answers are hostile input and can be long. Regular expressions take linear time. JSON is decoded to a bounded depth.
+References in a schema never cause a request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FinishReason = Literal[
     "MALFORMED_FUNCTION_CALL", "MODEL_ARMOR", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
     "IMAGE_OTHER", "UNEXPECTED_TOOL_CALL", "NO_IMAGE", "MALFORMED_RESPONSE", "CONTINUATION", "TOO_MANY_TOOL_CALLS",
 ]  # fmt: skip
-"""Why an answer ended (Candidate.FinishReason of the service's discovery document)."""
+"""Reasons for which an answer can end: `Candidate.FinishReason` of the service's discovery document."""
 
 EXPLAINED: Final[Mapping[str, str]] = {
     "MAX_TOKENS": "it was cut off at generation_config.max_output_tokens",
@@ -42,13 +42,13 @@ Length = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What came back for a prompt.
+    """The response to a prompt.
 
-    :param text: the answer's, without surrounding space; see :func:`~vertex_tuning.plain_text.storable`
-    :param finish_reason: the service's name for why it ended; empty when there was no answer
-    :param blocked: why the prompt itself was refused; empty when it was not
-    :param latency: seconds
-    :param tokens: of prompt and answer
+    :param text: text of the answer without surrounding space; see :func:`~vertex_tuning.plain_text.storable`
+    :param finish_reason: the service's name of the reason for which the answer ended; empty without an answer
+    :param blocked: the service's reason for refusing the prompt; empty if the prompt was accepted
+    :param latency: seconds from request to response
+    :param tokens: number of tokens of prompt and answer
     """
 
     text: str = ""
@@ -59,19 +59,19 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Expectations(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer must be; all that is given must hold. Without any, every complete answer will do.
+    """Expectations of an answer. It must meet all that are set. If no expectation is set, it must only be complete.
 
-    :param equals: the whole answer, compared without surrounding space
-    :param one_of: answers that will do
-    :param contains: a text the answer must have in it, or several
-    :param not_contains: a text it must not have in it, or several
-    :param matches: regular expression to be found in it, of the kind that needs no backtracking (RE2, Rust): no
-        look-around, no back-references; `^` and `$` for the whole answer, `(?i)` for either case
-    :param json_schema: the answer must be JSON that fits this schema; references only within it
-    :param min_length: fewest characters
-    :param max_length: most characters
-    :param finish_reason: why the answer must have ended, or several reasons that will do
-    :param max_latency: seconds the answer may take
+    :param equals: the answer must be equal to this text; surrounding space does not count
+    :param one_of: the answer must be equal to one of these texts; surrounding space does not count
+    :param contains: the answer must contain this text, or all texts of a list
+    :param not_contains: the answer must not contain this text, or any text of a list
+    :param matches: the answer must have a match of this regular expression. The syntax is that of RE2 and Rust, without
+        look-around and back-references. Use `^` and `$` to match the whole answer, and `(?i)` to ignore case.
+    :param json_schema: the answer must be JSON that is valid under this schema; references only within the schema
+    :param min_length: least number of characters
+    :param max_length: greatest number of characters
+    :param finish_reason: reason for which the answer must have ended, or a list of allowed reasons
+    :param max_latency: greatest latency in seconds
     """
 
     equals: NonEmpty | None = None
@@ -86,7 +86,10 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
     max_latency: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
     def __post_init__(self) -> None:
-        """:raises ValueError: names the field, what was found and what is expected"""
+        """Check the fields against each other, the regular expression and the schema.
+
+        :raises ValueError: a field is wrong; the message gives the field, its value and the expectation
+        """
         if self.min_length and self.max_length and self.min_length > self.max_length:
             raise ValueError(f"min_length: found {self.min_length}, expected at most max_length, {self.max_length}")
         if self.matches is not None:
@@ -95,12 +98,12 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
             _require("json_schema", self.json_schema, "a JSON schema with references only within itself")
 
     def problem(self, reply: Reply) -> str:
-        """What is wrong with a reply, in words; empty when nothing is."""
+        """Describe which expectations a response does not meet; empty if it meets all."""
         if unusable := _unusable(_listed(self.finish_reason), reply):
             return unusable
-        given = {name: getattr(self, name) for name in CHECKS}
-        found = [CHECKS[name](expected, reply) for name, expected in given.items() if expected is not None]
-        return "; ".join(filter(None, found))
+        expectations = {name: getattr(self, name) for name in CHECKS}
+        problems = [CHECKS[name](expected, reply) for name, expected in expectations.items() if expected is not None]
+        return "; ".join(filter(None, problems))
 
 
 def _unusable(finish_reasons: Sequence[str], reply: Reply) -> str:
@@ -175,7 +178,10 @@ CHECKS: Final[Mapping[str, Callable[[Any, Reply], str]]] = {
     "max_length": _max_length,
     "max_latency": _max_latency,
 }
-"""Field of :class:`Expectations` -> what is wrong with a reply, given what was expected."""
+"""Check for each field of :class:`Expectations`: a function of expected value and response.
+
+It returns a description of the problem, or an empty text.
+"""
 
 
 def _unless(fits: bool, expected: str, reply: Reply) -> str:
@@ -188,7 +194,7 @@ def _listed(texts: str | Sequence[str]) -> Sequence[str]:
 
 
 def _pattern(expression: str) -> dict[str, Any]:
-    # The schema library's expressions run in linear time, so they serve for `matches` as well.
+    # Regular expressions of the schema library take linear time, so `matches` uses them as well.
     return {"pattern": expression}
 
 
@@ -206,7 +212,7 @@ def _compiled(schema: dict[str, Any]) -> Validator:
 
 @lru_cache(maxsize=256)
 def _compiled_text(schema: str) -> Validator:
-    # Imported here: DAG files whose cases need none of it are parsed faster.
+    # Imported here: Airflow parses a DAG file faster if its cases have no schema or regular expression.
     import jsonschema_rs
 
     return jsonschema_rs.validator_for(schema, pattern_options=jsonschema_rs.RegexOptions(), offline=True)

@@ -1,4 +1,4 @@
-"""Names of the values that gates and rules can speak of, as far as they are known before a job runs. Pure."""
+"""Names of values for gates and promotion rules, as far as they are known before a job runs. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from vertex_tuning.metrics.summary import VALUES_OF_SERIES
 from vertex_tuning.suggestions import did_you_mean
 
 SERIES: Final = ("total_loss", "fraction_of_correct_next_step_preds", "num_predictions")
-"""What supervised tuning measures of training (`train_…`) and of validation data (`eval_…`); guide to supervised
-tuning, "Tuning and validation metrics"."""
+"""Metrics of supervised tuning, with the prefix `train_` for training data and `eval_` for validation data.
+
+Source: Google's guide to supervised tuning, "Tuning and validation metrics".
+"""
 
 OF_JOB: Final = ("overfitting", "overfitting_epoch", "billed_tokens", "duration_seconds", "queue_seconds")
 OF_ANSWERS: Final = ("smoke.pass_share", "smoke.latency_p95", "sample.exact_share")
@@ -22,17 +24,21 @@ KNOWN: Final = (
 
 
 def unknown_value(field: str, name: str) -> str:
-    """What is wrong with the name of a value; empty when it is known."""
+    """Return the error message for an unknown name of a value; empty if the name is known.
+
+    :param field: field of the configuration that has the name, for the message
+    :param name: name of a value, e.g. `eval_total_loss.last`
+    """
     if name in KNOWN:
         return ""
     return f"{field}: found {name!r}, {did_you_mean(name, KNOWN)}"
 
 
 def needs_validation(name: str) -> bool:
-    """Whether a value is measured on validation data."""
+    """Whether the service measures a value on validation data."""
     return name.startswith(("eval_", "overfitting"))
 
 
 def needs_sample(name: str) -> bool:
-    """Whether a value is measured on the examples of the validation data that the smoke test asks."""
+    """Whether the smoke test measures a value, by predictions for examples of the validation data."""
     return name.startswith("sample.")

@@ -1,1 +1,1 @@
-"""Tuning jobs: specification, creation, and what follows when one ends. Pure."""
+"""Tuning jobs: their specification, their creation and the decision when they end. Pure."""

@@ -1,4 +1,4 @@
-"""What we counted in a dataset, held against what Vertex AI counted in it. Pure."""
+"""Compare our counts of a dataset with the counts of Vertex AI. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.plain_text import plain
 
 TOLERANCE: Final = 0.02
-"""Largest difference between the two counts that is passed over, as a share of the service's; estimates may be off by
-what is said of them."""
+"""Largest difference of two counts without a warning, as a share of the service's count.
+
+For estimated tokens `ESTIMATE_TOLERANCE` applies instead.
+"""
 
 REASONS_SHOWN: Final = 5
 
 
 def compare_with_service(summary: Mapping[str, Any], job: TuningJob) -> list[str]:
-    """Warnings about rows the service left out and counts that differ from ours; none while it has not counted yet.
+    """Warn about rows that the service left out, and about counts that differ from ours.
 
-    :param summary: `training` of what the upload task returned: `rows`, `tokens`, and in `counted` how these were
+    There are no warnings while the service has not counted yet.
+
+    :param summary: `training` in the result of the upload task: `rows`, `tokens`, and in `counted` the method of
+        counting tokens
+    :param job: the tuning job, with the service's counts in `tuningDataStats`
     """
     stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
     if not stats:
@@ -31,12 +37,12 @@ def compare_with_service(summary: Mapping[str, Any], job: TuningJob) -> list[str
             "; ".join(map(plain, sorted(set(stats.dropped_example_reasons))[:REASONS_SHOWN])) or "it does not say why"
         )
         warnings.append(f"Vertex AI dropped or cut {dropped} of {summary['rows']} training examples: {reasons}")
-    promised = ESTIMATE_TOLERANCE if summary.get("counted") == ESTIMATED else TOLERANCE
-    for what, ours, theirs, tolerance in (
+    token_tolerance = ESTIMATE_TOLERANCE if summary.get("counted") == ESTIMATED else TOLERANCE
+    for unit, count, service_count, tolerance in (
         ("training examples", summary["rows"], stats.tuning_dataset_example_count, TOLERANCE),
-        (f"billable tokens{counted}", summary["tokens"], stats.total_billable_token_count, promised),
+        (f"billable tokens{counted}", summary["tokens"], stats.total_billable_token_count, token_tolerance),
     ):
-        if theirs is not None and abs(ours - theirs) > tolerance * theirs:
-            difference = f": {(ours - theirs) / theirs:+.1%}" if theirs else ""
-            warnings.append(f"We counted {ours:,} {what}, Vertex AI {theirs:,}{difference}.")
+        if service_count is not None and abs(count - service_count) > tolerance * service_count:
+            difference = f": {(count - service_count) / service_count:+.1%}" if service_count else ""
+            warnings.append(f"We counted {count:,} {unit}, Vertex AI {service_count:,}{difference}.")
     return warnings

@@ -1,4 +1,4 @@
-"""What a tuning job is asked to be, checked before it is asked. Pure: no Airflow, no network."""
+"""Specification of a tuning job, checked before the request is sent. Pure: no Airflow, no network."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ _LABEL = re.compile(r"[\w-]{0,63}")
 
 
 class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a tuning job is asked to be.
+    """Specification of a tuning job.
 
-    :param base_model: a Gemini model's id, or `projects/…/models/ID@VERSION` to tune a tuned model further
-    :param training_uri: JSONL in Cloud Storage
-    :param validation_uri: JSONL in Cloud Storage; switches validation metrics on
-    :param epoch_count: passes over the training data
-    :param learning_rate_multiplier: factor on the service's recommended rate
-    :param adapter_size: rank of the adapter, one of `ADAPTER_SIZES`
-    :param display_name: the tuned model's name for people; a random one when empty
-    :param checkpoint_id: the tuned model's checkpoint to go on from, when `base_model` is one
-    :param dataset_hash: hash of the data's content, where it is known
+    :param base_model: id of a Gemini model, or `projects/…/models/ID@VERSION` to tune a tuned model further
+    :param training_uri: `gs://` URI of the training data, JSONL
+    :param validation_uri: `gs://` URI of the validation data, JSONL; None for no validation metrics
+    :param epoch_count: passes over the training data; None for the service's default
+    :param learning_rate_multiplier: factor on the service's recommended learning rate; None for its default
+    :param adapter_size: rank of the adapter, a value of `ADAPTER_SIZES`; None for the service's default
+    :param display_name: display name of the tuned model; None for a random name
+    :param description: description of the tuning job
+    :param labels: labels of the job and of the tuned model
+    :param export_last_checkpoint_only: keep only the last checkpoint, instead of a checkpoint per epoch
+    :param checkpoint_id: checkpoint of `base_model` to start from, if `base_model` is a tuned model
+    :param dataset_hash: hash of the content of the data, 32 to 64 hex digits; None if unknown
     """
 
     base_model: Annotated[str, msgspec.Meta(min_length=1)]
@@ -55,9 +58,10 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, **fields: Any) -> TuningSpec:
-        """Check rendered arguments: text from templates becomes numbers, empty text means not given.
+        """Check rendered arguments. Text from templates becomes numbers; empty text and `None` mean not set.
 
-        :raises ConfigurationError: names the field, what was found and what is expected
+        :param fields: values of the fields of this class, by name
+        :raises ConfigurationError: a value is wrong; the message gives field, value and expectation
         """
         given = {name: value for name, value in fields.items() if value not in (None, "", "None")}
         try:
@@ -73,10 +77,16 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, job: TuningJob) -> TuningSpec:
-        """What it takes to ask for a job like this one, with the settings the service resolved."""
+        """The specification of a job, with the settings that the service has chosen for it.
+
+        :param job: a supervised tuning job
+        :raises ConfigurationError: the job has another tuning method
+        """
         method = job.supervised_tuning_spec
         if method is None:
-            raise ConfigurationError(f"{job.name} is no supervised tuning job; only those are started again.")
+            raise ConfigurationError(
+                f"{job.name} is not a supervised tuning job. Only supervised tuning jobs are started again."
+            )
         hyper = method.hyper_parameters or JobHyperParameters()
         ranks = {name: rank for rank, name in ADAPTER_SIZES.items()}
         before = job.pre_tuned_model
@@ -94,10 +104,10 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def fingerprint(self) -> str:
-        """Digest of what changes the training, and so the model: 16 hex digits.
+        """Hash of all settings that affect the trained model: 16 hex digits.
 
-        Names and labels do not count. Nor does what is not set, so that a field that comes with an upgrade changes no
-        fingerprint. Data counts by its content where that is known, and by its place where it is not.
+        Names and labels are left out. Fields that are not set are left out, too: a new field in a later release changes
+        no fingerprint. Data counts by its hash if that is known, otherwise by its URI.
         """
         data = (self.dataset_hash,) if self.dataset_hash else (self.training_uri, self.validation_uri)
         fields = {
@@ -117,7 +127,10 @@ class Origin:
     """The task instance that a job is created for.
 
     :param deployment: id of the Airflow installation
-    :param map_index: -1 for a task that is not mapped
+    :param dag_id: id of the DAG
+    :param run_id: id of the DAG run
+    :param task_id: id of the task
+    :param map_index: index of the mapped task instance; -1 for a task that is not mapped
     """
 
     deployment: str
@@ -128,12 +141,12 @@ class Origin:
 
     @property
     def identity(self) -> str:
-        """By this label every attempt of the task instance finds the jobs of the others: 32 hex digits."""
+        """Value of a label that all jobs of the task instance have: 32 hex digits. Each attempt finds them by it."""
         return identity_of(self.dag_id, self.task_id, self.run_id, self.map_index, self.deployment)
 
     @property
     def run(self) -> str:
-        """By this label a run knows the jobs it owns: 32 hex digits."""
+        """Value of a label that all jobs of the DAG run have: 32 hex digits. The run finds its jobs by it."""
         return _digest([self.deployment, self.dag_id, self.run_id])[:32]
 
     @property
@@ -141,16 +154,22 @@ class Origin:
         return {DEPLOYMENT_LABEL: self.deployment, RUN_LABEL: self.run}
 
     def describe(self, note: str | None) -> str:
-        """A job's description: the user's note, and a line that says for people and programs where it comes from."""
+        """The description of a job: the user's note, then a line with the task instance, for people and programs.
+
+        :param note: description that the user wrote; None for no note
+        """
         place = {"dag": self.dag_id, "run": self.run_id, "task": self.task_id, "index": self.map_index}
         line = f"{_ORIGIN}{json.dumps(place, ensure_ascii=True)}"
         return f"{note}\n{line}" if note else line
 
     @classmethod
     def of(cls, job: TuningJob) -> Origin | None:
-        """Read it from a job's description; None when that has none, or one that the job's labels contradict."""
-        _, found, place_text = (job.description or "").rpartition(_ORIGIN)
-        if not found:
+        """Read the task instance from the description of a job.
+
+        The result is None if the description has no task instance, or if the labels of the job contradict it.
+        """
+        _, separator, place_text = (job.description or "").rpartition(_ORIGIN)
+        if not separator:
             return None
         try:
             place = json.loads(place_text)
@@ -170,12 +189,21 @@ _ORIGIN: Final = "Created by Airflow: "
 
 
 def identity_of(dag_id: str, task_id: str, run_id: str, map_index: int, deployment: str = "") -> str:
-    """The label of all jobs of one task instance: 32 hex digits."""
+    """Value of a label that all jobs of a task instance have: 32 hex digits.
+
+    :param map_index: index of the mapped task instance; -1 for a task that is not mapped
+    :param deployment: id of the Airflow installation
+    """
     return _digest([deployment, dag_id, task_id, run_id, map_index])[:32]
 
 
 def identity_labels(identity: str, spec: TuningSpec, attempt: int) -> dict[str, str]:
-    """The labels a job is created with, so that Vertex AI itself is the record of who requested what."""
+    """The labels of a new job. Vertex AI itself thus records which task instance requested which job.
+
+    :param identity: value of the label for the task instance (`identity_of`)
+    :param spec: specification of the job, with the user's labels
+    :param attempt: attempt number of the job in its task instance, from 1
+    """
     labels = {IDENTITY_LABEL: identity, FINGERPRINT_LABEL: spec.fingerprint(), ATTEMPT_LABEL: str(attempt)}
     return {**spec.labels, **labels}
 
@@ -197,7 +225,7 @@ def _check_label(key: str, value: str) -> None:
 
 
 def _explain(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
-    """Put field and value into msgspec's words, which name only the path."""
+    """Add the field and its value to the message of msgspec, which names only the path."""
     text, _, path = str(error).partition(" - at `$.")
     field = path.rstrip("`").split("[")[0]
     return f"{field}: found {given[field]!r}. {text}." if field in given else f"{error}."

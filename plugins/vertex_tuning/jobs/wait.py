@@ -1,4 +1,4 @@
-"""What follows when a tuning job that a task waits for has ended. Pure: no Airflow, no network, no clock."""
+"""Decide what a task does when the tuning job that it waits for has ended. Pure: no Airflow, no network, no clock."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ FAILURES: Final[dict[str, type[exceptions.PermanentError]]] = {
     "expired": exceptions.TuningJobExpiredError,
     "partially_succeeded": exceptions.TuningJobPartiallySucceededError,
 }
-"""The error for each way a job can end but success."""
+"""Error for each final state of a job other than success."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """The job has succeeded."""
+    """Decision: the job has succeeded, return it."""
 
     job: TuningJob
 
 
 @dataclass(frozen=True)
 class Wait:
-    """This job has not ended."""
+    """Decision: the job has not ended, wait for it."""
 
     job: TuningJob
 
 
 @dataclass(frozen=True)
 class Resubmit:
-    """Create another job like this one."""
+    """Decision: create another job with the settings of this job.
+
+    :param job: the job that ended without success
+    :param reason: the service's error message of this job
+    """
 
     job: TuningJob
     reason: str
@@ -42,18 +46,18 @@ class Resubmit:
 
 @dataclass(frozen=True)
 class Fail:
-    """Nothing follows."""
+    """Decision: fail the task with this error."""
 
     error: exceptions.PermanentError
 
 
 @dataclass(frozen=True)
 class JobWait:
-    """The rules of one wait.
+    """The rules by which a task waits for a job.
 
-    :param resubmit: whether another job may be created in the place of one that failed for a passing reason
-    :param max_job_attempts: jobs of one task instance, all in all
-    :param cleared: name of the job that was cancelled because the task was cleared; empty for none
+    :param resubmit: whether a job that failed for a temporary reason may be replaced with another job
+    :param max_job_attempts: most jobs of a task instance in total
+    :param cleared: name of the job that was cancelled because the task was cleared; empty without such a job
     """
 
     resubmit: bool
@@ -61,9 +65,9 @@ class JobWait:
     cleared: str = ""
 
     def next(self, jobs: Sequence[TuningJob]) -> Done | Wait | Resubmit | Fail:
-        """Decide from all jobs of the task instance; the newest one counts.
+        """Decide by the newest job of the task instance.
 
-        :param jobs: at least one
+        :param jobs: all jobs of the task instance, at least one job
         """
         job = newest(jobs)
         if job.succeeded:
@@ -80,7 +84,7 @@ class JobWait:
 
 
 def failure_of(job: TuningJob) -> exceptions.PermanentError:
-    """The error for a job that has ended without success, in the service's own words."""
+    """The error for a job that has ended without success, with the message of the service."""
     status = ENDED[job.state]
     reason = job.error.message if job.error and job.error.message else "no reason was given"
     return FAILURES[status](f"{job.name} ended as {status}: {reason}")

@@ -1,4 +1,4 @@
-"""Curves: which there are, thinned for a page, and drawn as SVG paths."""
+"""Charts of the metrics: curves with fewer points, laid out as SVG paths."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import msgspec
 from vertex_tuning.report.names import DASH, metric_rank, series_kind, series_metric
 
 BUCKETS_DRAWN: Final = 400
-"""A curve is thinned to twice as many points: a page shows it 600 to 800 pixels wide."""
+"""Buckets of a curve, with two points each: a page shows a curve 600 to 800 pixels wide."""
 
 Curve = Sequence[tuple[int, float]]
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A curve of a chart, with a value (or None) for each of the chart's steps.
+    """A curve of a chart.
 
-    :param kind: training or validation
-    :param count: how many points the whole series has
+    :param name: the service's name of the series
+    :param kind: `training` or `validation`
+    :param values: value at each step of the chart; None if the curve has no point there
+    :param count: number of points of the complete series
     """
 
     name: str
@@ -35,7 +37,12 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A checkpoint."""
+    """A checkpoint in a chart.
+
+    :param step: training step at which the checkpoint was saved
+    :param label: text in the chart
+    :param best: whether the checkpoint has the lowest validation loss
+    """
 
     step: int
     label: str
@@ -43,10 +50,14 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """Curves over the same steps.
+    """Curves of a metric over common training steps.
 
-    :param unit: `share` for values from 0 to 1, else empty
-    :param overfitting_step: where over-fitting starts
+    :param title: label of the metric
+    :param unit: `share` for values from 0 to 1, otherwise empty
+    :param steps: training steps of all curves, ascending
+    :param lines: the curves
+    :param marks: checkpoints to mark
+    :param overfitting_step: training step at which over-fitting starts; None without over-fitting
     """
 
     title: str
@@ -58,7 +69,12 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def charts_of(curves: Mapping[str, Curve], marks: list[Mark], overfitting_step: int | None) -> list[Chart]:
-    """One chart for each metric, with its training and its validation curve."""
+    """A chart for each metric, with its training and its validation curve.
+
+    :param curves: `(step, value)` points by the name of the series
+    :param marks: checkpoints to mark in each chart
+    :param overfitting_step: training step at which over-fitting starts; None without over-fitting
+    """
     by_metric: dict[str, dict[str, Curve]] = {}
     for name, curve in curves.items():
         finite = [(step, value) for step, value in curve if math.isfinite(value)]
@@ -68,19 +84,25 @@ def charts_of(curves: Mapping[str, Curve], marks: list[Mark], overfitting_step: 
 
 
 def thin(curve: Curve, buckets: int = BUCKETS_DRAWN) -> list[tuple[int, float]]:
-    """Of each bucket the lowest and the highest point, so that spikes stay; and both ends."""
+    """Reduce the points of a curve: keep both ends, and the lowest and highest point of each bucket.
+
+    Spikes stay visible.
+
+    :param curve: `(step, value)` points, ascending
+    :param buckets: number of equal parts of the curve
+    """
     if len(curve) <= 2 * buckets:
         return list(curve)
     edges = [round(n * len(curve) / buckets) for n in range(buckets + 1)]
     kept = {0, len(curve) - 1}
     for start, end in pairwise(edges):
-        kept.add(min(range(start, end), key=lambda at: curve[at][1]))
-        kept.add(max(range(start, end), key=lambda at: curve[at][1]))
-    return [curve[at] for at in sorted(kept)]
+        kept.add(min(range(start, end), key=lambda index: curve[index][1]))
+        kept.add(max(range(start, end), key=lambda index: curve[index][1]))
+    return [curve[index] for index in sorted(kept)]
 
 
 def _chart(metric: str, curves: Mapping[str, Curve], marks: list[Mark], overfitting_step: int | None) -> Chart:
-    thinned = {name: dict(thin(curve)) for name, curve in sorted(curves.items(), key=lambda one: series_kind(one[0]))}
+    thinned = {name: dict(thin(curve)) for name, curve in sorted(curves.items(), key=lambda item: series_kind(item[0]))}
     steps = sorted(set().union(*thinned.values()))
     lines = [
         Line(name, series_kind(name), [values.get(step) for step in steps], len(curves[name]))
@@ -94,15 +116,19 @@ def _chart(metric: str, curves: Mapping[str, Curve], marks: list[Mark], overfitt
 
 
 class Tick(msgspec.Struct, frozen=True):
+    """A labelled position on an axis, in the units of the picture."""
+
     at: float
     label: str
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """The values at a step, for a table and for the mouse.
+    """The values of all lines at a step, for the table and for the tooltip.
 
-    :param x: left edge of the strip of the picture that shows them, `width` units wide
-    :param values: of each line at this step or the last one before it that has a value
+    :param step: training step
+    :param x: left edge of the strip of the picture that shows the tooltip
+    :param width: width of the strip
+    :param values: for each line its value at this step, or its last value before
     """
 
     step: int
@@ -112,11 +138,21 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """Where everything is, in the picture's own units.
+    """Layout of a chart. All positions are in the units of the SVG picture.
 
-    :param paths: kind of line and its path
-    :param dots: kind of line and place of points few enough to be seen as such
-    :param overfitting: where it starts
+    :param width: width of the picture
+    :param height: height of the picture
+    :param left: left edge of the plot
+    :param right: right edge of the plot
+    :param top: top edge of the plot
+    :param bottom: bottom edge of the plot
+    :param x_ticks: ticks of the axis of training steps
+    :param y_ticks: ticks of the axis of values
+    :param paths: kind and SVG path of each line
+    :param dots: kind of line, x and y of the points of lines with at most `FEW` points
+    :param marks: x, label and `best` of each checkpoint
+    :param overfitting: x at which over-fitting starts; None without over-fitting
+    :param readings: values at up to `MAX_READINGS` steps
     """
 
     width: float
@@ -138,11 +174,11 @@ WIDTH, HEIGHT = 720.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, WIDTH - 14.0, 26.0, HEIGHT - 30.0
 FEW: Final = 40
 MAX_READINGS: Final = 60
-"""Steps of a chart whose values can be read."""
+"""Most steps of a chart whose values the table and the tooltip show."""
 
 
 def picture(chart: Chart) -> Picture:
-    """Lay a chart out."""
+    """Compute the layout of a chart."""
     values = [value for line in chart.lines for value in line.values if value is not None]
     y_ticks = ticks(min(values), max(values))
     low, high = min(y_ticks[0], *values), max(y_ticks[-1], *values)
@@ -168,18 +204,18 @@ def picture(chart: Chart) -> Picture:
 
 
 def _readings(chart: Chart) -> list[Reading]:
-    """Values at evenly spaced steps, the first and the last among them."""
+    """Values at evenly spaced steps, with the first and the last step."""
     count = min(len(chart.steps), MAX_READINGS)
     width = (RIGHT - LEFT) / count
     picked = [round(n * (len(chart.steps) - 1) / max(count - 1, 1)) for n in range(count)]
     return [
         Reading(
-            chart.steps[at],
+            chart.steps[index],
             round(LEFT + n * width, 1),
             round(width, 1),
-            [_last_value(line.values[: at + 1], chart.unit) for line in chart.lines],
+            [_last_value(line.values[: index + 1], chart.unit) for line in chart.lines],
         )
-        for n, at in enumerate(picked)
+        for n, index in enumerate(picked)
     ]
 
 
@@ -190,7 +226,12 @@ def _last_value(values: Sequence[float | None], unit: str) -> str:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers around a range: the first at or below its low end, the last at or above its high end."""
+    """Round numbers that cover a range. The first is at most `low`, the last is at least `high`.
+
+    :param low: start of the range
+    :param high: end of the range
+    :param count: approximate number of intervals
+    """
     span = high - low or abs(high) or 1.0
     raw = span / count
     power = 10.0 ** math.floor(math.log10(raw))
@@ -200,6 +241,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def tick_label(value: float, unit: str) -> str:
+    """A value of a chart as text. The unit `share` is shown in percent."""
     return f"{value * 100:.4g} %" if unit == "share" else f"{value:.4g}"
 
 
@@ -210,10 +252,15 @@ def _points(chart: Chart, line: Line) -> Iterator[tuple[int, float]]:
 
 
 def bars(counts: list[float], width: float = 240, height: float = 56) -> list[tuple[float, float, float, float]]:
-    """A histogram's bars: x, y, width, height. None is so low that it cannot be seen, unless it is empty."""
+    """The bars of a histogram as (x, y, width, height). Bars of small counts stay visible.
+
+    :param counts: number of values of each bar
+    :param width: width of the histogram, in units of its picture
+    :param height: height of the histogram, in units of its picture
+    """
     step, most = width / len(counts), max([*counts, 1])
-    tall = [max(2.0, count / most * height) if count > 0 else 0.0 for count in counts]
+    heights = [max(2.0, count / most * height) if count > 0 else 0.0 for count in counts]
     return [
-        (round(n * step + 0.5, 1), round(height - one, 1), round(step - 1, 1), round(one, 1))
-        for n, one in enumerate(tall)
+        (round(n * step + 0.5, 1), round(height - bar, 1), round(step - 1, 1), round(bar, 1))
+        for n, bar in enumerate(heights)
     ]

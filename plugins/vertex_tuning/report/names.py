@@ -1,4 +1,4 @@
-"""How the page calls things, and writes numbers."""
+"""Labels and number formats of the report."""
 
 from __future__ import annotations
 
@@ -30,39 +30,40 @@ _DISTRIBUTIONS: Final = {
     "userOutputTokenDistribution": "Output tokens",
     "userMessagePerExampleDistribution": "Turns",
 }
-"""As the service calls them."""
+"""Labels of the service's distributions, by the service's names."""
 _PARTS: Final = {"first": "first", "last": "last", "best": "best", "best_step": "step of the best"}
 
 
 def series_kind(name: str) -> str:
-    """`training` or `validation`: which data a series is measured on."""
-    found = _SERIES.match(name)
-    return "validation" if found and found["kind"] == "eval" else "training"
+    """The data on which a series is measured: `training` or `validation`."""
+    match = _SERIES.match(name)
+    return "validation" if match and match["kind"] == "eval" else "training"
 
 
 def series_metric(name: str) -> str:
-    """What a series measures: `Loss` for `/train_total_loss` and `/eval_total_loss`."""
-    found = _SERIES.match(name)
-    metric = found["metric"] if found else name.strip("/")
+    """The metric of a series: `Loss` for `/train_total_loss` and `/eval_total_loss`."""
+    match = _SERIES.match(name)
+    metric = match["metric"] if match else name.strip("/")
     return words(_METRICS.get(metric, metric))
 
 
 def series_rank(name: str) -> tuple[str, bool, bool, str]:
-    """Sorts series: training before validation, loss before accuracy before whatever else there is."""
+    """Sort key of a series: training before validation, then by `metric_rank`."""
     return series_kind(name), *metric_rank(series_metric(name))
 
 
 def metric_rank(metric: str) -> tuple[bool, bool, str]:
+    """Sort key of a metric: losses, then accuracies, then other metrics."""
     return "loss" not in metric.lower(), "accuracy" not in metric.lower(), metric
 
 
 def series_label(name: str) -> str:
-    """`Validation loss` for `/eval_total_loss`."""
+    """The label of a series: `Validation loss` for `/eval_total_loss`."""
     return f"{series_kind(name).capitalize()} {series_metric(name).lower()}"
 
 
 def value_label(name: str) -> str:
-    """A value gates speak of, in words: `Validation loss, last` for `eval_total_loss.last`."""
+    """The label of a value of gates: `Validation loss, last` for `eval_total_loss.last`."""
     if name in _VALUES:
         return _VALUES[name]
     series, _, part = name.rpartition(".")
@@ -70,20 +71,27 @@ def value_label(name: str) -> str:
 
 
 def is_share(name: str) -> bool:
-    """Whether a value that gates speak of is a part of a whole, from 0 to 1."""
+    """Whether a value of gates is a share, from 0 to 1."""
     series, _, part = name.rpartition(".")
     return part.endswith("_share") or ("fraction" in series and part != "best_step")
 
 
 def value_text(name: str, value: float | None) -> str:
-    """A value that gates speak of, for people: `61 %`, `0.42`; `unknown` when it is."""
+    """A value of gates as text: `61 %`, `0.42`, or `unknown`.
+
+    :param name: name of the value, e.g. `sample.exact_share`
+    :param value: the value; a share from 0 to 1 is shown in percent
+    """
     if value is None or not math.isfinite(value):
         return "unknown"
     return f"{value * 100:.4g} %" if is_share(name) else f"{value:.4g}"
 
 
 def value_texts(name: str, one: float, other: float) -> tuple[str, str]:
-    """Two values with as many digits as it takes to tell them apart."""
+    """Two values as texts, with enough digits to differ if the values differ.
+
+    :param name: name of both values, e.g. `sample.exact_share`
+    """
     short = value_text(name, one), value_text(name, other)
     if one == other or short[0] != short[1]:
         return short
@@ -91,7 +99,11 @@ def value_texts(name: str, one: float, other: float) -> tuple[str, str]:
 
 
 def change_text(name: str, value: float) -> str:
-    """How far two values are apart: `2 percentage points`, `0.02`."""
+    """A difference of two values as text: `2 percentage points`, `0.02`.
+
+    :param name: name of the values, e.g. `sample.exact_share`
+    :param value: the difference
+    """
     if not is_share(name):
         return f"{value:.4g}"
     points = f"{value * 100:.4g}"
@@ -99,11 +111,12 @@ def change_text(name: str, value: float) -> str:
 
 
 def distribution_label(name: str) -> str:
+    """The label of a distribution: `Input tokens` for `userInputTokenDistribution`."""
     return _DISTRIBUTIONS.get(name, words(name))
 
 
 def words(name: str) -> str:
-    """A field's name as words."""
+    """The name of a field as words: `Epoch count` for `epoch_count`."""
     if name == "sha256":
         return "SHA-256"
     text = re.sub(r"[_.]+", " ", name).strip()
@@ -111,7 +124,7 @@ def words(name: str) -> str:
 
 
 def number_text(value: Any) -> str:
-    """A number for people, and anything else as it is; a dash for nothing."""
+    """A number as text; a dash for None and for empty text; other values unchanged."""
     if value is None or value == "":
         return DASH
     if isinstance(value, bool):
@@ -124,7 +137,7 @@ def number_text(value: Any) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A length of time: `1 h 02 min`, `3 min 20 s`, `0.42 s`."""
+    """A duration in seconds as text: `1 h 02 min`, `3 min 20 s`, `0.42 s`."""
     if value is None:
         return DASH
     if value < 60:
@@ -134,12 +147,12 @@ def seconds(value: float | None) -> str:
 
 
 def share_text(part: float, whole: float) -> str:
-    """`5 of 6`, and in percent."""
+    """A share as text: `5 of 6 (83%)`."""
     return f"{part:,} of {whole:,} ({part / whole:.0%})" if whole else f"{part:,} of {whole:,}"
 
 
 def size(count: float) -> str:
-    """Bytes for people."""
+    """A number of bytes as text: `1.5 MiB`."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.3g} {unit}"
@@ -148,7 +161,7 @@ def size(count: float) -> str:
 
 
 def moment(text: str) -> str:
-    """An RFC 3339 time to the second, in UTC; anything else as it is."""
+    """An RFC 3339 time as text, to the second, in UTC; other texts unchanged."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The report as a page that needs nothing but itself, and as JSON."""
+"""Render the report as a self-contained HTML page, and as JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIGNS: Final = {
     "rolled_back": "\N{ANTICLOCKWISE OPEN CIRCLE ARROW}",
     "waiting": "\N{HORIZONTAL ELLIPSIS}",
 }
-"""Beside every colour a sign, for who does not see it."""
+"""Sign for each state, in addition to its colour, for readers who cannot see colours."""
 
 SECTIONS: Final = (
     ("rollback", "Rollback", "Rollback"),
@@ -45,15 +45,16 @@ SECTIONS: Final = (
     ("cost", "Cost", "Dataset"),
     ("links", "Links", ""),
 )
-"""Parts of the page, their names, and the step without which a run has no such part."""
+"""Sections of the page: id, title, and the step that fills it. A run without this step has no such section."""
 
 
 def to_json(report: Report) -> bytes:
+    """The report as indented JSON, UTF-8."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
 def to_html(report: Report) -> str:
-    """The page. Its policy lets a browser load nothing and run no script, whatever a text says."""
+    """The report as an HTML page. Its Content-Security-Policy forbids scripts and requests to load anything."""
     style = _file(HERE / "style.css")
     charts = report.metrics.charts if report.metrics else []
     answers = report.comparison.answers if report.comparison else []
@@ -64,8 +65,8 @@ def to_html(report: Report) -> str:
         steps=steps,
         sections=[(name, title) for name, title, step in SECTIONS if not step or steps[step].state != NO_STEP],
         pictures=[(chart, picture(chart)) for chart in charts],
-        differing=[one for one in answers if one.champion != one.challenger],
-        # Our own file, not data: the only text that is not escaped.
+        differing=[answer for answer in answers if answer.champion != answer.challenger],
+        # The only text that is not escaped: a file of this package, not data.
         style=Markup(style),  # noqa: S704
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         "base-uri 'none'; form-action 'none'",
@@ -73,14 +74,14 @@ def to_html(report: Report) -> str:
 
 
 def _tiles(report: Report) -> Iterator[tuple[str, str]]:
-    """What one wants to see at a glance, as far as it is there."""
+    """Key figures of the run (label and text), as far as they are known."""
     for measure in report.metrics.measures if report.metrics else []:
         if measure.name in HEADLINE and measure.last is not None:
             share = "fraction" in measure.name
             yield measure.label, f"{measure.last * 100:.1f} %" if share else names.number_text(measure.last)
-    for name, asked in (("Smoke cases passed", report.smoke), ("Exact answers on the sample", report.sample)):
-        if asked:
-            yield name, f"{asked.passed} of {asked.total}"
+    for name, responses in (("Smoke cases passed", report.smoke), ("Exact answers on the sample", report.sample)):
+        if responses:
+            yield name, f"{responses.passed} of {responses.total}"
     if report.cost and report.cost.amount is not None:
         yield "Cost", f"{report.cost.currency} {report.cost.amount:,.2f}"
     if report.gates:
@@ -109,5 +110,5 @@ def _file(path: Path) -> str:
 
 
 def _hash(text: str) -> str:
-    """The name of an inline style in a Content-Security-Policy."""
+    """The source expression that allows an inline style in a Content-Security-Policy."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

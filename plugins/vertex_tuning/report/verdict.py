@@ -1,4 +1,4 @@
-"""How a run ended, in words, from the states of its tasks and what they said."""
+"""Describe the outcome of a run by the states and results of its tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLES: Final = (
     "promotion",
     "rollback",
 )
-"""What the tasks of a retraining or a rollback do, in their order."""
+"""Roles of the tasks of a retraining or a rollback, in their order."""
 
 NO_STEP: Final = "not in this run"
 NOT_STARTED: Final = "not started"
@@ -37,7 +37,7 @@ UNANSWERED: Final = frozenset(
         "up_for_reschedule",
     }
 )
-"""States of an approval that is still to come."""
+"""States of an approval task without a decision yet."""
 
 IN_REGISTRY: Final = "The Model Registry shows which model is in use."
 
@@ -45,19 +45,24 @@ IN_REGISTRY: Final = "The Model Registry shows which model is in use."
 def verdict_of(
     steps: Mapping[str, Step], evaluation: Mapping[str, Any] | None = None, decision: Decision | None = None
 ) -> RunVerdict:
-    """:param steps: by what they do, see `ROLES`"""
-    found = evaluation or {}
-    reasons = [*_decided(decision), *(str(reason) for reason in found.get("reasons") or [])]
-    judged = _judged(steps, found, reasons) or (_not_approved(decision, found, reasons) if decision else None)
-    return judged or _unjudged(steps, found, reasons)
+    """The outcome of a run: title, sentence and reasons.
+
+    :param steps: steps of the run by their role, see `ROLES`
+    :param evaluation: result of the evaluation task; None if the task did not succeed
+    :param decision: decision of a person about the promotion; None if the run needs no approval
+    """
+    result = evaluation or {}
+    reasons = [*_decided(decision), *(str(reason) for reason in result.get("reasons") or [])]
+    judged = _judged(steps, result, reasons) or (_not_approved(decision, result, reasons) if decision else None)
+    return judged or _unjudged(steps, result, reasons)
 
 
 def _judged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict | None:
-    """Of a model that is in use now, or was refused."""
+    """The outcome of a run whose model is in use now or was refused; None for other runs."""
     if steps["rollback"].state == "success":
         sentence = (
             "The previous model is in use again. The model it replaces has the alias 'rolled-back' now, and is not "
-            "promoted again while it has."
+            "promoted again while it has this alias."
         )
         return RunVerdict("rolled_back", "Rolled back", sentence, reasons)
     if evaluation.get("verdict") == "unchanged":
@@ -77,7 +82,7 @@ def _not_approved(decision: Decision, evaluation: Mapping[str, Any], reasons: li
 
 
 def _unjudged(steps: Mapping[str, Step], evaluation: Mapping[str, Any], reasons: list[str]) -> RunVerdict:
-    """Of a run that has not come to a verdict on its model."""
+    """The outcome of a run that ended without a verdict on its model."""
     if failed := _first(steps, "failed"):
         return _failed(failed, evaluation, reasons)
     if skipped := _first(steps, "skipped"):
@@ -130,7 +135,7 @@ def _skipped(steps: Mapping[str, Step], step: Step, evaluation: Mapping[str, Any
 
 
 def _stays(evaluation: Mapping[str, Any]) -> str:
-    """Before the evaluation nobody has looked whether there is a model in use."""
+    """The sentence about the model in use. Before the evaluation it is unknown whether there is one."""
     if evaluation.get("champion"):
         return "The model in use stays."
     return "No model was put into use."

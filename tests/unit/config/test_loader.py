@@ -77,7 +77,7 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"labels": {"1st": "x"}}, "labels: found the key '1st', expected a lower-case letter"),
         ({"labels": {"team": "A&B"}}, "labels.team: found 'A&B', expected lower-case letters"),
         ({"labels": {"team": "x" * 64}}, "at most 63 characters."),
-        ({"labels": {"airflow-tuning": "x"}}, "labels.airflow-tuning: found a key that is reserved"),
+        ({"labels": {"airflow-tuning": "x"}}, "labels.airflow-tuning: found a reserved key"),
         ({"labels": {"team": 3}}, "labels.team: found 3, expected a text."),
         ({"labels": {f"k{number}": "" for number in range(51)}}, "labels: found 51, expected at most 50."),
         ({"zzz": "blue"}, "zzz: unknown field; expected one of description, schedule, "),
