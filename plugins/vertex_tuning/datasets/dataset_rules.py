@@ -1,4 +1,4 @@
-"""What a whole dataset must be, once every row of it is known. Pure."""
+"""Rules for a dataset as a whole, applied after all rows are checked. Pure."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from vertex_tuning.datasets.statistics import Statistics
 from vertex_tuning.datasets.validator import Totals
 
 _MIN_LABELLED: Final = 20
-"""Rows it takes to speak of labels, and so of classification; ours, as all figures below."""
+"""Fewest rows with short answers in a classification dataset. This and the figures below are this project's own."""
 _LABELLED_SHARE: Final = 0.9
 _ROWS_PER_LABEL: Final = 5
 _ONE_SIDED: Final = 0.9
 _NAMED: Final = 5
 _OUTLIER: Final = 4
-"""Times as long as 95 % of the rows, or as short as 5 % of them."""
+"""Factor of an outlier: so many times longer than 95 % of the rows, or shorter than 95 % of them."""
 
 _PAIRS: Final = {
     "duplicate": ("the same example as {}", "each example once"),
@@ -36,7 +36,13 @@ _PAIRS: Final = {
 
 
 def size_limits(name: str, rows: int, size: int, multimodal: int) -> Iterator[Finding]:
-    """Limits of any dataset."""
+    """Check the limits of any dataset.
+
+    :param name: name of the dataset, as the user knows it
+    :param rows: number of accepted rows
+    :param size: size in bytes
+    :param multimodal: number of rows with files
+    """
     if not rows:
         yield _error("no_rows", name, f"no usable rows in {size} bytes", "one JSON object per line")
     if size > MAX_DATASET_BYTES:
@@ -48,19 +54,32 @@ def size_limits(name: str, rows: int, size: int, multimodal: int) -> Iterator[Fi
 
 
 def dropped_limit(name: str, dropped: int, rows: int, max_share: float) -> Iterator[Finding]:
-    """:param rows: with the dropped ones"""
+    """Check the limit of dropped rows.
+
+    :param name: name of the dataset, as the user knows it
+    :param dropped: number of dropped rows
+    :param rows: number of all rows, with the dropped rows
+    :param max_share: largest allowed share of dropped rows, from 0 to 1
+    """
     if dropped > max_share * rows:
         share = dropped / rows
         yield _error("dropped", name, f"{dropped} of {rows} rows ({share:.1%}) unusable", f"at most {max_share:.1%}")
 
 
 def most_validation_rows(training_rows: int) -> int:
-    """How many validation rows the service takes beside so many for training."""
+    """The largest number of validation rows that the service accepts for a number of training rows."""
     return min(MAX_VALIDATION_ROWS, max(FREE_VALIDATION_ROWS, int(MAX_VALIDATION_SHARE * training_rows)))
 
 
 def validation_limits(name: str, rows: int, size: int, training_rows: int, training_size: int) -> Iterator[Finding]:
-    """How large a validation set may be."""
+    """Check the size of the validation set.
+
+    :param name: name of the validation set, as the user knows it
+    :param rows: number of validation rows
+    :param size: size of the validation set in bytes
+    :param training_rows: number of training rows
+    :param training_size: size of the training set in bytes
+    """
     if rows > MAX_VALIDATION_ROWS:
         yield _error("validation_rows", name, f"{rows} rows", f"at most {MAX_VALIDATION_ROWS} for validation")
     elif rows > FREE_VALIDATION_ROWS and rows > MAX_VALIDATION_SHARE * training_rows:
@@ -72,8 +91,10 @@ def validation_limits(name: str, rows: int, size: int, training_rows: int, train
 
 
 def pair_finding(pair: Pair, names: Sequence[str]) -> Finding:
-    """
-    :param names: of the files by their number
+    """The warning about a duplicate, a leak or a contradiction.
+
+    :param pair: the example and the earlier example
+    :param names: names of the files, by their number
     """
     found, expected = _PAIRS[pair.kind]
     file = f" of {names[pair.first.file]}" if pair.first.file != pair.place.file else ""
@@ -82,30 +103,42 @@ def pair_finding(pair: Pair, names: Sequence[str]) -> Finding:
 
 
 def uncompared(name: str, rows: int) -> Iterator[Finding]:
-    """Comparing takes memory by the rows that may have the same prompt, so it has to have an end."""
+    """Warn about rows that were not compared. The memory for rows with the same prompt is limited.
+
+    :param name: name of the dataset, as the user knows it
+    :param rows: number of rows that were not compared
+    """
     if rows:
-        found = f"{rows} rows that were not compared with the others, as a prompt occurs that often"
+        found = f"{rows} rows that were not compared with the others, because a prompt occurs too often"
         yield _warning("not_compared", name, found, "prompts that differ")
 
 
 def outliers(totals: Totals, statistics: Statistics, names: Sequence[str]) -> Iterator[Finding]:
-    """Rows far longer or shorter than nearly all others."""
+    """Warn about rows that are far longer or shorter than nearly all others.
+
+    :param totals: totals of the rows
+    :param statistics: statistics of the same rows
+    :param names: names of the files, by their number
+    """
     inputs, outputs = statistics.user_input_token_distribution, statistics.user_output_token_distribution
     if inputs is None or outputs is None:
         return
     high, low = inputs.p95 + outputs.p95, inputs.p5 + outputs.p5
     for size, file, line in totals.longest:
         if -size > _OUTLIER * high:
-            expected = f"a length like the others' (95 % have up to about {high:.0f})"
+            expected = f"a length similar to the others (95 % have at most about {high:.0f})"
             yield _warning("long_outlier", names[file], f"about {-size} tokens", expected, line)
     for tokens, file, line in totals.shortest:
         if tokens * _OUTLIER < low:
-            expected = f"a length like the others' (95 % have about {low:.0f} or more)"
+            expected = f"a length similar to the others (95 % have at least about {low:.0f})"
             yield _warning("short_outlier", names[file], f"about {tokens} tokens", expected, line)
 
 
 def labels_of(totals: Totals) -> dict[str, int]:
-    """How often each answer occurs, when answers are short and repeat; else empty."""
+    """Number of occurrences of each answer if the answers are labels of a classifier; otherwise empty.
+
+    Answers are labels if they are short and repeat often.
+    """
     labels = {label: count for label, count in (totals.labels or {}).items() if label}
     labelled = sum(labels.values())
     are_labels = labelled >= max(_MIN_LABELLED, _LABELLED_SHARE * totals.rows, _ROWS_PER_LABEL * len(labels))
@@ -113,7 +146,11 @@ def labels_of(totals: Totals) -> dict[str, int]:
 
 
 def label_findings(name: str, labels: dict[str, int]) -> Iterator[Finding]:
-    """Whether a classifier can learn anything from them."""
+    """Warn about labels from which a classifier learns little.
+
+    :param name: name of the dataset, as the user knows it
+    :param labels: number of occurrences of each label; empty if the answers are not labels
+    """
     if not labels:
         return
     total, (most, count) = sum(labels.values()), max(labels.items(), key=lambda item: item[1])
@@ -125,7 +162,7 @@ def label_findings(name: str, labels: dict[str, int]) -> Iterator[Finding]:
         yield _warning("rare_labels", name, found, "more examples of each")
     if alike := _alike(labels):
         yield _warning(
-            "similar_labels", name, f"answers but for case and spaces alike: {_listed(alike)}", "one spelling"
+            "similar_labels", name, f"answers that differ only in case or spaces: {_listed(alike)}", "one spelling"
         )
 
 
@@ -133,18 +170,23 @@ def _alike(labels: dict[str, int]) -> list[str]:
     spellings: dict[str, list[str]] = {}
     for label in labels:
         spellings.setdefault("".join(label.split()).casefold(), []).append(label)
-    return [label for same in spellings.values() if len(same) > 1 for label in same]
+    return [label for similar in spellings.values() if len(similar) > 1 for label in similar]
 
 
 def label_differences(name: str, training: dict[str, int], validation: dict[str, int]) -> Iterator[Finding]:
-    """Labels that only one of the sets has."""
+    """Warn about labels that only the training set or only the validation set has.
+
+    :param name: name of the validation set, as the user knows it
+    :param training: number of occurrences of each label in the training set
+    :param validation: number of occurrences of each label in the validation set
+    """
     if not training or not validation:
         return
     if unknown := sorted(validation.keys() - training.keys()):
-        found = f"{len(unknown)} answers the training set has not: {_listed(unknown)}"
-        yield _warning("unknown_labels", name, found, "answers the model is taught")
-    if empty := sorted(training.keys() - validation.keys()):
-        found = f"no example of {len(empty)} answers of the training set: {_listed(empty)}"
+        found = f"{len(unknown)} answers that the training set does not have: {_listed(unknown)}"
+        yield _warning("unknown_labels", name, found, "answers that are in the training set")
+    if absent := sorted(training.keys() - validation.keys()):
+        found = f"no example of {len(absent)} answers of the training set: {_listed(absent)}"
         yield _warning("empty_labels", name, found, "an example of each")
 
 

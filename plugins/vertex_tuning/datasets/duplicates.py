@@ -1,8 +1,8 @@
-"""Examples that are the same, or contradict each other, among millions of them, at a fixed cost of memory. Pure.
+"""Find duplicate and contradictory examples in datasets of any size, in a fixed amount of memory. Pure.
 
-Each example leaves 24 bytes in a temporary file: hashes of prompt and answer, and its place. They are compared a part
-at a time, the parts by the prompt's hash. Of ten million prompts two different ones look the same once in 370,000 such
-datasets.
+A temporary file has 24 bytes for each example: the hashes of prompt and answer, and the place. Examples are compared in
+parts, which the hash of the prompt decides. The hashes have 64 bits: among ten million different prompts a pair has the
+same hash in one of 370,000 datasets.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     Records = NDArray[np.int64]
 
 _BLOCK: Final = 2**15
-"""Examples written at once."""
+"""Examples per write."""
 _PART: Final = 2**19
-"""Examples compared at once: 12 MiB, and several times as much while they are sorted."""
+"""Examples per part: 12 MiB, and several times that while they are sorted."""
 _LARGEST_PART: Final = 2 * _PART
 _PROMPT, _ANSWER, _PLACE, _FIELDS = range(4)
 _SIZE: Final = 8
@@ -31,16 +31,23 @@ _KINDS: Final = ("duplicate", "leak", "contradiction")
 
 
 class Place(NamedTuple):
-    """Where an example lies: which of the files, and its line."""
+    """The place of an example.
+
+    :param file: number of the file, from 0
+    :param line: line in the file, from 1
+    """
 
     file: int
     line: int
 
 
 class Pair(NamedTuple):
-    """An example and an earlier one.
+    """An example and an earlier example with the same prompt.
 
-    :param kind: `duplicate`, `contradiction` (same prompt, another answer) or `leak` (of validation, in training too)
+    :param kind: `duplicate` (same answer), `contradiction` (different answer) or `leak` (a validation example that is
+        also a training example)
+    :param place: place of the example
+    :param first: place of the earlier example
     """
 
     kind: str
@@ -49,11 +56,11 @@ class Pair(NamedTuple):
 
 
 class Examples:
-    """What is remembered of each example, on disk.
+    """Hashes and places of all examples, on disk.
 
-    `not_compared` says, after `pairs`, how many were left out of them, as too many have the same prompt.
+    After `pairs`, `not_compared` is the number of examples that were not compared: too many have the same prompt.
 
-    :param file: to write to and read from; a temporary one when None
+    :param file: file to write to and to read from; None for a temporary file
     """
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
@@ -65,8 +72,13 @@ class Examples:
     def add(
         self, prompts: Sequence[int], answers: Sequence[int], lines: Sequence[int], file: int, *, training: bool
     ) -> None:
-        """
-        :param file: number of the file the lines are of
+        """Add examples. The lists have one entry per example.
+
+        :param prompts: hashes of the prompts
+        :param answers: hashes of the answers
+        :param lines: lines in the file, from 1
+        :param file: number of the file, from 0
+        :param training: whether these are training examples; otherwise they are validation examples
         """
         before = file << _FILE_SHIFT | (0 if training else _VALIDATION)
         self._block[_PROMPT].extend(prompts)
@@ -76,7 +88,7 @@ class Examples:
             self.flush()
 
     def flush(self) -> None:
-        """Everything is in the file after it."""
+        """Write all added examples to the file."""
         if self._block[_PROMPT]:
             self._write(len(self._block[_PROMPT]), *(column.tobytes() for column in self._block))
             self._block = [array("q") for _ in range(_FIELDS)]
@@ -86,7 +98,11 @@ class Examples:
         self._count += count
 
     def extend(self, file: IO[bytes], lines_before: int) -> None:
-        """Take over what another one has written, of later lines of the same file."""
+        """Add the examples that another process wrote, from later lines of the same dataset file.
+
+        :param file: file that `Examples` wrote
+        :param lines_before: number of lines before the first line of that process
+        """
         self.flush()
         for records in _blocks(file):
             prompts, answers, places = records.T
@@ -96,24 +112,24 @@ class Examples:
         self._file.close()
 
     def pairs(self) -> Iterator[Pair]:
-        """All pairs, part by part: a dataset of ten million is read twenty times, but never held."""
+        """All pairs, part by part. For ten million examples the temporary file is read twenty times."""
         self.flush()
         parts = -(-self._count // _PART)
         for part in range(parts):
             yield from _pairs(self._part(part, parts))
 
     def _part(self, part: int, parts: int) -> Records:
-        """Examples whose prompts are of this part; at most `_LARGEST_PART` of them, should all have one prompt."""
+        """The examples of a part; at most `_LARGEST_PART`, since all prompts may be equal."""
         import numpy as np
 
         self._file.seek(0)
-        found, size = [], 0
+        chosen_records, size = [], 0
         for records in _blocks(self._file):
             chosen = records[records[:, _PROMPT] % parts == part]
-            found.append(chosen[: _LARGEST_PART - size])
-            size += len(found[-1])
-            self.not_compared += len(chosen) - len(found[-1])
-        return np.concatenate(found)
+            chosen_records.append(chosen[: _LARGEST_PART - size])
+            size += len(chosen_records[-1])
+            self.not_compared += len(chosen) - len(chosen_records[-1])
+        return np.concatenate(chosen_records)
 
 
 def _blocks(file: IO[bytes]) -> Iterator[Records]:
@@ -124,7 +140,7 @@ def _blocks(file: IO[bytes]) -> Iterator[Records]:
 
 
 def _pairs(records: Records) -> Iterator[Pair]:
-    """In the order of their places."""
+    """All pairs of a part, in the order of their places."""
     import numpy as np
 
     prompts = np.sort(records[:, _PROMPT])
@@ -132,15 +148,15 @@ def _pairs(records: Records) -> Iterator[Pair]:
     ordered = records[np.lexsort((records[:, _PLACE], records[:, _ANSWER], records[:, _PROMPT]))]
     again, first = _repeated(ordered, [_PROMPT, _ANSWER])
     leaks = (again ^ first) >= _VALIDATION
-    found = [np.column_stack((again, first, leaks))]
+    rows = [np.column_stack((again, first, leaks))]
     answers = ordered[~_as_before(ordered, [_PROMPT, _ANSWER])]
     again, first = _repeated(answers[np.lexsort((answers[:, _PLACE], answers[:, _PROMPT]))], [_PROMPT])
-    found.append(np.column_stack((again, first, np.full(len(again), _KINDS.index("contradiction")))))
-    return _told(np.concatenate(found))
+    rows.append(np.column_stack((again, first, np.full(len(again), _KINDS.index("contradiction")))))
+    return _as_pairs(np.concatenate(rows))
 
 
 def _repeated(ordered: Records, fields: list[int]) -> tuple[Records, Records]:
-    """Places of records equal in these fields to those before them, and for each the place of the first of its kind."""
+    """Places of records that repeat an earlier record in these fields, and the places of the first such records."""
     import numpy as np
 
     same = _as_before(ordered, fields)
@@ -156,10 +172,10 @@ def _as_before(ordered: Records, fields: list[int]) -> NDArray[np.bool_]:
     return same
 
 
-def _told(found: Records) -> Iterator[Pair]:
+def _as_pairs(rows: Records) -> Iterator[Pair]:
     import numpy as np
 
-    for chunk in np.array_split(found[found[:, 0].argsort(kind="stable")], len(found) // _BLOCK + 1):
+    for chunk in np.array_split(rows[rows[:, 0].argsort(kind="stable")], len(rows) // _BLOCK + 1):
         for place, first, kind in chunk.tolist():
             yield Pair(_KINDS[kind], _place(place), _place(first))
 

@@ -1,6 +1,6 @@
-"""The quick way through a row of the common kind: text only, two turns or a conversation. Pure.
+"""Fast check and measurement of common rows: text only, two turns or more. Pure.
 
-Checking and measuring cost hardly more than decoding: the types say most of the rules, and msgspec checks them in C.
+It takes hardly more time than decoding: the types contain most rules, and msgspec checks types in C.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ class _PlainSystem(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class _PlainRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """The common case: text only, nothing unknown. Decoding checks nearly everything; what does not fit is looked at
-    closer (row_rules), so this may be stricter than the rules and never laxer."""
+    """A row with text only and without unknown keys.
+
+    `row_rules` checks each row that does not have this type. The type may therefore be stricter than the rules, but
+    never less strict.
+    """
 
     contents: Annotated[list[_PlainTurn], msgspec.Meta(min_length=2)]
     system: _PlainSystem | None = msgspec.field(default=None, name="systemInstruction")
@@ -41,19 +44,19 @@ class _PlainRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 _USER: Final = ("user", "USER")
 _MODEL: Final = ("model", "MODEL")
 _REMEMBERED: Final = 100
-"""Different system instructions whose length is remembered."""
+"""Most system instructions whose token estimate is cached."""
 
 
 def plain_measure() -> Callable[[bytes], Measured | None]:
-    """A function that checks and measures a row of the common kind, and gives None for any other.
+    """Make a function that checks and measures a common row, and returns None for any other row.
 
-    It runs once for every row and costs more than all the rest together, hence its plain style.
+    The function takes most of the time of a check, so its code is written for speed.
     """
     decode = msgspec.json.Decoder(_PlainRow).decode
     instructions: dict[str, int] = {}
 
     def measure_plain(line: bytes) -> Measured | None:
-        if len(line) > MAX_EXAMPLE_TOKENS:  # bytes are never fewer than tokens, so others are not too long
+        if len(line) > MAX_EXAMPLE_TOKENS:  # a row has at most as many tokens as bytes: shorter rows are in the limit
             return None
         try:
             row = decode(line)
@@ -83,14 +86,17 @@ def plain_measure() -> Callable[[bytes], Measured | None]:
 
 
 def _remember(instruction: str, instructions: dict[str, int]) -> None:
-    """Most datasets have one system instruction; of those with many, remembering is of no use."""
+    """Cache the token estimate of a system instruction. Most datasets have a single instruction.
+
+    A dataset with many instructions does not benefit, so a full cache is simply cleared.
+    """
     if len(instructions) == _REMEMBERED:
         instructions.clear()
     instructions[instruction] = estimate_tokens(instruction)
 
 
 def _measure_turns(row: _PlainRow) -> Measured | None:
-    """As above for rows with more turns or parts."""
+    """Check and measure a row with more turns or parts; None if `row_rules` must check it."""
     turns, system = row.contents, row.system or row.snake_system
     roles = ["user" if turn.role in _USER else "model" for turn in turns]
     if roles != ["user", "model"] * (len(turns) // 2) or (row.system and row.snake_system):

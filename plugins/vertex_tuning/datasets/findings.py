@@ -1,4 +1,4 @@
-"""What is wrong or odd in a dataset: said by place, counted by kind, kept in a file. Pure."""
+"""Findings about a dataset: errors and warnings with their place, counted by kind, written to a file. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import msgspec
 from vertex_tuning.plain_text import plain, shorten
 
 FINDINGS_SHOWN: Final = 20
-"""Errors, and as many warnings, kept for a log."""
+"""Most errors kept for the log; also the limit for warnings and for dropped rows."""
 WARNINGS_OF_A_KIND: Final = 5
-"""Of them; what is odd of the whole dataset is found last, and would not be seen for all the duplicates."""
+"""Most warnings of a kind among them. Warnings about the whole dataset come last and must also have room."""
 MAX_WRITTEN: Final = 1_000_000
-"""Findings written to the file: the rest is only counted, since ten million rows can be wrong in ten ways each."""
+"""Most findings written to the file. Further findings are only counted: a dataset can have 100 million of them."""
 _MAX_TEXT: Final = 80
 _LARGE: Final = 10**20
 
@@ -23,11 +23,13 @@ Severity = Literal["error", "warning", "dropped"]
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something about one row, before it is known where that lies.
+    """An error or warning about a row, without file and line.
 
-    :param kind: a word to count by
-    :param path: JSON path inside the row, empty for the row itself
-    :param warning: whether the row can be used nevertheless
+    :param kind: word by which findings are counted, e.g. `json`
+    :param path: JSON path inside the row; empty for the row itself
+    :param found: the value found, as text
+    :param expected: the expectation, as text
+    :param warning: whether the row can be used in spite of the problem
     """
 
     kind: str
@@ -38,10 +40,16 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A problem and its place.
+    """A problem with its file and line.
 
-    :param severity: `error` refuses the dataset; `dropped` is an error whose row was left out instead
-    :param line: from 1; 0 when it is about the whole file
+    :param kind: word by which findings are counted, e.g. `json`
+    :param severity: `error`: the dataset is refused. `dropped`: the row has an error and was left out. `warning`: the
+        row is used.
+    :param file: name of the file, as the user knows it
+    :param line: line in the file, from 1; 0 for the whole file
+    :param path: JSON path inside the row; empty for the row itself
+    :param found: the value found, as text
+    :param expected: the expectation, as text
     """
 
     kind: str
@@ -59,9 +67,9 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Findings:
-    """Takes findings as they come, at a fixed cost of memory.
+    """Collects findings in a fixed amount of memory.
 
-    :param file: where they are written, one JSON object a line; None to count only
+    :param file: file to write findings to, a JSON object per line; None to write none
     """
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
@@ -83,7 +91,12 @@ class Findings:
             self._written += 1
 
     def count(self, kind: str, severity: Severity, number: int) -> None:
-        """Count findings nobody has the memory to name."""
+        """Count findings that are not written and not shown.
+
+        :param kind: word by which findings are counted
+        :param severity: severity of all these findings
+        :param number: number of findings
+        """
         if number:
             self.counts[severity][kind] += number
 
@@ -92,13 +105,13 @@ class Findings:
 
 
 def read_findings(file: IO[bytes]) -> Iterator[Finding]:
-    """What a `Findings` has written."""
+    """Read the findings in a file that `Findings` wrote."""
     decode = msgspec.json.Decoder(Finding).decode
     return (decode(line) for line in file)
 
 
 def describe(value: object) -> str:
-    """A value from a dataset as it may be shown: short and in plain text."""
+    """A value of a dataset as short plain text, safe for logs."""
     if isinstance(value, bytes):
         value = value[: 4 * _MAX_TEXT].decode("utf-8", "replace").strip()
     if isinstance(value, str):
@@ -114,5 +127,5 @@ def describe(value: object) -> str:
 
 
 def key_of(name: str) -> str:
-    """A key as part of a path; anything but a plain short word is quoted."""
+    """A key as part of a JSON path. Keys other than short ASCII identifiers are quoted."""
     return f".{name}" if name.isidentifier() and name.isascii() and len(name) <= _MAX_TEXT else f"[{describe(name)}]"

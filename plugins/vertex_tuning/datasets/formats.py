@@ -1,8 +1,11 @@
-"""Rows in other forms than Gemini's, and what becomes of them. Pure.
+"""Formats of rows other than Gemini's, and their conversion to Gemini's format. Pure.
 
-`messages`: the rows of Gemini 1.0, roles system, user and model. `chat`: chat-completion rows, roles system or
-developer, user and assistant. Both have `{"messages": [{"role": …, "content": …}]}`. `csv`: a column for the prompt,
-one for the response. `fields`: JSON objects with a field for each.
+- `messages`: rows of Gemini 1.0, with the roles system, user and model.
+- `chat`: chat-completion rows, with the roles system or developer, user and assistant.
+- `csv`: a column with the prompt and a column with the response.
+- `fields`: JSON objects with a field for the prompt and a field for the response.
+
+Rows of `messages` and `chat` have the form `{"messages": [{"role": …, "content": …}]}`.
 """
 
 from __future__ import annotations
@@ -26,9 +29,9 @@ _LOOKED_AT: Final = 100
 
 
 class ConversionError(Exception):
-    """A row cannot be converted.
+    """A row cannot be converted to Gemini's format.
 
-    :param problem: why
+    :param problem: the reason, with its path in the row
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -37,9 +40,11 @@ class ConversionError(Exception):
 
 
 def recognise(lines: Iterable[bytes], prompt: str = "prompt", response: str = "response") -> Format:
-    """The form of a JSON-lines file by its first rows; Gemini's when nothing says otherwise.
+    """Recognise the format of a JSON-lines file by its first rows; Gemini's format by default.
 
-    :param prompt: field of the prompt, in rows that have one; `response` likewise
+    :param lines: lines of the file
+    :param prompt: name of the field with the prompt, for the format `fields`
+    :param response: name of the field with the response, for the format `fields`
     """
     for _, line in zip(range(_LOOKED_AT), lines, strict=False):
         row = _decode(line)
@@ -66,10 +71,11 @@ def _decode(line: bytes) -> object:
 
 
 def from_messages(row: object, instruction: str | None = None) -> dict[str, Any]:
-    """A Gemini row from a `messages` row.
+    """Convert a row of the format `messages` or `chat` to Gemini's format.
 
-    :param instruction: system instruction of rows that have none
-    :raises ConversionError: for anything that would get lost, and for turns in a wrong order
+    :param row: decoded JSON
+    :param instruction: system instruction for a row without a system instruction; None to leave it out
+    :raises ConversionError: a part of the row would be lost, or the turns have a wrong order
     """
     if not isinstance(row, dict):
         raise _error("type", "", row, "an object with messages")
@@ -87,18 +93,19 @@ def from_messages(row: object, instruction: str | None = None) -> dict[str, Any]
             contents.append({"role": _ROLES[role], "parts": [{"text": text}]})
             places.append(f".messages[{index}]")
     for key in row.keys() - {"messages"}:
-        raise _error("unknown_key", key_of(key), row[key], "messages alone, as nothing else can be converted")
-    made = gemini_row(contents, "\n".join(system) or instruction)
-    _require_valid(made, places)
-    return made
+        raise _error("unknown_key", key_of(key), row[key], "only messages, as nothing else can be converted")
+    converted = gemini_row(contents, "\n".join(system) or instruction)
+    _require_valid(converted, places)
+    return converted
 
 
-def _require_valid(made: dict[str, Any], places: list[str]) -> None:
+def _require_valid(converted: dict[str, Any], places: list[str]) -> None:
+    """Check a converted row by the rules of Gemini's format.
+
+    :param places: JSON path of each turn in the original row
+    :raises ConversionError: the row is invalid; the path is that of the original row
     """
-    :param places: where in the original each turn stands
-    :raises ConversionError: by the original's place
-    """
-    for problem in problems(made, "supervised"):
+    for problem in problems(converted, "supervised"):
         if not problem.warning:
             index = re.match(r"\.contents\[(\d+)\]", problem.path)
             path = f"{places[int(index[1])]}.role" if index else ".messages"
@@ -113,12 +120,12 @@ def _message(message: object, path: str) -> tuple[str, str]:
         raise _error("role", f"{path}.role", role, f"one of {', '.join((*_SYSTEM_ROLES, *_ROLES))}")
     for key in message.keys() - {"role", "content", "name"}:
         if message[key] is not None:
-            raise _error("part", path + key_of(key), message[key], "content alone, as nothing else can be converted")
+            raise _error("part", path + key_of(key), message[key], "only content, as nothing else can be converted")
     return role.lower(), _content(message.get("content"), f"{path}.content")
 
 
 def _content(content: object, path: str) -> str:
-    """A message's text, given as it is or as a list of text parts."""
+    """The text of a message, which is a text or a list of text parts."""
     if isinstance(content, str) and content:
         return content
     if isinstance(content, list) and content:
@@ -133,9 +140,13 @@ def _content_part(part: object, path: str) -> str:
 
 
 def from_fields(row: object, prompt: str, response: str, instruction: str | None) -> dict[str, Any]:
-    """A Gemini row from an object that has prompt and response as fields; its other fields are left out.
+    """Convert an object with the fields prompt and response to Gemini's format. Other fields are left out.
 
-    :raises ConversionError: one of the two is missing or no text
+    :param row: decoded JSON
+    :param prompt: name of the field with the prompt
+    :param response: name of the field with the response
+    :param instruction: system instruction; None to leave it out
+    :raises ConversionError: a field is missing, or is not a non-empty text
     """
     if not isinstance(row, dict):
         raise _error("type", "", row, f"an object with the fields {describe(prompt)} and {describe(response)}")
@@ -148,13 +159,13 @@ def from_fields(row: object, prompt: str, response: str, instruction: str | None
 
 
 def gemini_row(contents: list[dict[str, Any]], instruction: str | None) -> dict[str, Any]:
-    """A row with its system instruction, if any, before the turns."""
+    """A row of Gemini's format: the system instruction, unless it is None or empty, and the turns."""
     system = {"systemInstruction": {"parts": [{"text": instruction}]}} if instruction else {}
     return {**system, "contents": contents}
 
 
 def from_texts(prompt: str, response: str, instruction: str | None) -> dict[str, Any]:
-    """A Gemini row of two turns."""
+    """A row of Gemini's format with two turns: prompt and response."""
     turns = (("user", prompt), ("model", response))
     return gemini_row([{"role": role, "parts": [{"text": text}]} for role, text in turns], instruction)
 

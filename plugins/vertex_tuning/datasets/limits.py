@@ -1,8 +1,9 @@
-"""What the tuning service takes, in numbers.
+"""Limits of the tuning service for datasets.
 
-Sources: [1] https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning,
-"Limitations"; [2] https://github.com/google/skills, agent-platform-tuning, data_prep.md (Google's, but written for open
-models).
+Sources:
+
+- [1] https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning, "Limitations"
+- [2] https://github.com/google/skills, agent-platform-tuning, data_prep.md, which Google wrote for open models
 """
 
 from __future__ import annotations
@@ -10,23 +11,27 @@ from __future__ import annotations
 from typing import Final
 
 MAX_DATASET_BYTES: Final = 10**9
-"""Training file, [1]: "1 GB"; the smaller reading of it."""
+"""Largest training file in bytes. [1] says "1 GB"; this is the smaller interpretation."""
 MAX_ROWS: Final = 10_000_000
-"""Examples of text only, [1]."""
+"""Most examples of a dataset with text only [1]."""
 MAX_MULTIMODAL_ROWS: Final = 300_000
-"""Examples when any of them has files, [1]."""
+"""Most examples of a dataset in which some examples have files [1]."""
 MAX_EXAMPLE_TOKENS: Final = 131_072
-"""Input and output of one example together, [1]. Longer ones are cut or dropped without a word."""
+"""Most tokens of an example, input and output together [1]. The service cuts or drops longer examples silently."""
 MAX_VALIDATION_ROWS: Final = 5000
-"""Validation examples, [1]."""
+"""Most validation examples [1]."""
 FREE_VALIDATION_ROWS: Final = 1000
-"""So many are always allowed, [1]; more of them only up to the next share."""
+"""Validation examples that are always allowed [1]. For more examples `MAX_VALIDATION_SHARE` is the limit."""
 MAX_VALIDATION_SHARE: Final = 0.30
-"""Of the training examples, [1]."""
+"""Most validation examples as a share of the training examples [1]."""
 MAX_VALIDATION_BYTES_SHARE: Final = 0.25
-"""Of the training file, [2]: refused at 25.03 %."""
+"""Largest validation file as a share of the training file. [2] reports that 25.03 % were refused."""
 
 MAX_LINE: Final = 16 * 2**20
-"""Bytes of one line, ours: 131,072 tokens never need as much, and memory must be bounded."""
+"""Longest line in bytes. This project's own limit, for bounded memory: 131,072 tokens need less."""
 MAX_READ: Final = 4 * MAX_DATASET_BYTES
-"""Bytes read of one dataset, ours: other formats are larger than what becomes of them, and gzip can hide anything."""
+"""Most bytes that are read of a dataset. This project's own limit.
+
+It is above `MAX_DATASET_BYTES` because other formats are larger before the conversion. It is needed because a small
+gzip file can contain any number of bytes.
+"""

@@ -1,4 +1,4 @@
-"""The lines of a dataset file, a few at a time, whatever bytes it holds. Pure."""
+"""Read lines and CSV records of a dataset file in chunks, with any bytes in it. Pure."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from vertex_tuning.datasets.limits import MAX_LINE
 from vertex_tuning.plain_text import plain, without_secrets
 
 READ_CHUNK: Final = 2**18
-"""Bytes read at once."""
+"""Bytes per read."""
 UNPACKING_ERRORS: Final = (EOFError, zlib.error, gzip.BadGzipFile)
-"""What a damaged gzip file raises while it is read."""
+"""Errors while reading a damaged gzip file."""
 
 _OF_THE_WORKER: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""What a machine runs out of: no fault of the file."""
+"""Errors of a machine without free disk space, file handles or memory. The file is not the cause."""
 
 Update = Callable[[bytes], object]
 
 
 class Lines(NamedTuple):
-    """Lines that follow each other, without their ends.
+    """Consecutive lines of a file, without line ends.
 
-    :param first: number of the first, from 1
-    :param cut: whether the last one is the file's last and has no end
-    :param marked: whether the file began with a byte order mark, which is left out; for its first lines only
+    :param first: number of the first line, from 1
+    :param lines: the lines
+    :param cut: whether the last of these lines is the last line of the file and has no line end
+    :param marked: whether a byte order mark was removed from the first line; only at the beginning of a file
     """
 
     first: int
@@ -41,11 +42,11 @@ class Lines(NamedTuple):
 
 @contextmanager
 def os_errors(name: str) -> Iterator[None]:
-    """Turn what a file system raises when a file is opened or read into this package's errors.
+    """Convert errors while opening or reading a file to errors of this package.
 
-    :param name: the file's, for the message
+    :param name: name of the file, for the message
     :raises DatasetError: the file cannot be read
-    :raises TransientError: the connection to where it is broke off, or a process that read it was ended
+    :raises TransientError: the connection was lost, or a process that read the file was ended
     """
     # Imported here: the processes that check a part of a file import no Airflow.
     from vertex_tuning.exceptions import DatasetError, TransientError
@@ -55,7 +56,7 @@ def os_errors(name: str) -> Iterator[None]:
     except UNPACKING_ERRORS:
         raise
     except (ConnectionError, TimeoutError, ChildProcessError) as error:
-        raise TransientError(f"{name}: reading broke off: {_reason(error)}.") from None
+        raise TransientError(f"{name}: reading was interrupted: {_reason(error)}.") from None
     except OSError as error:
         if error.errno in _OF_THE_WORKER:
             raise
@@ -67,26 +68,32 @@ def _reason(error: OSError) -> str:
 
 
 def is_gzip(name: str) -> bool:
+    """Whether the name of a file ends in `.gz`."""
     return name.lower().endswith(".gz")
 
 
 def is_csv(name: str) -> bool:
+    """Whether the name of a file ends in `.csv` or `.csv.gz`."""
     return name.lower().removesuffix(".gz").endswith(".csv")
 
 
 def unpacked(name: str, file: IO[bytes]) -> IO[bytes]:
-    """The file itself, or what is packed in it when its name says so."""
+    """The file, decompressed if its name ends in `.gz`."""
     return gzip.open(file) if is_gzip(name) else file  # type: ignore[return-value]
 
 
 def read_lines(
     file: IO[bytes], update: Update | None = None, *, length: int | None = None, begins: bool = True
 ) -> Iterator[Lines]:
-    """All lines. One longer than `MAX_LINE` is given up to that length and a little more, so that it can be told.
+    """Read all lines of a file in chunks.
 
-    :param update: gets all the bytes that are read, e.g. a hash's method
-    :param length: how many bytes of the file to read; None for all
-    :param begins: whether these are the first lines of the file, which a byte order mark may precede
+    A line that is longer than `MAX_LINE` is cut after a little more than `MAX_LINE` bytes. The caller sees that it is
+    too long.
+
+    :param file: file at the position of the first line
+    :param update: function that gets all bytes that are read, e.g. `update` of a hash
+    :param length: number of bytes to read; None for all
+    :param begins: whether the position is the beginning of the file, where a byte order mark is removed
     """
     first, rest = 1, b""
     left = float("inf") if length is None else length
@@ -113,8 +120,9 @@ def _joined(rest: bytes, more: bytes) -> bytes:
 class Record(NamedTuple):
     """A record of a CSV file.
 
-    :param line: where it begins, from 1
-    :param fields: empty when it cannot be read, for which `problem` says why
+    :param line: line at which the record begins, from 1
+    :param fields: fields of the record; empty if it cannot be read
+    :param problem: reason for which the record cannot be read; otherwise empty
     """
 
     line: int
@@ -123,7 +131,7 @@ class Record(NamedTuple):
 
 
 def read_csv(chunks: Iterator[Lines]) -> Iterator[Record]:
-    """Records of a CSV file; one that is damaged is told and the next one begins on the next line."""
+    """Read the records of a CSV file. After a damaged record, reading continues at the next line."""
     text = _Text(chunks)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
     reader = csv.reader(text, strict=True)
@@ -143,7 +151,7 @@ def read_csv(chunks: Iterator[Lines]) -> Iterator[Record]:
 
 
 class _Text:
-    """Lines as text, counted, and with a word on whether any was not UTF-8."""
+    """Iterates over lines as text. It counts them and remembers lines that are not UTF-8."""
 
     def __init__(self, chunks: Iterator[Lines]) -> None:
         self._lines = (line for chunk in chunks for line in chunk.lines)

@@ -1,4 +1,4 @@
-"""What lies in a dataset's folder. Written last: a folder without a manifest holds no dataset. Pure."""
+"""Manifest of a dataset's folder. It is written last: a folder without a manifest has no dataset. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from vertex_tuning.exceptions import ConfigurationError
 MANIFEST: Final = "manifest.json"
 REPORT: Final = "dataset-report.json"
 MAX_MANIFEST: Final = 1_000_000
-"""Bytes; ours have about 2,000."""
+"""Most bytes of a manifest that is read. A manifest has about 2,000 bytes."""
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
-    """A file of the dataset and the object it is in.
+    """A file of the dataset in Cloud Storage.
 
-    :param tokens: billable, for one epoch, as estimated
-    :param source: as the user knows it
+    :param uri: `gs://` URI of the object
+    :param generation: generation of the object
+    :param crc32c: checksum of the object, in base64
+    :param sha256: hash of its content, 64 hex digits
+    :param bytes: size in bytes
+    :param rows: number of examples
+    :param tokens: estimated billable tokens of an epoch
+    :param format: format of the source, e.g. `gemini` or `csv`
+    :param source: name of the source, as the user knows it
     """
 
     uri: str
@@ -36,9 +43,15 @@ class ManifestFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """
-    :param created: when, ISO 8601
-    :param dag_id: which DAG's run uploaded it; `run_id` says which run
+    """Manifest of a dataset.
+
+    :param dataset_hash: hash of the content, 64 hex digits
+    :param training: the training file
+    :param validation: the validation file; None without a validation set
+    :param report_uri: `gs://` URI of the dataset report
+    :param created: time of the upload, ISO 8601
+    :param dag_id: DAG that uploaded the dataset
+    :param run_id: DAG run that uploaded the dataset
     """
 
     dataset_hash: str
@@ -51,7 +64,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest | None:
-        """None when it is none."""
+        """Read a manifest from JSON; None if the content is not a manifest."""
         try:
             return msgspec.json.decode(content, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -66,31 +79,33 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def dataset_hash(sha256s: Sequence[str | None]) -> str:
-    """The name of a dataset, by its content: 64 hex digits.
+    """The hash of a dataset by its content, which names its folder: 64 hex digits.
 
-    :param sha256s: of the training file, and of the validation file or None
+    :param sha256s: hash of the training file, then hash of the validation file or None
     """
     return _digest(list(sha256s))
 
 
 def place_key(uris: Sequence[str]) -> str:
-    """The name of the places of data that is used where it is: 16 hex digits."""
+    """The hash of the URIs of data that is used without a copy: 16 hex digits."""
     return _digest(list(uris))[:16]
 
 
 def run_key(dag_id: str, run_id: str, map_index: int | None = None) -> str:
-    """The name of a run's folder: 16 hex digits.
+    """The name of the folder of a DAG run: 16 hex digits.
 
-    :param map_index: in a mapped task group each instance has a folder; -1 or None outside of one
+    :param map_index: index of the instance of a mapped task group, which has its own folder; -1 or None otherwise
     """
     index = [] if map_index in (None, -1) else [str(map_index)]
     return _digest([dag_id, run_id, *index])[:16]
 
 
 def folder_of(bucket: str, prefix: str) -> str:
-    """`gs://BUCKET/PREFIX`, without a slash at the end.
+    """The URI `gs://BUCKET/PREFIX`, without a slash at the end.
 
-    :raises ConfigurationError: when that cannot be the beginning of an object's URI
+    :param bucket: name of the bucket
+    :param prefix: path of a folder in the bucket; may be empty
+    :raises ConfigurationError: the URI of an object cannot begin with this bucket and prefix
     """
     parts = [part for part in prefix.split("/") if part]
     if not bucket or "/" in bucket or any(part in (".", "..") or not part.isprintable() for part in parts):

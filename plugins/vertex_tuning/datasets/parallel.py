@@ -1,7 +1,7 @@
-"""A large file of plain Gemini rows, checked by several processes at once, each a shard of it. Pure.
+"""Check a large file of Gemini rows in parallel: each process checks a shard. Pure.
 
-`python -m vertex_tuning.datasets.parallel JOB` is one of them. It imports no Airflow, and writes what it found to files
-and to its standard output. Line numbers are those of the shard until all are known.
+`python -m vertex_tuning.datasets.parallel SHARD` is the command of a process. It does not import Airflow. It writes
+findings and examples to files, and its result to standard output. Its line numbers count from the start of the shard.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ _PACKAGE_DIR: Final = Path(__file__).parent.parent.parent
 
 
 class Shard(msgspec.Struct, frozen=True):
-    """What one process does.
+    """The part of a file that a process checks.
 
-    :param name: the file as the user knows it
-    :param start: its first byte, the first of a line
-    :param end: the byte after its last one
-    :param findings: file to write findings to, as `examples` is for examples
+    :param path: path of the file
+    :param name: name of the file, as the user knows it
+    :param file: number of the file, from 0
+    :param start: offset of the first byte, which is the first byte of a line
+    :param end: offset after the last byte
+    :param training: whether the file has training examples; otherwise it has validation examples
+    :param findings: path of the file to write findings to
+    :param examples: path of the file to write hashes of examples to
     """
 
     path: str
@@ -49,11 +53,15 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class ShardResult(msgspec.Struct, frozen=True):
-    """What one process found.
+    """The result of a process.
 
-    :param lines: how many there are in the shard
-    :param row_set: a `RowSet` as text
-    :param counts: findings by severity and kind
+    :param lines: number of lines in the shard
+    :param totals: totals of the accepted rows
+    :param row_set: hash of the rows: a `RowSet` as text
+    :param blank_lines: number of blank lines
+    :param bad_rows: number of rows that cannot be used
+    :param multimodal_rows: number of rows with files
+    :param counts: number of findings by severity and kind
     """
 
     lines: int
@@ -66,7 +74,7 @@ class ShardResult(msgspec.Struct, frozen=True):
 
 
 def check(shard: Shard) -> ShardResult:
-    """Read a shard of a file, in this process."""
+    """Check a shard of a file in this process."""
     with ExitStack() as stack:
         findings = Findings(stack.enter_context(Path(shard.findings).open("wb")))
         examples = Examples(stack.enter_context(Path(shard.examples).open("wb")))
@@ -78,21 +86,21 @@ def check(shard: Shard) -> ShardResult:
             lines += len(rows.lines)
             work.take(Rows.of(rows), shard.name, shard.file)
         examples.flush()
-    found = work.check
+    validator = work.check
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
     return ShardResult(
         lines=lines,
         totals=split.totals,
         row_set=str(split.row_set),
-        blank_lines=found.blank_lines,
-        bad_rows=found.bad_rows,
-        multimodal_rows=found.multimodal_rows,
+        blank_lines=validator.blank_lines,
+        bad_rows=validator.bad_rows,
+        multimodal_rows=validator.multimodal_rows,
         counts=counts,
     )
 
 
 def can_be_split(source: Source, options: Options) -> bool:
-    """Whether a file can be read in parts: local, not packed, of Gemini rows, and nothing is written from it."""
+    """Whether a file can be checked in shards: it is local and not compressed, and its rows need no conversion."""
     if source.path is None or is_gzip(source.name) or is_csv(source.name) or options.validation_fraction:
         return False
     if options.format not in (None, "gemini") or options.kind != "supervised" or options.on_invalid_row == "drop":
@@ -103,24 +111,28 @@ def can_be_split(source: Source, options: Options) -> bool:
 
 
 class ShardReader:
-    """Reads files in several processes.
+    """Checks files in several processes.
 
-    :param folder: for what they write
+    :param processes: number of processes
+    :param folder: existing folder for the files that the processes write
     """
 
     def __init__(self, processes: int, folder: Path) -> None:
         self._processes = processes
         self._folder = folder
-        # Texts are told apart by Python's own hash, which has to be the same in all of them.
+        # Python's hash identifies texts. All processes must have the same seed for it.
         seed = str(secrets.randbelow(2**32 - 1) + 1)
         path = os.pathsep.join(filter(None, (str(_PACKAGE_DIR), os.environ.get("PYTHONPATH"))))
         self._environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
 
     def read(self, source: Source, file: int, split: Split, work: DatasetReader) -> None:
-        """As `work.read([source], file)`.
+        """Check a file in several processes, with the same effect as `work.read([source], file)`.
 
-        :param split: the only one of `work`
-        :raises ChildProcessError: when a process was ended from outside
+        :param source: a file for which `can_be_split` is true
+        :param file: number of the file, from 0
+        :param split: the only split of `work`
+        :param work: the reader that collects the results
+        :raises ChildProcessError: a process failed or was ended
         """
         shards = self._shards(source, file, training=split.training)
         with ExitStack() as stack:
@@ -159,7 +171,7 @@ class ShardReader:
 
 
 def _edges(file: IO[bytes], size: int, count: int) -> list[int]:
-    """Where the shards begin and end, about as long as each other, each at the beginning of a line."""
+    """Offsets of the beginnings of shards, and the size of the file. Shards have similar lengths and whole lines."""
     edges = {0, size}
     for number in range(1, count):
         file.seek(size * number // count)
@@ -170,7 +182,7 @@ def _edges(file: IO[bytes], size: int, count: int) -> list[int]:
 
 
 def _hash(path: str, hashed: Hashed) -> None:
-    """Meanwhile, in this process: a hash of it all cannot be made of hashes of its parts."""
+    """Compute the hash of the whole file in this process, since hashes of shards cannot be combined."""
     buffer = memoryview(bytearray(READ_CHUNK))
     with Path(path).open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
@@ -180,24 +192,27 @@ def _hash(path: str, hashed: Hashed) -> None:
 def _outcome(process: subprocess.Popen[bytes]) -> ShardResult:
     output, _ = process.communicate()
     if process.returncode:
-        raise ChildProcessError(f"A process that checked a part of the dataset ended with {process.returncode}.")
+        raise ChildProcessError(f"A process that checked a part of the dataset ended with code {process.returncode}.")
     return msgspec.json.decode(output, type=ShardResult)
 
 
 def _merge(shard: Shard, outcome: ShardResult, before: int, split: Split, work: DatasetReader) -> None:
-    """Add what was found in a shard with so many lines before it."""
+    """Add the result of a shard.
+
+    :param before: number of lines in the file before the shard
+    """
     split.totals.merge(outcome.totals, before)
     split.row_set.merge(RowSet.parse(outcome.row_set))
     with Path(shard.examples).open("rb") as file:
         split.examples.extend(file, before)
-    told = Counter[tuple[Severity, str]]()
+    read_counts = Counter[tuple[Severity, str]]()
     with Path(shard.findings).open("rb") as file:
         for finding in read_findings(file):
-            told[finding.severity, finding.kind] += 1
+            read_counts[finding.severity, finding.kind] += 1
             work.findings.add(msgspec.structs.replace(finding, line=finding.line + before))
     for severity, counts in outcome.counts.items():
         for kind, count in counts.items():
-            work.findings.count(kind, severity, count - told[severity, kind])
+            work.findings.count(kind, severity, count - read_counts[severity, kind])
     work.check.blank_lines += outcome.blank_lines
     work.check.bad_rows += outcome.bad_rows
     work.check.multimodal_rows += outcome.multimodal_rows

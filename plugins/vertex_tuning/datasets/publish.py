@@ -1,4 +1,4 @@
-"""A prepared dataset, put into its folder in Cloud Storage: the files, the report, and at last the manifest."""
+"""Publish a prepared dataset to its folder in Cloud Storage: the files, the report, and finally the manifest."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ log = logging.getLogger(__name__)
 
 
 class Files(msgspec.Struct, frozen=True):
-    """One set of a dataset and where its bytes are.
+    """The training set or the validation set of a dataset, and its file.
 
-    :param source: its only file, when that is used as it is
-    :param tokens: billable, for one epoch; `counted` says how
+    :param report: result of the checks
+    :param source: the source, if it is a single file that is used unchanged
+    :param tokens: billable tokens of an epoch
+    :param counted: method by which the tokens were counted, as text
     """
 
     report: DatasetReport
@@ -45,15 +47,17 @@ class Files(msgspec.Struct, frozen=True):
 
     @property
     def in_place(self) -> bool:
-        """Whether a tuning job can read it where it is."""
+        """Whether a tuning job can read the source itself, without an upload."""
         name = self.source.name
         return self.report.path is None and name.startswith("gs://") and name.endswith(".jsonl")
 
 
 class DatasetPublisher:
-    """
-    :param parent: `gs://` folder that datasets have their folders in
-    :param scratch: existing local folder for copies
+    """Publishes datasets, each to a folder named by its content.
+
+    :param storage: hook for Cloud Storage
+    :param parent: `gs://` URI of the folder that contains the folders of datasets
+    :param scratch: existing local folder for temporary copies
     """
 
     def __init__(self, storage: StorageHook, parent: str, scratch: Path) -> None:
@@ -67,25 +71,29 @@ class DatasetPublisher:
         run_id: str,
         require_same: Callable[[], None],
     ) -> tuple[str, Manifest]:
-        """Upload what is not there yet.
+        """Upload the files that are missing in the folder of the dataset, then the report and the manifest.
 
-        :returns: the dataset's folder and its manifest
-        :param files: `training` and, if there is one, `validation`
-        :param require_same: raises when a source has changed; called before the manifest vouches for what was uploaded
-        :raises TransientError: a source has changed since it was checked
+        :param prepared: result of the checks
+        :param files: `training` and, with a validation set, `validation`
+        :param dag_id: DAG of this run, for the manifest
+        :param run_id: this DAG run, for the manifest
+        :param require_same: function that raises an error if a source has changed since the check; it is called before
+            the manifest is written
+        :returns: `gs://` URI of the dataset's folder, and the manifest
+        :raises TransientError: a source has changed since the check
         """
         hashes = [files[kind].report.sha256 if kind in files else None for kind in ("training", "validation")]
         name = dataset_hash(hashes)
         folder = self._folder(name, files)
         if manifest := self._manifest(folder, files):
-            log.info("%s is complete already; nothing to upload.", folder)
+            log.info("%s is already complete. Nothing is uploaded.", folder)
             return folder, manifest
-        placed = {kind: self._publish_file(kind, one, folder) for kind, one in files.items()}
+        published = {kind: self._publish_file(kind, file, folder) for kind, file in files.items()}
         require_same()
         manifest = Manifest(
             dataset_hash=name,
-            training=placed["training"],
-            validation=placed.get("validation"),
+            training=published["training"],
+            validation=published.get("validation"),
             report_uri=self._write_report(prepared, folder),
             created=pendulum.now("UTC").isoformat(),
             dag_id=dag_id,
@@ -95,17 +103,19 @@ class DatasetPublisher:
         return folder, manifest
 
     def _folder(self, name: str, files: Mapping[str, Files]) -> str:
-        """By content; of data that is used where it is, by its place as well.
+        """The folder of a dataset: named by its content, and by the URI of files that are not uploaded.
 
-        Else two tunings with copies of the same data would overwrite each other's manifest.
+        Without the URI two tunings with copies of the same data would overwrite each other's manifest.
         """
         places = [file.source.name for file in files.values() if file.in_place]
         return f"{self._parent}/{name}-{place_key(places)}" if places else f"{self._parent}/{name}"
 
     def refuse(self, prepared: Prepared, run: str) -> str:
-        """Keep the report on a dataset that is not to be used; its URI.
+        """Upload only the report of a dataset that is refused.
 
-        :param run: the name of the run's folder
+        :param prepared: result of the checks
+        :param run: name of the run's folder
+        :returns: `gs://` URI of the report
         """
         return self._write_report(prepared, f"{self._parent}/refused/{run}")
 
@@ -116,23 +126,24 @@ class DatasetPublisher:
         return self._storage.write_file(f"{folder}/{REPORT}", path, "application/json")
 
     def _manifest(self, folder: str, files: Mapping[str, Files]) -> Manifest | None:
-        """The manifest that is there, when all it says still holds."""
+        """The manifest in the folder if it still describes the files; otherwise None."""
         try:
             manifest = Manifest.parse(self._storage.read_object(f"{folder}/{MANIFEST}", MAX_MANIFEST))
         except NotFoundError:
             return None
         if manifest is None:
-            log.warning("%s/%s cannot be read; it is written anew.", folder, MANIFEST)
+            log.warning("%s/%s is not a valid manifest. It is written again.", folder, MANIFEST)
             return None
-        wanted = {self._uri(kind, one, folder): one.report.sha256 for kind, one in files.items()}
-        holds = {one.uri: one.sha256 for one in manifest.files} == wanted and all(map(self._is_there, manifest.files))
-        if not holds:
-            log.warning("%s/%s speaks of objects that are gone or others; it is written anew.", folder, MANIFEST)
-        return manifest if holds else None
+        wanted = {self._uri(kind, file, folder): file.report.sha256 for kind, file in files.items()}
+        listed = {file.uri: file.sha256 for file in manifest.files}
+        if listed == wanted and all(map(self._is_there, manifest.files)):
+            return manifest
+        log.warning("%s/%s lists objects that are missing or have changed. It is written again.", folder, MANIFEST)
+        return None
 
     def _is_there(self, file: ManifestFile) -> bool:
-        found = self._storage.find_object(file.uri)
-        return found is not None and (found.generation, found.crc32c) == (file.generation, file.crc32c)
+        stored = self._storage.find_object(file.uri)
+        return stored is not None and (stored.generation, stored.crc32c) == (file.generation, file.crc32c)
 
     def _uri(self, kind: str, file: Files, folder: str) -> str:
         return file.source.name if file.in_place else f"{folder}/{kind}.jsonl"
@@ -140,13 +151,13 @@ class DatasetPublisher:
     def _publish_file(self, kind: str, file: Files, folder: str) -> ManifestFile:
         report, uri = file.report, self._uri(kind, file, folder)
         if file.in_place:
-            log.info("%s is in Cloud Storage already and used where it is.", uri)
+            log.info("%s is already in Cloud Storage and is used without a copy.", uri)
         else:
             bucket, _, name = uri.removeprefix("gs://").partition("/")
             self._storage.upload_once(str(self._local_path(kind, file)), bucket, name)
         stored = self._storage.find_object(uri)
         if stored is None:
-            raise VertexUnavailableError(f"{uri} was there and is not any more.")
+            raise VertexUnavailableError(f"{uri} is missing after its upload or check. Somebody may have deleted it.")
         return ManifestFile(
             uri=uri,
             generation=stored.generation,
@@ -160,7 +171,7 @@ class DatasetPublisher:
         )
 
     def _local_path(self, kind: str, file: Files) -> Path:
-        """The file with the bytes of the dataset; fetched when they are on another machine."""
+        """Path of a local file with the content; a remote source is downloaded."""
         if file.report.path or file.source.path:
             return Path(file.report.path or str(file.source.path))
         copy = self._scratch / f"{kind}.copy"
@@ -168,28 +179,30 @@ class DatasetPublisher:
             shutil.copyfileobj(source, target)
         with copy.open("rb") as content:
             if hashlib.file_digest(content, "sha256").hexdigest() != file.report.sha256:
-                raise TransientError(f"{file.source.label} changed while it was read; the next attempt reads it anew.")
+                raise TransientError(f"{file.source.label} changed while it was read. The next attempt reads it again.")
         return copy
 
 
 def require_unchanged(storage: StorageHook, manifest_uri: str, uris: Iterable[str]) -> None:
-    """See that a dataset still is what was checked and priced.
+    """Check that the files of a dataset have not changed since they were checked and priced.
 
-    :param uris: the files a job is to be created with
-    :raises DatasetError: one of them has other content or is gone, or the manifest does not speak of it (any more)
+    :param storage: hook for Cloud Storage
+    :param manifest_uri: `gs://` URI of the dataset's manifest
+    :param uris: `gs://` URIs of the files for a tuning job
+    :raises DatasetError: a file is missing or has other content, or the manifest does not list it
     """
     manifest = Manifest.parse(storage.read_object(manifest_uri, MAX_MANIFEST))
     checked = {file.uri: file for file in manifest.files} if manifest else {}
     for uri in uris:
         if uri not in checked:
             raise DatasetError(
-                f"{manifest_uri}: found nothing about {uri}: it is the manifest of other data, or the manifest "
-                f"is none. {_CLEAR}"
+                f"{manifest_uri}: found nothing about {uri}. The manifest belongs to other data or is not valid. "
+                f"{_CLEAR}"
             )
-        found = storage.find_object(uri)
-        # By content: the same data may have been copied there once more.
-        if found is None or (found.size, found.crc32c) != (checked[uri].bytes, checked[uri].crc32c):
-            raise DatasetError(f"{uri}: found other data than was checked, or none. {_CLEAR}")
+        stored = storage.find_object(uri)
+        # By content and not by generation: somebody may have copied the same data there again.
+        if stored is None or (stored.size, stored.crc32c) != (checked[uri].bytes, checked[uri].crc32c):
+            raise DatasetError(f"{uri}: found other data than was checked, or no data. {_CLEAR}")
 
 
-_CLEAR: Final = "No job was created. Clear the upload, and what follows it, to check and price what is there now."
+_CLEAR: Final = "No job was created. Clear the upload task and all tasks after it to check and price the present data."

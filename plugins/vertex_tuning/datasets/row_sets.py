@@ -1,4 +1,4 @@
-"""A hash of rows in whatever order they stand, at a fixed cost of memory. Pure."""
+"""A hash of rows that does not depend on their order, in a fixed amount of memory. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Iterable
 from typing import Final
 
 _SIZE: Final = 64
-"""Bytes of a row's hash, the most that BLAKE2b has."""
+"""Bytes of the hash of a row: the maximum of BLAKE2b."""
 _MODULUS: Final = 1 << 8 * _SIZE
 
 
 class RowSet:
-    """The sum of the rows' hashes: the same for the same rows, each as often, and no others.
+    """The sum of the hashes of rows. Two sets have the same sum if they have the same rows, equally often.
 
-    A sum and not an exclusive or, for which two equal rows would be none. (M. Bellare and D. Micciancio, "A New
-    Paradigm for Collision-Free Hashing", EUROCRYPT 1997: AdHash.) Nobody is kept from making two datasets alike on
-    purpose; who can write the data can do without.
+    An exclusive or would not do: two equal rows would cancel each other. (M. Bellare and D. Micciancio, "A New
+    Paradigm for Collision-Free Hashing", EUROCRYPT 1997: AdHash.) It does not protect from deliberate collisions: an
+    attacker who can write the data does not need them.
     """
 
     def __init__(self, sum_of_hashes: int = 0) -> None:
         self._sum = sum_of_hashes
 
     def add(self, lines: Iterable[bytes]) -> None:
-        """Add rows, without the space around them."""
+        """Add rows. Space around a row does not count."""
         digest, number = hashlib.blake2b, int.from_bytes
         self._sum += sum([number(digest(line.strip()).digest(), "big") for line in lines])
         self._sum %= _MODULUS
@@ -36,10 +36,10 @@ class RowSet:
 
     @classmethod
     def parse(cls, text: str) -> RowSet:
-        """Read what `str` has written."""
+        """Read the text that `str` of a `RowSet` gives."""
         return cls(int(text, 16))
 
     @property
     def hash(self) -> str:
-        """64 hex digits."""
+        """Hash of the rows: 64 hex digits."""
         return hashlib.sha256(str(self).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which examples are set aside for validation. Pure."""
+"""Choose the examples of the validation set. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from vertex_tuning.datasets.rows import answer_text, prompt_texts
 
 
 def place(row: dict[str, Any], seed: int) -> int:
-    """Where an example stands between 0 and 2**64: by its own content, so it stays there whatever else there is.
+    """A pseudo-random number from 0 to 2**64 - 1 for an example.
 
-    Examples with the same prompt and answer stand together however their JSON is written. Those below
-    `fraction * 2**64` are for validation; a smaller fraction takes a part of them, never others.
+    It depends only on the content of the example and on the seed. Examples with the same prompt and answer get the same
+    number, in any form of JSON. Examples below `fraction * 2**64` are for validation. A smaller fraction therefore
+    selects a subset of them.
+
+    :param row: row of Gemini's format
+    :param seed: number that changes the selection
     """
     digest = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "big", signed=True))
     for text in (*prompt_texts(row), answer_text(row)):
@@ -26,12 +30,24 @@ def place(row: dict[str, Any], seed: int) -> int:
 
 
 def for_validation(row: dict[str, Any], seed: int, fraction: float) -> bool:
-    """Whether an example is set aside when so large a share is."""
+    """Whether an example is for validation.
+
+    :param row: row of Gemini's format
+    :param seed: number that changes the selection
+    :param fraction: share of the examples for validation, from 0 to 1
+    """
     return place(row, seed) < fraction * 2**64
 
 
 def keep_first(path: Path, seed: int, count: int) -> None:
-    """Keep of a JSONL file the examples that stand first, so that fewer are of those that more would be."""
+    """Shorten a JSONL file to the examples with the lowest numbers of `place`.
+
+    A smaller `count` keeps a subset of the examples of a larger `count`.
+
+    :param path: file of rows of Gemini's format, which is replaced
+    :param seed: seed of `place`
+    :param count: number of examples to keep
+    """
     with path.open("rb") as file:
         places = (place(msgspec.json.decode(line), seed) for line in file)
         last = max(heapq.nsmallest(count, places))

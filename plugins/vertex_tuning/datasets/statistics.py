@@ -1,4 +1,4 @@
-"""How long the examples of a dataset are: what Vertex AI's `tuningDataStats` will say, beforehand. Pure."""
+"""Statistics of the lengths of examples, as in the `tuningDataStats` of Vertex AI. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Final
 import msgspec
 
 Counts = Mapping[int, int]
-"""How often each value occurs."""
+"""Number of occurrences of each value."""
 
 BUCKETS: Final = 10
 _BAR: Final = 40
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """`count` values from `left` up to `right`, which belongs to the next bucket. Both are whole numbers."""
+    """A bar of a histogram.
+
+    :param count: number of values in the bucket
+    :param left: lowest value of the bucket, a whole number
+    :param right: lowest value of the next bucket, a whole number
+    """
 
     count: int
     left: float
@@ -25,7 +30,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """A number that each example has one of. Percentiles are interpolated as numpy does by default."""
+    """Distribution of a number over the examples. Percentiles are interpolated linearly, like numpy's default."""
 
     sum: int
     min: int
@@ -38,9 +43,9 @@ class Distribution(msgspec.Struct, frozen=True):
 
 
 class Statistics(msgspec.Struct, frozen=True, rename="camel"):
-    """The fields of the service's `supervisedTuningDataStats` of the same name; tokens are estimates.
+    """Statistics in fields of the service's `supervisedTuningDataStats`. Tokens are estimates.
 
-    `messages` counts turns without the system instruction, which is counted with the input.
+    A system instruction counts as input tokens, but not as a message.
     """
 
     tuning_dataset_example_count: int
@@ -51,8 +56,11 @@ class Statistics(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def statistics(inputs: Counts, outputs: Counts, messages: Counts) -> Statistics:
-    """
-    :param inputs: how many examples have so many input tokens; the others alike
+    """Compute the statistics of a dataset.
+
+    :param inputs: number of examples by number of input tokens
+    :param outputs: number of examples by number of output tokens
+    :param messages: number of examples by number of turns
     """
     return Statistics(
         sum(messages.values()),
@@ -62,8 +70,9 @@ def statistics(inputs: Counts, outputs: Counts, messages: Counts) -> Statistics:
 
 
 def distribution(counts: Counts) -> Distribution:
-    """
-    :param counts: how often each value occurs; not empty
+    """Compute the distribution of values.
+
+    :param counts: number of occurrences of each value; not empty
     """
     values = sorted(counts)
     ends = list(accumulate(counts[value] for value in values))
@@ -75,9 +84,11 @@ def distribution(counts: Counts) -> Distribution:
 
 
 def percentile(values: list[int], ends: list[int], share: float) -> float:
-    """
-    :param values: in order
-    :param ends: how many of all are as large as the value at the same place, or smaller
+    """Compute a percentile, interpolated linearly.
+
+    :param values: different values, ascending
+    :param ends: for each of these values the number of occurrences that are equal to it or smaller
+    :param share: the percentile as a share, from 0 to 1
     """
     place = share * (ends[-1] - 1)
     low = values[bisect_right(ends, int(place))]
@@ -90,7 +101,7 @@ def _sum(counts: Counts) -> int:
 
 
 def _buckets(counts: Counts, low: int, high: int) -> list[Bucket]:
-    """At most `BUCKETS`, each for equally many whole numbers."""
+    """At most `BUCKETS` buckets of equal width, which is a whole number."""
     values = high - low + 1
     width = -(-values // BUCKETS)
     filled = [0] * -(-values // width)
@@ -124,6 +135,6 @@ def _table_row(name: str, d: Distribution) -> str:
 def _histogram(buckets: Iterable[Bucket]) -> list[str]:
     most = max(bucket.count for bucket in buckets)
     return [
-        f"  {one.left:>10,.0f} to {one.right - 1:>10,.0f} |{'█' * -(-one.count * _BAR // most):<{_BAR}} {one.count:,}"
-        for one in buckets
+        f"  {b.left:>10,.0f} to {b.right - 1:>10,.0f} |{'█' * -(-b.count * _BAR // most):<{_BAR}} {b.count:,}"
+        for b in buckets
     ]

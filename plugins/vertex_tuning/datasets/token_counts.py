@@ -1,4 +1,4 @@
-"""Token counts of the service on a sample, by which the estimate of a whole dataset is corrected. Pure."""
+"""Correct the estimated tokens of a dataset by the service's counts for a sample. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from vertex_tuning.datasets.prepare import Content, Row
 from vertex_tuning.datasets.rows import measure
 
 LARGEST_FACTOR: Final = 3.0
-"""Of a correction, up or down. No language is as far off the estimate: beyond it something else is wrong."""
+"""Largest plausible factor of a correction, up or down: no language differs so much from the estimate.
+
+This project's own figure.
+"""
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What the service counted in some examples for which we had estimated a number."""
+    """Counted and estimated tokens of a sample.
+
+    :param examples: number of examples in the sample
+    :param counted: tokens by the service's count
+    :param estimated: tokens by our estimate
+    """
 
     examples: int
     counted: int
@@ -23,7 +31,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
     @property
     def factor(self) -> float:
-        """What estimates are to be multiplied by."""
+        """Factor by which estimates are multiplied."""
         return self.counted / self.estimated if self.estimated else 1.0
 
     @property
@@ -31,7 +39,10 @@ class Calibration(msgspec.Struct, frozen=True):
         return 1 / LARGEST_FACTOR <= self.factor <= LARGEST_FACTOR
 
     def corrected(self, tokens: int) -> int:
-        """An estimate, corrected; as it is when the correction is not plausible."""
+        """Correct an estimate; return it unchanged if the correction is not plausible.
+
+        :param tokens: estimated tokens
+        """
         return round(tokens * self.factor) if self.is_plausible else tokens
 
     def __str__(self) -> str:
@@ -39,8 +50,11 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def calibrate(rows: Iterable[Row], count: Callable[[Mapping[str, Any]], int]) -> Calibration:
-    """
-    :param count: the service's number of tokens of an example: `contents`, and `systemInstruction` if it has one
+    """Count the tokens of a sample with the service and compare them with the estimate.
+
+    :param rows: examples of the sample
+    :param count: function that returns the service's number of tokens of an example; it gets a mapping with `contents`
+        and, if the example has it, `systemInstruction`
     """
     examples = [as_json(row) for row in rows]
     counted = sum(count(example) for example in examples)
@@ -49,7 +63,7 @@ def calibrate(rows: Iterable[Row], count: Callable[[Mapping[str, Any]], int]) ->
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """A row as it stands in a file, but for what is none of a conversation's."""
+    """The conversation of a row as JSON: `contents` and, if the row has it, `systemInstruction`."""
     contents = [_turn(turn) for turn in row.contents]
     system = {"systemInstruction": _turn(row.system_instruction)} if row.system_instruction else {}
     return {**system, "contents": contents}

@@ -1,4 +1,4 @@
-"""The rows of a dataset, checked and measured one after the other, and what all of them come to. Pure."""
+"""Check and measure the rows of a dataset one by one, and add up their measures. Pure."""
 
 from __future__ import annotations
 
@@ -18,22 +18,27 @@ from vertex_tuning.datasets.row_rules import RowKind, problems, too_long
 from vertex_tuning.datasets.rows import Measured, has_files, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
-"""Errors of one row that are shown, and as many warnings; a row can have a million parts."""
+"""Most errors of a row that are reported; also the limit for warnings. A row can have a million parts."""
 EXTREMES: Final = 20
-"""Longest and shortest rows whose places are kept."""
+"""Number of longest rows, and of shortest rows, whose places are kept."""
 MAX_COUNTED_LABELS: Final = 1000
-"""Different short answers; where there are more, they are no labels."""
+"""Most different short answers that are counted. More different answers are not labels of a classifier."""
 
 Extreme = tuple[int, int, int]
-"""What rows are ordered by, the number of the file, the line."""
+"""Sort key of a row (its number of tokens, or the negative of it), number of its file, line."""
 
 
 class Totals(msgspec.Struct):
-    """What the accepted rows of one set (training or validation) come to, in a size that does not grow with them.
+    """Totals of the accepted rows of the training set or the validation set. The size of this object is bounded.
 
-    :param inputs: how many rows have so many input tokens; outputs and messages (turns) likewise
-    :param labels: how often each short answer occurs ("" for longer ones); None when they are too many to be labels
-    :param shortest: the shortest rows, by tokens; `longest` likewise, by the negative of it
+    :param rows: number of rows
+    :param inputs: number of rows by number of input tokens
+    :param outputs: number of rows by number of output tokens
+    :param messages: number of rows by number of turns
+    :param labels: number of occurrences of each short answer, `""` for all longer answers; None if there are more than
+        `MAX_COUNTED_LABELS` short answers
+    :param longest: the longest rows, by the negative number of tokens
+    :param shortest: the shortest rows, by number of tokens
     """
 
     rows: int = 0
@@ -53,8 +58,14 @@ class Totals(msgspec.Struct):
         lines: Sequence[int],
         file: int,
     ) -> None:
-        """
-        :param lines: of the file with this number, as many as there are of all the others
+        """Add rows of a file. The lists have one entry per row.
+
+        :param inputs: input tokens
+        :param outputs: output tokens
+        :param messages: turns
+        :param labels: short answers, `""` for longer answers
+        :param lines: lines in the file, from 1
+        :param file: number of the file, from 0
         """
         self.rows += len(lines)
         _count(self.inputs, inputs)
@@ -68,7 +79,10 @@ class Totals(msgspec.Struct):
         self.longest = _first(self.longest, list(map(neg, tokens)), lines, file)
 
     def merge(self, other: Totals, lines_before: int) -> None:
-        """Add those of later lines of the same file."""
+        """Add the totals of later lines of the same file.
+
+        :param lines_before: number of lines in the file before the first line of `other`
+        """
         self.rows += other.rows
         for mine, others in (
             (self.inputs, other.inputs),
@@ -90,7 +104,7 @@ class Totals(msgspec.Struct):
 
 
 def _first(known: list[Extreme], sizes: Sequence[int], lines: Sequence[int], file: int) -> list[Extreme]:
-    """The smallest of the known ones and these; of equal ones the first."""
+    """The `EXTREMES` smallest of the known rows and the new rows; of equal rows the first."""
     limit = known[-1][0] if len(known) == EXTREMES else sys.maxsize
     if min(sizes) >= limit:
         return known
@@ -113,9 +127,11 @@ def _add(counts: dict[Any, int], others: dict[Any, int]) -> None:
 
 
 class RowValidator:
-    """Checks and measures rows, and reports what is wrong with them.
+    """Checks and measures rows, and reports their problems.
 
-    :param severity: of a row that cannot be used
+    :param kind: kind of the rows: `supervised` or `preference`
+    :param findings: collects the problems
+    :param severity: severity of an error in a row
     """
 
     def __init__(self, kind: RowKind, findings: Findings, severity: Literal["error", "dropped"]) -> None:
@@ -128,21 +144,28 @@ class RowValidator:
     def check(
         self, lines: Sequence[bytes], file: str, numbers: Sequence[int], *, cut: bool = False
     ) -> list[Measured | None]:
-        """What is kept of each row; None for a blank line or a row that cannot be used.
+        """Check lines and measure their rows. The measure is None for a blank line or an unusable row.
 
-        :param cut: whether the last line is the file's last and has no end
+        :param lines: lines of a file
+        :param file: name of the file, as the user knows it
+        :param numbers: number of each line in the file, from 1
+        :param cut: whether the last of these lines is the last line of the file and has no line end
         """
         measure_plain = self._measure_plain
         measured = [measure_plain(line) for line in lines]
         if None in measured:
-            for index, found in enumerate(measured):
-                if found is None:
+            for index, measure_of_row in enumerate(measured):
+                if measure_of_row is None:
                     last = cut and index == len(lines) - 1
-                    measured[index] = self._look_closer(lines[index], file, numbers[index], cut=last)
+                    measured[index] = self._check_fully(lines[index], file, numbers[index], cut=last)
         return measured
 
     def refuse(self, problem: Problem, file: str, line: int) -> None:
-        """Report a row that cannot be used."""
+        """Report an unusable row.
+
+        :param file: name of the file, as the user knows it
+        :param line: line in the file, from 1
+        """
         self.bad_rows += 1
         self._report(problem, file, line)
 
@@ -152,7 +175,7 @@ class RowValidator:
             Finding(problem.kind, severity, file, line, problem.path.removeprefix("."), problem.found, problem.expected)
         )
 
-    def _look_closer(self, line: bytes, file: str, number: int, *, cut: bool) -> Measured | None:
+    def _check_fully(self, line: bytes, file: str, number: int, *, cut: bool) -> Measured | None:
         if not line.strip():
             self.blank_lines += 1
             self._report(Problem("blank_line", "", "a blank line", "a row on every line", warning=True), file, number)
@@ -166,11 +189,16 @@ class RowValidator:
 
 
 def _nothing_is_plain(_: bytes) -> None:
-    """Preference rows are few and all looked at closely."""
+    """Preference rows have no fast path: all are checked by all rules, since they are few."""
 
 
 class Examined(NamedTuple):
-    """The first problems of a row, and what it measures when it can be used nevertheless."""
+    """The result of checking a row by all rules.
+
+    :param problems: the first errors and warnings
+    :param measured: the measure of the row; None if the row cannot be used
+    :param has_files: whether the row has files
+    """
 
     problems: list[Problem]
     measured: Measured | None = None
@@ -178,24 +206,29 @@ class Examined(NamedTuple):
 
 
 def examine(line: bytes, kind: RowKind, *, cut: bool = False) -> Examined:
-    """Look at a row closely.
+    """Check a row by all rules and measure it.
 
-    :param cut: whether it is the file's last line and has no end
+    :param line: line with the row
+    :param kind: kind of the row: `supervised` or `preference`
+    :param cut: whether the line is the last line of the file and has no line end
     """
     try:
         row = _decode(line, cut=cut)
     except _UnreadableError as error:
         return Examined([error.problem])
-    found = _first_problems(problems(row, kind))
-    if not all(problem.warning for problem in found):
-        return Examined(found)
+    row_problems = _first_problems(problems(row, kind))
+    if not all(problem.warning for problem in row_problems):
+        return Examined(row_problems)
     measured = measure(row)
-    found += (too_much := list(too_long(measured[2] + measured[3])))
-    return Examined(found, None if too_much else measured, has_files(row))
+    row_problems += (too_much := list(too_long(measured[2] + measured[3])))
+    return Examined(row_problems, None if too_much else measured, has_files(row))
 
 
 def _first_problems(found: Iterable[Problem]) -> list[Problem]:
-    """Some errors and some warnings, in their order. Warnings never end the search: an error may follow them."""
+    """At most `PROBLEMS_OF_A_ROW` errors and as many warnings, in their order.
+
+    The search continues after many warnings, since an error may follow.
+    """
     shown: list[Problem] = []
     counts = {True: 0, False: 0}
     for problem in found:
@@ -214,8 +247,9 @@ class _UnreadableError(Exception):
 
 
 def _decode(line: bytes, *, cut: bool) -> dict[str, Any]:
-    """
-    :raises _UnreadableError: when the line is not JSON in UTF-8
+    """Decode a line.
+
+    :raises _UnreadableError: the line is too long, or is not JSON in UTF-8
     """
     if len(line) > MAX_LINE:
         raise _UnreadableError(
@@ -227,7 +261,7 @@ def _decode(line: bytes, *, cut: bool) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         problem = Problem("encoding", "", f"byte {error.start + 1} is {line[error.start]:#04x}", "UTF-8")
     except RecursionError:
-        problem = Problem("nesting", "", "values in values, too deep to read", "a few levels")
+        problem = Problem("nesting", "", "nested values, too deep to read", "a few levels")
     except msgspec.MsgspecError as error:
         if cut and line.lstrip().startswith(b"{"):
             problem = Problem("truncated", "", f"{describe(line[-40:])} at the end of the file", "a whole row")

@@ -1,4 +1,4 @@
-"""Cloud Storage: where datasets lie."""
+"""Hook for Cloud Storage, which stores the datasets."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ PART_SUFFIX: Final = ".part-"
 
 
 class StorageHook(GoogleConnection):
-    """Puts files into buckets and reads them; parameters as its base's."""
+    """Uploads files to buckets and reads them. The parameters are those of `GoogleConnection`."""
 
     @cached_property
     def storage(self) -> Client:
-        """The official client, with the connection's credentials."""
+        """Google's client for Cloud Storage, with the credentials of the connection."""
         from google.cloud.storage import Client
 
         options = ClientOptions(api_endpoint=self.storage_endpoint or None)
@@ -46,14 +46,18 @@ class StorageHook(GoogleConnection):
     # Uploading
 
     def upload_once(self, path: str, bucket: str, name: str, content_type: str = JSONL) -> str:
-        """Upload a file unless the object is there; names are made from the content, so equal is same.
+        """Upload a file unless the object exists. The name of the object must be derived from its content.
 
-        The object appears whole or not at all, whenever this is killed, and is never overwritten. Every byte is
-        covered by a checksum that the service compares before the object is there, and we compare afterwards.
+        The upload is atomic: if it is killed, there is no object. An existing object is never overwritten. A checksum
+        covers every byte. The service compares it before the object exists, and this method compares it afterwards.
 
-        :returns: the object's URI
-        :raises ContentMismatchError: an object of that name holds something else
-        :raises VertexUnavailableError: it could not be uploaded, but may be next time
+        :param path: path of the local file
+        :param bucket: name of the bucket
+        :param name: name of the object
+        :param content_type: media type of the object
+        :returns: `gs://` URI of the object
+        :raises ContentMismatchError: the object exists with other content
+        :raises VertexUnavailableError: the upload failed, but the next attempt may succeed
         """
         blob = self.storage.bucket(bucket).blob(name)
         with google_errors(f"uploading to gs://{bucket}/{name}"):
@@ -69,7 +73,7 @@ class StorageHook(GoogleConnection):
         return f"gs://{bucket}/{name}"
 
     def _is_there(self, blob: Blob, local: LocalFile) -> bool:
-        # With a generation it is what the service answered to our own upload.
+        # A blob with a generation is the service's response to our own upload.
         stored = _stored(blob if blob.generation else blob.bucket.get_blob(blob.name, timeout=TIMEOUT))
         if stored and not local.is_same(stored):
             raise ContentMismatchError(
@@ -84,14 +88,14 @@ class StorageHook(GoogleConnection):
         try:
             send(local, blob, content_type, progress)
         except BadRequest as error:
-            # Among else what the service says to content that does not fit its checksum: damaged on the way.
+            # This is also the error for content that does not match its checksum because it was damaged in transit.
             self.log.warning("%s. Sending it once more.", plain(without_secrets(str(error))))
             send(local, blob, content_type, progress)
         progress.finish()
 
     def _send_stream(self, local: LocalFile, blob: Blob, content_type: str, progress: Progress) -> None:
         blob.chunk_size = UPLOAD_CHUNK
-        # Somebody else was faster, or the answer to our own upload was lost: the object is looked at either way.
+        # The object exists: from another upload, or from our own if its response was lost. The caller checks it.
         with contextlib.suppress(PreconditionFailed):
             blob.upload_from_file(
                 Slice(local, progress),
@@ -104,10 +108,10 @@ class StorageHook(GoogleConnection):
             )
 
     def _send_parts(self, local: LocalFile, blob: Blob, content_type: str, progress: Progress) -> None:
-        """Upload parts side by side, as objects of their own, and join them under the final name.
+        """Upload parts in parallel as separate objects, and compose the final object from them.
 
-        Not with `upload_chunks_concurrently`: the XML API behind it takes no precondition, so it overwrites. What is
-        left of parts by an attempt that was killed is used by the next one.
+        `upload_chunks_concurrently` would overwrite an existing object: its XML API has no precondition. An attempt
+        uses the parts that a killed attempt left.
         """
         from google.cloud.storage import transfer_manager
 
@@ -129,7 +133,7 @@ class StorageHook(GoogleConnection):
         self._join(blob, [there.get(name) for name in wanted], content_type)
 
     def _good_parts(self, blob: Blob, wanted: dict[str, LocalFile]) -> dict[str, Blob]:
-        """The parts that are there; those with other content are deleted."""
+        """The parts that exist with the right content. Parts with other content are deleted."""
         good: dict[str, Blob] = {}
         for found in self._parts(blob):
             part, stored = wanted.get(found.name), _stored(found)
@@ -142,7 +146,7 @@ class StorageHook(GoogleConnection):
     def _join(self, blob: Blob, parts: list[Blob | None], content_type: str) -> None:
         blob.content_type = content_type
         present = [part for part in parts if part is not None]
-        # Parts that are gone, or a final object that is there: somebody else has joined them.
+        # If parts are missing or the final object exists, another attempt has composed it.
         if len(present) == len(parts):
             with contextlib.suppress(PreconditionFailed, NotFound):
                 generations = [part.generation for part in present]
@@ -162,8 +166,11 @@ class StorageHook(GoogleConnection):
     # Small objects
 
     def write_object(self, uri: str, data: bytes, content_type: str) -> str:
-        """Put a small object, whatever was there before.
+        """Write a small object. An existing object is overwritten.
 
+        :param uri: `gs://BUCKET/NAME`
+        :param data: content of the object
+        :param content_type: media type of the object
         :returns: the URI
         """
         with google_errors(f"writing {uri}"):
@@ -171,8 +178,11 @@ class StorageHook(GoogleConnection):
         return uri
 
     def write_file(self, uri: str, path: Path, content_type: str) -> str:
-        """Put the content of a local file, whatever was there before.
+        """Write the content of a local file to an object. An existing object is overwritten.
 
+        :param uri: `gs://BUCKET/NAME`
+        :param path: path of the local file
+        :param content_type: media type of the object
         :returns: the URI
         """
         blob = self._blob(uri)
@@ -182,10 +192,12 @@ class StorageHook(GoogleConnection):
         return uri
 
     def read_object(self, uri: str, limit: int) -> bytes:
-        """The whole of a small object.
+        """Read the content of a small object.
 
-        :param limit: most bytes it may have
-        :raises VertexRequestError: when there is no such object, or it is larger
+        :param uri: `gs://BUCKET/NAME`
+        :param limit: largest allowed size in bytes
+        :raises NotFoundError: the object does not exist
+        :raises VertexRequestError: the object is larger than `limit`
         """
         with google_errors(f"reading {uri}"):
             blob = self._blob(uri)
@@ -196,13 +208,19 @@ class StorageHook(GoogleConnection):
         return content
 
     def find_object(self, uri: str) -> StoredObject | None:
-        """What the service says of an object; None when there is none."""
+        """The metadata of an object; None if the object does not exist.
+
+        :param uri: `gs://BUCKET/NAME`
+        """
         blob = self._blob(uri)
         with google_errors(f"looking for {uri}"):
             return _stored(blob.bucket.get_blob(blob.name, timeout=TIMEOUT))
 
     def list_objects(self, pattern: str) -> list[StoredObject]:
-        """Objects whose URI fits a pattern, by name; `*` and `?` stand for anything but a slash."""
+        """Objects whose URI matches a pattern, sorted by name.
+
+        :param pattern: `gs://BUCKET/PATTERN`; `*` stands for any text without a slash, `?` for a character
+        """
         blob = self._blob(pattern)
         prefix = re.split(r"[*?\[]", blob.name, maxsplit=1)[0]
         with google_errors(f"listing {pattern}"):
@@ -213,9 +231,10 @@ class StorageHook(GoogleConnection):
 
     @contextlib.contextmanager
     def open_object(self, uri: str) -> Iterator[IO[bytes]]:
-        """Read an object as it streams in; always one and the same generation.
+        """Open an object for reading as a stream. All bytes are of the same generation.
 
-        :raises VertexRequestError: when there is no such object
+        :param uri: `gs://BUCKET/NAME`
+        :raises NotFoundError: the object does not exist
         """
         blob = self._blob(uri)
         with google_errors(f"reading {uri}"):

@@ -1,4 +1,4 @@
-"""A local file on its way to Cloud Storage: its checksum, its parts, how far it is. Knows no network."""
+"""Local files for uploads to Cloud Storage: checksums, parts and progress. No network."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ import google_crc32c
 import msgspec
 
 UPLOAD_CHUNK: Final = 8 * 1024 * 1024
-"""Bytes sent with one request of a resumable upload: what a broken connection costs at most, and what is in memory."""
+"""Bytes per request of a resumable upload. These are in memory, and are sent again after a lost connection."""
 
 PARALLEL_FROM: Final = 256 * 1024 * 1024
-"""Files from this size on go up in parts, side by side. One stream takes a few seconds for less, and parts cost about
-ten requests more."""
+"""Size in bytes from which a file is uploaded in parallel parts.
+
+A smaller file takes a few seconds as a single stream. Parts need about ten more requests.
+"""
 
 MIN_PART: Final = 32 * 1024 * 1024
 MAX_PARTS: Final = 32
-"""`objects.compose` takes no more; the service's largest training file (1 GB) just makes 30 parts of `MIN_PART`."""
+"""Most parts: `objects.compose` accepts 32. The largest training file (1 GB) has 30 parts of `MIN_PART`."""
 
 WORKERS: Final = 4
 LOG_SECONDS: Final = 10.0
 
 
 class StoredObject(msgspec.Struct, frozen=True):
-    """An object as Cloud Storage describes it.
+    """An object in Cloud Storage.
 
-    :param crc32c: of its content, in base64
+    :param uri: `gs://BUCKET/NAME`
+    :param generation: generation of the object
+    :param size: size in bytes
+    :param crc32c: checksum of the content, in base64
     """
 
     uri: str
@@ -43,11 +48,12 @@ class StoredObject(msgspec.Struct, frozen=True):
 
 
 class LocalFile(msgspec.Struct, frozen=True):
-    """A range of a local file; the whole of it, unless it is a part.
+    """A local file, or a range of it.
 
-    :param start: offset of the first byte
-    :param size: in bytes
-    :param crc32c: of these bytes, in base64
+    :param path: path of the file
+    :param start: offset of the first byte of the range
+    :param size: size of the range in bytes
+    :param crc32c: checksum of the range, in base64
     """
 
     path: str
@@ -57,7 +63,12 @@ class LocalFile(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, path: str, start: int = 0, size: int | None = None) -> LocalFile:
-        """Read a range of a file for its checksum (8 GB/s from memory)."""
+        """Read a range of a file and compute its checksum (8 GB/s if the file is cached in memory).
+
+        :param path: path of the file
+        :param start: offset of the first byte
+        :param size: size of the range in bytes; None for the rest of the file
+        """
         size = Path(path).stat().st_size - start if size is None else size
         digest, left = 0, size
         with Path(path).open("rb") as file:
@@ -68,7 +79,7 @@ class LocalFile(msgspec.Struct, frozen=True):
         return cls(path, start, size - left, base64.b64encode(digest.to_bytes(4, "big")).decode())
 
     def parts(self) -> list[LocalFile]:
-        """The file in at most `MAX_PARTS` pieces of `MIN_PART` or more."""
+        """The file in at most `MAX_PARTS` parts. All but the last have at least `MIN_PART` bytes."""
         length = max(MIN_PART, -(-self.size // MAX_PARTS))
         starts = range(0, self.size, length)
         return [LocalFile.read(self.path, start, min(length, self.size - start)) for start in starts]
@@ -81,10 +92,11 @@ class LocalFile(msgspec.Struct, frozen=True):
 
 
 class Progress:
-    """Says in the log how far an upload is, every `LOG_SECONDS`, and how fast it was. Parts report side by side.
+    """Logs the progress of an upload every `LOG_SECONDS`, and its speed. Threads may report in parallel.
 
-    :param total: bytes to be sent
-    :param say: takes a message and its arguments, as a logger does
+    :param what: name of the upload, for the log
+    :param total: bytes to send
+    :param say: function that logs a message with arguments, e.g. `log.info`
     """
 
     def __init__(self, what: str, total: int, say: Callable[..., None]) -> None:
@@ -110,7 +122,7 @@ class Progress:
 
 
 class Slice:
-    """A range of a file, as a file to be read once from its beginning. Opened when it is first read."""
+    """A readable file-like object for a range of a local file. It opens the file for each read."""
 
     def __init__(self, local: LocalFile, progress: Progress) -> None:
         self._local, self._progress = local, progress

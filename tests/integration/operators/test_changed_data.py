@@ -133,6 +133,6 @@ def test_a_manifest_of_other_data_does_not_vouch_for_ours(emulator: str, checked
 def test_a_manifest_that_is_none_vouches_for_nothing(checked: dict[str, Any], storage: StorageHook) -> None:
     storage.write_object(checked["manifest_uri"], b"{}", "application/json")
     context = TaskContext(uuid4().hex)
-    with pytest.raises(exceptions.DatasetError, match="or the manifest is none"):
+    with pytest.raises(exceptions.DatasetError, match="or is not valid"):
         execute(create(**arguments(checked)), context)
     assert jobs_of(context) == []
