@@ -60,13 +60,13 @@ def check_template(text: str) -> None:
         raise ConfigurationError(f"expected a Jinja template; {error.message}.") from error
 
 
-def without_templates(given: Any) -> None:
+def without_templates(value: Any) -> None:
     """Check that a value has no template, for fields that Airflow does not render.
 
-    :param given: text, or mappings and lists of texts
+    :param value: text, or mappings and lists of texts
     :raises ConfigurationError: the value has a template; the message gives its place
     """
-    place = template_place(given)
+    place = template_place(value)
     if place is not None:
         where = f" in {place.removeprefix('.')}" if place else ""
         raise ConfigurationError(f"which has a template{where}; expected plain text.")

@@ -64,5 +64,5 @@ def recommendation(task_type: str | None) -> Recommendation:
     if task_type in (None, "", "None"):
         return OTHER
     if task_type not in TUNING_TASKS:
-        raise ConfigurationError(f"task: found {task_type!r}, expected one of {', '.join(TUNING_TASKS)}, or none.")
+        raise ConfigurationError(f"task: found {task_type!r}, expected one of {', '.join(TUNING_TASKS)}, or empty.")
     return TUNING_TASKS[task_type]

@@ -146,12 +146,12 @@ def _pairs(records: Records) -> Iterator[Pair]:
     prompts = np.sort(records[:, _PROMPT])
     records = records[np.isin(records[:, _PROMPT], prompts[1:][prompts[1:] == prompts[:-1]])]
     ordered = records[np.lexsort((records[:, _PLACE], records[:, _ANSWER], records[:, _PROMPT]))]
-    again, first = _repeated(ordered, [_PROMPT, _ANSWER])
-    leaks = (again ^ first) >= _VALIDATION
-    rows = [np.column_stack((again, first, leaks))]
+    repeats, first = _repeated(ordered, [_PROMPT, _ANSWER])
+    leaks = (repeats ^ first) >= _VALIDATION
+    rows = [np.column_stack((repeats, first, leaks))]
     answers = ordered[~_as_before(ordered, [_PROMPT, _ANSWER])]
-    again, first = _repeated(answers[np.lexsort((answers[:, _PLACE], answers[:, _PROMPT]))], [_PROMPT])
-    rows.append(np.column_stack((again, first, np.full(len(again), _KINDS.index("contradiction")))))
+    repeats, first = _repeated(answers[np.lexsort((answers[:, _PLACE], answers[:, _PROMPT]))], [_PROMPT])
+    rows.append(np.column_stack((repeats, first, np.full(len(repeats), _KINDS.index("contradiction")))))
     return _as_pairs(np.concatenate(rows))
 
 

@@ -120,7 +120,7 @@ class ShardReader:
     def __init__(self, processes: int, folder: Path) -> None:
         self._processes = processes
         self._folder = folder
-        # Python's hash identifies texts. All processes must have the same seed for it.
+        # Texts are compared by Python's hash, so all processes need the same seed for it.
         seed = str(secrets.randbelow(2**32 - 1) + 1)
         path = os.pathsep.join(filter(None, (str(_PACKAGE_DIR), os.environ.get("PYTHONPATH"))))
         self._environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}

@@ -84,12 +84,12 @@ class Totals(msgspec.Struct):
         :param lines_before: number of lines in the file before the first line of `other`
         """
         self.rows += other.rows
-        for mine, others in (
+        for counts, more in (
             (self.inputs, other.inputs),
             (self.outputs, other.outputs),
             (self.messages, other.messages),
         ):
-            _add(mine, others)
+            _add(counts, more)
         if self.labels is None or other.labels is None:
             self.labels = None
         else:
@@ -113,17 +113,17 @@ def _first(known: list[Extreme], sizes: Sequence[int], lines: Sequence[int], fil
     )
 
 
-def _merged(known: list[Extreme], others: list[Extreme], lines_before: int) -> list[Extreme]:
-    later = [(size, file, line + lines_before) for size, file, line in others]
-    return heapq.nsmallest(EXTREMES, known + later)
+def _merged(known: list[Extreme], later: list[Extreme], lines_before: int) -> list[Extreme]:
+    shifted = [(size, file, line + lines_before) for size, file, line in later]
+    return heapq.nsmallest(EXTREMES, known + shifted)
 
 
 def _count(counts: dict[Any, int], values: Iterable[object]) -> None:
     cast(Counter[Any], counts).update(values)
 
 
-def _add(counts: dict[Any, int], others: dict[Any, int]) -> None:
-    cast(Counter[Any], counts).update(others)
+def _add(counts: dict[Any, int], more: dict[Any, int]) -> None:
+    cast(Counter[Any], counts).update(more)
 
 
 class RowValidator:
@@ -224,14 +224,14 @@ def examine(line: bytes, kind: RowKind, *, cut: bool = False) -> Examined:
     return Examined(row_problems, None if too_much else measured, has_files(row))
 
 
-def _first_problems(found: Iterable[Problem]) -> list[Problem]:
+def _first_problems(row_problems: Iterable[Problem]) -> list[Problem]:
     """At most `PROBLEMS_OF_A_ROW` errors and as many warnings, in their order.
 
     The search continues after many warnings, since an error may follow.
     """
     shown: list[Problem] = []
     counts = {True: 0, False: 0}
-    for problem in found:
+    for problem in row_problems:
         counts[problem.warning] += 1
         if counts[problem.warning] <= PROBLEMS_OF_A_ROW:
             shown.append(problem)

@@ -180,8 +180,8 @@ def _comparison(rule: PromotionRule, champion: JudgedModel, challenger: JudgedMo
 
 
 def _words(gate: GateResult) -> str:
-    found = "unknown" if gate.verdict == "missing" else value_text(gate.value, gate.found)
-    return f"{value_label(gate.value)}: {found}, expected {gate.limit}."
+    text = "unknown" if gate.verdict == "missing" else value_text(gate.value, gate.found)
+    return f"{value_label(gate.value)}: {text}, expected {gate.limit}."
 
 
 def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) -> dict[str, dict[str, float | None]]:
@@ -207,9 +207,9 @@ def _no_gain(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel
         return []
     direction = "higher" if rule.higher_is_better else "lower"
     gain = f"must be at least {change_text(rule.value, rule.min_gain)} {direction}"
-    found, in_use = value_texts(rule.value, new, old)
+    new_text, old_text = value_texts(rule.value, new, old)
     wanted = gain if rule.min_gain else "must not be worse"
-    return [f"{label}: {found}, model in use {in_use}. The new model {wanted}."]
+    return [f"{label}: {new_text}, model in use {old_text}. The new model {wanted}."]
 
 
 def _known(value: float | None) -> float | None:

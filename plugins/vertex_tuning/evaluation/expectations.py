@@ -202,8 +202,8 @@ def _require(field: str, schema: dict[str, Any], expected: str) -> None:
     try:
         _compiled(schema)
     except ValueError as error:
-        found = str(error).partition("\n")[0]
-        raise ValueError(f"{field}: found {plain(found, FOUND_SHOWN)}, expected {expected}") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{field}: found {plain(reason, FOUND_SHOWN)}, expected {expected}") from error
 
 
 def _compiled(schema: dict[str, Any]) -> Validator:

@@ -63,11 +63,11 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
         :param fields: values of the fields of this class, by name
         :raises ConfigurationError: a value is wrong; the message gives field, value and expectation
         """
-        given = {name: value for name, value in fields.items() if value not in (None, "", "None")}
+        arguments = {name: value for name, value in fields.items() if value not in (None, "", "None")}
         try:
-            spec = msgspec.convert(given, cls, strict=False)
+            spec = msgspec.convert(arguments, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigurationError(_explain(error, given)) from error
+            raise ConfigurationError(_explain(error, arguments)) from error
         if spec.adapter_size is not None and spec.adapter_size not in ADAPTER_SIZES:
             allowed = ", ".join(map(str, ADAPTER_SIZES))
             raise ConfigurationError(f"adapter_size: found {spec.adapter_size}, expected one of {allowed}.")
@@ -224,8 +224,8 @@ def _check_label(key: str, value: str) -> None:
         )
 
 
-def _explain(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
+def _explain(error: msgspec.ValidationError, arguments: Mapping[str, Any]) -> str:
     """Add the field and its value to the message of msgspec, which names only the path."""
     text, _, path = str(error).partition(" - at `$.")
     field = path.rstrip("`").split("[")[0]
-    return f"{field}: found {given[field]!r}. {text}." if field in given else f"{error}."
+    return f"{field}: found {arguments[field]!r}. {text}." if field in arguments else f"{error}."

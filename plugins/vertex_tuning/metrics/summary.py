@@ -140,10 +140,10 @@ def _epoch_ends(job: TuningJob, series: Sequence[Series]) -> list[int]:
 
 
 def _overfitting(series: Sequence[Series], ends: Sequence[int]) -> Overfitting | None:
-    found = find_overfitting(series)
-    if found is None or found.step is None or not ends:
-        return found
-    return msgspec.structs.replace(found, epoch=min(bisect_left(ends, found.step) + 1, len(ends)))
+    overfitting = find_overfitting(series)
+    if overfitting is None or overfitting.step is None or not ends:
+        return overfitting
+    return msgspec.structs.replace(overfitting, epoch=min(bisect_left(ends, overfitting.step) + 1, len(ends)))
 
 
 def _epochs(ends: Sequence[int], series: Sequence[Series]) -> list[Epoch]:

@@ -112,7 +112,7 @@ def _chart(metric: str, curves: Mapping[str, Curve], marks: list[Mark], overfitt
     return Chart(title=metric, unit=unit, steps=steps, lines=lines, marks=marks, overfitting_step=overfitting_step)
 
 
-# The picture
+# Layout of a chart as SVG
 
 
 class Tick(msgspec.Struct, frozen=True):

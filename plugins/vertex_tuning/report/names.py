@@ -87,15 +87,15 @@ def value_text(name: str, value: float | None) -> str:
     return f"{value * 100:.4g} %" if is_share(name) else f"{value:.4g}"
 
 
-def value_texts(name: str, one: float, other: float) -> tuple[str, str]:
+def value_texts(name: str, first: float, second: float) -> tuple[str, str]:
     """Two values as texts, with enough digits to differ if the values differ.
 
     :param name: name of both values, e.g. `sample.exact_share`
     """
-    short = value_text(name, one), value_text(name, other)
-    if one == other or short[0] != short[1]:
+    short = value_text(name, first), value_text(name, second)
+    if first == second or short[0] != short[1]:
         return short
-    return (f"{one * 100!r} %", f"{other * 100!r} %") if is_share(name) else (repr(one), repr(other))
+    return (f"{first * 100!r} %", f"{second * 100!r} %") if is_share(name) else (repr(first), repr(second))
 
 
 def change_text(name: str, value: float) -> str:
