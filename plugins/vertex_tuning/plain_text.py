@@ -19,6 +19,7 @@ MESSAGE_SHOWN: Final = 2000
 """Characters of an error message."""
 
 _UNUSUAL: Final = re.compile(r"[^ -~]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
 )
@@ -46,6 +47,15 @@ def plain_lines(text: str, limit: int) -> str:
     :param limit: most characters of the result
     """
     return shorten("\n".join(plain(line, limit) for line in text[: limit + 1].split("\n")), limit)
+
+
+def control_character(text: str) -> str:
+    """The first control character but tab and newline, or lone surrogate, as an escape such as `\\x00`; empty for none.
+
+    No person means to write one, and neither UTF-8 nor PostgreSQL stores all of them.
+    """
+    found = _CONTROL.search(text)
+    return found[0].encode("unicode_escape").decode() if found else ""
 
 
 def shorten(text: str, limit: int) -> str:
