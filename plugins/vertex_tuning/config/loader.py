@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from vertex_tuning.config.strict_yaml import (
+    MISTAKES_SHOWN,
     Document,
     FieldPath,
     Mistake,
@@ -51,8 +52,6 @@ __all__ = [
 _T = TypeVar("_T")
 
 TUNING_FILE_ENDINGS: Final = (".yaml", ".yml")
-MISTAKES_SHOWN: Final = 20
-"""Mistakes that are told; of the others, how many and in which files."""
 
 
 def project_folder(dag_file: str) -> Path:

@@ -20,6 +20,8 @@ from vertex_tuning.plain_text import control_character
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50
 """Lists and mappings in each other. JSON schemas of smoke tests are the deepest, with about 20."""
+MISTAKES_SHOWN: Final = 20
+"""Mistakes that are told; of the others, how many."""
 MAX_INTEGER: Final = 2**63 - 1
 MAX_DIGITS: Final = 400
 """Characters of a number: all that a float can have before its point."""
@@ -83,9 +85,11 @@ def read_yaml_file(path: Path, dates: Container[FieldPath] = ()) -> Document:
     :param dates: as `read_yaml`
     :raises ConfigurationError: it is no regular file, or a large one
     :raises NotYamlError: as `read_yaml`, or it is not UTF-8
-    :raises OSError: it cannot be read
+    :raises OSError: it is missing, or cannot be read
     """
     if not path.is_file():
+        if not path.exists() and not path.is_symlink():
+            raise FileNotFoundError(f"found no file at {path}.")
         kind = "a folder" if path.is_dir() else "a link to nowhere" if path.is_symlink() else "no regular file"
         raise ConfigurationError(f"found {kind}, expected a file.")
     with path.open("rb") as file:
