@@ -30,7 +30,7 @@ def check_cron(expression: str) -> str:
     try:
         croniter(expression, datetime.now(UTC)).get_next()
     except CroniterBadDateError as error:
-        raise ConfigurationError("expected a date that comes: this one is in no calendar.") from error
+        raise ConfigurationError("expected a date that exists.") from error
     return expression
 
 

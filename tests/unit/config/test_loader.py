@@ -52,7 +52,7 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"hyper_parameters": 3}, "hyper_parameters: found 3, expected fields and their values."),
         ({"schedule": {"cron": "every day"}}, "schedule.cron: found 'every day', expected five cron fields"),
         ({"schedule": {"cron": "@daily"}}, "schedule.cron: found '@daily', expected five cron fields"),
-        ({"schedule": {"cron": "0 6 30 feb *"}}, "schedule.cron: found '0 6 30 feb *', expected a date that comes"),
+        ({"schedule": {"cron": "0 6 30 feb *"}}, "schedule.cron: found '0 6 30 feb *', expected a date that exists"),
         ({"schedule": {"cron": "R 6 * * thu"}}, "schedule.cron: found 'R 6 * * thu', expected a fixed time"),
         ({"schedule": {"cron": "0 6 * * 1", "timezone": "Europe/Berln"}}, "found 'Europe/Berln', expected an IANA time "
          "zone, e.g. 'Europe/Berlin'."),
