@@ -1,4 +1,4 @@
-# Everything made here lies in .venv and .airflow. `make help` lists the commands.
+# Everything is written to .venv and .airflow. `make help` lists the commands.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -9,6 +9,19 @@ UV := 0.13.9
 
 export AIRFLOW_PORT EMULATOR_PORT
 export AIRFLOW_HOME := $(CURDIR)/.airflow
+
+# A misspelt variable would be ignored: name the nearest one that exists.
+VARIABLES := AIRFLOW_PORT EMULATOR_PORT PYTHON DATASET VALIDATION PROMPT RESPONSE TASK NAME RUNS SEED SHELL
+NEAREST := import difflib, sys; name, *known = sys.argv[1:]; \
+	near = difflib.get_close_matches(name.upper(), known, 1, 0.5); \
+	print(f"did you mean {near[0]}?" if near else "")
+ifeq ($(MAKELEVEL),0)
+unknown := $(firstword $(filter-out $(VARIABLES) MAKE%,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))))
+ifneq ($(unknown),)
+near := $(shell $(PYTHON) -c '$(NEAREST)' '$(unknown)' $(VARIABLES) 2>/dev/null)
+$(error $(unknown): unknown variable, $(or $(near),expected one of $(VARIABLES)))
+endif
+endif
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -30,7 +43,7 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt
 	@rm -rf .venv/.uv
 	@touch $(READY)
 
-# Variables of the command line alone: a shell may have a NAME of its own. They reach the recipe's shell as they are.
+# Only variables of make's command line: a shell's environment may have a NAME, too. The recipe's shell reads them unchanged.
 option = $(if $(filter command,$(origin $(1))),--$(2) "$$$(1)")
 
 demo: $(READY) ## retrain a model from start to end; your own data: DATASET=… PROMPT=… RESPONSE=… VALIDATION=… TASK=… NAME=…
@@ -51,21 +64,21 @@ check: $(READY) ## format, lint, types and who may import whom
 
 test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/stacks
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/stacks # whole Airflows: two at a time, and no others beside them
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/stacks # whole Airflows: two at a time, and no other tests at the same time
 
-test-fast: $(READY) ## the tests that start nothing, in half a minute
+test-fast: $(READY) ## the tests that start no process, in half a minute
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
 
 chaos: $(READY) ## kill and stall parts of a running stack at random; RUNS=n SEED=s
 	@$(BIN)/python -m tests.stacks.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
 
-bench-triggerer: $(READY) ## 1,000 waiting sensors in one triggerer, beside the Google provider's
+bench-triggerer: $(READY) ## 1,000 waiting sensors in one triggerer, compared with the Google provider's
 	@$(BIN)/python -m tests.stacks.bench_triggerer
 
-bench-dataset: $(READY) ## checking and uploading 200,000 rows, beside the usual ways
+bench-dataset: $(READY) ## checking and uploading 200,000 rows, compared with the usual ways
 	@$(BIN)/python -m tests.bench_dataset
 	@$(BIN)/python -m tests.bench_upload
 
-constraints: $(READY) ## resolve all versions anew
+constraints: $(READY) ## resolve all versions again
 	@$(BIN)/uv pip compile --quiet --system-certs --no-cache --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--no-header --no-annotate requirements-dev.txt -o constraints.txt

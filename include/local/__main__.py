@@ -19,7 +19,7 @@ from include.local.stack import MAX_PORT, PRIVATE_UMASK, PROJECT_DIR, USER, Stac
 def main() -> int:
     """Run one command.
 
-    :returns: the exit code: 0; 1 when it did not work out; 3 when the demo's model was refused or not decided on
+    :returns: the exit code: 0; 1 if an input is wrong or the run broke; 3 if the model was refused or not judged
     """
     arguments = _parser().parse_args()
     os.umask(PRIVATE_UMASK)
@@ -30,7 +30,7 @@ def main() -> int:
         console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except httpx.HTTPError as error:
-        console.print(f"Airflow or the local Google Cloud did not answer: {error!r}", style="red", markup=False)
+        console.print(f"Airflow or the local Google Cloud did not respond: {error!r}", style="red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("Stopped.")
@@ -41,12 +41,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m include.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="retrain a model from start to end")
-    demo.add_argument("--dataset", type=Path, help="training data of your own: JSON lines or CSV")
-    demo.add_argument("--validation", type=Path, help="validation data of your own; held out of the other if not given")
+    demo.add_argument("--dataset", type=Path, help="training data: JSON lines or CSV")
+    demo.add_argument(
+        "--validation", type=Path, help="validation data; some of the training data is held out if not set"
+    )
     demo.add_argument("--prompt", help="name of the column or field that is the prompt")
     demo.add_argument("--response", help="name of the column or field that is the response")
     demo.add_argument("--task", help="kind of task, e.g. classification")
-    demo.add_argument("--name", help="name of the tuning; made from the dataset's file name if not given")
+    demo.add_argument("--name", help="name of the tuning; made from the file name if not set")
     commands.add_parser("up", help="start everything and leave it running")
     commands.add_parser("down", help="stop what `up` started")
     return parser
@@ -61,10 +63,10 @@ def _stack() -> Stack:
 
 
 def _port(variable: str, default: int) -> int:
-    given = os.environ.get(variable) or str(default)
-    if not (given.isascii() and given.isdigit() and 0 < int(given) <= MAX_PORT):
-        raise StackError(f"{variable}: found {given!r}, expected a number from 1 to {MAX_PORT}.")
-    return int(given)
+    port = os.environ.get(variable) or str(default)
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT):
+        raise StackError(f"{variable}: found {port!r}, expected a number from 1 to {MAX_PORT}.")
+    return int(port)
 
 
 def _demo(arguments: argparse.Namespace, console: Console) -> int:
@@ -83,13 +85,13 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _tuning(arguments: argparse.Namespace, stack: Stack, console: Console) -> str:
-    """The name of what is tuned: the sample, or data of one's own."""
-    given = {name: value for name, value in vars(arguments).items() if name != "command" and value is not None}
-    if not given:
+    """The name of the tuning: the sample's, or that of the user's data."""
+    options = {name: value for name, value in vars(arguments).items() if name != "command" and value is not None}
+    if not options:
         return SAMPLE
-    if "dataset" not in given:
-        raise StackError(f"{next(iter(given)).upper()}: found without DATASET, expected both. Name it: DATASET=…")
-    return write_tuning(OwnData(**given), stack, console)
+    if "dataset" not in options:
+        raise StackError(f"{next(iter(options)).upper()}: found without DATASET, expected both. Name it: DATASET=…")
+    return write_tuning(OwnData(**options), stack, console)
 
 
 def _up(_: argparse.Namespace, console: Console) -> int:
@@ -100,6 +102,7 @@ def _up(_: argparse.Namespace, console: Console) -> int:
             f"It is running already. {_where(stack)}\nStop it with: make down", highlight=False, soft_wrap=True
         )
         return 0
+    stack.require_free_ports()
     console.print("Starting the local Google Cloud and Airflow …")
     try:
         stack.start()

@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST API the demo makes."""
+"""The calls of Airflow's REST API that the demo makes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ ENDED: Final = frozenset({"success", "failed"})
 
 
 class AirflowApi:
-    """A signed-in user of one Airflow.
+    """A user who has signed in to one Airflow.
 
-    :param url: of the API server
-    :param user: name
-    :param password: that user's
+    :param url: address of the API server
+    :param user: name of the user
+    :param password: password of the user
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
@@ -31,13 +31,13 @@ class AirflowApi:
         return self._client.get(f"/dags/{dag_id}").status_code == httpx.codes.OK
 
     def is_parsed(self, dag_id: str, since: datetime) -> bool:
-        """Whether Airflow has read the DAG's file since a moment."""
+        """Whether Airflow has parsed the DAG's file since a time."""
         answer = self._client.get(f"/dags/{dag_id}")
         parsed: str | None = answer.json()["last_parsed_time"] if answer.status_code == httpx.codes.OK else None
         return parsed is not None and datetime.fromisoformat(parsed) >= since
 
     def import_errors(self) -> list[str]:
-        """What is wrong with the DAG files, in Airflow's words."""
+        """The DAG import errors, as Airflow shows them."""
         return [error["stack_trace"] for error in self._get("/importErrors")["import_errors"]]
 
     def unpause(self, dag_id: str) -> None:
@@ -46,7 +46,7 @@ class AirflowApi:
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run.
 
-        :returns: its id
+        :returns: the id of the run
         """
         body = {"logical_date": datetime.now(UTC).isoformat(), "conf": conf}
         answer = self._client.post(f"/dags/{dag_id}/dagRuns", json=body)
@@ -57,12 +57,12 @@ class AirflowApi:
         return str(self._get(_run(dag_id, run_id))["state"])
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
-        """The run's task instances by task id."""
+        """The task instances of a run, by task id."""
         instances = self._get(f"{_run(dag_id, run_id)}/taskInstances")["task_instances"]
         return {instance["task_id"]: instance for instance in instances}
 
     def result(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """What a task has pushed, or None while it has not."""
+        """A value that a task has pushed; None if it has pushed nothing."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/{key}"
         answer = self._client.get(path)
         return answer.json()["value"] if answer.status_code == httpx.codes.OK else None

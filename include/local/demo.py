@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from include.local.airflow_api import ENDED, AirflowApi
 from include.local.job_view import JobView, JobWatcher
 from include.local.outcome import exit_code, failures, save_report
+from include.local.own_tunings import NO_SCHEDULE
 from include.local.stack import PROJECT_DIR, USER, Stack, StackError
 from include.local.summary import print_failures, print_next, print_summary
 
@@ -24,10 +25,10 @@ MARKS: Final = {"success": "[green]✓", "failed": "[red]✗", "upstream_failed"
 
 
 def run_demo(stack: Stack, tuning: str, console: Console) -> int:
-    """Start a run, follow it and print what came of it.
+    """Start a run, follow it and print its results.
 
-    :param stack: running
-    :param tuning: name of what is tuned
+    :param stack: a stack that runs
+    :param tuning: name of the tuning
     :returns: the exit code, see :func:`~include.local.outcome.exit_code`
     """
     with contextlib.closing(AirflowApi(stack.airflow_url, USER, stack.secrets["password"])) as api:
@@ -38,7 +39,7 @@ def _run(stack: Stack, api: AirflowApi, tuning: str, console: Console) -> int:
     dag_id = f"retrain_{tuning}"
     _wait_for_dag(stack, api, dag_id)
     api.unpause(dag_id)
-    # A demo that finds nothing to do because there was one before would show nothing.
+    # Without `force`, a second demo with the same data would be skipped (`skip_if_unchanged`) and show nothing.
     run_id = api.trigger(dag_id, {"force": True})
     console.print(f"Started run [bold]{run_id}[/] of {dag_id}.")
     started = time.monotonic()
@@ -47,21 +48,21 @@ def _run(stack: Stack, api: AirflowApi, tuning: str, console: Console) -> int:
     print_summary(api, dag_id, run_id, console)
     failed = failures(stack, api, dag_id, run_id)
     print_failures(failed, console)
+    own = tuning != SAMPLE
     print_next(
         console,
         run_url=f"{stack.airflow_url}/dags/{dag_id}/runs/{run_id}",
         report=save_report(stack, api, dag_id, run_id),
-        tuning=PROJECT_DIR / "include" / "tunings" / f"{tuning}.yaml"
-        if tuning == SAMPLE
-        else stack.tunings.path(tuning),
+        tuning=stack.tunings.path(tuning) if own else PROJECT_DIR / "include" / "tunings" / f"{tuning}.yaml",
+        has_schedule=not own or stack.tunings.cron(tuning) != NO_SCHEDULE,
     )
     return exit_code(api.result(dag_id, run_id, "write_report"), failed)
 
 
 def _wait_for_dag(stack: Stack, api: AirflowApi, dag_id: str) -> None:
-    """Wait until the DAG is what its files say now: Airflow remembers it from earlier.
+    """Wait until Airflow has parsed the DAG since this start: it also knows the DAG of an earlier start.
 
-    :raises StackError: it did not appear
+    :raises StackError: the DAG did not appear
     """
     processor = stack.process("dag-processor")
     started = datetime.fromtimestamp(processor.create_time() if processor else time.time(), UTC)
@@ -75,7 +76,7 @@ def _wait_for_dag(stack: Stack, api: AirflowApi, dag_id: str) -> None:
 
 
 def _follow(stack: Stack, api: AirflowApi, dag_id: str, run_id: str, console: Console) -> None:
-    """Report every change until the run has ended."""
+    """Print every change until the run has ended."""
     columns = (
         TextColumn("  tuning job {task.fields[state]:<9}"),
         BarColumn(),
@@ -112,9 +113,9 @@ def _watcher(stack: Stack, api: AirflowApi, dag_id: str, run_id: str) -> JobWatc
 
 
 def _update(progress: Progress, bar: Any, watcher: JobWatcher, seen: dict[str, str]) -> None:
-    """Move the bar; where nobody sees a bar, print a line for each new state and epoch instead."""
+    """Move the bar. Without a terminal, print a line for each new state and epoch instead."""
     with contextlib.suppress(httpx.HTTPError):
-        view = watcher.look()
+        view = watcher.read()
         progress.update(
             bar, visible=True, completed=view.step, total=view.steps or None, state=view.state, detail=_detail(view)
         )

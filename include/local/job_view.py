@@ -1,4 +1,4 @@
-"""What the local Google Cloud says about a tuning job while it trains, read as any client would."""
+"""The progress of a tuning job in the local Google Cloud, read through its API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import httpx
 
 @dataclass(frozen=True)
 class JobView:
-    """A moment of a job: its state, steps done and in all, epochs likewise, and the newest training loss."""
+    """The progress of a job.
+
+    :param step: number of steps done, of `steps`
+    :param epoch: number of epochs done, of `epochs`
+    :param loss: newest training loss
+    """
 
     state: str
     step: int = 0
@@ -21,9 +26,9 @@ class JobView:
 
 
 class JobWatcher:
-    """Looks at one job.
+    """Reads one job.
 
-    :param url: of the local Google Cloud
+    :param url: address of the local Google Cloud
     :param name: the job's resource name
     """
 
@@ -34,16 +39,16 @@ class JobWatcher:
     def close(self) -> None:
         self._client.close()
 
-    def look(self) -> JobView:
-        """:raises httpx.HTTPError: when it cannot be read just now"""
+    def read(self) -> JobView:
+        """:raises httpx.HTTPError: the job cannot be read at the moment"""
         job = self._get(self.name)
-        done = job.get("tuningJobMetadata", {})
+        progress = job.get("tuningJobMetadata", {})
         stats = job.get("tuningDataStats", {}).get("supervisedTuningDataStats", {})
         return JobView(
             state=job["state"].removeprefix("JOB_STATE_"),
-            step=int(done.get("completedStepCount", 0)),
+            step=int(progress.get("completedStepCount", 0)),
             steps=int(stats.get("tuningStepCount", 0)),
-            epoch=int(done.get("completedEpochCount", 0)),
+            epoch=int(progress.get("completedEpochCount", 0)),
             epochs=int(job["supervisedTuningSpec"]["hyperParameters"].get("epochCount", 0)),
             loss=self._loss(job["experiment"]) if "experiment" in job else None,
         )
@@ -56,9 +61,9 @@ class JobWatcher:
         for run in runs:
             run_id = run["name"].removeprefix(f"{experiment}-")
             series = self._get(f"{tensorboard}/experiments/{context_id}/runs/{run_id}/timeSeries")
-            for one in series.get("tensorboardTimeSeries", []):
-                if one["displayName"] == "/train_total_loss":
-                    values = self._get(f"{one['name']}:read")["timeSeriesData"].get("values", [])
+            for item in series.get("tensorboardTimeSeries", []):
+                if item["displayName"] == "/train_total_loss":
+                    values = self._get(f"{item['name']}:read")["timeSeriesData"].get("values", [])
                     return float(values[-1]["scalar"]["value"]) if values else None
         return None
 

@@ -19,10 +19,10 @@ BROKEN: Final = 1
 REFUSED: Final = 3
 
 GOOD: Final = frozenset({"promoted", "first", "passed", "skipped"})
-"""Verdicts of `write_report` that a person need not act on; `skipped`: the model exists already."""
+"""Verdicts of `write_report` that need no action. `skipped`: the model exists already."""
 
 REFUSALS: Final = frozenset({"ModelRefusedError", "SmokeTestError", "ChampionError"})
-"""Errors of tasks that could not put the model into use, for what it is."""
+"""Errors that say that the model is not good enough, or could not be judged."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Failure:
     """A task that failed.
 
     :param error: class and message; see :func:`last_error`
-    :param log: where its log lies
+    :param log: path of its log
     """
 
     task_id: str
@@ -39,7 +39,7 @@ class Failure:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it says something of the model, and not that the run broke."""
+        """Whether the model was refused. Otherwise the run broke."""
         return self.error.partition(":")[0] in REFUSALS
 
 
@@ -65,16 +65,16 @@ def last_error(log: Path) -> str:
         with contextlib.suppress(ValueError, KeyError, IndexError, TypeError):
             error = json.loads(line)["error_detail"][0]
             return f"{error['exc_type']}: {error['exc_value']}"
-    return "It left no error in its log."
+    return "Its log has no error."
 
 
 def exit_code(report: Mapping[str, Any] | None, failed: Sequence[Failure]) -> int:
-    """What the demo's process ends with.
+    """The exit code of the demo.
 
-    :param report: result of `write_report`, if there is one
-    :param failed: the run's tasks that failed
-    :returns: 0 when the model was promoted or exists already, `REFUSED` when it was refused or could not be decided
-        on, `BROKEN` when the run broke
+    :param report: result of `write_report`; None if it has none
+    :param failed: the tasks that failed
+    :returns: 0 if the model was promoted or exists already. `REFUSED` if it was refused or not judged. `BROKEN` if
+        the run broke
     """
     if failed:
         return REFUSED if all(failure.is_refusal for failure in failed) else BROKEN
@@ -85,7 +85,7 @@ def exit_code(report: Mapping[str, Any] | None, failed: Sequence[Failure]) -> in
 
 
 def save_report(stack: Stack, api: AirflowApi, dag_id: str, run_id: str) -> Path | None:
-    """Keep the run's report where it can be read when all this has been stopped."""
+    """Save the run's report where it can be read after the stack has stopped."""
     uri = (api.result(dag_id, run_id, "write_report") or {}).get("report_uri")
     if not uri:
         return None

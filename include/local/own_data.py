@@ -1,35 +1,38 @@
-"""`make demo DATASET=…`: the data is checked, and a tuning of its own is written for it, before anything starts."""
+"""`make demo DATASET=…`: check the data and write a tuning for it, before anything starts."""
 
 from __future__ import annotations
 
-import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
-from include.local.dataset_check import Answer, Question, check_dataset
-from include.local.own_tunings import MAX_NAME, NAME, name_of, tuning_fields
+from include.local.dataset_check import DatasetCheck, check_dataset
+from include.local.own_tunings import MAX_NAME, NAME, NO_SCHEDULE, name_of, tuning_fields
 from include.local.stack import PROJECT_DIR, Stack, StackError
 
 HELD_OUT: Final = 0.15
+"""Share of the examples that are held out to judge the model."""
 HELD_OUT_OF_MANY: Final = 0.1
-"""Of 1,000 examples and more; they are a part of those that `HELD_OUT` would be."""
+"""For `MANY` examples and more. These are a part of the examples that `HELD_OUT` selects."""
 MANY: Final = 1_000
 SPECIAL: Final = frozenset("*?[]{}:")
-"""Characters of patterns, templates, URIs and lists of folders: no path of a dataset may have one."""
+"""Characters of patterns, templates, URIs and lists of folders. The path of a dataset must not have one."""
 
 
 @dataclass(frozen=True)
 class OwnData:
-    """What the user has named.
+    """The variables of `make demo`.
 
-    :param dataset: training data: a file of JSON lines or CSV, plain or gzipped; `validation` likewise
-    :param prompt: name of the prompt's column or field; `response` likewise
+    :param dataset: training data: a file of JSON lines or CSV, plain or gzipped
+    :param validation: validation data, a file like it
+    :param prompt: name of the prompt's column or field
+    :param response: name of the response's column or field
     :param task: kind of task, for Google's recommendations
-    :param name: of the tuning; made from the file's name when not given
+    :param name: name of the tuning; made from the file's name if not set
     """
 
     dataset: Path
@@ -46,47 +49,50 @@ class OwnData:
 
 
 def write_tuning(data: OwnData, stack: Stack, console: Console) -> str:
-    """Check data, say what it is, and write its tuning.
+    """Check data, print what was found, and write the data's tuning.
 
     :returns: the tuning's name
-    :raises StackError: the data cannot be used; says why and what to do
+    :raises StackError: the data cannot be used; the message says why and what to do
     """
     training, validation = _file("DATASET", data.dataset), data.validation and _file("VALIDATION", data.validation)
     name = _name(data, training, stack)
     report = stack.home / "dataset-report.json"
-    answer = _check(data, report)
-    _print(answer, data, report, console)
+    check = _check(data, report)
+    _print(check, data, report, console)
     stack.tunings.write(
         name,
         tuning_fields(
             name=name,
+            cron=stack.tunings.cron(name) or NO_SCHEDULE,
             training=training,
             validation=validation,
             columns=data.columns,
-            task=data.task or ("classification" if answer.labels else None),
-            rows=answer.rows,
-            validation_fraction=None if validation else _held_out(answer),
-            labelled=bool(answer.labels),
-            cases=answer.cases,
+            task=data.task or ("classification" if check.labels else None),
+            rows=check.training_rows,
+            validation_fraction=None if validation else _held_out(check),
+            labelled=bool(check.labels),
+            cases=check.cases,
         ),
     )
     return name
 
 
-def _held_out(answer: Answer) -> float:
-    return HELD_OUT if answer.rows + answer.validation_rows < MANY else HELD_OUT_OF_MANY
+def _held_out(check: DatasetCheck) -> float:
+    return HELD_OUT if check.training_rows + check.validation_rows < MANY else HELD_OUT_OF_MANY
 
 
 def _file(variable: str, path: Path) -> Path:
-    """The file itself, links followed.
+    """The real path of a file.
 
-    :raises StackError: there is none, or its path cannot stand in a tuning
+    :raises StackError: the file is missing, or its path cannot stand in a tuning
     """
-    if not path.expanduser().is_file():
-        found = "a folder" if path.expanduser().is_dir() else "no such file"
-        raise StackError(f"{variable}={path}: found {found} in {Path.cwd()}, expected a file of JSON lines or CSV.")
-    real = path.expanduser().resolve()
-    if unusable := sorted(SPECIAL.intersection(str(real)) or {each for each in str(real) if not each.isprintable()}):
+    file = path.expanduser()
+    if not file.is_file():
+        found = "a folder" if file.is_dir() else "no such file"
+        where = "" if file.is_absolute() else f" in {Path.cwd()}"
+        raise StackError(f"{variable}={path}: found {found}{where}, expected a file of JSON lines or CSV.")
+    real = file.resolve()
+    if unusable := sorted(SPECIAL.intersection(str(real)) or {sign for sign in str(real) if not sign.isprintable()}):
         listed = " ".join(map(ascii, unusable))
         raise StackError(f"{variable}={real!a}: found {listed} in the path, expected none. Copy the file elsewhere.")
     return real
@@ -94,7 +100,7 @@ def _file(variable: str, path: Path) -> Path:
 
 def _name(data: OwnData, training: Path, stack: Stack) -> str:
     """
-    :raises StackError: it has not the form of a name, or another tuning has it
+    :raises StackError: the name has a wrong form, or another tuning has it
     """
     name = data.name or name_of(training)
     if not NAME.fullmatch(name):
@@ -104,7 +110,7 @@ def _name(data: OwnData, training: Path, stack: Stack) -> str:
         )
     if (PROJECT_DIR / "include" / "tunings" / f"{name}.yaml").exists():
         raise StackError(f"NAME: found {name!r}, which is a tuning of include/tunings. Choose another one: NAME=…")
-    # The same name is the same tuning: its models are compared with each other, so it is not reused by accident.
+    # Models of one tuning are compared with each other. So other data gets this name only if the user says so.
     before = stack.tunings.training_data(name)
     if not data.name and before not in ("", str(training)):
         raise StackError(
@@ -114,43 +120,49 @@ def _name(data: OwnData, training: Path, stack: Stack) -> str:
     return name
 
 
-def _check(data: OwnData, report: Path) -> Answer:
+def _check(data: OwnData, report: Path) -> DatasetCheck:
     """:raises StackError: the data has errors"""
     report.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    question = Question(
-        training=os.fspath(data.dataset.expanduser()),
-        validation=os.fspath(data.validation.expanduser()) if data.validation else None,
-        columns=data.columns,
-        task=data.task or "",
-        validation_fraction=None if data.validation else HELD_OUT,
-        report=os.fspath(report),
-    )
     try:
-        answer = check_dataset(question, PROJECT_DIR)
+        check = check_dataset(
+            PROJECT_DIR,
+            data.dataset.expanduser(),
+            validation=data.validation and data.validation.expanduser(),
+            columns=data.columns,
+            task=data.task,
+            validation_fraction=None if data.validation else HELD_OUT,
+            report=report,
+        )
     except subprocess.CalledProcessError as error:
         raise StackError(f"The check of the data failed:\n{error.stderr.decode(errors='replace')}") from error
-    if answer.error:
-        where = f"\nAll findings: {report}" if answer.has_report else ""
-        raise StackError(f"{answer.error}{where}\nNothing was started.")
-    if not answer.validation_rows:
+    if check.error:
+        raise StackError("\n".join([check.error, *_advice(check), "Nothing was started."]))
+    if not check.validation_rows:
         raise StackError(
-            f"{data.dataset}: found {answer.rows} examples, too few to hold some out for judging the model. "
+            f"{data.dataset}: found {check.training_rows} examples, too few to hold some out for judging the model. "
             "Add examples, or name a file of others: VALIDATION=…\nNothing was started."
         )
-    return answer
+    return check
 
 
-def _print(answer: Answer, data: OwnData, report: Path, console: Console) -> None:
-    kind = f"answers are {answer.labels} labels" if answer.labels else "answers are texts"
-    console.print(
-        f"{data.dataset}: {answer.rows} training examples, {answer.validation_rows} held out; {kind}.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    if not answer.labels:
-        console.print("The local model is small: it learns labels well, and sentences hardly. Gemini learns both.")
-    if answer.warnings:
-        console.print(
-            f"Warnings (all of them: {report}):\n{answer.warnings}", markup=False, highlight=False, soft_wrap=True
+def _advice(check: DatasetCheck) -> Iterator[str]:
+    if check.name_columns:
+        yield "If the prompt and the response each have a column or field, name both: PROMPT=… RESPONSE=…"
+    if check.report:
+        yield f"All findings: {check.report}"
+
+
+def _print(check: DatasetCheck, data: OwnData, report: Path, console: Console) -> None:
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    held_out = "validation examples" if data.validation else "held out"
+    kind = f"answers are {check.labels} labels" if check.labels else "answers are texts"
+    say(f"{data.dataset}: {check.training_rows} training examples, {check.validation_rows} {held_out}; {kind}.")
+    if not check.labels:
+        say(
+            "The local model is small: it learns labels well, and sentences hardly. Gemini learns both. "
+            "So the smoke test accepts any answer."
         )
+    if check.warnings:
+        say("\n  ".join([f"Warnings (all of them: {report}):", *check.warnings]))

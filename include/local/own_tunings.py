@@ -1,4 +1,4 @@
-"""Tunings of the user's own data: one YAML file each, as in `include/tunings`, outside of the checkout."""
+"""Tunings of the user's data: one YAML file each, as in `include/tunings`, but in `.airflow/tunings`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _DATA: Final = ("training_data", "validation_data")
 _ENDINGS: Final = re.compile(r"(\.(csv|jsonl))?(\.gz)?$", re.IGNORECASE)
 _HEADER: Final = """\
-# Made by `make demo`, which writes it again whenever it is given this data. To keep it, move it to include/tunings.
-# The README explains every field.
+# `make demo` makes this file, and makes it again each time it gets this data. It keeps your schedule.cron.
+# "0 0 29 2 *" stands for no schedule: a tuning must have one, and 29 February is far away.
+# For runs every Monday at six, write "0 6 * * 1". docs/tuning-file.md explains every field.
 """
+NO_SCHEDULE: Final = "0 0 29 2 *"
+"""A tuning must have a schedule: this one comes once in four years."""
 
 
 @dataclass(frozen=True)
 class OwnTunings:
     """The tunings of a folder.
 
-    :param folder: may not exist yet
+    :param folder: their folder; it may not exist yet
     """
 
     folder: Path
@@ -34,11 +37,16 @@ class OwnTunings:
         return self.folder / f"{name}.yaml"
 
     def training_data(self, name: str) -> str:
-        """What a tuning trains on; empty when there is no such tuning."""
+        """The training data of a tuning; empty if there is no such tuning."""
         return str(_read(self.path(name)).get("training_data", ""))
 
+    def cron(self, name: str) -> str:
+        """The schedule of a tuning; empty if there is no such tuning."""
+        schedule = _read(self.path(name)).get("schedule")
+        return str(schedule.get("cron", "")) if isinstance(schedule, dict) else ""
+
     def data_folders(self) -> list[Path]:
-        """The folders their data lies in."""
+        """The folders of their data."""
         return sorted(set(self._data_folders()))
 
     def _data_folders(self) -> Iterator[Path]:
@@ -47,7 +55,7 @@ class OwnTunings:
             yield from (Path(str(fields[field])).parent for field in _DATA if fields.get(field))
 
     def write(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Write a tuning, or write it anew."""
+        """Create or replace a tuning."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = yaml.safe_dump(dict(fields), sort_keys=False, allow_unicode=True, width=110)
         temporary = self.path(name).with_suffix(".part")
@@ -56,7 +64,7 @@ class OwnTunings:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The fields of a tuning; none when it cannot be read, about which Airflow says more."""
+    """The fields of a tuning; empty if it cannot be read. Airflow shows why."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -65,7 +73,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def name_of(path: Path) -> str:
-    """A tuning's name from the name of its data's file; empty when nothing of it can be used."""
+    """A tuning's name, made from the name of the data file; empty if it has no usable letter."""
     words = re.sub(r"[^a-z0-9]+", "_", _ENDINGS.sub("", path.name).lower()).strip("_")
     return (f"data_{words}" if words[:1].isdigit() else words)[:MAX_NAME]
 
@@ -81,19 +89,21 @@ def tuning_fields(
     labelled: bool,
     cases: Sequence[Mapping[str, Any]],
     name: str,
+    cron: str,
 ) -> dict[str, Any]:
-    """A tuning as its file has it.
+    """The content of a tuning's file.
 
-    :param rows: training examples
+    :param rows: number of training examples
     :param validation_fraction: share of the training data that is held out
     :param labelled: whether the answers are labels, so that exact answers can be counted
-    :param cases: of the smoke test
+    :param cases: cases of the smoke test. They are judged for information and never refuse the model
+    :param cron: when it runs by itself
     """
     held_out = {"validation_fraction": validation_fraction} if validation_fraction else {}
     dataset = {**({"columns": dict(columns)} if columns else {}), **held_out}
     return {
         "description": f"Trains on {training.name}.",
-        "schedule": {"cron": "0 6 * * 1"},
+        "schedule": {"cron": cron},
         "location": "{{ var.value.vertex_tuning_location }}",
         "bucket": "{{ var.value.vertex_tuning_bucket }}",
         "base_model": "gemini-3.1-flash-lite",
@@ -109,12 +119,12 @@ def tuning_fields(
 
 
 def epochs(rows: int) -> int:
-    """Enough for the small local model to see about 3,000 examples, which Gemini does not need."""
+    """Epochs that show the small local model about 3,000 examples. Gemini needs fewer."""
     return min(20, max(3, 3_000 // rows))
 
 
 def _rule(labelled: bool) -> dict[str, Any]:
-    """A sentence is hardly ever repeated word for word, so models of sentences are compared by their loss."""
+    """Models of sentences are compared by their loss: they hardly ever repeat a sentence word for word."""
     if labelled:
         return {"value": "sample.exact_share"}
     return {"value": "eval_total_loss.last", "higher_is_better": False}

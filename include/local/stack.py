@@ -1,4 +1,4 @@
-"""The processes: Airflow's four and the local Google Cloud. Started, watched and stopped as one."""
+"""Starts, watches and stops the four processes of Airflow and the local Google Cloud."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ MAX_PORT: Final = 65_535
 START_SECONDS: Final = 120
 STOP_SECONDS: Final = 10
 PRIVATE_UMASK: Final = 0o077
-"""Datasets, logs and secrets are their owner's alone, on a machine that others use."""
+"""Only the owner can read datasets, logs and secrets: other people may use the machine."""
 CALLERS_SETTINGS: Final = "AIRFLOW__VERTEX_TUNING__"
-"""What the caller's environment may say of this project's own options; nothing else of it reaches Airflow."""
+"""Airflow options that the caller's environment may set. No other Airflow option of the caller is used."""
 PARSE_INTERVAL: Final = 5
-"""Seconds until DAG files and tunings are looked at again: a new one shows while its author still looks."""
+"""Seconds between two parses of DAG files and tunings: the author of a new one sees it soon."""
 
 
 class StackError(Exception):
-    """Something is in the way; the message is for the person at the terminal."""
+    """The stack cannot start or run. The message is for the person at the terminal."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Where everything lies and listens.
+    """One installation: its folder, ports and options.
 
     :param home: folder for the database, logs, passwords and the local Google Cloud's data
-    :param airflow_port: of the Airflow UI and its API
-    :param emulator_port: of the local Google Cloud
+    :param airflow_port: port of the Airflow UI and its API
+    :param emulator_port: port of the local Google Cloud
     :param settings: further Airflow configuration, `SECTION__KEY` to value
     :param emulator_options: further options of the local Google Cloud's command line
     """
@@ -75,12 +75,12 @@ class Stack:
 
     @property
     def tunings(self) -> OwnTunings:
-        """Tunings of the user's own data; their DAGs stand beside those of `include/tunings`."""
+        """Tunings of the user's data. Airflow shows their DAGs with those of `include/tunings`."""
         return OwnTunings(self.home / "tunings")
 
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """Password and signing keys of this installation, made once and readable by its owner alone."""
+        """Password and signing keys of this installation, created once. Only the owner can read them."""
         path = self.home / "secrets.json"
         if not path.exists():
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """Airflow's configuration.
 
-        Of the caller's own Airflow and Google Cloud settings only those of this project get in.
+        Settings of the caller for another Airflow or for Google Cloud are left out.
         """
         inherited = {
             name: value
@@ -118,7 +118,7 @@ class Stack:
             "API_AUTH__JWT_SECRET": self.secrets["jwt"],
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
-            # With the real service these are minutes; here a whole job takes less.
+            # A real job takes hours, a local one less than a minute.
             "VERTEX_TUNING__POLL_INTERVAL": "1",
             "VERTEX_TUNING__DEPLOYMENT": "local",
             "VERTEX_TUNING__RETRY_DELAY": "5",
@@ -140,7 +140,7 @@ class Stack:
         }
 
     def _connection(self) -> dict[str, Any]:
-        """The local Google Cloud wants no credentials; of a service account's key google-auth would ask Google."""
+        """Anonymous: the local Google Cloud needs no credentials, and google-auth would request them from Google."""
         extra = {
             "project": CLOUD_PROJECT,
             "is_anonymous": True,
@@ -152,9 +152,9 @@ class Stack:
     # Start
 
     def start(self) -> None:
-        """Start everything and wait until it answers.
+        """Start everything and wait until it is ready.
 
-        :raises StackError: a port is taken, or a process ended or did not come up in time
+        :raises StackError: a port is taken, or a process ended or was not ready in time
         """
         self.stop()
         self.require_free_ports()
@@ -173,7 +173,7 @@ class Stack:
         _require_free(self.emulator_port, "EMULATOR_PORT")
 
     def _commands(self) -> dict[str, list[str]]:
-        """The arguments Python is called with for each process, in the order they are started."""
+        """Arguments of Python for each process, in the order of their start."""
         emulator = ["-m", "include.gcp_emulator", "--host", HOST, "--port", str(self.emulator_port)]
         emulator += ["--data-dir", str(self.home / "google-cloud"), "--queue-seconds", "2", "--step-seconds", "0.05"]
         airflow = ["-m", "airflow"]
@@ -202,7 +202,7 @@ class Stack:
             raise StackError(f"Airflow could not create its database; see {log}")
 
     def spawn(self, name: str) -> None:
-        """Start one process, or start it anew when it has ended.
+        """Start one process, also again after it has ended.
 
         :param name: emulator, api-server, scheduler, dag-processor or triggerer
         """
@@ -210,7 +210,7 @@ class Stack:
             process = subprocess.Popen(
                 [sys.executable, *self._commands()[name]],
                 cwd=PROJECT_DIR,
-                # A PostgreSQL server shows connections under this name, which tells whose they are.
+                # A PostgreSQL server shows this name with each connection.
                 env={**self.environment(), "PGAPPNAME": name},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -222,7 +222,7 @@ class Stack:
         self._save_processes({**self._processes(), name: {"pid": process.pid, "born": born}})
 
     def wait_until_ready(self) -> None:
-        """:raises StackError: a process ended, or did not come up in time"""
+        """:raises StackError: a process ended, or was not ready in time"""
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             self.require_running()
@@ -247,11 +247,11 @@ class Stack:
     # Watch and stop
 
     def process(self, name: str) -> psutil.Process | None:
-        """What `spawn` has started under a name, while it runs."""
+        """The process that `spawn` started under a name; None if it does not run."""
         return _find(self._processes()[name])
 
     def require_running(self) -> None:
-        """:raises StackError: when a process has ended by itself"""
+        """:raises StackError: a process has ended by itself"""
         for name, process in self._processes().items():
             if not _find(process):
                 log = self.logs / f"{name}.log"
@@ -259,12 +259,12 @@ class Stack:
                 raise StackError(f"{name} has ended; the last lines of {log}:\n{tail}")
 
     def is_running(self) -> bool:
-        """Whether anything started from here is still there."""
+        """Whether a process of this installation still runs."""
         return any(_find(process) for process in self._processes().values())
 
     def stop(self) -> None:
-        """Stop all processes and whatever they started; the emulator last, so that running jobs can be cancelled."""
-        roots = [found for process in reversed(self._processes().values()) if (found := _find(process))]
+        """Stop all processes and their children. The emulator stops last, so that running jobs can be cancelled."""
+        roots = [root for process in reversed(self._processes().values()) if (root := _find(process))]
         family = [member for root in roots for member in (*_children(root), root)]
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -288,7 +288,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running(stack: Stack) -> Iterator[None]:
-    """The stack for the length of a block; stopped on any way out, Ctrl-C and SIGTERM included."""
+    """Start the stack, and stop it at the end of the block, also after Ctrl-C, SIGTERM or an error."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     try:
@@ -311,25 +311,25 @@ def _require_free(port: int, variable: str) -> None:
 
 
 def _callers_settings() -> dict[str, str]:
-    """Options of this project in the caller's environment, `SECTION__KEY` to value."""
+    """This project's options in the caller's environment, `SECTION__KEY` to value."""
     return {
         name.removeprefix("AIRFLOW__"): value for name, value in os.environ.items() if name.startswith(CALLERS_SETTINGS)
     }
 
 
 def _folders(option: str, *more: Path) -> str:
-    """Folders of an option that lists them, after those the caller has set."""
+    """Value of an option that lists folders: those the caller has set, and more."""
     return ":".join(filter(None, [os.environ.get(CALLERS_SETTINGS + option, ""), *map(str, more)]))
 
 
 def _find(process: dict[str, float]) -> psutil.Process | None:
-    """The process if it still runs; the time of birth tells it from a later one with the same number."""
+    """The process if it still runs. Its start time tells it from a later process with the same id."""
     try:
-        found = psutil.Process(int(process["pid"]))
-        alive = found.create_time() == process["born"] and found.status() != psutil.STATUS_ZOMBIE
+        candidate = psutil.Process(int(process["pid"]))
+        alive = candidate.create_time() == process["born"] and candidate.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
-    return found if alive else None
+    return candidate if alive else None
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
@@ -340,15 +340,15 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _make_private(folder: Path) -> None:
-    """Take other users' rights away from a folder and all it holds, but from nothing that a symbolic link leads to."""
+    """Remove the rights of other users from a folder and its content. Targets of symbolic links keep theirs."""
     for path in (folder.resolve(), *folder.rglob("*")):
         if not path.is_symlink():
-            with contextlib.suppress(FileNotFoundError, PermissionError):  # gone, or another user's, who decides
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # removed meanwhile, or owned by another user
                 path.chmod(stat.S_IMODE(path.stat().st_mode) & ~PRIVATE_UMASK)
 
 
 def _write_private(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all, for the owner's eyes only."""
+    """Write JSON atomically, readable by its owner only."""
     temporary = path.with_suffix(".part")
     temporary.touch(mode=0o600)
     temporary.chmod(0o600)

@@ -1,4 +1,4 @@
-"""What a retraining came to, for a person."""
+"""The results of a retraining, for the terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from include.local.outcome import Failure
 ANSWERS_SHOWN: Final = 8
 BARS: Final = "▁▂▃▄▅▆▇█"
 
-
 VERDICTS: Final = {
-    "first": "First model: there is none to compare it with.",
+    "first": "First model: nothing to compare with.",
     "better": "Not worse than the current model.",
     "equal": "Not worse than the current model.",
     "unchanged": "The new model is the current model.",
     "refused": "Refused.",
 }
-"""By verdict of `evaluate_model`."""
+"""Sentences by verdict of `evaluate_model`."""
 
 RESULTS: Final = {
     "upload_dataset": (),
@@ -34,18 +33,18 @@ RESULTS: Final = {
     "evaluate_model": ("evaluation",),
     "promote_model": (),
 }
-"""Tasks, and under which other keys they push a result that failing does not take back."""
+"""XCom keys by task, besides `return_value`, that keep a result even if the task fails."""
 
 
 def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -> None:
-    """Print what there is of dataset, job, metrics, the model's answers, the verdict on it and where it is."""
+    """Print dataset, job, metrics, answers, comparison and verdict, as far as the run has them."""
     dataset, job, metrics, smoke_test, evaluation, promotion = (
         _result(api, dag_id, run_id, task_id) for task_id in RESULTS
     )
     if dataset:
         console.print(_dataset(dataset))
     if job:
-        console.print(_job(job))
+        console.print(_job(job, _billed(dataset, metrics)))
     if metrics:
         console.print(_metrics(metrics["metrics"]))
     for kind, title in (("cases", "Smoke test"), ("sample", "Examples the model has not seen")):
@@ -59,29 +58,31 @@ def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -
 
 
 def _result(api: AirflowApi, dag_id: str, run_id: str, task_id: str) -> Any:
-    """What a task returned, or what it had pushed by the time it failed; None for nothing."""
-    found = (api.result(dag_id, run_id, task_id, key) for key in ("return_value", *RESULTS[task_id]))
-    return next(filter(None, found), None)
+    """The result of a task, or what it pushed before it failed; None without either."""
+    results = (api.result(dag_id, run_id, task_id, key) for key in ("return_value", *RESULTS[task_id]))
+    return next(filter(None, results), None)
 
 
 def print_failures(failed: Sequence[Failure], console: Console) -> None:
-    """Print each failed task with its error and where its log lies."""
+    """Print each failed task with its error and the path of its log."""
     for failure in failed:
         console.print(f"[red bold]{failure.task_id} failed:[/]")
         console.print(f"{failure.error}\nIts log: {failure.log}", markup=False, highlight=False, soft_wrap=True)
 
 
-def print_next(console: Console, *, run_url: str, report: Path | None, tuning: Path) -> None:
-    """Print where the run can be seen and what to do next.
+def print_next(console: Console, *, run_url: str, report: Path | None, tuning: Path, has_schedule: bool) -> None:
+    """Print where to see the run and what to do next.
 
-    :param report: its page, when there is one
-    :param tuning: the file of its tuning
+    :param report: page about the run; None if none was written
+    :param tuning: file of the tuning
+    :param has_schedule: whether the tuning runs by itself
     """
     rows = {
         "the run's report": report or "none was written",
         "the run in Airflow": f"make up, then {run_url}",
         "the tuning": tuning,
-        "another run": "the same command: its model is compared with this one",
+        "another run": "the same command: its model is compared with the model in use",
+        **({} if has_schedule else {"a schedule": "not set: write schedule.cron in the tuning, then make up"}),
     }
     console.print("What next", style="bold")
     for name, value in rows.items():
@@ -100,16 +101,23 @@ def _dataset(dataset: dict[str, Any]) -> Table:
     for kind in ("training", "validation"):
         if part := dataset[kind]:
             table.add_row(kind, str(part["rows"]), f"{part['tokens']:,}", dataset[f"{kind}_uri"])
-    table.caption = _cost(dataset["cost"])
+    cost = dataset["cost"]
+    table.caption = f"estimated: {_cost(cost, cost['training_tokens'])}"
     return table
 
 
-def _cost(cost: dict[str, Any]) -> str:
-    trained = f"{cost['training_tokens']:,} training tokens"
-    return f"{trained}, {cost['currency']} {cost['amount']:.2f} at Google" if cost["amount"] else trained
+def _billed(dataset: dict[str, Any] | None, metrics: dict[str, Any] | None) -> str:
+    """The price by the token count of the service, which is what Google bills; empty if it is not known."""
+    tokens = metrics and metrics["values"].get("billed_tokens")
+    return _cost(dataset["cost"], int(tokens)) if dataset and tokens else ""
 
 
-def _job(job: dict[str, Any]) -> Table:
+def _cost(cost: dict[str, Any], tokens: int) -> str:
+    trained = f"{tokens:,} training tokens"
+    return f"{trained}, {cost['currency']} {cost['price'] * tokens / 1e6:.2f} at Google" if cost["price"] else trained
+
+
+def _job(job: dict[str, Any], billed: str) -> Table:
     table = _table("Tuning job", "", "")
     hyper = job["supervised_tuning_spec"]["hyper_parameters"]
     model = job["tuned_model"]
@@ -120,6 +128,7 @@ def _job(job: dict[str, Any]) -> Table:
         "checkpoints": str(len(model.get("checkpoints", []))),
         "tuned model": model["model"],
         "endpoint": model["endpoint"],
+        **({"billed": billed} if billed else {}),
     }
     for name, value in rows.items():
         table.add_row(name, escape(value))
@@ -136,18 +145,19 @@ def _metrics(metrics: dict[str, dict[str, Any]]) -> Table:
 
 
 def _course(values: list[float]) -> str:
-    """A curve in one line of text."""
+    """A curve as one line of text."""
     if not values:
         return ""
     low, span = min(values), max(values) - min(values)
     return "".join(BARS[round((value - low) / span * (len(BARS) - 1)) if span else 0] for value in values)
 
 
-def _answers(asked: dict[str, Any], title: str) -> Table:
-    table = _table(f"{title}: {asked['passed']} of {asked['total']} as expected", "prompt", "answer", "")
-    if (more := len(asked["answers"]) - ANSWERS_SHOWN) > 0:
-        table.caption = f"and {more} more in the report"
-    for answer in asked["answers"][:ANSWERS_SHOWN]:
+def _answers(answers: dict[str, Any], title: str) -> Table:
+    """Answers of the smoke test; a task's result holds some of them, and the report all."""
+    table = _table(f"{title}: {answers['passed']} of {answers['total']} as expected", "prompt", "answer", "")
+    if answers["total"] > ANSWERS_SHOWN:
+        table.caption = f"{ANSWERS_SHOWN} of {answers['total']}; all in the report"
+    for answer in answers["answers"][:ANSWERS_SHOWN]:
         table.add_row(escape(answer["prompt"]), escape(answer["answer"]), escape(answer["problem"]) or "✓")
     return table
 
@@ -162,7 +172,8 @@ def _comparison(values: Mapping[str, Mapping[str, float | None]]) -> Table:
 def _verdict(evaluation: Mapping[str, Any], *, promoted: bool) -> str:
     stays = "The current model stays in use." if evaluation["champion"] else "No model is in use."
     after = "The new model is in use now." if promoted else stays
-    return "\n".join([f"{VERDICTS.get(evaluation['verdict'], evaluation['verdict'])} {after}", *evaluation["reasons"]])
+    verdict = VERDICTS.get(evaluation["verdict"], evaluation["verdict"])
+    return "\n".join([f"{verdict} {after}", *evaluation["reasons"]])
 
 
 def _number(value: float | None) -> str:

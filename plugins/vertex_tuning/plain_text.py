@@ -19,15 +19,22 @@ MESSAGE_SHOWN: Final = 2000
 """Characters of an error message."""
 
 _UNUSUAL: Final = re.compile(r"[^ -~]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _INVISIBLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
 )
 """Zero-width letters and marks, by Unicode's `Default_Ignorable_Code_Point`. All others of that property are control or
 format characters, but for U+FE0E and U+FE0F: they choose between the two forms of an emoji, and are left."""
 
-_QUERY: Final = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>)]+|\?[^\s'\"<>)=]*=[^\s'\"<>)]*")
-_USER: Final = re.compile(r"://(?:[^\s/?#'\"<>]*|[^\s/?#@'\"<>]*:(?!\d+[/\s])[^\s?#@'\"<>]*)@")
-"""The second form: a secret key with a slash in it ends what a parser takes for the host."""
+SEARCHED: Final = 2**16
+"""Characters of a text that are searched for secrets; no message shows as many."""
+
+_WORD: Final = re.compile(r"[^\s'\"<>]+")
+_ENCODED_URL: Final = re.compile(r"(?i)(%(?:25)*3a(?:%(?:25)*2f){2}).*")
+_WEB: Final = re.compile(r"(?i)https?://")
+_MARKS: Final = re.compile("[?&;#]")
+"""Where a query, a fragment or parameters of a path begin."""
+_HOST_AND_PORT: Final = re.compile(r"(?:[^:\[]*|\[[\da-fA-F:.]*\])(?::\d*)?")
 
 
 def plain(text: str, limit: int = TEXT_SHOWN) -> str:
@@ -46,6 +53,15 @@ def plain_lines(text: str, limit: int) -> str:
     :param limit: most characters of the result
     """
     return shorten("\n".join(plain(line, limit) for line in text[: limit + 1].split("\n")), limit)
+
+
+def control_character(text: str) -> str:
+    """The first control character but tab and newline, or lone surrogate, as an escape such as `\\x00`; empty for none.
+
+    No person means to write one, and neither UTF-8 nor PostgreSQL stores all of them.
+    """
+    found = _CONTROL.search(text)
+    return found[0].encode("unicode_escape").decode() if found else ""
 
 
 def shorten(text: str, limit: int) -> str:
@@ -73,8 +89,57 @@ def storable_json(value: Any) -> Any:
 
 
 def without_secrets(text: str) -> str:
-    """A text whose URLs have neither user, password nor query: the query of an upload session's URL is a key to it."""
-    return _QUERY.sub(r"\1?…", _USER.sub("://", text))
+    """A text whose URLs have neither user, password nor query: the query of an upload session's URL is a key to it.
+
+    Takes time in proportion to the text. What is beyond `SEARCHED` characters is left out.
+    """
+    if len(text) > SEARCHED:
+        # Half a URL may have its secret and lack the mark behind it.
+        whole, last = text[:SEARCHED], re.split(r"[\s'\"<>]", text[:SEARCHED])[-1]
+        text = (whole.removesuffix(last) if "://" in last else whole) + "…"
+    return _WORD.sub(_without_secret, text)
+
+
+def _without_secret(found: re.Match[str]) -> str:
+    """A run of characters that a URL can have, less the secrets of all URLs in it."""
+    word = _ENCODED_URL.sub(r"\1…", found[0])
+    before, *urls = word.split("://")
+    word = "://".join([before, *map(_without_user, urls)])
+    query = _query_start(word)
+    if query is None:
+        return word
+    return f"{word[: query + 1]}…{')' if word.endswith(')') else ''}"
+
+
+def _without_user(url: str) -> str:
+    """
+    :param url: what follows `://`, up to the next one
+    """
+    authority = re.split("[/?#;]", url, maxsplit=1)[0]
+    if "@" in authority:
+        return url[authority.rindex("@") + 1 :]
+    # A password with one of these in it ends what a parser takes for the host.
+    before, at, after = url.rpartition("@")
+    if not at or ":" not in authority:
+        return url
+    return url if _HOST_AND_PORT.fullmatch(authority) and _is_of_path(before, after) else after
+
+
+def _is_of_path(before: str, after: str) -> bool:
+    """Whether an @ behind a host and port is part of a path, as in `host:80/models/1@2`, and ends no password."""
+    name = _MARKS.split(after, maxsplit=1)[0].rstrip(".,:)]}")
+    return "?" in before or not set(name) & set("./")
+
+
+def _query_start(word: str) -> int | None:
+    """Where a query, a fragment or parameters with values begin; None when there are none."""
+    web = _WEB.search(word)
+    question = word.find("?", web.end()) if web else -1
+    mark = _MARKS.search(word)
+    starts = [question] if 0 <= question < len(word) - 1 else []
+    if mark and mark.start() < word.rfind("="):
+        starts.append(mark.start())
+    return min(starts, default=None)
 
 
 def _escaped(found: re.Match[str]) -> str:

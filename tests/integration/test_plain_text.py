@@ -10,8 +10,6 @@ from typing import Any
 import httpx
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
-from hypothesis import given
-from hypothesis import strategies as st
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation import predict
 from vertex_tuning.evaluation.approval_text import markdown
@@ -25,7 +23,7 @@ from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.jobs.job import TuningJob, terminal_event
 from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.operators.report import keep_error
-from vertex_tuning.plain_text import plain, plain_lines, storable_json, without_secrets
+from vertex_tuning.plain_text import plain
 from vertex_tuning.report.parts import answers
 
 from tests.integration.conftest import LOCATION, connection
@@ -52,64 +50,6 @@ TRAIN = "projects/1/locations/us-central1/tuningJobs/1"
 
 def is_plain(text: str) -> bool:
     return len(text.splitlines()) <= 1 and plain(text, len(text) + 1) == text
-
-
-class TestPlain:
-    @pytest.mark.parametrize(
-        ("text", "shown"),
-        [
-            ("Ünïcode, 日本語, עברית, 🙂 ❤️", "Ünïcode, 日本語, עברית, 🙂 ❤️"),
-            ("12\u00a0000 €", "12\u00a0000 €"),
-            (r"C:\temp {n}", r"C:\temp {n}"),
-            ("a\nb\r\tc", r"a\nb\r\tc"),
-            ("\x1b[2J\x07\x9b", r"\x1b[2J\x07\x9b"),
-            ("\0\ud800", r"\x00\ud800"),
-            ("\u202e\u200b\u2028", r"\u202e\u200b\u2028"),
-            ("\U000e0041\u3164", r"\U000e0041\u3164"),
-        ],
-    )
-    def test_escapes_what_cannot_be_seen_and_nothing_else(self, text: str, shown: str) -> None:
-        assert plain(text) == shown
-
-    @given(st.text(st.characters(codec=None)), st.integers(1, 40))
-    def test_any_text_becomes_one_line_that_can_be_seen_and_stored(self, text: str, limit: int) -> None:
-        shown = plain(text, limit)
-        assert len(shown) <= limit
-        assert len(shown.splitlines()) <= 1
-        assert "\0" not in shown.encode().decode()
-        assert plain(shown, limit) == shown
-
-    def test_lines_of_its_own_stay(self) -> None:
-        assert plain_lines("a\x1b\n\tb\n", 100) == "a\\x1b\n\\tb\n"
-        assert len(plain_lines("\x1b\n" * 10**6, 50)) == 50
-
-    def test_json_loses_what_postgresql_cannot_hold_at_any_depth(self) -> None:
-        value = {"\0": ["\ud800", {"a": "x\0"}, 1, None]}
-        assert storable_json(value) == {"\ufffd": ["?", {"a": "x\ufffd"}, 1, None]}
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (
-            "503 POST https://storage.googleapis.com/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=KEY: x",
-            "503 POST https://storage.googleapis.com/upload/storage/v1/b/b/o?… x",
-        ),
-        (
-            "Max retries exceeded with url: /upload/storage/v1/b/b/o?uploadType=resumable&upload_id=KEY (Caused by x)",
-            "Max retries exceeded with url: /upload/storage/v1/b/b/o?… (Caused by x)",
-        ),
-        ("'https://me:KEY@host:8080/x'", "'https://host:8080/x'"),
-        ("s3://AKIA:a/KEY@bucket/x", "s3://bucket/x"),
-        ("https://host/x?KEY", "https://host/x?…"),
-        ("https://host:8080/a@b", "https://host:8080/a@b"),
-        ("gs://bucket/part-?.jsonl", "gs://bucket/part-?.jsonl"),
-        ("Is it a=b? Yes.", "Is it a=b? Yes."),
-    ],
-)
-def test_urls_have_neither_user_nor_query(text: str, shown: str) -> None:
-    assert without_secrets(text) == shown
-    assert without_secrets(shown) == shown
 
 
 # Jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from vertex_tuning.config.loader import Tuning, load_tuning
 
 from include.local.outcome import Failure, exit_code
 from include.local.own_data import OwnData, write_tuning
-from include.local.own_tunings import name_of
+from include.local.own_tunings import NO_SCHEDULE, name_of
 from include.local.stack import CLOUD_PROJECT, PROJECT_DIR, Stack, StackError
 from tests.support.emulator import running_emulator
 from tests.support.local_network import closed_network
@@ -120,7 +121,7 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
 
     code, first = run_demo(home, *named, **environment)
     assert code == 0, first
-    assert "First model: there is none to compare it with. The new model is in use now." in first
+    assert "First model: nothing to compare with. The new model is in use now." in first
     tuning = yaml.safe_load((home / "tunings" / "my_wishes_1.yaml").read_text())
     assert "gates" not in tuning
     assert (tuning["dataset"]["validation_fraction"], tuning["task"]) == (0.15, "classification")
@@ -130,7 +131,8 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     assert "Not worse than the current model. The new model is in use now." in second
     assert re.search(r"│ sample.exact_share +│ 1 +│ 1 +│", second)
     what_next = second.partition("What next\n")[2].splitlines()
-    assert len(what_next) == 4
+    assert len(what_next) == 5
+    assert "set schedule.cron in the tuning" in what_next[4]
     assert what_next[0].endswith(str(home / "report.html"))
     assert re.search(r"make up, then http://127\.0\.0\.1:\d+/dags/retrain_my_wishes_1/runs/manual", what_next[1])
     assert "retrain_my_wishes_1" in (home / "report.html").read_text()
@@ -141,6 +143,8 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     for output, block in zip((first, second), shown, strict=True):
         printed = shape(output)
         assert [line for line in block if line not in printed] == []
+    # The first block shows each task of the run.
+    assert {line for line in shape(first) if line.startswith("✓")} <= set(shown[0])
 
     # What was learnt wrong is worse at the examples of before: refused, and the current model stays.
     held_out = tmp_path / "held out.csv"
@@ -185,15 +189,15 @@ def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
 # Told before anything is started
 
 
-def refused(home: Path, *arguments: str, cwd: Path | None = None, **environment: str) -> str:
-    """The output of a demo that ends at once.
+def refused(home: Path, *arguments: str, command: str = "demo", cwd: Path | None = None, **environment: str) -> str:
+    """The output of a command that ends at once.
 
     The time is that of the processor: others use the machine, too.
     """
     ports = {"AIRFLOW_PORT": str(free_port()), "EMULATOR_PORT": str(free_port())}
     before = os.times()
     done = subprocess.run(
-        [sys.executable, "-m", "include.local", "demo", *arguments],
+        [sys.executable, "-m", "include.local", command, *arguments],
         env={**os.environ, "AIRFLOW_HOME": str(home), "PYTHONPATH": str(PROJECT_DIR), **ports, **environment},
         cwd=cwd,
         capture_output=True,
@@ -210,14 +214,15 @@ def refused(home: Path, *arguments: str, cwd: Path | None = None, **environment:
     return done.stdout
 
 
+@pytest.mark.parametrize("command", ["demo", "up"])
 @pytest.mark.parametrize("variable", ["AIRFLOW_PORT", "EMULATOR_PORT"])
-def test_a_taken_port_is_named_with_the_variable_that_changes_it(tmp_path: Path, variable: str) -> None:
+def test_a_taken_port_is_named_with_the_variable_that_changes_it(tmp_path: Path, variable: str, command: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        output = refused(tmp_path, cwd=tmp_path, **{variable: port})
-    assert f"Port {port} is taken" in output
+        output = refused(tmp_path, command=command, cwd=tmp_path, **{variable: port})
+    assert output.startswith(f"Port {port} is taken")
     [other] = re.findall(rf"{variable}=(\d+)", output)
     assert 0 < int(other) < 65_536
 
@@ -231,7 +236,18 @@ GOOD = "prompt,response\n" + "".join(f"question {n},answer {n % 2}\n" for n in r
 ROW = '{"contents": [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": [{"text": "b"}]}]}\n'
 
 MISTAKES: dict[str, tuple[str, str, list[str], str]] = {
-    "columns": ("a.csv", GOOD.replace("prompt,", "text,"), [], "found 'text', 'response', expected the columns"),
+    "columns": (
+        "a.csv",
+        GOOD.replace("prompt,", "text,"),
+        [],
+        "found 1 error. a.csv: found 'text', 'response', expected",
+    ),
+    "columns' advice": (
+        "a.csv",
+        GOOD.replace("prompt,", "text,"),
+        [],
+        "once each. If the prompt and the response each",
+    ),
     "named columns": ("a.csv", GOOD, ["--prompt", "question"], "expected the columns 'question' and 'response'"),
     "bad row": ("a.jsonl", ROW + '{"contents": []}\n', [], "a.jsonl, line 2: contents: found an empty list"),
     "fields": ("a.jsonl", '{"in": "a", "out": "b"}\n', [], "name both: PROMPT=… RESPONSE=…"),
@@ -260,6 +276,11 @@ def test_a_mistake_is_told_before_anything_is_started(
 @pytest.mark.parametrize(("path", "found"), [("nowhere.csv", "no such file"), (".", "a folder"), ("", "a folder")])
 def test_a_path_that_leads_to_no_file_is_told(tmp_path: Path, path: str, found: str) -> None:
     assert f"found {found} in {tmp_path}" in refused(tmp_path / "home", "--dataset", path, cwd=tmp_path)
+
+
+def test_an_absolute_path_that_leads_to_no_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.csv"
+    assert f"DATASET={path}: found no such file, expected" in refused(tmp_path / "home", "--dataset", str(path))
 
 
 def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
@@ -311,7 +332,10 @@ def own_data(tmp_path: Path, content: str = GOOD, **fields: Any) -> tuple[Stack,
 def test_the_tuning_has_its_own_cases_and_rule_and_nothing_of_the_samples(tmp_path: Path) -> None:
     stack, tuning = own_data(tmp_path)
     assert (tuning.gates, tuning.smoke_test.system_instruction) == ([], None)
-    assert all(case["prompt"].startswith("question ") for case in tuning.smoke_test.cases)
+    for case in tuning.smoke_test.cases:
+        assert case.keys() == {"prompt", "equals"}
+        assert f"{case['prompt']},{case['equals']}\n" in GOOD
+    assert tuning.smoke_test.min_pass_share == 0  # for information: a wrong label does not refuse the model
     assert tuning.promotion.rule == {"value": "sample.exact_share"}
     assert tuning.dataset.validation_fraction == 0.15
     assert str(tmp_path) in stack.environment()["AIRFLOW__VERTEX_TUNING__DATASET_DIRS"].split(":")
@@ -322,6 +346,36 @@ def test_sentences_are_judged_by_their_loss(tmp_path: Path) -> None:
     _, tuning = own_data(tmp_path, content)
     assert tuning.promotion.rule == {"value": "eval_total_loss.last", "higher_is_better": False}
     assert tuning.task is None
+    assert all(case["min_length"] == 1 and "equals" not in case for case in tuning.smoke_test.cases)
+
+
+@pytest.mark.parametrize(
+    "labels", [("no", "0100"), ("2026-01-01", "1_000"), ("~", "y"), ("1:30", "0x1F"), ("=", "'a': b")]
+)
+def test_labels_that_yaml_would_read_as_something_else_stay_texts(tmp_path: Path, labels: tuple[str, str]) -> None:
+    content = "prompt,response\n" + "".join(f"question {n},{labels[n % 2]}\n" for n in range(40))
+    _, tuning = own_data(tmp_path, content)
+    assert {case["equals"] for case in tuning.smoke_test.cases} <= set(labels)
+
+
+def test_it_runs_by_itself_only_with_a_schedule_that_the_user_has_written(tmp_path: Path) -> None:
+    stack, tuning = own_data(tmp_path)
+    assert tuning.schedule.cron == NO_SCHEDULE
+    path = stack.tunings.path(tuning.name)
+    path.write_text(path.read_text().replace(f"cron: {NO_SCHEDULE}", "cron: 0 6 * * 1"))
+    _, tuning = own_data(tmp_path)
+    assert tuning.schedule.cron == "0 6 * * 1"
+
+
+def test_what_was_found_in_the_data_is_printed(tmp_path: Path) -> None:
+    console = Console(record=True, width=200, quiet=False, file=io.StringIO())
+    (tmp_path / "mine.csv").write_text(GOOD)
+    (tmp_path / "other.csv").write_text(GOOD.replace("question", "example"))
+    data = OwnData(tmp_path / "mine.csv", validation=tmp_path / "other.csv")
+    write_tuning(data, Stack(home=tmp_path / "home", airflow_port=1, emulator_port=2), console)
+    output = console.export_text()
+    assert "40 training examples, 40 validation examples; answers are 2 labels." in output
+    assert "Found 40 training examples, 500 or more are recommended." in output
 
 
 def test_texts_that_airflow_would_render_stay_out_of_the_tuning(tmp_path: Path) -> None:
@@ -377,7 +431,7 @@ print(*(dag.dag_id for module in (retrain, rollback) for dag in module.dags.valu
         ("failed", ["ChampionError: answers no more"], 3),
         ("failed", ["TuningJobFailedError: internal"], 1),
         ("failed", ["ModelRefusedError: is refused", "VertexRequestError: no"], 1),
-        ("failed", ["It left no error in its log."], 1),
+        ("failed", ["Its log has no error."], 1),
         ("failed", [], 1),
         (None, [], 1),
     ],
@@ -401,6 +455,24 @@ def test_make_passes_on_what_is_named_on_its_command_line_as_it_is(project_dir: 
 
 def test_a_name_of_the_shells_is_no_name_of_the_tuning(project_dir: Path) -> None:
     assert "--name" not in make_demo(project_dir, NAME="workstation")
+
+
+@pytest.mark.parametrize(
+    ("variable", "advice"),
+    [("PROMT", "did you mean PROMPT?"), ("dataset", "did you mean DATASET?"), ("XYZ", "expected one of AIRFLOW_PORT ")],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(project_dir: Path, variable: str, advice: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", "--dry-run", "demo", f"{variable}=text"],
+        cwd=project_dir,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{variable}: unknown variable, {advice}" in done.stderr
 
 
 def make_demo(project_dir: Path, *variables: str, **environment: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 from airflow.sdk import conf
 
-from vertex_tuning.config.strict_yaml import MAX_YAML_BYTES, NotYamlError, read_yaml
+from vertex_tuning.config.strict_yaml import NotYamlError, read_yaml_file
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.plain_text import plain
 
@@ -31,14 +31,12 @@ def read_table(name: str, form: type[_T]) -> _T:
     """
     path = table_path(name)
     try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise ConfigurationError(f"{path}: is larger than {MAX_YAML_BYTES:,} bytes.")
-        document = read_yaml(path.read_text(encoding="utf-8"))
+        document = read_yaml_file(path)
         if document.mistakes:
             first = document.mistakes[0]
             raise ConfigurationError(plain(f"{path}, line {first.line}: {first.text}"))
         return msgspec.convert(document.content, form, strict=False)
     except NotYamlError as error:
         raise ConfigurationError(plain(f"{path}, line {error.line}: {error}")) from error
-    except (OSError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (OSError, msgspec.ValidationError) as error:
         raise ConfigurationError(plain(f"[vertex_tuning] {name}: {path}: {error}")) from error

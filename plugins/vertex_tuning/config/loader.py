@@ -17,14 +17,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from vertex_tuning.config.strict_yaml import (
-    MAX_YAML_BYTES,
+    MISTAKES_SHOWN,
     Document,
     FieldPath,
     Mistake,
     NotYamlError,
     field_name,
     field_path,
-    read_yaml,
+    read_yaml_file,
 )
 from vertex_tuning.config.tuning import (
     FIELD_MISTAKE,
@@ -35,6 +35,7 @@ from vertex_tuning.config.tuning import (
     Tuning,
 )
 from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 from vertex_tuning.suggestions import did_you_mean, nearest
 
 __all__ = [
@@ -51,8 +52,6 @@ __all__ = [
 _T = TypeVar("_T")
 
 TUNING_FILE_ENDINGS: Final = (".yaml", ".yml")
-MISTAKES_SHOWN: Final = 20
-"""Mistakes that are told; of the others, how many and in which files."""
 
 
 def project_folder(dag_file: str) -> Path:
@@ -82,14 +81,15 @@ def load_tunings(*folders: Path) -> tuple[list[Tuning], list[str]]:
 
     :returns: the tunings that are right, and one line for each mistake in the other files
     """
-    mistakes = [
-        f"{folder}: found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and "
-        "the data files they name beside dags/ and plugins/, or inside dags/."
-        for folder in folders
-        if not folder.is_dir()
-    ]
+    paths: list[Path] = []
+    mistakes: list[str] = []
+    for folder in folders:
+        try:
+            paths += _files(folder)
+        except (OSError, ValueError) as error:
+            mistakes.append(_folder_mistake(folder, error))
     tunings: dict[str, Tuning] = {}
-    for path in [path for folder in folders if folder.is_dir() for path in _files(folder)]:
+    for path in paths:
         try:
             tuning = _load(path)
         except ConfigurationError as error:
@@ -103,6 +103,18 @@ def load_tunings(*folders: Path) -> tuple[list[Tuning], list[str]]:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in TUNING_FILE_ENDINGS)
+
+
+def _folder_mistake(folder: Path, error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        found = (
+            "found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and the data "
+            "files they name beside dags/ and plugins/, or inside dags/."
+        )
+    else:
+        reason = error.strerror if isinstance(error, OSError) else error
+        found = f"cannot be read: {reason}. Expected a folder that Airflow may read, so there are no tunings from it."
+    return plain(f"{folder}: {found}", MESSAGE_SHOWN)
 
 
 def load_tuning(path: Path) -> Tuning:
@@ -131,40 +143,29 @@ def _load(path: Path) -> Tuning:
     """:raises ConfigurationError: as `load_tuning`"""
     where = _where(path)
     try:
-        document = _read(path)
+        document = read_yaml_file(path)
         mistakes = [*document.mistakes, *_name_mistakes(path, document)]
         tuning = _tuning(path, document, mistakes)
     except NotYamlError as error:
-        raise ConfigurationError(f"{where}, line {error.line}: {error}") from error
+        raise ConfigurationError(_one_line(f"{where}, line {error.line}: {error}")) from error
     except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
+        raise ConfigurationError(_one_line(f"{where}: {error}")) from error
     except Exception as error:  # whatever it is, the other files are read
         raise ConfigurationError(f"{where}: cannot be read: {_describe(error)}") from error
     if tuning is None:
-        told = (f"{where}, line {one.line}: {one.text}" for one in mistakes)
-        # A key or a value may have a line's end in it.
-        raise ConfigurationError("\n".join(" ".join(mistake.splitlines()) for mistake in told))
+        raise ConfigurationError(
+            "\n".join(_one_line(f"{where}, line {mistake.line}: {mistake.text}") for mistake in mistakes)
+        )
     return tuning
 
 
 def _where(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+    return plain(f"{path.parent.name}/{path.name}")
 
 
-def _read(path: Path) -> Document:
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "a link to nowhere" if path.is_symlink() else "no regular file"
-        raise ConfigurationError(f"found {kind}, expected a file.")
-    with path.open("rb") as file:
-        content = file.read(MAX_YAML_BYTES + 1)
-    if len(content) > MAX_YAML_BYTES:
-        raise ConfigurationError(f"found more than {MAX_YAML_BYTES} bytes, expected a smaller file.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise NotYamlError(f"found the byte {content[error.start]:#04x}, expected UTF-8.", line) from error
-    return read_yaml(text)
+def _one_line(mistake: str) -> str:
+    """A mistake as it may be shown and stored: keys and values can have anything in them."""
+    return plain(without_secrets(" ".join(mistake[: 2 * MESSAGE_SHOWN].splitlines())), MESSAGE_SHOWN)
 
 
 def _name_mistakes(path: Path, document: Document) -> Iterator[Mistake]:
@@ -271,4 +272,4 @@ def _short(value: Any) -> str:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return plain(without_secrets(f"{type(error).__name__}: {error}".splitlines()[0][:300]))

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from vertex_tuning.config.loader import load_tunings
+from vertex_tuning.config.price_table import load_prices
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.config.tuning_folders import tuning_folders
-from vertex_tuning.costs.pricing import load_prices
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
+from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 from vertex_tuning.templates import template_mark
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _price_mistakes(table: Path) -> Iterator[str]:
     try:
         load_prices(table)
     except ConfigurationError as error:
-        yield str(error)
+        yield from str(error).splitlines()
 
 
 def _data_mistakes(tuning: Tuning, project: Path) -> Iterator[str]:
@@ -48,4 +49,4 @@ def _data_mistakes(tuning: Tuning, project: Path) -> Iterator[str]:
         try:
             find_sources(source, readable_folders(project), cast("StorageHook", None))  # local files need none
         except (ConfigurationError, DatasetError, OSError) as error:
-            yield f"tunings/{tuning.name}: {field}: {error}"
+            yield plain(without_secrets(f"tunings/{tuning.name}: {field}: {error}"), MESSAGE_SHOWN)

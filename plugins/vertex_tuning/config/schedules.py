@@ -32,7 +32,7 @@ def check_cron(expression: str) -> str:
     try:
         croniter(expression, datetime.now(UTC)).get_next()
     except CroniterBadDateError as error:
-        raise ConfigurationError("expected a date that comes: no calendar has this date.") from error
+        raise ConfigurationError("expected a date that exists.") from error
     return expression
 
 

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import yaml
 
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.plain_text import control_character
+
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50
 """Lists and mappings in each other. JSON schemas of smoke tests are the deepest, with about 20."""
+MISTAKES_SHOWN: Final = 20
+"""Mistakes that are told; of the others, how many."""
 MAX_INTEGER: Final = 2**63 - 1
 MAX_DIGITS: Final = 400
 """Characters of a number: all that a float can have before its point."""
@@ -74,12 +80,37 @@ class NotYamlError(Exception):
         self.line = line
 
 
-def read_yaml(text: str) -> Document:
+def read_yaml_file(path: Path, dates: Container[FieldPath] = ()) -> Document:
     """
+    :param dates: as `read_yaml`
+    :raises ConfigurationError: it is no regular file, or a large one
+    :raises NotYamlError: as `read_yaml`, or it is not UTF-8
+    :raises OSError: it is missing, or cannot be read
+    """
+    if not path.is_file():
+        if not path.exists() and not path.is_symlink():
+            raise FileNotFoundError(f"found no file at {path}.")
+        kind = "a folder" if path.is_dir() else "a link to nowhere" if path.is_symlink() else "no regular file"
+        raise ConfigurationError(f"found {kind}, expected a file.")
+    with path.open("rb") as file:
+        content = file.read(MAX_YAML_BYTES + 1)
+    if len(content) > MAX_YAML_BYTES:
+        raise ConfigurationError(f"found more than {MAX_YAML_BYTES} bytes, expected a smaller file.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise NotYamlError(f"found the byte {content[error.start]:#04x}, expected UTF-8.", line) from error
+    return read_yaml(text, dates)
+
+
+def read_yaml(text: str, dates: Container[FieldPath] = ()) -> Document:
+    """
+    :param dates: fields that are dates: they need no quotes, and are read as texts
     :raises NotYamlError: the text is not YAML, is nested too deeply, or has anchors, aliases or tags
     """
     try:
-        reader = _Reader(yaml.parse(text, Loader=_PARSER))
+        reader = _Reader(yaml.parse(text, Loader=_PARSER), dates)
         content = reader.document()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -103,8 +134,9 @@ def field_path(name: str) -> FieldPath:
 class _Reader:
     """Makes plain data of a parser's events."""
 
-    def __init__(self, events: Iterator[yaml.Event]) -> None:
+    def __init__(self, events: Iterator[yaml.Event], dates: Container[FieldPath]) -> None:
         self._events = events
+        self._dates = dates
         self.lines: dict[FieldPath, int] = {}
         self.mistakes: list[Mistake] = []
 
@@ -161,6 +193,8 @@ class _Reader:
 
     def _scalar(self, event: yaml.Event, path: FieldPath) -> Any:
         text = str(event.value)  # type: ignore[attr-defined]
+        if control := control_character(text):
+            self._report(path, _line(event), f"found the control character {control}; expected none.")
         if not event.implicit[0]:  # type: ignore[attr-defined]
             return text
         if text in _NULL:
@@ -173,7 +207,7 @@ class _Reader:
                 if number is None:
                     self._report(path, _line(event), f"found {_short(text)}; expected a number within {MAX_INTEGER}.")
                 return number
-        if trap := _trap(text):
+        if path not in self._dates and (trap := _trap(text)):
             short = _short(text)
             found = f"found {short}, which YAML reads as {trap}"
             self._report(path, _line(event), f'{found} quotes for a text, as "{short}".')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -13,11 +13,13 @@ from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.labels import label_mistakes
 from vertex_tuning.config.locations import check_bucket, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
+from vertex_tuning.config.strict_yaml import FieldPath, field_name
 from vertex_tuning.costs.recommendations import TUNING_TASKS
 from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes
 from vertex_tuning.evaluation.value_names import needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
+from vertex_tuning.plain_text import control_character
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
 from vertex_tuning.templates import check_template, without_templates
 
@@ -89,6 +91,19 @@ def _task(task: str) -> None:
 
 def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
     return (f"promotion.{mistake}" for mistake in rule_mistakes(rule))
+
+
+def _control_mistakes(value: Any, path: FieldPath = ()) -> Iterable[str]:
+    """Control characters in any text, which neither Airflow's database nor a log can hold."""
+    if isinstance(value, str) and (control := control_character(value)):
+        yield f"{field_name(path)}: found the control character {control}; expected none."
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _control_mistakes(str(key), path)
+            yield from _control_mistakes(part, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from _control_mistakes(part, (*path, index))
 
 
 Plain = _checked(without_templates)
@@ -250,9 +265,9 @@ class Tuning(_Model):
         return retirement_note(self.base_model)
 
     @model_validator(mode="after")
-    def _values_are_measured(self) -> Tuning:
-        """Refuse a rule or gates that no model could pass, for lack of a value."""
-        _refuse([*self._rule_mistakes(), *self._gate_mistakes()])
+    def _is_storable_and_measured(self) -> Tuning:
+        """Refuse texts that cannot be stored, and a rule or gates that no model could pass, for lack of a value."""
+        _refuse([*_control_mistakes(self.model_dump()), *self._rule_mistakes(), *self._gate_mistakes()])
         return self
 
     def _rule_mistakes(self) -> Iterable[str]:

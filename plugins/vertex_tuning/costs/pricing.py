@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import datetime
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import yaml
 
 from vertex_tuning.exceptions import ConfigurationError, CostLimitError
 
@@ -68,16 +66,6 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
             return f"{text}; no price is known for {self.model}"
         price = f"{self.currency} {self.price:.2f} per million for {self.model} (as of {self.price_date})"
         return f"{text} x {price} = {self.currency} {self.amount:,.2f}"
-
-
-def load_prices(path: Path) -> PriceTable:
-    """:raises ConfigurationError: says what is wrong with the table"""
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), PriceTable)
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"prices: found no file at {path}, expected a table such as prices.yaml.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise ConfigurationError(f"prices: {path.name}: {error}.") from error
 
 
 def price_run(model: str, tokens: int, epochs: int, table: PriceTable | None, counted: str = "") -> Cost:

@@ -44,7 +44,7 @@ def size_limits(name: str, rows: int, size: int, multimodal: int) -> Iterator[Fi
     :param multimodal: number of rows with files
     """
     if not rows:
-        yield _error("no_rows", name, f"no usable rows in {size} bytes", "one JSON object per line")
+        yield _error("no_rows", name, "no usable rows", "at least one")
     if size > MAX_DATASET_BYTES:
         yield _error("bytes", name, f"{size} bytes", f"at most {MAX_DATASET_BYTES}")
     if rows > MAX_ROWS:
@@ -87,7 +87,7 @@ def validation_limits(name: str, rows: int, size: int, training_rows: int, train
         yield _error("validation_rows", name, f"{rows} rows", expected)
     if size > MAX_VALIDATION_BYTES_SHARE * training_size:
         expected = f"at most {MAX_VALIDATION_BYTES_SHARE:.0%} of the {training_size} bytes for training"
-        yield _warning("validation_bytes", name, f"{size} bytes", f"{expected}, as some models refuse more")
+        yield _warning("validation_bytes", name, f"{size} bytes", f"{expected}: some models accept no more")
 
 
 def pair_finding(pair: Pair, names: Sequence[str]) -> Finding:

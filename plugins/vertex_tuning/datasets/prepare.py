@@ -109,7 +109,8 @@ class Prepared(msgspec.Struct, frozen=True):
     def require_valid(self) -> None:
         """:raises DatasetError: lists the first errors by file and line, and how many there are of each kind"""
         if self.error_count:
-            raise DatasetError(f"{self.training.name}: found {self.error_count} errors.\n{self.text('error')}")
+            errors = "1 error" if self.error_count == 1 else f"{self.error_count} errors"
+            raise DatasetError(f"{self.training.name}: found {errors}.\n{self.text('error')}")
 
     def summary(self) -> dict[str, Any]:
         """The small part of it, as plain values."""
@@ -195,6 +196,7 @@ class _Work:
         self._training = Split(examples, folder / "training.jsonl", training=True)
         self._validation = Split(examples, folder / "validation.jsonl", training=False)
         self._names: list[str] = []
+        self._errors_before = 0
 
     def run(
         self, training: Sequence[Source], validation: Sequence[Source]
@@ -210,6 +212,7 @@ class _Work:
 
     def _read(self, sources: Sequence[Source], splits: list[Split]) -> DatasetReader:
         preparation = DatasetReader(self._options, self._findings, splits)
+        self._errors_before = self._findings.total("error")
         with ExitStack() as stack:
             for split in splits:
                 stack.callback(split.close)
@@ -231,7 +234,8 @@ class _Work:
         written = split.output if done.must_rewrite or bad else None
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0
-        self._add(dataset_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
+        if rows or bad or self._findings.total("error") == self._errors_before:  # else its error is known already
+            self._add(dataset_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
         all_rows = sum(each.totals.rows for each in done.splits) + bad
         self._add(dataset_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
         return DatasetReport(

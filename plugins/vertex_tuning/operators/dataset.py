@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from vertex_tuning.costs.pricing import Cost, PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
+from vertex_tuning.config.price_table import load_prices
+from vertex_tuning.costs.pricing import Cost, PriceTable, check_limits, parse_count, parse_limit, price_run
 from vertex_tuning.costs.recommendations import Recommendation, recommendation
 from vertex_tuning.costs.token_estimate import ESTIMATED
 from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key

@@ -1,11 +1,21 @@
-"""What the pages under docs/ say is shown by a test is shown by one."""
+"""The pages under docs/ say what the code does: tests they name exist, options and fields are complete."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import yaml
+from pydantic import BaseModel
+from vertex_tuning.config.tuning import Tuning
+from vertex_tuning.evaluation.cases import SmokeCase
+from vertex_tuning.evaluation.comparison import PromotionRule
+from vertex_tuning.evaluation.gates import LIMITS
+from vertex_tuning.evaluation.value_names import KNOWN
 
 TESTS = r"\btest_\w+"
 
@@ -32,3 +42,80 @@ def test_each_state_of_the_aliases_names_its_test(project_dir: Path) -> None:
     sources = "".join(path.read_text() for path in (project_dir / "tests").rglob("test_*.py"))
     assert len(named) > 8
     assert named - set(re.findall(r"(?:def|class) (\w+)", sources)) == set()
+
+
+def tables(page: str) -> list[list[list[str]]]:
+    """The cells of each table of a page, without the header."""
+    found = re.findall(r"\|.*\|\n\|[-|]+\|\n((?:\|.*\n)+)", page)
+    return [[[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()] for table in found]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_each_option_of_the_package_stands_on_the_page_with_its_default(project_dir: Path) -> None:
+    sources = [path.read_text() for folder in ("plugins", "dags") for path in (project_dir / folder).rglob("*.py")]
+    reads = r"conf\.get\w*\(\s*\"vertex_tuning\",\s*\"(\w+)\"(?:,\s*fallback=([^),]+))?"
+    options = dict(found for source in sources for found in re.findall(reads, source))
+    [rows, _] = tables((project_dir / "docs" / "configuration.md").read_text())
+    documented = {code(option)[0]: default for option, default, _ in rows}
+    assert len(options) >= 5
+    assert documented.keys() == options.keys()
+    for option, default in documented.items():
+        if code(default):
+            assert yaml.safe_load(code(default)[0]) == yaml.safe_load(options[option])
+
+
+def fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each field that a file can have, by its dotted name, with its default; `...` for a required one."""
+    for name, field in model.model_fields.items():
+        kind = next(
+            (kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if inner(kind)), None
+        )
+        if kind:
+            yield from fields(kind, f"{above}{name}.")
+        elif name != "name" or above:
+            yield f"{above}{name}", ... if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def inner(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def test_each_field_of_a_tuning_is_explained_with_its_default(project_dir: Path) -> None:
+    rows, *_ = tables((project_dir / "docs" / "tuning-file.md").read_text())
+    documented = {code(field)[0]: default for field, default, _ in rows}
+    model = dict(fields(Tuning))
+    assert documented.keys() == model.keys()
+    for field, default in documented.items():
+        if code(default):
+            assert yaml.safe_load(code(default)[0]) == model[field], field
+        else:
+            assert (default == "required") == (model[field] is ...), field
+            assert default == "required" or not model[field], field
+
+
+def test_each_field_of_a_case_a_gate_and_the_rule_is_explained(project_dir: Path) -> None:
+    _, cases, limits, values, rule = tables((project_dir / "docs" / "tuning-file.md").read_text())
+    names = [{code(row[0])[0] for row in table} for table in (cases, limits, rule)]
+    assert names[0] == {field.name for field in msgspec.structs.fields(SmokeCase)}
+    assert names[1] == set(LIMITS)
+    assert names[2] == {field.name for field in msgspec.structs.fields(PromotionRule)}
+    named = {value for row in values for value in code(row[0])}
+    assert named == {value if value in named else value.partition(".")[0] for value in KNOWN}
+
+
+def test_links_between_the_pages_lead_somewhere(project_dir: Path) -> None:
+    for page in [project_dir / "README.md", *(project_dir / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^):]+)\)", page.read_text()):
+            path, _, heading = link.partition("#")
+            target = (page.parent / path) if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not heading or heading in headings(target.read_text()), f"{page.name}: {link}"
+
+
+def headings(page: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    found = re.findall(r"(?m)^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"hyper_parameters": 3}, "hyper_parameters: found 3, expected fields and their values."),
         ({"schedule": {"cron": "every day"}}, "schedule.cron: found 'every day', expected five cron fields"),
         ({"schedule": {"cron": "@daily"}}, "schedule.cron: found '@daily', expected five cron fields"),
-        ({"schedule": {"cron": "0 6 30 feb *"}}, "schedule.cron: found '0 6 30 feb *', expected a date that comes"),
+        ({"schedule": {"cron": "0 6 30 feb *"}}, "schedule.cron: found '0 6 30 feb *', expected a date that exists"),
         ({"schedule": {"cron": "R 6 * * thu"}}, "schedule.cron: found 'R 6 * * thu', expected a fixed time"),
         ({"schedule": {"cron": "0 6 * * 1", "timezone": "Europe/Berln"}}, "found 'Europe/Berln', expected an IANA time "
          "zone, e.g. 'Europe/Berlin'."),
@@ -235,6 +237,109 @@ def test_each_mistake_is_one_line_whatever_is_quoted(tmp_path: Path) -> None:
         load_tuning(write(tmp_path, **fields))
     lines = str(error.value).splitlines()
     assert [line.startswith(f"{tmp_path.name}/a_tuning.yaml, line ") for line in lines] == [True, True]
+
+
+CONTROLS = ["\0", "\x1b[2K", "\x07", "\r", "\x7f", "\x85", "\x9b1A"]
+UNSTORABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What Airflow cannot store, or a terminal and a browser obey."""
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize(
+    "field",
+    [
+        'description: "{}"',
+        'display_name: "{}"',
+        'training_data: "rows{}.jsonl"',
+        'labels: {{team: "{}"}}',
+        'smoke_test: {{cases: [{{prompt: "{}"}}]}}',
+        'smoke_test: {{cases: [{{prompt: a, json_schema: {{"{}": 1}}}}]}}',
+        '"unknown{}": 1',
+    ],
+)
+def test_control_characters_are_mistakes_of_their_file(tmp_path: Path, field: str, control: str) -> None:
+    write(tmp_path, "right.yaml")
+    name = field.partition(":")[0]
+    fields = {key: value for key, value in GOOD.items() if key != name}
+    written = "".join(f"\\u{ord(character):04x}" for character in control)
+    (tmp_path / "wrong.yaml").write_text(f"{field.format(written)}\n{yaml.safe_dump(fields)}")
+    tunings, mistakes = load_tunings(tmp_path)
+    assert [tuning.name for tuning in tunings] == ["right"]
+    assert mistakes[0].startswith(f"{tmp_path.name}/wrong.yaml, line 1: ")
+    assert not UNSTORABLE.search("\n".join(mistakes))
+
+
+def test_tabs_and_lines_may_be_in_a_text(tmp_path: Path) -> None:
+    assert load_tuning(write(tmp_path, description="a\tb\nc")).description == "a\tb\nc"
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_control_characters_are_refused_in_python_as_well(control: str) -> None:
+    for fields in ({"description": control}, {"smoke_test": {"cases": [{"prompt": f"a{control}"}]}}):
+        with pytest.raises(ValueError, match="control character"):
+            Tuning.model_validate({"name": "x", **GOOD, **fields})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"\xff\xfe.yaml",
+        "\u202egnp.yaml".encode(),
+        b"a\x1b[2K.yaml",
+        b"a\nb.yaml",
+        "a\u2028b.yaml".encode(),
+        b"\x01.yml",
+    ],
+)
+def test_a_file_of_an_odd_name_is_named_in_plain_text(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / "folder\x1b[2K"
+    folder.mkdir()
+    path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+    write(folder, "right.yaml")
+    path.write_text("description: 1")
+    tunings, mistakes = load_tunings(folder)
+    assert [tuning.name for tuning in tunings] == ["right"]
+    assert mistakes
+    for mistake in mistakes:
+        assert mistake.startswith(r"folder\x1b[2K/")
+        assert not UNSTORABLE.search(mistake)
+
+
+@pytest.mark.parametrize("kind", ["no permission", "file", "dangling link", "loop", "long name", "NUL", "missing"])
+def test_a_folder_that_cannot_be_read_leaves_the_others_alone(tmp_path: Path, kind: str) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.mkdir()
+    write(right, "right.yaml")
+    if kind == "no permission":
+        wrong.mkdir(mode=0)
+    elif kind == "file":
+        wrong.touch()
+    elif kind in ("dangling link", "loop"):
+        wrong.symlink_to("nowhere" if kind == "dangling link" else "wrong")
+    elif kind in ("long name", "NUL"):
+        wrong = tmp_path / ("x" * 5000 if kind == "long name" else "a\0b")
+    with as_nobody(tmp_path):
+        tunings, mistakes = load_tunings(wrong, right)
+    assert [tuning.name for tuning in tunings] == ["right"]
+    [mistake] = mistakes
+    assert mistake.startswith(str(wrong).replace("\0", r"\x00")[:100])
+    assert not UNSTORABLE.search(mistake)
+
+
+@contextmanager
+def as_nobody(readable: Path) -> Iterator[None]:
+    """Without the rights of root, to whom no folder is closed."""
+    user = os.geteuid()
+    if user != 0:
+        yield
+        return
+    for folder in (readable, *readable.parents[:-2]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def test_a_folder_that_was_not_deployed_says_what_to_bring(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from vertex_tuning.config.base_models import tunable_models
-from vertex_tuning.costs.pricing import PriceTable, check_limits, load_prices, parse_count, parse_limit, price_run
+from vertex_tuning.config.price_table import load_prices
+from vertex_tuning.costs.pricing import PriceTable, check_limits, parse_count, parse_limit, price_run
 from vertex_tuning.exceptions import ConfigurationError, CostLimitError
 
 from tests.support.paths import PRICES
@@ -70,27 +70,6 @@ def test_what_nobody_knows_the_price_of_is_refused_only_where_a_price_is_limited
     check_limits(cost, None, 2000)
     with pytest.raises(CostLimitError, match=r"no price is known for gemini-9-flash, expected a price"):
         check_limits(cost, 1e9, None)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("date: 2026-01-01", "missing required field"),
-        ("date: soon\nsource: x\ncurrency: USD\nper_million_training_tokens: {}", "date"),
-        ("date: 2026-01-01\nsource: x\ncurrency: USD\nper_million_training_tokens: {m: 0}", "> 0"),
-        ("date: 2026-01-01\nsource: x\ncurrency: USD\nper_million_training_tokens: {m: free}", "m"),
-        ("- [", "while parsing"),
-        ("\x00", "special characters"),
-    ],
-)
-def test_a_table_that_is_wrong_says_where(tmp_path: Path, text: str, words: str) -> None:
-    path = tmp_path / "prices.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigurationError, match=words) as error:
-        load_prices(path)
-    assert "prices" in str(error.value)
-    with pytest.raises(ConfigurationError, match="no file"):
-        load_prices(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(("value", "limit"), [("", None), (None, None), ("None", None), ("2.5", 2.5), (3, 3.0)])

@@ -10,8 +10,9 @@ import pytest
 from vertex_tuning.datasets import dataset_rules, limits
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Problem
-from vertex_tuning.datasets.prepare import Options, Prepared, prepare
+from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
 from vertex_tuning.datasets.validator import examine
+from vertex_tuning.exceptions import DatasetError
 
 from tests.support.dataset_files import lines, pair, prepared, row, source
 
@@ -328,3 +329,22 @@ def test_size_limits(arguments: tuple[int, int, int], kinds: list[str]) -> None:
 )
 def test_validation_limits(arguments: tuple[int, int, int, int], kinds: list[str]) -> None:
     assert [finding.kind for finding in dataset_rules.validation_limits("a", *arguments)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("a.csv", b"text,response\na,b\n", "columns"),
+        ("a.csv", b"", "no_rows"),
+        ("a.csv", b"prompt,response\n", "no_rows"),
+        ("a.jsonl.gz", b"not gzip", "gzip"),
+    ],
+)
+def test_a_file_without_rows_has_one_error_that_says_why(tmp_path: Path, name: str, content: bytes, kind: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    found = prepare([Source.local(tmp_path / name, name)], options=Options(), folder=folder)
+    assert found.counts["error"] == {kind: 1}
+    with pytest.raises(DatasetError, match="found 1 error\\."):
+        found.require_valid()

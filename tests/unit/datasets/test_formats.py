@@ -93,7 +93,7 @@ def test_a_quote_that_is_never_closed_is_an_error() -> None:
 
 
 def test_missing_columns_are_named() -> None:
-    [finding, _] = prepared(b"text,category\na,b\n", name="data.csv").shown["error"]
+    [finding] = prepared(b"text,category\na,b\n", name="data.csv").shown["error"]
     assert str(finding) == (
         "data.csv: found 'text', 'category', expected the columns 'prompt' and 'response', once each."
     )
