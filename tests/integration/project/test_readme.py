@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
-from vertex_tuning.config.loader import Tuning
+from vertex_tuning.config.loader import load_tuning
+from vertex_tuning.config.params import form
 from vertex_tuning.datasets.validator import examine
+from vertex_tuning.pipeline import tuning_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +52,32 @@ def test_every_file_it_links_to_is_there(readme: str, project_dir: Path) -> None
     assert [link for link in links if not (project_dir / link).exists()] == []
 
 
-def test_the_fields_of_a_tuning_are_those_it_lists(readme: str) -> None:
-    table = readme.partition("| field | meaning |\n|---|---|\n")[2].partition("\n\n")[0]
-    first_column = " ".join(row.split("|")[1] for row in table.splitlines())
-    named = {name.partition(".")[0] for name in re.findall(r"`([\w.]+)`", first_column)}
-    assert named == set(Tuning.model_fields) - {"name", "description"}
+def test_the_names_and_titles_of_a_runs_conf_are_those_it_lists(readme: str, project_dir: Path) -> None:
+    table = readme.partition("| name in `conf` | title in the form | value |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    listed = {cells[1].strip(" `"): cells[2].strip() for row in table.splitlines() if (cells := row.split("|"))}
+    params = form(load_tuning(project_dir / "include" / "tunings" / "support_triage.yaml"))
+    assert listed == {name: param.schema["title"] for name, param in params.items()}
+
+
+def test_each_task_of_a_run_is_explained(readme: str) -> None:
+    table = readme.partition("| task | what it does |\n|---|---|\n")[2].partition("\n\n")[0]
+    listed = {task for row in table.splitlines() for task in re.findall(r"`(\w+)`", row.split("|")[1])}
+    with DAG("listed") as dag:
+        tuning_pipeline(
+            tuning="t",
+            base_model="gemini-3.1-flash-lite",
+            training_data="gs://b/t.jsonl",
+            validation_data=None,
+            bucket="bucket",
+            cases=[{"prompt": "a"}],
+            approval_deadline=timedelta(hours=1),
+        )
+    assert listed == set(dag.task_ids)
+
+
+def test_the_table_of_contents_has_each_section(readme: str) -> None:
+    sections = re.findall(r"(?m)^## (.*)$", re.sub(r"```.*?```", "", readme, flags=re.DOTALL))
+    assert re.findall(r"(?m)^- \[(.*)\]\(#.*\)$", readme) == sections
 
 
 def test_the_layout_is_the_projects(readme: str, project_dir: Path) -> None:
