@@ -154,7 +154,7 @@ class Dataset(_Model):
     :param count_tokens_sample: so many examples have their tokens counted by the service; all are estimated without
     """
 
-    format: Literal["gemini", "preference", "messages", "chat", "csv"] | None = None
+    format: Literal["gemini", "messages", "chat", "csv"] | None = None
     columns: ColumnNames | None = None
     system_instruction: PlainText | None = None
     on_invalid_row: Literal["fail", "drop"] = "fail"

@@ -14,10 +14,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from vertex_tuning.datasets.findings import Problem, describe, key_of
-from vertex_tuning.datasets.row_rules import problems
+from vertex_tuning.datasets.row_rules import PREFERENCE_KEY, problems
 from vertex_tuning.datasets.rows import UNREADABLE_ROW
 
-Format = Literal["gemini", "preference", "messages", "chat", "csv", "fields"]
+Format = Literal["gemini", "messages", "chat", "csv", "fields"]
 
 _SYSTEM_ROLES: Final = ("system", "developer")
 _ROLES: Final = {"user": "user", "model": "model", "assistant": "model"}
@@ -36,15 +36,19 @@ class ConversionError(Exception):
         self.problem = problem
 
 
-def recognise(lines: Iterable[bytes], prompt: str = "prompt", response: str = "response") -> Format:
+def recognise(
+    lines: Iterable[bytes], prompt: str = "prompt", response: str = "response"
+) -> Format | Literal["preference"]:
     """The form of a JSON-lines file by its first rows; Gemini's when nothing says otherwise.
+
+    `preference` is recognised for the sake of its error.
 
     :param prompt: field of the prompt, in rows that have one; `response` likewise
     """
     for _, line in zip(range(_LOOKED_AT), lines, strict=False):
         row = _decode(line)
         if isinstance(row, dict):
-            if "completions" in row:
+            if PREFERENCE_KEY in row and "contents" in row:
                 return "preference"
             if "messages" in row and "contents" not in row:
                 return _messages_format(row["messages"])
@@ -98,7 +102,7 @@ def _require_valid(made: dict[str, Any], places: list[str]) -> None:
     :param places: where in the original each turn stands
     :raises ConversionError: by the original's place
     """
-    for problem in problems(made, "supervised"):
+    for problem in problems(made):
         if not problem.warning:
             index = re.match(r"\.contents\[(\d+)\]", problem.path)
             path = f"{places[int(index[1])]}.role" if index else ".messages"

@@ -14,7 +14,7 @@ import msgspec
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.limits import MAX_LINE
-from vertex_tuning.datasets.row_rules import RowKind, problems, too_long
+from vertex_tuning.datasets.row_rules import problems, too_long
 from vertex_tuning.datasets.rows import Measured, has_files, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
@@ -118,11 +118,10 @@ class RowValidator:
     :param severity: of a row that cannot be used
     """
 
-    def __init__(self, kind: RowKind, findings: Findings, severity: Literal["error", "dropped"]) -> None:
-        self._kind = kind
+    def __init__(self, findings: Findings, severity: Literal["error", "dropped"]) -> None:
         self._findings = findings
         self._severity = severity
-        self._measure_plain = plain_measure() if kind == "supervised" else _nothing_is_plain
+        self._measure_plain = plain_measure()
         self.blank_lines = self.bad_rows = self.multimodal_rows = 0
 
     def check(
@@ -157,16 +156,12 @@ class RowValidator:
             self.blank_lines += 1
             self._report(Problem("blank_line", "", "a blank line", "a row on every line", warning=True), file, number)
             return None
-        examined = examine(line, self._kind, cut=cut)
+        examined = examine(line, cut=cut)
         for problem in examined.problems:
             self._report(problem, file, number)
         self.bad_rows += examined.measured is None
         self.multimodal_rows += examined.has_files
         return examined.measured
-
-
-def _nothing_is_plain(_: bytes) -> None:
-    """Preference rows are few and all looked at closely."""
 
 
 class Examined(NamedTuple):
@@ -177,7 +172,7 @@ class Examined(NamedTuple):
     has_files: bool = False
 
 
-def examine(line: bytes, kind: RowKind, *, cut: bool = False) -> Examined:
+def examine(line: bytes, *, cut: bool = False) -> Examined:
     """Look at a row closely.
 
     :param cut: whether it is the file's last line and has no end
@@ -186,7 +181,7 @@ def examine(line: bytes, kind: RowKind, *, cut: bool = False) -> Examined:
         row = _decode(line, cut=cut)
     except _UnreadableError as error:
         return Examined([error.problem])
-    found = _first_problems(problems(row, kind))
+    found = _first_problems(problems(row))
     if not all(problem.warning for problem in found):
         return Examined(found)
     measured = measure(row)

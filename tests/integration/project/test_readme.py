@@ -40,7 +40,7 @@ def test_every_python_example_makes_a_dag(readme: str) -> None:
 
 def test_the_example_row_is_one(readme: str) -> None:
     [example] = blocks(readme, "json")
-    assert examine(example.encode(), "supervised").problems == []
+    assert examine(example.encode()).problems == []
 
 
 def test_every_file_it_links_to_is_there(readme: str, project_dir: Path) -> None:

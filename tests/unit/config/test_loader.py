@@ -93,7 +93,7 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"smoke_test": {"cases": [{"prompt": "?", "generation_config": {"temprature": 1}}]}}, "mean `temperature`?"),
         ({"smoke_test": {"cases": [{"prompt": "{{ x }}"}]}}, "which has a template in [0].prompt; expected"),
         ({"smoke_test": {"cases": [{"prompt": "?", "name": "a"}, {"prompt": "!", "name": "a"}]}}, "name 'a' 2 times"),
-        ({"dataset": {"format": "jsonl"}}, "dataset.format: found 'jsonl', expected 'gemini', 'preference'"),
+        ({"dataset": {"format": "jsonl"}}, "dataset.format: found 'jsonl', expected 'gemini', 'messages'"),
         ({"dataset": {"validation_fraction": 0.6}}, "dataset.validation_fraction: found 0.6, expected 0.5 or less."),
         ({"dataset": {"columns": {"promt": "text"}}}, "dataset.columns.promt: unknown field; did you mean `prompt`?"),
         ({"gates": [{"value": "eval_totl_loss.last", "max": 1}]}, "gates[0].value: found 'eval_totl_loss.last', "
