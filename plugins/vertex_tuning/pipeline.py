@@ -220,7 +220,7 @@ def tuning_pipeline(
     )
     reported = _report_arguments(upload, tuning, where)
     draft = approve = None
-    if approval_deadline:
+    if approval_deadline is not None:
         # Whoever is asked needs the report; the teardown writes it again when all is decided.
         draft = WriteReportOperator(task_id="draft_report", **reported)
         # Imported here: few DAGs ask a person, and Airflow parses DAG files again and again.

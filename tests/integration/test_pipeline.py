@@ -185,6 +185,11 @@ def test_in_a_mapped_task_group_each_instance_makes_its_own_model(
     assert reports[0]["report_uri"] != reports[1]["report_uri"]
 
 
+def test_a_deadline_of_no_time_is_refused_and_not_taken_for_none() -> None:
+    with DAG("d", schedule=None), pytest.raises(ConfigurationError, match="deadline: found 0:00:00, expected more"):
+        pipeline(approval_deadline=timedelta(0))
+
+
 MISSING = [
     ("create_tuning_job", "upload_dataset"),
     ("wait_for_tuning_job", "create_tuning_job"),

@@ -106,7 +106,9 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"promotion": {"rule": {"value": "sample.exact_share", "no_regression": ["x"]}}}, "rule.no_regression: found"),
         ({"promotion": {"champion_alias": "Champion"}}, "champion_alias: found 'Champion', expected 2 to 128"),
         ({"promotion": {"approval_hours": 1e300}}, "promotion.approval_hours: found 1e+300, expected 8760 or less."),
-        ({"promotion": {"approval_hours": 0}}, "promotion.approval_hours: found 0, expected more than 0."),
+        ({"promotion": {"approval_hours": 0}}, "promotion.approval_hours: found 0, expected 0.01 or more."),
+        ({"promotion": {"approval_hours": 1e-10}}, "promotion.approval_hours: found 1e-10, expected 0.01 or more."),
+        ({"job_timeout_hours": 1e-300}, "job_timeout_hours: found 1e-300, expected 0.01 or more."),
         ({"promotion": {"require_approval": "true"}}, "require_approval: found 'true', expected true or false."),
     ],
 )  # fmt: skip
