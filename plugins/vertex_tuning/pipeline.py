@@ -126,8 +126,7 @@ def tuning_pipeline(
     :param project_id: likewise, else the connection's
     :param gcp_conn_id: likewise, else `google_cloud_default`
     :param impersonation_chain: likewise, else none
-    :raises ConfigurationError: names every mistake by its argument; so for preference data, which takes another kind of
-        job
+    :raises ConfigurationError: names every mistake by its argument
     """
     rule = {"value": "sample.exact_share"} if rule is None else rule
     require_none(
@@ -138,7 +137,6 @@ def tuning_pipeline(
             labels=labels or {},
             bucket=bucket,
             location=location,
-            dataset=dataset or {},
             smoke_test=smoke_test or {},
             evaluation=evaluation or {},
         )
@@ -222,7 +220,7 @@ def tuning_pipeline(
     )
     reported = _report_arguments(upload, tuning, where)
     draft = approve = None
-    if approval_deadline:
+    if approval_deadline is not None:
         # Whoever is asked needs the report; the teardown writes it again when all is decided.
         draft = WriteReportOperator(task_id="draft_report", **reported)
         # Imported here: few DAGs ask a person, and Airflow parses DAG files again and again.
@@ -257,13 +255,10 @@ def _mistakes(
     labels: Mapping[str, Any],
     bucket: Any,
     location: Any,
-    dataset: Mapping[str, Any],
     smoke_test: Mapping[str, Any],
     evaluation: Mapping[str, Any],
 ) -> Iterator[str]:
     """What is wrong with the pipeline's arguments, as far as it can be known now."""
-    if dataset.get("kind", "supervised") != "supervised":
-        yield "dataset.kind: expected 'supervised': these steps create supervised tuning jobs."
     if isinstance(cases, list):
         yield from case_mistakes(cases)
     yield from rule_mistakes(rule, cases if isinstance(cases, list) else None)

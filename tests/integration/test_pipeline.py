@@ -185,9 +185,9 @@ def test_in_a_mapped_task_group_each_instance_makes_its_own_model(
     assert reports[0]["report_uri"] != reports[1]["report_uri"]
 
 
-def test_preference_data_is_refused_before_it_is_uploaded_for_the_wrong_kind_of_job() -> None:
-    with DAG("d", schedule=None), pytest.raises(ConfigurationError, match=r"dataset\.kind: expected 'supervised'"):
-        pipeline(dataset={"kind": "preference"})
+def test_a_deadline_of_no_time_is_refused_and_not_taken_for_none() -> None:
+    with DAG("d", schedule=None), pytest.raises(ConfigurationError, match="deadline: found 0:00:00, expected more"):
+        pipeline(approval_deadline=timedelta(0))
 
 
 MISSING = [

@@ -128,9 +128,9 @@ SLOW = {
 @pytest.mark.parametrize("end", ["", "@", "=", "@h?a=b "])
 def test_a_large_text_takes_no_long_time(unit: str, end: str) -> None:
     text = unit * (LARGE // len(unit)) + end
-    start = time.monotonic()
+    start = time.process_time()
     shown = without_secrets(text)
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
     assert len(shown) <= SEARCHED + 1
 
 
@@ -145,6 +145,6 @@ def test_time_grows_with_the_text_alone() -> None:
     """Of one run that fills all that is searched."""
     for unit in SLOW.values():
         text = unit.replace(" ", "_") * (SEARCHED // len(unit))
-        start = time.monotonic()
+        start = time.process_time()
         without_secrets(text)
-        assert time.monotonic() - start < 0.5
+        assert time.process_time() - start < 0.5

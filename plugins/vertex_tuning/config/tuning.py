@@ -35,6 +35,8 @@ MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
 
 MAX_COST: Final = 1e9
 MAX_TOKENS: Final = 10**15
+MIN_HOURS: Final = 0.01
+"""Half a minute; less is a slip, and 1e-10 would round to no time at all."""
 MAX_HOURS: Final = 24 * 365
 """A year; Airflow's own dates end soon after some thousand."""
 
@@ -154,7 +156,7 @@ class Dataset(_Model):
     :param count_tokens_sample: so many examples have their tokens counted by the service; all are estimated without
     """
 
-    format: Literal["gemini", "preference", "messages", "chat", "csv"] | None = None
+    format: Literal["gemini", "messages", "chat", "csv"] | None = None
     columns: ColumnNames | None = None
     system_instruction: PlainText | None = None
     on_invalid_row: Literal["fail", "drop"] = "fail"
@@ -214,7 +216,7 @@ class Promotion(_Model):
     champion_alias: Annotated[str, _checked(check_alias)] = CHAMPION
     on_refused: Literal["fail", "skip"] = "fail"
     require_approval: bool = False
-    approval_hours: float = Field(default=72.0, gt=0, le=MAX_HOURS)
+    approval_hours: float = Field(default=72.0, ge=MIN_HOURS, le=MAX_HOURS)
 
     @property
     def approval_deadline(self) -> timedelta | None:
@@ -251,7 +253,7 @@ class Tuning(_Model):
     hyper_parameters: HyperParameters = HyperParameters()
     display_name: PlainText = Field(max_length=128)
     labels: Annotated[dict[str, str], Plain, _checked_in_parts(label_mistakes)] = Field(default_factory=dict)
-    job_timeout_hours: float = Field(default=24.0, gt=0, le=MAX_HOURS)
+    job_timeout_hours: float = Field(default=24.0, ge=MIN_HOURS, le=MAX_HOURS)
     skip_if_unchanged: bool = True
     metrics_timeout_minutes: float = Field(default=30.0, ge=0, le=MAX_HOURS * 60)
     gates: Annotated[list[dict[str, Any]], Plain, _checked_in_parts(gate_mistakes)] = Field(default_factory=list)

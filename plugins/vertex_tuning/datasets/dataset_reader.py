@@ -33,7 +33,7 @@ from vertex_tuning.datasets.lines import (
     read_lines,
     unpacked,
 )
-from vertex_tuning.datasets.row_rules import RowKind
+from vertex_tuning.datasets.row_rules import PREFERENCE_EXPECTED, PREFERENCE_FOUND
 from vertex_tuning.datasets.row_sets import RowSet
 from vertex_tuning.datasets.rows import UNREADABLE_ROW, Measured
 from vertex_tuning.datasets.splitting import for_validation
@@ -63,7 +63,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     :param max_dropped_share: of all rows; more of them refuse the dataset
     :param validation_fraction: share of the examples that is set aside for validation; 0 for none
     :param split_seed: which ones they are
-    :param kind: `preference` for rows with two completions
     """
 
     format: Format | None = None
@@ -73,7 +72,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     max_dropped_share: Share = 0.01
     validation_fraction: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
     split_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] = 0
-    kind: RowKind = "supervised"
 
 
 class Source(NamedTuple):
@@ -190,9 +188,10 @@ class DatasetReader:
         self.findings = findings
         self.splits = splits
         severity: Literal["error", "dropped"] = "dropped" if options.on_invalid_row == "drop" else "error"
-        self.check = RowValidator(options.kind, findings, severity)
+        self.check = RowValidator(findings, severity)
         self.formats: list[Format] = []
         self.converted = 0
+        self.is_preference = False
         self.must_rewrite = len(splits) > 1
         self.source = Hashed()
 
@@ -233,6 +232,10 @@ class DatasetReader:
         form = self.options.format or (
             "csv" if is_csv(source.name) else recognise(first.lines, columns.prompt, columns.response)
         )
+        if form == "preference":
+            self.is_preference = True
+            self._refuse("preference", name, PREFERENCE_FOUND, PREFERENCE_EXPECTED)
+            return
         self.formats.append(form)
         self.must_rewrite |= form in _CONVERTED or first.marked
         if self.must_rewrite or self.options.on_invalid_row == "drop":

@@ -17,10 +17,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from vertex_tuning.datasets.findings import Problem, describe, key_of
-from vertex_tuning.datasets.row_rules import problems
+from vertex_tuning.datasets.row_rules import PREFERENCE_KEY, problems
 from vertex_tuning.datasets.rows import UNREADABLE_ROW
 
-Format = Literal["gemini", "preference", "messages", "chat", "csv", "fields"]
+Format = Literal["gemini", "messages", "chat", "csv", "fields"]
 
 _SYSTEM_ROLES: Final = ("system", "developer")
 _ROLES: Final = {"user": "user", "model": "model", "assistant": "model"}
@@ -39,8 +39,12 @@ class ConversionError(Exception):
         self.problem = problem
 
 
-def recognise(lines: Iterable[bytes], prompt: str = "prompt", response: str = "response") -> Format:
+def recognise(
+    lines: Iterable[bytes], prompt: str = "prompt", response: str = "response"
+) -> Format | Literal["preference"]:
     """Recognise the format of a JSON-lines file by its first rows; Gemini's format by default.
+
+    `preference` is not a format that is read. It is recognised for its error message.
 
     :param lines: lines of the file
     :param prompt: name of the field with the prompt, for the format `fields`
@@ -49,7 +53,7 @@ def recognise(lines: Iterable[bytes], prompt: str = "prompt", response: str = "r
     for _, line in zip(range(_LOOKED_AT), lines, strict=False):
         row = _decode(line)
         if isinstance(row, dict):
-            if "completions" in row:
+            if PREFERENCE_KEY in row and "contents" in row:
                 return "preference"
             if "messages" in row and "contents" not in row:
                 return _messages_format(row["messages"])
@@ -105,7 +109,7 @@ def _require_valid(converted: dict[str, Any], places: list[str]) -> None:
     :param places: JSON path of each turn in the original row
     :raises ConversionError: the row is invalid; the path is that of the original row
     """
-    for problem in problems(converted, "supervised"):
+    for problem in problems(converted):
         if not problem.warning:
             index = re.match(r"\.contents\[(\d+)\]", problem.path)
             path = f"{places[int(index[1])]}.role" if index else ".messages"

@@ -103,7 +103,7 @@ def can_be_split(source: Source, options: Options) -> bool:
     """Whether a file can be checked in shards: it is local and not compressed, and its rows need no conversion."""
     if source.path is None or is_gzip(source.name) or is_csv(source.name) or options.validation_fraction:
         return False
-    if options.format not in (None, "gemini") or options.kind != "supervised" or options.on_invalid_row == "drop":
+    if options.format not in (None, "gemini") or options.on_invalid_row == "drop":
         return False
     with open_source(source) as file:
         first = next(read_lines(file), Lines(1, []))

@@ -53,7 +53,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     """What a training or validation set is.
 
     :param name: its files as the user knows them
-    :param format: of the files: `gemini`, `preference`, `messages`, `chat`, `csv`, or several joined by `+`
+    :param format: of the files: `gemini`, `messages`, `chat`, `csv`, or several joined by `+`
     :param rows: examples in it
     :param bytes: of the resulting file, as is `sha256`, in hex
     :param rows_hash: of the same rows in any order, in hex
@@ -234,7 +234,8 @@ class _Work:
         written = split.output if done.must_rewrite or bad else None
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0
-        if rows or bad or self._findings.total("error") == self._errors_before:  # else its error is known already
+        has_own_error = not (rows or bad) and self._findings.total("error") > self._errors_before
+        if not done.is_preference and not has_own_error:
             self._add(dataset_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
         all_rows = sum(each.totals.rows for each in done.splits) + bad
         self._add(dataset_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
@@ -268,7 +269,7 @@ class _Work:
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
             split = Split(unused, path, training=False)
-            done = DatasetReader(Options(kind=self._options.kind), Findings(), [split])
+            done = DatasetReader(Options(), Findings(), [split])
             done.read([source], 0)
         return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
 

@@ -7,20 +7,20 @@ itself reports bad rows late or drops them in silence. What it does with keys no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from vertex_tuning.datasets.findings import Problem, describe, key_of
 from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS
 
-RowKind = Literal["supervised", "preference"]
 RowRule = Iterator[Problem]
 
 _ROLES: Final = ("user", "model")
 _SYSTEM: Final = ("systemInstruction", "system_instruction")
-_ROW_KEYS: Final = {
-    "supervised": {"contents", "tools", *_SYSTEM},
-    "preference": {"contents", "completions", *_SYSTEM},
-}
+_ROW_KEYS: Final = {"contents", "tools", *_SYSTEM}
+PREFERENCE_KEY: Final = "completions"
+"""Rows of preference tuning have it, whatever else is in them."""
+PREFERENCE_FOUND: Final = "preference rows"
+PREFERENCE_EXPECTED: Final = "supervised rows; this product makes supervised tuning jobs"
 _TURN_KEYS: Final = {"role", "parts"}
 _PART_KINDS: Final = {
     "text": "text",
@@ -35,17 +35,18 @@ _PART_KEYS: Final = {*_PART_KINDS, "mediaResolution", "media_resolution", "video
 _URI_SCHEMES: Final = ("gs://", "https://", "http://")
 
 
-def problems(row: object, kind: RowKind) -> RowRule:
+def problems(row: object) -> RowRule:
     """Everything wrong or odd with a decoded row, in its own order."""
     if not isinstance(row, dict):
         yield Problem("type", "", describe(row), "an object")
         return
-    yield from _unknown_keys(row, _ROW_KEYS[kind], "")
+    if PREFERENCE_KEY in row:
+        yield Problem("preference", f".{PREFERENCE_KEY}", PREFERENCE_FOUND, PREFERENCE_EXPECTED)
+        return
+    yield from _unknown_keys(row, _ROW_KEYS, "")
     yield from _system(row)
-    yield from _turns(row, kind)
-    if kind == "preference":
-        yield from _completions(row)
-    elif row.get("tools") is not None:
+    yield from _turns(row)
+    if row.get("tools") is not None:
         yield from _each(row["tools"], ".tools", _tool)
 
 
@@ -79,7 +80,7 @@ def _system(row: dict[str, Any]) -> RowRule:
             yield Problem("type", path, describe(turn), "an object with parts")
 
 
-def _turns(row: dict[str, Any], kind: RowKind) -> RowRule:
+def _turns(row: dict[str, Any]) -> RowRule:
     contents = row.get("contents")
     if "contents" not in row:
         yield Problem("missing", ".contents", "none", "a list of turns")
@@ -89,8 +90,8 @@ def _turns(row: dict[str, Any], kind: RowKind) -> RowRule:
         yield Problem("empty", ".contents", "an empty list", "at least one turn")
     else:
         for index, turn in enumerate(contents):
-            yield from _turn(turn, f".contents[{index}]", text_only=kind == "preference")
-        yield from _order([_role(turn) for turn in contents], "model" if kind == "supervised" else "user")
+            yield from _turn(turn, f".contents[{index}]")
+        yield from _order([_role(turn) for turn in contents])
 
 
 def _role(turn: object) -> str:
@@ -98,23 +99,23 @@ def _role(turn: object) -> str:
     return role.lower() if isinstance(role, str) else ""
 
 
-def _order(roles: list[str], last: str) -> RowRule:
-    """Turns alternate and end as they must. Unknown roles have been reported already."""
+def _order(roles: list[str]) -> RowRule:
+    """Turns alternate and the model has the last one. Unknown roles have been reported already."""
     if not set(roles) <= set(_ROLES):
         return
     for index in range(1, len(roles)):
         if roles[index] == roles[index - 1]:
             other = "model" if roles[index] == "user" else "user"
             yield Problem("turns", f".contents[{index}].role", f"{roles[index]!r} twice in a row", repr(other))
-    if roles[-1] != last:
-        yield Problem("turns", f".contents[{len(roles) - 1}].role", repr(roles[-1]), f"{last!r} for the last turn")
+    if roles[-1] != "model":
+        yield Problem("turns", f".contents[{len(roles) - 1}].role", repr(roles[-1]), "'model' for the last turn")
     elif roles == ["model"]:
         yield Problem("turns", ".contents", "an answer only", "a user turn before it")
     elif roles[0] == "model":
         yield Problem("first_turn", ".contents[0].role", "'model'", "'user', as in every sample", warning=True)
 
 
-def _turn(turn: object, path: str, *, text_only: bool = False) -> RowRule:
+def _turn(turn: object, path: str) -> RowRule:
     if not isinstance(turn, dict):
         yield Problem("type", path, describe(turn), "an object with role and parts")
         return
@@ -122,7 +123,7 @@ def _turn(turn: object, path: str, *, text_only: bool = False) -> RowRule:
     if _role(turn) not in _ROLES:
         found = describe(turn["role"]) if "role" in turn else "none"
         yield Problem("role", f"{path}.role", found, "'user' or 'model'")
-    yield from _parts(turn, path, text_only=text_only)
+    yield from _parts(turn, path, text_only=False)
 
 
 def _parts(turn: dict[str, Any], path: str, *, text_only: bool) -> RowRule:
@@ -226,27 +227,6 @@ def _tool(tool: dict[str, Any], path: str) -> RowRule:
         yield Problem("tools", path, f"an object with {_names(tool) or 'nothing'}", "functionDeclarations")
     else:
         yield from _each(declarations, f"{path}.functionDeclarations", _name)
-
-
-def _completions(row: dict[str, Any]) -> RowRule:
-    completions, path = row.get("completions"), ".completions"
-    if not isinstance(completions, list) or len(completions) != 2:
-        found = f"{len(completions)} of them" if isinstance(completions, list) else _found(completions)
-        yield Problem("completions", path, found, "a list of exactly two, with scores 1 and 0")
-        return
-    yield from _each(completions, path, _completion)
-    scores = [item.get("score") for item in completions if isinstance(item, dict)]
-    if not any(scores == order for order in ([1, 0], [0, 1])) or any(isinstance(score, bool) for score in scores):
-        found = " and ".join(describe(score) for score in scores)
-        yield Problem("scores", f"{path}[*].score", found or "none", "1 for the better one and 0 for the other")
-
-
-def _completion(item: dict[str, Any], path: str) -> RowRule:
-    yield from _unknown_keys(item, {"score", "completion"}, path)
-    turn = item.get("completion")
-    yield from _turn(turn, f"{path}.completion", text_only=True)
-    if _role(turn) == "user":
-        yield Problem("role", f"{path}.completion.role", "'user'", "'model'")
 
 
 def _found(value: object) -> str:

@@ -1,7 +1,6 @@
 """Examples: the rows the tuning service takes, and what a pass over many of them keeps of each. Pure.
 
-Shapes: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning/prepare-data and
-…/models/tuning/preference-tuning/prepare-data.
+Shapes: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning/prepare-data.
 """
 
 from __future__ import annotations
@@ -51,19 +50,12 @@ def prompt_texts(row: dict[str, Any]) -> list[str]:
 
     :param row: of valid shape; so in all functions here
     """
-    turns = row["contents"] if is_preference(row) else row["contents"][:-1]
-    return [turn_text(system_of(row)), *map(turn_text, turns)]
+    return [turn_text(system_of(row)), *map(turn_text, row["contents"][:-1])]
 
 
 def answer_text(row: dict[str, Any]) -> str:
-    """What is to be learnt; of a preference row the better completion and then the other."""
-    if not is_preference(row):
-        return turn_text(row["contents"][-1])
-    return "\0".join(turn_text(item["completion"]) for item in sorted(row["completions"], key=lambda i: -i["score"]))
-
-
-def is_preference(row: dict[str, Any]) -> bool:
-    return "completions" in row
+    """What is to be learnt."""
+    return turn_text(row["contents"][-1])
 
 
 def system_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +72,6 @@ def measure(row: dict[str, Any]) -> Measured:
     """What is kept of any valid row."""
     prompt, answer = prompt_texts(row), answer_text(row)
     turns = [(turn, turn["role"].lower() == "model") for turn in row["contents"]]
-    turns += [(item["completion"], True) for item in row.get("completions", ())]
     return (
         hash(tuple(prompt)),
         hash(answer),
@@ -93,8 +84,7 @@ def measure(row: dict[str, Any]) -> Measured:
 
 def has_files(row: dict[str, Any]) -> bool:
     """Whether other limits hold for it than for text."""
-    turns = [*row["contents"], *(item["completion"] for item in row.get("completions", ()))]
-    return any("fileData" in part or "file_data" in part for turn in turns for part in turn["parts"])
+    return any("fileData" in part or "file_data" in part for turn in row["contents"] for part in turn["parts"])
 
 
 def _turn_tokens(turn: dict[str, Any]) -> int:

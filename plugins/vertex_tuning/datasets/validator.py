@@ -14,7 +14,7 @@ import msgspec
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.limits import MAX_LINE
-from vertex_tuning.datasets.row_rules import RowKind, problems, too_long
+from vertex_tuning.datasets.row_rules import problems, too_long
 from vertex_tuning.datasets.rows import Measured, has_files, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
@@ -129,16 +129,14 @@ def _add(counts: dict[Any, int], more: dict[Any, int]) -> None:
 class RowValidator:
     """Checks and measures rows, and reports their problems.
 
-    :param kind: kind of the rows: `supervised` or `preference`
     :param findings: collects the problems
     :param severity: severity of an error in a row
     """
 
-    def __init__(self, kind: RowKind, findings: Findings, severity: Literal["error", "dropped"]) -> None:
-        self._kind = kind
+    def __init__(self, findings: Findings, severity: Literal["error", "dropped"]) -> None:
         self._findings = findings
         self._severity = severity
-        self._measure_plain = plain_measure() if kind == "supervised" else _nothing_is_plain
+        self._measure_plain = plain_measure()
         self.blank_lines = self.bad_rows = self.multimodal_rows = 0
 
     def check(
@@ -180,16 +178,12 @@ class RowValidator:
             self.blank_lines += 1
             self._report(Problem("blank_line", "", "a blank line", "a row on every line", warning=True), file, number)
             return None
-        examined = examine(line, self._kind, cut=cut)
+        examined = examine(line, cut=cut)
         for problem in examined.problems:
             self._report(problem, file, number)
         self.bad_rows += examined.measured is None
         self.multimodal_rows += examined.has_files
         return examined.measured
-
-
-def _nothing_is_plain(_: bytes) -> None:
-    """Preference rows have no fast path: all are checked by all rules, since they are few."""
 
 
 class Examined(NamedTuple):
@@ -205,18 +199,17 @@ class Examined(NamedTuple):
     has_files: bool = False
 
 
-def examine(line: bytes, kind: RowKind, *, cut: bool = False) -> Examined:
+def examine(line: bytes, *, cut: bool = False) -> Examined:
     """Check a row by all rules and measure it.
 
     :param line: line with the row
-    :param kind: kind of the row: `supervised` or `preference`
     :param cut: whether the line is the last line of the file and has no line end
     """
     try:
         row = _decode(line, cut=cut)
     except _UnreadableError as error:
         return Examined([error.problem])
-    row_problems = _first_problems(problems(row, kind))
+    row_problems = _first_problems(problems(row))
     if not all(problem.warning for problem in row_problems):
         return Examined(row_problems)
     measured = measure(row)

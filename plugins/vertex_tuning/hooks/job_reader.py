@@ -151,7 +151,7 @@ def parse(answer: bytes) -> TuningJob:
     try:
         job = TuningJob.parse(_snake_case(decode(answer, dict[str, Any])))
         ResourceName.parse(job.name, "tuningJobs")
-    except (msgspec.ValidationError, ConfigurationError) as error:
+    except (msgspec.ValidationError, RecursionError, ConfigurationError) as error:
         raise VertexUnavailableError(f"Google answered {answer[:200]!r}, expected a tuning job: {error}") from error
     return job
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable_json
+from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain
 
 ENDED: Final[Mapping[str, str]] = {
     "JOB_STATE_SUCCEEDED": "succeeded",
@@ -45,6 +46,11 @@ ONCE_LABEL: Final = "airflow-once"
 """On a job that gives way to another run's job on the same data with the same settings."""
 DATASET_LABEL: Final = "airflow-dataset"
 """The first 32 digits of the dataset's hash."""
+
+MAX_LISTED: Final = 100
+"""Items of a list or object that are kept of what the service reports: there are fewer checkpoints and labels."""
+REASONS_KEPT: Final = 20
+"""Reasons for which examples were dropped; the service repeats one for each example."""
 
 CANCELLING: Final = "JOB_STATE_CANCELLING"
 CANCELLED: Final = "JOB_STATE_CANCELLED"
@@ -153,15 +159,22 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
     def parse(cls, data: Mapping[str, Any]) -> TuningJob:
         """Read what the client returned or an XCom kept; unknown fields are left out, int64 strings are numbers.
 
-        The error's message and the display name become plain text: people read them in logs and errors.
+        Every text becomes plain and bounded, and so do lists: logs, trigger events and XComs have the job in them.
+
+        :raises msgspec.ValidationError: it cannot be read
         """
-        job = msgspec.convert(storable_json(data), cls, strict=False)
-        name, error = job.tuned_model_display_name, job.error
-        return msgspec.structs.replace(
-            job,
-            tuned_model_display_name=plain(name, NAME_SHOWN) if name else name,
-            error=msgspec.structs.replace(error, message=plain(error.message, MESSAGE_SHOWN)) if error else None,
-        )
+        known = msgspec.to_builtins(msgspec.convert(_bounded(data, MAX_LISTED), cls, strict=False))
+        if name := known.get("tuned_model_display_name"):
+            known["tuned_model_display_name"] = plain(name, NAME_SHOWN)
+        if stats := known.get("tuning_data_stats", {}).get("supervised_tuning_data_stats"):
+            stats["dropped_example_reasons"] = stats.get("dropped_example_reasons", [])[:REASONS_KEPT]
+        return msgspec.convert(known, cls)
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: a time is none, or has no zone"""
+        for field in ("create_time", "start_time", "end_time"):
+            if text := getattr(self, field):
+                _require_time(field, text)
 
     def as_xcom(self) -> dict[str, Any]:
         """Small plain JSON."""
@@ -223,6 +236,28 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
         """Sorts jobs from the oldest on, the same way for everyone who looks."""
         created = datetime.fromisoformat(self.create_time) if self.create_time else datetime.max.replace(tzinfo=UTC)
         return created, self.name
+
+
+def _bounded(value: Any, most: int) -> Any:
+    """A JSON value with plain texts of some length.
+
+    :param most: items of a list or an object
+    """
+    if isinstance(value, str):
+        return plain(value, MESSAGE_SHOWN)
+    if isinstance(value, Mapping):
+        return {plain(key, NAME_SHOWN): _bounded(item, most) for key, item in islice(value.items(), most)}
+    return [_bounded(item, most) for item in value[:most]] if isinstance(value, list) else value
+
+
+def _require_time(field: str, text: str) -> None:
+    try:
+        is_known = datetime.fromisoformat(text).tzinfo is not None
+        datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        is_known = False
+    if not is_known:
+        raise ValueError(f"{field}: found {text[:40]!r}, expected a time with its zone, as 2026-01-31T12:00:00Z")
 
 
 def elect(jobs: Iterable[TuningJob]) -> TuningJob | None:

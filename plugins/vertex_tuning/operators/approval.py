@@ -12,7 +12,7 @@ from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-from vertex_tuning.exceptions import QuestionChangedError
+from vertex_tuning.exceptions import ConfigurationError, QuestionChangedError
 from vertex_tuning.operators.base import no_result_of
 from vertex_tuning.operators.xcom_templates import pulled, required
 from vertex_tuning.plain_text import NAME_SHOWN, TEXT_SHOWN, plain
@@ -82,7 +82,7 @@ class ApproveModelOperator(ApprovalOperator):
             by=plain(user["name"] or user["id"], NAME_SHOWN) if user else "",
             at=at.isoformat() if isinstance(at, datetime) else str(at),
             reason=plain(str((event["params_input"] or {}).get(REASON) or "").strip(), TEXT_SHOWN),
-            within=in_words(self.response_timeout) if self.response_timeout else "",
+            within=in_words(self.response_timeout) if self.response_timeout is not None else "",
         )
 
 
@@ -116,7 +116,10 @@ def approval_task(
     :param reported_by: task id of a :class:`~vertex_tuning.operators.report.WriteReportOperator` that has run by then;
         the question links to its report
     :param arguments: further ones of :class:`~vertex_tuning.operators.approval.ApproveModelOperator`
+    :raises ConfigurationError: the deadline is over before the question is asked
     """
+    if deadline <= timedelta(0):
+        raise ConfigurationError(f"deadline: found {deadline}, expected more than no time.")
     body = f"{{{{ {required(evaluated_by, 'summary')} }}}}"
     if reported_by:
         url = f"({pulled(reported_by)} or {{}}).get('report_url')"

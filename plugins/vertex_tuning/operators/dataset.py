@@ -48,10 +48,9 @@ class UploadDatasetOperator(VertexOperator):
     :param prefix: folder in the bucket. (templated)
     :param base_dir: what relative paths are relative to. Only files in it, or in one of the folders of
         `[vertex_tuning] dataset_dirs` (separated by colons), are read: a path may come from a form.
-    :param format: `gemini`, `preference`, `messages`, `chat` or `csv`; recognised when not given. (templated)
+    :param format: `gemini`, `messages`, `chat` or `csv`; recognised when not given. (templated)
     :param columns: of a CSV file: the names of the `prompt` and the `response` column. (templated)
     :param system_instruction: given to converted rows that have none. (templated)
-    :param kind: `supervised`, or `preference` for rows with two completions. (templated)
     :param on_invalid_row: `fail`, or `drop` to leave such rows out. (templated)
     :param max_dropped_share: share of the rows that may be left out. (templated)
     :param validation_fraction: share of the examples that is set aside when there is no validation data. (templated)
@@ -77,7 +76,6 @@ class UploadDatasetOperator(VertexOperator):
         "format",
         "columns",
         "system_instruction",
-        "kind",
         "on_invalid_row",
         "max_dropped_share",
         "validation_fraction",
@@ -103,7 +101,6 @@ class UploadDatasetOperator(VertexOperator):
         format: str | None = None,  # noqa: A002 - what it is called everywhere
         columns: Mapping[str, str] | None = None,
         system_instruction: str | None = None,
-        kind: str = "supervised",
         on_invalid_row: str = "fail",
         max_dropped_share: float | str = 0.01,
         validation_fraction: float | str | None = None,
@@ -126,7 +123,6 @@ class UploadDatasetOperator(VertexOperator):
         self.format = format
         self.columns = columns
         self.system_instruction = system_instruction
-        self.kind = kind
         self.on_invalid_row = on_invalid_row
         self.max_dropped_share = max_dropped_share
         self.validation_fraction = validation_fraction
@@ -178,7 +174,7 @@ class UploadDatasetOperator(VertexOperator):
     def _options(self) -> Options:
         from vertex_tuning.datasets.prepare import parse_options
 
-        names = ("format", "columns", "system_instruction", "kind", "on_invalid_row", "max_dropped_share", "split_seed")
+        names = ("format", "columns", "system_instruction", "on_invalid_row", "max_dropped_share", "split_seed")
         values = {name: getattr(self, name) for name in names}
         fraction = None if self._has_validation_data else self.validation_fraction
         return parse_options({**values, "validation_fraction": fraction})

@@ -255,7 +255,7 @@ class TuningJobWaiter(VertexOperator):
         """When the job's time is over, in seconds since the epoch."""
         end = (job.created_at or time.time()) + self.job_timeout
         started = context["ti"].start_date
-        if self.execution_timeout and started:  # Airflow does not enforce it while a task is deferred
+        if self.execution_timeout is not None and started:  # Airflow does not enforce it while a task is deferred
             end = min(end, started.timestamp() + self.execution_timeout.total_seconds())
         return end
 
@@ -269,7 +269,7 @@ class TuningJobWaiter(VertexOperator):
         if not job.is_live and not job.is_cancelled:
             return job
         limit = f"job_timeout is {self.job_timeout:.0f} s"
-        if self.execution_timeout:
+        if self.execution_timeout is not None:
             limit += f", execution_timeout {self.execution_timeout.total_seconds():.0f} s"
         raise exceptions.TuningJobTimeoutError(f"{message} ({limit})")
 

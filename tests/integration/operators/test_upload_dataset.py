@@ -153,26 +153,6 @@ def test_eight_tasks_with_the_same_data_make_one_dataset(tmp_path: Path, emulato
     ]
 
 
-def test_preference_rows(tmp_path: Path) -> None:
-    turns = [row["contents"] for row in classification_rows(30)]
-    rows = [
-        {
-            "contents": turn[:1],
-            "completions": [
-                {"score": 1, "completion": turn[1]},
-                {"score": 0, "completion": {"role": "model", "parts": [{"text": "no"}]}},
-            ],
-        }
-        for turn in turns
-    ]
-    write(tmp_path / "t.jsonl", *rows)
-    arguments = {"base_model": "gemini-2.5-flash", "count_tokens_sample": 5}
-    result = execute(uploading(tmp_path, kind="preference", **arguments))
-    assert (result["training"]["format"], result["training"]["rows"]) == ("preference", 30)
-    with pytest.raises(exceptions.DatasetError):
-        execute(uploading(tmp_path))
-
-
 # Sources
 
 

@@ -43,7 +43,7 @@ def test_every_python_example_makes_a_dag(readme: str) -> None:
 
 def test_the_example_row_is_one(readme: str) -> None:
     [example] = blocks(readme, "json")
-    assert examine(example.encode(), "supervised").problems == []
+    assert examine(example.encode()).problems == []
 
 
 def test_every_file_it_links_to_is_there(readme: str, project_dir: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_names_and_titles_of_a_runs_conf_are_those_it_lists(readme: str, pro
 def test_each_task_of_a_run_is_explained(readme: str) -> None:
     table = readme.partition("| task | what it does |\n|---|---|\n")[2].partition("\n\n")[0]
     listed = {task for row in table.splitlines() for task in re.findall(r"`(\w+)`", row.split("|")[1])}
-    with DAG("listed") as dag:
+    with DAG("listed", schedule=None) as dag:
         tuning_pipeline(
             tuning="t",
             base_model="gemini-3.1-flash-lite",

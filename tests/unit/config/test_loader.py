@@ -93,7 +93,7 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"smoke_test": {"cases": [{"prompt": "?", "generation_config": {"temprature": 1}}]}}, "mean `temperature`?"),
         ({"smoke_test": {"cases": [{"prompt": "{{ x }}"}]}}, "which has a template in [0].prompt; expected"),
         ({"smoke_test": {"cases": [{"prompt": "?", "name": "a"}, {"prompt": "!", "name": "a"}]}}, "name 'a' 2 times"),
-        ({"dataset": {"format": "jsonl"}}, "dataset.format: found 'jsonl', expected 'gemini', 'preference'"),
+        ({"dataset": {"format": "jsonl"}}, "dataset.format: found 'jsonl', expected 'gemini', 'messages'"),
         ({"dataset": {"validation_fraction": 0.6}}, "dataset.validation_fraction: found 0.6, expected 0.5 or less."),
         ({"dataset": {"columns": {"promt": "text"}}}, "dataset.columns.promt: unknown field; did you mean `prompt`?"),
         ({"gates": [{"value": "eval_totl_loss.last", "max": 1}]}, "gates[0].value: found 'eval_totl_loss.last', "
@@ -106,7 +106,9 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"promotion": {"rule": {"value": "sample.exact_share", "no_regression": ["x"]}}}, "rule.no_regression: found"),
         ({"promotion": {"champion_alias": "Champion"}}, "champion_alias: found 'Champion', expected 2 to 128"),
         ({"promotion": {"approval_hours": 1e300}}, "promotion.approval_hours: found 1e+300, expected 8760 or less."),
-        ({"promotion": {"approval_hours": 0}}, "promotion.approval_hours: found 0, expected more than 0."),
+        ({"promotion": {"approval_hours": 0}}, "promotion.approval_hours: found 0, expected 0.01 or more."),
+        ({"promotion": {"approval_hours": 1e-10}}, "promotion.approval_hours: found 1e-10, expected 0.01 or more."),
+        ({"job_timeout_hours": 1e-300}, "job_timeout_hours: found 1e-300, expected 0.01 or more."),
         ({"promotion": {"require_approval": "true"}}, "require_approval: found 'true', expected true or false."),
     ],
 )  # fmt: skip

@@ -26,9 +26,9 @@ def turns(*parts: Any) -> dict[str, Any]:
     return {"contents": [{"role": "user", "parts": list(parts)}, {"role": "model", "parts": [{"text": "yes"}]}]}
 
 
-def problems(given: Any, kind: Any = "supervised", *, cut: bool = False) -> list[Problem]:
+def problems(given: Any, *, cut: bool = False) -> list[Problem]:
     line = given if isinstance(given, bytes) else json.dumps(given).encode()
-    return examine(line, kind, cut=cut).problems
+    return examine(line, cut=cut).problems
 
 
 GOOD = [
@@ -54,7 +54,7 @@ GOOD = [
 
 @pytest.mark.parametrize("good", GOOD)
 def test_a_good_row_has_no_problem(good: Any) -> None:
-    examined = examine(json.dumps(good).encode(), "supervised")
+    examined = examine(json.dumps(good).encode())
     assert examined.problems == []
     assert examined.measured is not None
 
@@ -125,7 +125,7 @@ BAD: list[tuple[str, str, Any]] = [
 @pytest.mark.parametrize(("kind", "path", "bad"), BAD)
 def test_a_bad_row_is_refused(kind: str, path: str, bad: Any) -> None:
     line = bad if isinstance(bad, bytes) else json.dumps(bad).encode()
-    examined = examine(line, "supervised")
+    examined = examine(line)
     assert examined.measured is None
     assert (kind, path) in [(problem.kind, problem.path) for problem in examined.problems if not problem.warning]
     assert plain_measure()(line) is None, "the quick way may never be laxer"
@@ -143,79 +143,68 @@ ODD: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("kind", "path", "odd"), ODD)
 def test_an_odd_row_is_used_and_warned_about(kind: str, path: str, odd: Any) -> None:
-    examined = examine(json.dumps(odd).encode(), "supervised")
+    examined = examine(json.dumps(odd).encode())
     assert examined.measured is not None
     assert [(problem.kind, problem.path) for problem in examined.problems if problem.warning] == [(kind, path)]
     assert plain_measure()(json.dumps(odd).encode()) is None
 
 
-def preference(*scores: Any, last: str = "user", **others: Any) -> dict[str, Any]:
-    turns = row(("user", "a")) if last == "user" else pair()
-    completions = [
-        {"score": score, "completion": row(("model", f"{n}"))["contents"][0]} for n, score in enumerate(scores)
-    ]
-    return {**turns, "completions": completions, **others}
+PREFERENCE = {
+    **row(("user", "a")),
+    "completions": [{"score": score, "completion": row(("model", f"{score}"))["contents"][0]} for score in (1, 0)],
+}
 
 
-BAD_PREFERENCE = [
-    ("completions", ".completions", pair()),
-    ("turns", ".contents[1].role", preference(1, 0, last="model")),
-    ("completions", ".completions", preference(1)),
-    ("completions", ".completions", preference(1, 0, 0)),
-    ("scores", ".completions[*].score", preference(1, 1)),
-    ("scores", ".completions[*].score", preference(0.5, 0)),
-    ("scores", ".completions[*].score", preference(True, False)),
-    ("scores", ".completions[*].score", preference("1", "0")),
-    ("type", ".completions[0]", preference(completions=[1, 2])),
-    ("type", ".completions[0].completion", preference(completions=[{"score": 1}, {"score": 0}])),
-    ("part", ".contents[0].parts[0]", {**preference(1, 0), "contents": [{"role": "user", "parts": [IMAGE]}]}),
-]
+@pytest.mark.parametrize("value", [None, "", "x", [], [{}], [{"text": "a"}], True, 3, {}, PREFERENCE["completions"]])
+def test_a_row_with_completions_is_told_by_its_line(value: Any, tmp_path: Path) -> None:
+    rows = [pair(f"question {n}") for n in range(20)]
+    rows[7]["completions"] = value
+    found = prepared(lines(rows), tmp_path)
+    [finding] = found.shown["error"]
+    assert (finding.kind, finding.line, finding.path) == ("preference", 8, "completions")
+    assert "this product makes supervised tuning jobs" in str(finding)
+    dropped = prepared(lines(rows), tmp_path, on_invalid_row="drop", max_dropped_share=0.5)
+    assert (dropped.error_count, dropped.training.rows) == (0, 19)
 
 
-@pytest.mark.parametrize(("kind", "path", "bad"), BAD_PREFERENCE)
-def test_a_bad_preference_row_is_refused(kind: str, path: str, bad: Any) -> None:
-    assert (kind, path) in [(problem.kind, problem.path) for problem in problems(bad, "preference")]
-
-
-@pytest.mark.parametrize("scores", [(1, 0), (0, 1), (1.0, 0.0)])
-def test_a_preference_row_has_a_better_and_a_worse_completion(scores: tuple[float, float]) -> None:
-    assert problems(preference(*scores), "preference") == []
+def test_a_file_of_preference_rows_is_one_error(tmp_path: Path) -> None:
+    [finding] = prepared(lines([PREFERENCE] * 30), tmp_path).shown["error"]
+    assert "found preference rows, expected supervised rows; this product makes supervised tuning jobs" in str(finding)
 
 
 UNKNOWN: dict[str, Any] = {f"field_{number}": number for number in range(40)}
-BAD_BEHIND: list[tuple[str, Any]] = [
-    ("supervised", {**UNKNOWN, "contents": []}),
-    ("supervised", UNKNOWN),
-    ("supervised", {**UNKNOWN, "contents": [{"role": "user", "parts": [{"text": "no answer"}]}]}),
-    ("supervised", {**UNKNOWN, "contents": [{**UNKNOWN, "role": "user"}, {"role": "model", "parts": []}]}),
-    ("supervised", turns(*[{"text": "x", **UNKNOWN}] * 3, {"fileData": {}})),
-    ("supervised", pair(**UNKNOWN, tools=3)),
-    ("supervised", pair(**UNKNOWN, systemInstruction={**UNKNOWN, "parts": [{"text": ""}]})),
-    ("supervised", pair("x" * 4 * (limits.MAX_EXAMPLE_TOKENS + 1), **UNKNOWN)),
-    ("preference", {**UNKNOWN, "contents": pair()["contents"][:1]}),
-    ("preference", {**UNKNOWN, "contents": pair()["contents"][:1], "completions": [{}, {}]}),
+BAD_BEHIND: list[Any] = [
+    {**UNKNOWN, "contents": []},
+    UNKNOWN,
+    {**UNKNOWN, "contents": [{"role": "user", "parts": [{"text": "no answer"}]}]},
+    {**UNKNOWN, "contents": [{**UNKNOWN, "role": "user"}, {"role": "model", "parts": []}]},
+    turns(*[{"text": "x", **UNKNOWN}] * 3, {"fileData": {}}),
+    pair(**UNKNOWN, tools=3),
+    pair(**UNKNOWN, systemInstruction={**UNKNOWN, "parts": [{"text": ""}]}),
+    pair("x" * 4 * (limits.MAX_EXAMPLE_TOKENS + 1), **UNKNOWN),
+    {**UNKNOWN, "contents": pair()["contents"][:1], "completions": [{}, {}]},
 ]
 
 
-@pytest.mark.parametrize(("kind", "bad"), BAD_BEHIND)
-def test_an_error_is_found_behind_any_number_of_warnings(kind: Any, bad: Any, tmp_path: Path) -> None:
-    found = examine(json.dumps(bad).encode(), kind)
+@pytest.mark.parametrize("bad", BAD_BEHIND)
+def test_an_error_is_found_behind_any_number_of_warnings(bad: Any, tmp_path: Path) -> None:
+    found = examine(json.dumps(bad).encode())
     assert found.measured is None
     assert any(not problem.warning for problem in found.problems)
     assert len(found.problems) <= 20
-    dataset = prepared(lines([*[pair(f"question {n}") for n in range(3)], bad]), tmp_path, kind=kind)
+    dataset = prepared(lines([*[pair(f"question {n}") for n in range(3)], bad]), tmp_path)
     assert dataset.error_count
     assert any(finding.line == 4 for finding in dataset.shown["error"])
 
 
 def test_warnings_alone_refuse_no_row_however_many() -> None:
-    found = examine(json.dumps(pair(**UNKNOWN)).encode(), "supervised")
+    found = examine(json.dumps(pair(**UNKNOWN)).encode())
     assert found.measured is not None
     assert len(found.problems) == 10
 
 
 def test_a_row_of_a_million_errors_is_left_after_the_first() -> None:
-    found = examine(json.dumps(turns(*[{}] * 100_000)).encode(), "supervised")
+    found = examine(json.dumps(turns(*[{}] * 100_000)).encode())
     assert len(found.problems) == 10
 
 

@@ -55,16 +55,16 @@ def test_any_bytes_give_a_report_or_a_dataset(content: bytes, name: str) -> None
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(rows | json_values, max_size=5), st.sampled_from(["supervised", "preference"]), st.booleans())
-def test_any_json_gives_a_report_or_a_dataset(given_rows: list[Any], kind: str, drop: bool) -> None:
-    consistent(prepared(lines(given_rows), kind=kind, on_invalid_row="drop" if drop else "fail"))
+@given(st.lists(rows | json_values, max_size=5), st.booleans())
+def test_any_json_gives_a_report_or_a_dataset(given_rows: list[Any], drop: bool) -> None:
+    consistent(prepared(lines(given_rows), on_invalid_row="drop" if drop else "fail"))
 
 
 @settings(max_examples=500, deadline=None)
 @given(rows)
 def test_the_quick_way_and_the_close_look_agree(row: Any) -> None:
     line = json.dumps(row).encode()
-    quick, close = plain_measure()(line), examine(line, "supervised")
+    quick, close = plain_measure()(line), examine(line)
     if quick is not None:
         assert close.problems == []
         assert quick == close.measured == measure(row)
@@ -118,7 +118,6 @@ def _mutated(line: bytes, generator: random.Random) -> bytes:
 @pytest.mark.parametrize("path", sorted(BAD_DATASETS.iterdir()), ids=lambda path: path.name)
 def test_each_file_of_the_corpus_is_refused_for_what_its_name_says(path: Path) -> None:
     kind = path.name.partition(".")[0]
-    preference = path.name.startswith(("completions", "scores"))
-    found = prepared(path.read_bytes(), name=path.name, kind="preference" if preference else "supervised")
+    found = prepared(path.read_bytes(), name=path.name)
     consistent(found)
     assert kind in found.counts["error"]

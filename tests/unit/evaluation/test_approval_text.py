@@ -121,6 +121,12 @@ def test_the_task_has_a_deadline_at_which_it_rejects() -> None:
     DagSerialization.to_dict(dag)
 
 
+@pytest.mark.parametrize("deadline", [timedelta(0), timedelta(hours=1e-10), timedelta(hours=-1)])
+def test_a_deadline_that_leaves_no_time_is_refused(deadline: timedelta) -> None:
+    with DAG("d", schedule=None), pytest.raises(ConfigurationError, match=r"deadline: found .*, expected more than"):
+        approval_task(evaluated_by="evaluate", deadline=deadline)
+
+
 def rendered(task: ApproveModelOperator, **xcoms: Any) -> str:
     """The question, of what the tasks of the run have left by `task__key`."""
     instance = SimpleNamespace(map_index=-1, xcom_pull=lambda task_ids, key, **_: xcoms.get(f"{task_ids}__{key}"))

@@ -139,9 +139,9 @@ def test_what_cannot_be_expected_is_refused_when_it_is_read(expectation: dict[st
     ],
 )
 def test_hostile_answers_are_judged_at_once(expectation: dict[str, Any], text: str) -> None:
-    expected, started = expecting(**expectation), time.monotonic()
+    expected, started = expecting(**expectation), time.process_time()
     assert len(expected.problem(answer(text))) < 1000
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 EVERYTHING = expecting(

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from google.genai.types import JobState
 from google.rpc.code_pb2 import Code
@@ -51,6 +55,94 @@ def test_event_carries_the_job_and_not_the_sample_rows() -> None:
     assert event["job"]["tuned_model"]["endpoint"] == "projects/1/locations/us/endpoints/3"
     assert event["job"]["tuning_data_stats"] == {"supervised_tuning_data_stats": {"tuning_step_count": 40}}
     assert TuningJob.parse(event["job"]) == job
+
+
+HOSTILE = "\x1b[2K\x1b]8;;https://evil\x1b\\x\n[2026-11-27] INFO - Marking task as SUCCESS\u202e\0\ud800\u2028"
+UNSTORABLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\u2028]")
+
+
+def reported(**fields: Any) -> TuningJob:
+    return TuningJob.parse(
+        {"name": NAME, "state": "JOB_STATE_SUCCEEDED", "create_time": "2026-01-01T00:00:00Z", **fields}
+    )
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for part in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from texts_of(part)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": f"JOB_STATE_{HOSTILE}"},
+        {"tuning_job_state": HOSTILE},
+        {"description": HOSTILE},
+        {"labels": {HOSTILE: HOSTILE}},
+        {"base_model": HOSTILE},
+        {"experiment": HOSTILE},
+        {"gcs_metrics_uri": HOSTILE},
+        {"tuned_model_display_name": HOSTILE},
+        {"pre_tuned_model": {"tuned_model_name": HOSTILE}},
+        {"supervised_tuning_spec": {"training_dataset_uri": HOSTILE, "hyper_parameters": {"adapter_size": HOSTILE}}},
+        {"tuned_model": {"model": HOSTILE, "endpoint": HOSTILE, "checkpoints": [{"checkpoint_id": HOSTILE}]}},
+        {"tuning_data_stats": {"supervised_tuning_data_stats": {"dropped_example_reasons": [HOSTILE]}}},
+        {"error": {"code": 3, "message": HOSTILE}},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_no_text_of_a_job_can_forge_a_log_or_break_the_database(fields: dict[str, Any]) -> None:
+    job = reported(**fields)
+    assert not UNSTORABLE.search(describe_progress(job))
+    assert not any(UNSTORABLE.search(text) for text in texts_of(job.as_xcom()))
+    assert TuningJob.parse(job.as_xcom()) == job
+
+
+def test_a_job_stays_small_whatever_is_reported() -> None:
+    reasons = [f"Example {number} exceeds the maximum number of tokens and was dropped." for number in range(100_000)]
+    event = terminal_event(
+        reported(
+            tuning_data_stats={"supervised_tuning_data_stats": {"dropped_example_reasons": reasons}},
+            description="d" * 8_000_000,
+            labels={f"l{number}": "b" * 100_000 for number in range(10_000)},
+            tuned_model={"checkpoints": [{"checkpoint_id": "x" * 10_000}] * 10_000},
+            state="JOB_STATE_FAILED",
+            error={"code": 3, "message": "m" * 8_000_000},
+        )
+    )
+    assert len(json.dumps(event)) < 500_000
+    assert event is not None
+    stats = event["job"]["tuning_data_stats"]["supervised_tuning_data_stats"]
+    assert stats["dropped_example_reasons"] == reasons[:20]
+
+
+@pytest.mark.parametrize("field", ["create_time", "start_time", "end_time"])
+@pytest.mark.parametrize(
+    "time", ["soon", "2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "2026-13-01T00:00:00Z", "9" * 5000]
+)
+def test_a_time_that_cannot_be_read_is_a_job_that_cannot_be_read(field: str, time: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=f"{field}: found .*, expected a time with its zone"):
+        reported(**{field: time})
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123456789Z", "2026-01-01T01:00:00.5+01:00", ""]
+)
+def test_a_time_as_the_service_writes_it_is_read(time: str) -> None:
+    assert reported(create_time=time).create_time == time
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"name": 5}, {"state": 5}, {"labels": []}, {"tuned_model": []}, {"error": "x"},
+     {"tuned_model": {"checkpoints": {}}},
+     {"tuning_data_stats": {"supervised_tuning_data_stats": {"tuning_step_count": "9" * 5000}}}],
+)  # fmt: skip
+def test_what_is_no_job_is_one_kind_of_error(data: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        reported(**data)
 
 
 def test_text_from_templates_becomes_numbers_and_empty_text_is_not_given() -> None:
