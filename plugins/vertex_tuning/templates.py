@@ -40,22 +40,6 @@ def is_known_now(value: object) -> bool:
     return value is None or (isinstance(value, str | int | float) and template_place(value) is None)
 
 
-def check_template(text: str) -> None:
-    """
-    :raises ConfigurationError: the text is a template that Airflow cannot render
-    """
-    if not template_mark(text):
-        return
-    # Imported here: few texts are templates.
-    from jinja2 import TemplateSyntaxError
-    from jinja2.sandbox import SandboxedEnvironment
-
-    try:
-        SandboxedEnvironment(extensions=["jinja2.ext.do"]).parse(text)
-    except TemplateSyntaxError as error:
-        raise ConfigurationError(f"expected a Jinja template; {error.message}.") from error
-
-
 def without_templates(given: Any) -> None:
     """
     :raises ConfigurationError: there is a template where Airflow renders none, or must not

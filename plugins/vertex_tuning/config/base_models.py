@@ -35,7 +35,8 @@ RETIRING_TAG: Final = "retiring-base-model"
 """On the DAG of a tuning whose base model is retired, or will be."""
 
 _VERSION: Final = re.compile(r"-\d{3}")
-_TUNED_MODEL: Final = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/models/[^/@\s]+@[\w-]+")
+_GONE: Final = re.compile(rf"({'|'.join(map(re.escape, GONE))})[a-z0-9.@-]*")
+_TUNED_MODEL: Final = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/models/[\w-]+@[\w-]+", re.ASCII)
 
 
 def check_base_model(model: str) -> str:
@@ -44,7 +45,7 @@ def check_base_model(model: str) -> str:
     """
     known = dict.fromkeys((*TUNABLE_MODELS, *RETIREMENT))
     family = model[:-4] if _VERSION.fullmatch(model[-4:]) else model
-    if family in known or model.startswith(GONE) or _TUNED_MODEL.fullmatch(model):
+    if family in known or _GONE.fullmatch(model) or _TUNED_MODEL.fullmatch(model):
         return model
     if "/" in model:
         raise ConfigurationError("expected a tuned model as projects/PROJECT/locations/LOCATION/models/ID@VERSION.")
