@@ -20,8 +20,8 @@ from vertex_tuning.evaluation.cases import (
     too_many,
 )
 from vertex_tuning.evaluation.comparison import PromotionRule, parse_rule
-from vertex_tuning.evaluation.gates import LIMITS, MAX_GATES, ON_MISSING, parse_gate
-from vertex_tuning.evaluation.value_names import unknown_value
+from vertex_tuning.evaluation.gates import CHANGES, LIMITS, MAX_GATES, ON_MISSING, Gate, parse_gate
+from vertex_tuning.evaluation.value_names import impossible_limit, unknown_value
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
@@ -67,6 +67,11 @@ def gate_mistakes(gates: Sequence[Any]) -> Iterator[str]:
             yield _with_advice(str(error), ("value", *LIMITS))
         else:
             yield from filter(None, [unknown_value(f"gates[{index}].value", parsed.value)])
+            yield from filter(None, [_impossible_gate(f"gates[{index}].{parsed.kind}", parsed)])
+
+
+def _impossible_gate(field: str, gate: Gate) -> str:
+    return impossible_limit(field, gate.value, gate.limit, is_change=gate.kind in CHANGES)
 
 
 def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str]:
@@ -87,6 +92,7 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
         yield _with_advice(str(error), PromotionRule.__struct_fields__)
     else:
         yield from filter(None, [unknown_value("rule.value", parsed.value)])
+        yield from filter(None, [impossible_limit("rule.min_gain", parsed.value, parsed.min_gain)])
 
 
 def choice_mistakes(smoke_test: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Iterator[str]:
