@@ -43,23 +43,6 @@ def is_known_now(value: object) -> bool:
     return value is None or (isinstance(value, str | int | float) and template_place(value) is None)
 
 
-def check_template(text: str) -> None:
-    """Check the syntax of a text that is a Jinja template.
-
-    :raises ConfigurationError: the text is a template that Airflow cannot render
-    """
-    if not template_mark(text):
-        return
-    # Imported here because few texts are templates.
-    from jinja2 import TemplateSyntaxError
-    from jinja2.sandbox import SandboxedEnvironment
-
-    try:
-        SandboxedEnvironment(extensions=["jinja2.ext.do"]).parse(text)
-    except TemplateSyntaxError as error:
-        raise ConfigurationError(f"expected a Jinja template; {error.message}.") from error
-
-
 def without_templates(value: Any) -> None:
     """Check that a value has no template, for fields that Airflow does not render.
 

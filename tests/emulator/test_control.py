@@ -132,12 +132,53 @@ class TestFaults:
             {"delay": 10_000},
             {"drop": "now"},
             {"truncate": "x"},
+            {"truncate": -1},
+            {"error": {}, "count": -1},
+            {"error": {}, "probability": -0.1},
+            {"error": {}, "probability": 1.1},
+            {"staleList": -1},
+            *(
+                {"error": {"headers": headers}}
+                for headers in (
+                    {"X-A": "a\r\nSet-Cookie: b"},
+                    {"X-A": "a\nb"},
+                    {"X-A": "\0"},
+                    {"X-A": "ü"},
+                    {"X-A": "日本"},
+                    {"X-A": "\x7f"},
+                    {"X-A": " a"},
+                    {"X-A": "a\t"},
+                    {"X A": "a"},
+                    {"X\r\nA": "a"},
+                    {"X:A": "a"},
+                    {"": "a"},
+                    {"Ü": "a"},
+                    {"Content-Length": "5"},
+                    {"transfer-encoding": "chunked"},
+                    {"X-A": 1},
+                )
+            ),
             1,
             "x",
         ],
     )
     def test_faults_that_are_none(self, vertex: Vertex, body: Any) -> None:
         assert vertex.client.post("/_internal/faults", json=body).status_code == 400
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            {"headers": {"Retry-After": "1", "X-A": "", "X-B": "a b\tc", "x!#$%&'*+.^_`|~": "~!"}},
+            {"code": 599, "message": "\r\n\0日本"},
+        ],
+    )
+    def test_a_fault_that_is_taken_is_answered(self, vertex: Vertex, error: dict[str, Any]) -> None:
+        fault(vertex, method="tuningJobs.get", error=error)
+        answer = vertex.call("GET", f"{JOBS}/1")
+        assert answer.status_code == error.get("code", 503)
+        assert (
+            answer.headers.items() >= {name.lower(): value for name, value in error.get("headers", {}).items()}.items()
+        )
 
 
 EXPLOSIVE = ["(a+)+$", "(a|aa)+$", "([a-z]+)*=", "(?:a?){50}a{50}b", "(.*a){20}$"]
@@ -176,6 +217,11 @@ def test_a_refused_expression_is_named(vertex: Vertex, path: str, field: str) ->
         {"displayName": "(?<!a)b"},
         {"displayName": "(?x) a # b"},
         {"count": "x"},
+        {"count": -1},
+        {"timeScale": -1},
+        {"script": [{"state": "JOB_STATE_RUNNING", "seconds": -1}]},
+        {"script": [{"state": "JOB_STATE_RUNNING", "seconds": 1e300}]},
+        {"failure": {"step": -1}},
         1,
     ],
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -25,6 +26,12 @@ _STATUSES: Final = {
     504: "DEADLINE_EXCEEDED",
 }
 MAX_DELAY: Final = 600.0
+
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE: Final = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
+"""https://www.rfc-editor.org/rfc/rfc9110#name-fields, less what is not ASCII: no HTTP server sends others."""
+_OF_THE_SERVER: Final = ("content-length", "transfer-encoding")
+"""Headers that say how long the body is; wrong ones end the connection."""
 
 
 class FaultyAnswer(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,13 +64,13 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
     method: str = "*"
     resource: str = ""
-    count: int | None = None
-    probability: float = 1.0
+    count: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    probability: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     error: FaultyAnswer | None = None
-    delay: float = 0.0
+    delay: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY)] = 0.0
     drop: Literal["before", "after"] | None = None
-    truncate: int | None = None
-    stale_list: float = 0.0
+    truncate: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    stale_list: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Faults:
@@ -111,10 +118,20 @@ def _check(rule: Fault) -> None:
         raise InvalidArgument(f"Invalid fault: method must have at most {MAX_LENGTH} characters.")
     if rule.error and not 400 <= rule.error.code <= 599:
         raise InvalidArgument(f"Invalid fault: code must be from 400 to 599, but was {rule.error.code}.")
-    if not 0 <= rule.delay <= MAX_DELAY:
-        raise InvalidArgument(f"Invalid fault: delay must be from 0 to {MAX_DELAY:g} seconds.")
+    if rule.error:
+        _check_headers(rule.error.headers)
     if not (rule.error or rule.delay or rule.drop or rule.truncate is not None or rule.stale_list):
         raise InvalidArgument("Invalid fault: one of error, delay, drop, truncate and staleList must be given.")
+
+
+def _check_headers(headers: dict[str, str]) -> None:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise InvalidArgument(
+                f"Invalid fault: found the header {name[:40]!r}: {value[:40]!r}, expected ASCII on one line."
+            )
+        if name.lower() in _OF_THE_SERVER:
+            raise InvalidArgument(f"Invalid fault: found the header {name}, expected others: the server sets it.")
 
 
 def answer_of(method: str, answer: FaultyAnswer) -> ApiError:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from include.gcp_emulator.errors import ApiError, InvalidArgument
 from include.gcp_emulator.expressions import check_expression, fullmatch
 from include.gcp_emulator.state import Resource
+
+MAX_SECONDS: Final = 86_400.0
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
 
 
 class ScriptedState(msgspec.Struct, forbid_unknown_fields=True):
@@ -17,7 +21,7 @@ class ScriptedState(msgspec.Struct, forbid_unknown_fields=True):
     state: Literal[
         "JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_PAUSED", "JOB_STATE_UPDATING"
     ]
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
 
 class Failure(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -30,7 +34,7 @@ class Failure(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
     code: int = 13
     message: str = "Internal error occurred."
-    step: int = 0
+    step: Annotated[int, msgspec.Meta(ge=0)] = 0
     at_deployment: bool = False
 
 
@@ -49,7 +53,7 @@ class Policy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
     labels: dict[str, str] = {}
     display_name: str = ".*"
-    count: int | None = None
+    count: Annotated[int, msgspec.Meta(ge=0)] | None = None
     script: list[ScriptedState] | None = None
     metrics: dict[str, list[float]] = {}
     final_state: Literal["JOB_STATE_SUCCEEDED", "JOB_STATE_EXPIRED", "JOB_STATE_PARTIALLY_SUCCEEDED"] = (
@@ -57,7 +61,7 @@ class Policy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     )
     failure: Failure | None = None
     manual: bool = False
-    time_scale: float = 1.0
+    time_scale: Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)] = 1.0
 
     def matches(self, job: Resource) -> bool:
         labels = job.get("labels", {})

@@ -16,8 +16,8 @@ from vertex_tuning.suggestions import did_you_mean
 RETIRING_TAG: Final = "retiring-base-model"
 """On the DAG of a tuning whose base model is retired, or will be."""
 
-_VERSION: Final = re.compile(r"[-@]\d{3}$")
-_TUNED_MODEL: Final = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/models/[^/@\s]+@[\w-]+")
+_VERSION: Final = re.compile(r"[-@]\d{3}$", re.ASCII)
+_TUNED_MODEL: Final = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/models/[\w-]+@[\w-]+", re.ASCII)
 
 
 class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -190,13 +190,21 @@ def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning |
     try:
         tuning = Tuning.model_validate(named)
     except ValidationError as error:
-        found = (mistake for item in error.errors(include_url=False) for mistake in _mistakes(item, document))
+        items = error.errors(include_url=False)
+        found = (
+            mistake
+            for number, item in enumerate(items)
+            for mistake in _mistakes(item, document, with_advice=number < MISTAKES_SHOWN)
+        )
         mistakes += [mistake for mistake in found if (mistake.path, mistake.line) not in known]
     return None if mistakes else tuning
 
 
-def _mistakes(item: ErrorDetails, document: Document) -> Iterator[Mistake]:
-    """One of pydantic's errors, in this project's words."""
+def _mistakes(item: ErrorDetails, document: Document, *, with_advice: bool) -> Iterator[Mistake]:
+    """One of pydantic's errors, in this project's words.
+
+    :param with_advice: whether to look for a name that somebody may have meant, which takes time
+    """
     if item["type"] == LISTED_MISTAKES:
         for text in item["msg"].splitlines():
             inside = field_path(text)
@@ -204,7 +212,7 @@ def _mistakes(item: ErrorDetails, document: Document) -> Iterator[Mistake]:
         return
     path: FieldPath = tuple(step for step in item["loc"] if step != "[key]")
     if item["type"] == "extra_forbidden":
-        text = f"unknown field; {_advice(path)}"
+        text = f"unknown field; {_advice(path)}" if with_advice else "unknown field."
     elif item["type"] == "missing":
         text = "found nothing, expected a value: the field is required."
     else:

@@ -16,6 +16,8 @@ from vertex_tuning.templates import template_mark
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
+_OF_GOOGLE: Final = re.compile(r"^goog|g[o0]{2}g[l1]e")
+"""Names that Google keeps for itself, and those that look like them."""
 _PART: Final = 63
 """Characters of a bucket's name, or of each part of one with dots."""
 
@@ -62,11 +64,12 @@ def check_bucket(bucket: str) -> str:
     if not template_mark(bucket) and not _is_bucket(bucket):
         raise ConfigurationError(
             "expected the name of a bucket: 3 to 63 lower-case letters, digits, -, _ and ., with a letter or digit at "
-            "both ends."
+            "both ends and beside each dot, without google and not beginning with goog."
         )
     return bucket
 
 
 def _is_bucket(name: str) -> bool:
-    fits = bool(_BUCKET.fullmatch(name)) and not _ADDRESS.fullmatch(name)
-    return fits and ".." not in name and all(len(part) <= _PART for part in name.split("."))
+    fits = bool(_BUCKET.fullmatch(name)) and not _ADDRESS.fullmatch(name) and not _OF_GOOGLE.search(name)
+    parts = name.split(".")
+    return fits and all(part and len(part) <= _PART and part == part.strip("-") for part in parts)

@@ -243,7 +243,9 @@ def _trap(text: str) -> str:
     """What other readers of YAML take a text for; empty when they agree that it is one."""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], [])
     tag = next((tag for tag, pattern in resolvers if pattern.match(text)), "")
-    return _TRAPS.get(tag, "").format(value=_as_read(text))
+    trap = _TRAPS.get(tag, "")
+    # Reading it takes long, and few texts are traps.
+    return trap.format(value=_as_read(text)) if trap else ""
 
 
 def _as_read(text: str) -> str:

@@ -14,14 +14,16 @@ from vertex_tuning.config.labels import label_mistakes
 from vertex_tuning.config.locations import check_bucket, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
 from vertex_tuning.config.strict_yaml import FieldPath, field_name
+from vertex_tuning.config.template_syntax import check_template
 from vertex_tuning.costs.recommendations import TUNING_TASKS
+from vertex_tuning.datasets.source_names import check_source_template
 from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes
 from vertex_tuning.evaluation.value_names import needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
 from vertex_tuning.plain_text import control_character
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
-from vertex_tuning.templates import check_template, without_templates
+from vertex_tuning.templates import without_templates
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
 """A tuning's name: it is part of a DAG's id and a label's value."""
@@ -91,6 +93,18 @@ def _task(task: str) -> None:
         raise ConfigurationError(f"expected one of {', '.join(TUNING_TASKS)}; leave the field out for another kind.")
 
 
+def _data(field: str) -> AfterValidator:
+    """A validator of a dataset's name, which it never quotes: it may have a password in it."""
+
+    def mistakes(text: str) -> Iterable[str]:
+        try:
+            check_source_template(text)
+        except ConfigurationError as error:
+            yield f"{field}: {str(error).removeprefix('Dataset: ')}"
+
+    return _checked_in_parts(mistakes)
+
+
 def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
     return (f"promotion.{mistake}" for mistake in rule_mistakes(rule))
 
@@ -116,7 +130,8 @@ Template = Annotated[str, _checked(_not_blank), _checked(check_template)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # An error does not quote what was given: a password may be in it.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Schedule(_Model):
@@ -245,8 +260,8 @@ class Tuning(_Model):
     location: Annotated[Template, _checked(check_location)] = "us-central1"
     bucket: Annotated[Template, _checked(check_bucket)]
     base_model: Annotated[PlainText, _checked(check_base_model)]
-    training_data: Template
-    validation_data: Template | None = None
+    training_data: Annotated[Template, _data("training_data")]
+    validation_data: Annotated[Template, _data("validation_data")] | None = None
     dataset: Dataset = Dataset()
     budget: Budget = Budget()
     task: Annotated[str, _checked(_task)] | None = None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import itertools
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Final, cast
-from urllib.parse import unquote
 
 from vertex_tuning.datasets.lines import os_errors
 from vertex_tuning.datasets.prepare import Source
+from vertex_tuning.datasets.source_names import OF_THIS_MACHINE, WILDCARD, check_source_name, split_scheme
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, DatasetError
 from vertex_tuning.plain_text import plain, without_secrets
 
@@ -25,14 +24,6 @@ DATA_FILE_ENDINGS: Final = (".jsonl", ".csv", ".jsonl.gz", ".csv.gz")
 """What local files of data are called. Nothing else is opened: names come from a form, and what is wrong with a file is
 quoted in logs.
 """
-
-_MAGIC: Final = re.compile(r"[*?\[]")
-_OF_THIS_MACHINE: Final = ("file", "local")
-_REMOTE: Final = frozenset({"abfs", "abfss", "adl", "gcs", "memory", "s3", "s3a", "sftp", "ssh"})
-"""File systems of Airflow's providers, and fsspec's `memory`, which a deployment may attach. No others: a scheme that
-Airflow does not parse as one is a local path to it, and `dir`, `zip` and others open local files, too."""
-_HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+|arn:aws[\w-]*(:[\w-]+)*")
-"""What may stand for a bucket and have a colon in it: a server, or an S3 access point."""
 
 
 def readable_folders(base_dir: str | Path) -> list[Path]:
@@ -53,14 +44,11 @@ def find_sources(given: str, folders: Sequence[Path], storage: StorageHook) -> l
     :raises ConfigurationError: it is not allowed, or of no file system there is
     :raises DatasetError: there is no such file, or it cannot be looked for
     """
-    scheme, is_uri, path = given.partition("://")
-    scheme = scheme.lower() if is_uri else "file"
-    _require_known(scheme)
-    if scheme not in _OF_THIS_MACHINE:
-        _require_no_password(scheme, path)
+    check_source_name(given)
+    scheme, path = split_scheme(given)
     with os_errors(_shown(given)):
-        if scheme in _OF_THIS_MACHINE:
-            found = _local(given, path if is_uri else given, folders)
+        if scheme in OF_THIS_MACHINE:
+            found = _local(given, path, folders)
         elif scheme == "gs":
             found = _in_cloud_storage(given, storage)
         else:
@@ -70,29 +58,6 @@ def find_sources(given: str, folders: Sequence[Path], storage: StorageHook) -> l
     if len(found) > MAX_FILES:
         raise DatasetError(f"{_shown(given)}: found more than {MAX_FILES} files.")
     return found
-
-
-def _require_known(scheme: str) -> None:
-    """:raises ConfigurationError: data is not read from there; the rest of the URI may be a secret and is not quoted"""
-    if scheme not in (*_OF_THIS_MACHINE, "gs", *_REMOTE):
-        known = ", ".join(f"{name}://" for name in ("file", "gs", *sorted(_REMOTE)))
-        found = "text that is not quoted, as it may hold a password" if re.search("[:@]", scheme) else plain(scheme, 40)
-        raise ConfigurationError(f"Dataset: found {found} before ://, expected a local path or one of {known}.")
-
-
-def _require_no_password(scheme: str, path: str) -> None:
-    """:raises ConfigurationError: there is another URI or a password in the URI; neither is quoted"""
-    # `s3://x::file:///etc/passwd` and the like: a file system in another one.
-    if "::" in path and scheme != "gs":
-        raise ConfigurationError(f"Dataset: found '::' in a {scheme}:// URI, expected one file or pattern.")
-    authority, _, rest = unquote(path).partition("/")
-    user, _, host = authority.rpartition("@")
-    # A secret key with a slash in it ends before its @.
-    if ":" in user or (":" in host and not _HOST_AND_PORT.fullmatch(host)) or (":" in host and "@" in rest):
-        raise ConfigurationError(
-            f"Dataset: found a {scheme}:// URI with a password or key in it, which is not quoted, expected "
-            f"{scheme}://CONNECTION_ID@BUCKET/PATH. Put the credentials into an Airflow connection."
-        )
 
 
 def version(source: Source, storage: StorageHook) -> object:
@@ -105,7 +70,7 @@ def version(source: Source, storage: StorageHook) -> object:
 
 
 def _local(given: str, path: str, folders: Sequence[Path]) -> list[Source]:
-    fixed = _MAGIC.split(path, maxsplit=1)[0]
+    fixed = WILDCARD.split(path, maxsplit=1)[0]
     if fixed != path:
         return _matching(given, path, fixed.rpartition("/")[0], folders)
     file = _inside(given, path, folders)
@@ -128,7 +93,8 @@ def _matching(given: str, pattern: str, start: str, folders: Sequence[Path]) -> 
         raise ConfigurationError(f"{_shown(given)}: found '..', expected none in a pattern.")
     _inside(given, start, folders)
     names = itertools.islice(glob.iglob(pattern, root_dir=folders[0], recursive=True), MAX_FILES + 1)  # noqa: PTH207 - may be absolute
-    files = [(name, _inside(given, name, folders)) for name in sorted(names)]
+    # A file may be found once for each way that ** leads to it.
+    files = [(name, _inside(given, name, folders)) for name in sorted(set(names))]
     return [
         Source.local(file, name) for name, file in files if file.name.endswith(DATA_FILE_ENDINGS) and file.is_file()
     ]
@@ -155,7 +121,7 @@ def _inside(given: str, path: str, folders: Sequence[Path]) -> Path:
 
 
 def _in_cloud_storage(given: str, storage: StorageHook) -> list[Source]:
-    uris = [one.uri for one in storage.list_objects(given)] if _MAGIC.search(given) else [given]
+    uris = [one.uri for one in storage.list_objects(given)] if WILDCARD.search(given) else [given]
 
     def source(uri: str) -> Source:
         # A reader that is a context manager is all that a source is asked for.
@@ -179,7 +145,7 @@ def _elsewhere(given: str) -> list[Source]:
     except (ValueError, ImportError) as error:
         message = f"{given}: {error}. Install the Airflow provider of that file system."
         raise ConfigurationError(_shown(message)) from None
-    paths = sorted(system.glob(place.path)) if _MAGIC.search(given) else [place.path]
+    paths = sorted(system.glob(place.path)) if WILDCARD.search(given) else [place.path]
 
     def source(path: str) -> Source:
         return Source(f"{place.protocol}://{path.lstrip('/')}", lambda: _open(given, system, path))

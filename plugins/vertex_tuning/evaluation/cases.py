@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from typing import Annotated, Any, Final, Literal
 
@@ -18,6 +18,9 @@ from vertex_tuning.plain_text import NAME_SHOWN, plain
 
 NAME_LENGTH: Final = 60
 """Characters of a prompt that make the name of a case without one."""
+
+MAX_CASES: Final = 1000
+"""As many as examples of the validation data can be asked; each is a request to the endpoint of every model."""
 
 ANSWERS_SHOWN: Final = 20
 """Answers of a kind kept in XCom; the file in the run's folder has them all."""
@@ -130,6 +133,8 @@ def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
 
     :raises ConfigurationError: names the case and the field, what was found and what is expected
     """
+    if isinstance(cases, list) and (mistake := too_many("smoke_test.cases", cases, MAX_CASES)):
+        raise ConfigurationError(mistake)
     try:
         parsed = msgspec.convert(cases, list[SmokeCase])
     except msgspec.ValidationError as error:
@@ -138,8 +143,12 @@ def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
     given = Counter(case.name for case in parsed if case.name)
     if repeated := [name for name, times in given.items() if times > 1]:
         raise ConfigurationError(f"smoke_test.cases: found the name {repeated[0]!r} twice, expected unique names.")
-    taken = set(given)
-    return [case if case.name else _named(case, taken) for case in parsed]
+    return list(_named(parsed, set(given)))
+
+
+def too_many(field: str, items: Sequence[Any], most: int) -> str:
+    """What is wrong with a list of too many items, which would take too long to check; empty when it is none."""
+    return f"{field}: found {len(items)} of them, expected at most {most}." if len(items) > most else ""
 
 
 def sample_cases(rows: Iterable[Row]) -> list[SmokeCase]:
@@ -185,11 +194,21 @@ def pass_share(answers: Sequence[SmokeAnswer]) -> float | None:
     return sum(not answer.problem for answer in answers) / len(answers) if answers else None
 
 
-def _named(case: SmokeCase, taken: set[str]) -> SmokeCase:
-    base = plain(" ".join(case.question.split()), NAME_LENGTH) or "case"
-    name = next(name for name in chain([base], (f"{base} ({n})" for n in count(2))) if name not in taken)
-    taken.add(name)
-    return msgspec.structs.replace(case, name=name)
+def _named(cases: Iterable[SmokeCase], taken: set[str]) -> Iterator[SmokeCase]:
+    """The cases, each with a name.
+
+    :param taken: names that some of them have
+    """
+    names: dict[str, Iterator[str]] = {}
+    for case in cases:
+        if case.name:
+            yield case
+            continue
+        base = plain(" ".join(case.question.split()), NAME_LENGTH) or "case"
+        numbered = names.setdefault(base, chain([base], (f"{base} ({n})" for n in count(2))))
+        name = next(name for name in numbered if name not in taken)
+        taken.add(name)
+        yield msgspec.structs.replace(case, name=name)
 
 
 def _is_comparable(row: Row) -> bool:

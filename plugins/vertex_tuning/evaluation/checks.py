@@ -6,13 +6,22 @@ Each function names every mistake by its field. What only a run knows, as a temp
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vertex_tuning.evaluation.cases import GenerationSettings, SmokeCase, Thinking, Turn, parse_cases
+from vertex_tuning.evaluation.cases import (
+    MAX_CASES,
+    GenerationSettings,
+    SmokeCase,
+    Thinking,
+    Turn,
+    parse_cases,
+    too_many,
+)
 from vertex_tuning.evaluation.comparison import PromotionRule, parse_rule
-from vertex_tuning.evaluation.gates import LIMITS, ON_MISSING, parse_gate
-from vertex_tuning.evaluation.value_names import unknown_value
+from vertex_tuning.evaluation.gates import CHANGES, LIMITS, MAX_GATES, ON_MISSING, Gate, parse_gate
+from vertex_tuning.evaluation.value_names import impossible_limit, unknown_value
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
@@ -29,6 +38,9 @@ _UNKNOWN: Final = re.compile(r"unknown field `(.*?)`\.?|(?<=\.)(\w+): unknown fi
 
 def case_mistakes(cases: Sequence[Any]) -> Iterator[str]:
     """Mistakes in the cases of a smoke test."""
+    if mistake := too_many("smoke_test.cases", cases, MAX_CASES):
+        yield mistake
+        return
     known = [(index, case) for index, case in enumerate(cases) if is_known_now(case)]
     for index, case in known:
         try:
@@ -36,12 +48,16 @@ def case_mistakes(cases: Sequence[Any]) -> Iterator[str]:
         except ConfigurationError as error:
             yield _with_advice(str(error).replace("cases[0]", f"cases[{index}]", 1), CASE_FIELDS)
     names = [case["name"] for _, case in known if isinstance(case, Mapping) and isinstance(case.get("name"), str)]
-    for name in sorted({name for name in names if name and names.count(name) > 1}):
-        yield f"smoke_test.cases: found the name {name!r} {names.count(name)} times, expected unique names."
+    for name, times in sorted(Counter(filter(None, names)).items()):
+        if times > 1:
+            yield f"smoke_test.cases: found the name {name!r} {times} times, expected unique names."
 
 
 def gate_mistakes(gates: Sequence[Any]) -> Iterator[str]:
     """Mistakes in gates."""
+    if mistake := too_many("gates", gates, MAX_GATES):
+        yield mistake
+        return
     for index, gate in enumerate(gates):
         if not is_known_now(gate):
             continue
@@ -51,6 +67,11 @@ def gate_mistakes(gates: Sequence[Any]) -> Iterator[str]:
             yield _with_advice(str(error), ("value", *LIMITS))
         else:
             yield from filter(None, [unknown_value(f"gates[{index}].value", parsed.value)])
+            yield from filter(None, [_impossible_gate(f"gates[{index}].{parsed.kind}", parsed)])
+
+
+def _impossible_gate(field: str, gate: Gate) -> str:
+    return impossible_limit(field, gate.value, gate.limit, is_change=gate.kind in CHANGES)
 
 
 def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str]:
@@ -61,7 +82,8 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
     if not is_known_now(rule):
         return
     try:
-        named = parse_cases(list(cases)) if cases is not None and is_known_now(cases) else None
+        known = cases is not None and len(cases) <= MAX_CASES and is_known_now(cases)
+        named = parse_cases(list(cases or ())) if known else None
     except ConfigurationError:
         named = None  # told by `case_mistakes`
     try:
@@ -70,6 +92,7 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
         yield _with_advice(str(error), PromotionRule.__struct_fields__)
     else:
         yield from filter(None, [unknown_value("rule.value", parsed.value)])
+        yield from filter(None, [impossible_limit("rule.min_gain", parsed.value, parsed.min_gain)])
 
 
 def choice_mistakes(smoke_test: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Iterator[str]:

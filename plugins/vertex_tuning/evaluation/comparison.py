@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, in_full, summarize, values_of
+from vertex_tuning.evaluation.cases import MAX_CASES, SmokeAnswer, SmokeCase, in_full, summarize, too_many, values_of
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
 from vertex_tuning.evaluation.gates import Gate, GateResult, OnMissing, check_gates
 from vertex_tuning.evaluation.tables import text_table
@@ -130,6 +130,8 @@ def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> Promotion
         raise ConfigurationError(f"rule: found {rule!r}. {error}.") from error
     if not parsed.value.strip() or not (math.isfinite(parsed.min_gain) and parsed.min_gain >= 0):
         raise ConfigurationError(f"rule: found {rule!r}, expected the name of a value and a min_gain from 0.")
+    if mistake := too_many("rule.no_regression", parsed.no_regression, MAX_CASES):
+        raise ConfigurationError(mistake)
     # `parse_cases` cleans the names of cases in this way.
     parsed = msgspec.structs.replace(parsed, no_regression=[plain(name, NAME_SHOWN) for name in parsed.no_regression])
     names = [case.name for case in cases] if cases is not None else parsed.no_regression

@@ -96,6 +96,41 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
             _require("matches", _pattern(self.matches), "a regular expression without look-around and back-references")
         if self.json_schema is not None:
             _require("json_schema", self.json_schema, "a JSON schema with references only within itself")
+        self._require_possible()
+
+    def _require_possible(self) -> None:
+        """:raises ValueError: no answer can be all that is expected"""
+        wanted = _listed(self.contains or ())
+        for name in ("equals", "one_of"):
+            if answers := _listed(getattr(self, name) or ()):
+                self._require_allowed(name, answers)
+        if too_long := [text for text in wanted if self.max_length and len(text) > self.max_length]:
+            raise ValueError(
+                f"max_length: found {self.max_length}, expected at least {len(too_long[0])}, for `contains`"
+            )
+        for text in _listed(self.not_contains or ()):
+            if within := [other for other in wanted if text in other]:
+                raise ValueError(f"not_contains: found {text!r}, which `contains` expects in {within[0]!r}")
+
+    def _require_allowed(self, name: str, answers: Sequence[str]) -> None:
+        """
+        :param name: of the field that has these answers
+        :raises ValueError: one is blank, which no answer is, or the other expectations allow none of them
+        """
+        if not all(text.strip() for text in answers):
+            raise ValueError(f"{name}: found only spaces, expected a text: answers are compared without them")
+        others = {check: getattr(self, check) for check in CHECKS if check not in (name, "max_latency")}
+        given = {check: expected for check, expected in others.items() if expected is not None}
+        problems = [
+            next(
+                filter(None, (CHECKS[check](expected, Reply(text=text.strip())) for check, expected in given.items())),
+                "",
+            )
+            for text in answers
+        ]
+        if all(problems):
+            found = plain(repr(answers[0]), FOUND_SHOWN)
+            raise ValueError(f"{name}: found {found}, which another expectation refuses: {problems[0]}")
 
     def problem(self, reply: Reply) -> str:
         """Describe which expectations a response does not meet; empty if it meets all."""

@@ -23,6 +23,8 @@ GateVerdict = Literal["passed", "failed", "missing"]
 
 LIMITS: Final[tuple[Limit, ...]] = ("min", "max", "max_increase", "max_decrease")
 ON_MISSING: Final[tuple[OnMissing, ...]] = ("fail", "pass")
+MAX_GATES: Final = 100
+"""There are fewer values to limit."""
 CHANGES: Final = ("max_increase", "max_decrease")
 
 

@@ -23,6 +23,15 @@ KNOWN: Final = (
 )
 
 
+_FROM_0_TO_1: Final = frozenset(
+    {
+        "overfitting", "smoke.pass_share", "sample.exact_share",
+        *(f"{side}_fraction_of_correct_next_step_preds.{value}"
+          for side in ("train", "eval") for value in VALUES_OF_SERIES if value != "best_step"),
+    }
+)  # fmt: skip
+
+
 def unknown_value(field: str, name: str) -> str:
     """Return the error message for an unknown name of a value; empty if the name is known.
 
@@ -32,6 +41,19 @@ def unknown_value(field: str, name: str) -> str:
     if name in KNOWN:
         return ""
     return f"{field}: found {name!r}, {did_you_mean(name, KNOWN)}"
+
+
+def impossible_limit(field: str, name: str, limit: float, *, is_change: bool = False) -> str:
+    """What is wrong with a limit that every model keeps, or none; empty when it is possible.
+
+    :param is_change: whether it limits the difference of two values
+    """
+    least = -1 if is_change else 0
+    if name in _FROM_0_TO_1 and not least <= limit <= 1:
+        return f"{field}: found {limit:g}, expected a number from {least} to 1: {name} is from 0 to 1."
+    if name in KNOWN and not is_change and limit < 0:
+        return f"{field}: found {limit:g}, expected 0 or more: {name} is never less."
+    return ""
 
 
 def needs_validation(name: str) -> bool:

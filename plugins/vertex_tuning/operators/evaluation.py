@@ -223,15 +223,22 @@ def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:
     """What to know when reading the values side by side."""
     if champion is None:
         return ["The tuning job of the model in use is unknown, so there are no values of its training."]
-    theirs, ours = (_validation_of(job) for job in (champion, challenger))
+    (trained, theirs), (_, ours) = (_data_of(job) for job in (champion, challenger))
+    if ours and trained == ours:
+        return [
+            "The model in use was trained on the validation data of the new model, so the comparison is unfair: it "
+            f"knows the answers of the sample. Data: {ours}."
+        ]
     if theirs == ours:
         return []
     return [
         "The models were validated on different data, so do not compare their values of training: model in use "
-        f"{theirs or 'no data'}, new model {ours or 'no data'}. The answers to cases and sample can be compared."
+        f"{theirs or 'no data'}, new model {ours or 'no data'}. The answers to cases can be compared; those to the "
+        "sample only if the model in use was not trained on rows of it."
     ]
 
 
-def _validation_of(job: TuningJob) -> str:
+def _data_of(job: TuningJob) -> tuple[str, str]:
+    """URIs of training and validation data; empty for none."""
     method = job.supervised_tuning_spec or job.preference_optimization_spec
-    return method.validation_dataset_uri if method else ""
+    return (method.training_dataset_uri, method.validation_dataset_uri) if method else ("", "")

@@ -209,6 +209,16 @@ class TestGates:
         assert 0 < both["champion"] < 9.0 == both["challenger"]
         assert result["gates"][0]["verdict"] == "failed"
 
+    def test_a_model_in_use_that_knows_the_sample_is_told(self, bad: TuningJob, alias: str, crown: Any) -> None:
+        crown(bad)
+        assert bad.supervised_tuning_spec
+        known = bad.supervised_tuning_spec.training_dataset_uri
+        new = train(TUNING, epoch_count=1, validation_uri=known)
+        gate = {"value": "eval_total_loss.last", "max": 0.0}
+        [note] = refused(new, alias, gates=[gate], sample_uri=known)["comparison"]["notes"]
+        assert "was trained on the validation data of the new model, so the comparison is unfair" in note
+        assert known in note
+
     def test_values_of_different_data_are_told_apart(
         self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
     ) -> None:

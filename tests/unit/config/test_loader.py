@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,15 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"bucket": "gs://data"}, "bucket: found 'gs://data', expected the name of a bucket alone, as 'data'"),
         ({"bucket": "data/folder"}, "bucket: found 'data/folder', expected the name of a bucket alone, as 'data'"),
         ({"bucket": "gs://{{ var.value.bucket }}"}, "expected the name of a bucket alone"),
+        ({"bucket": "goog-data"}, "expected the name of a bucket: 3 to 63"),
+        ({"bucket": "my-google-data"}, "without google and not beginning with goog."),
+        ({"bucket": "my-g00gle-data"}, "expected the name of a bucket: 3 to 63"),
+        ({"bucket": "a-.b"}, "a letter or digit at both ends and beside each dot"),
+        ({"bucket": "a.-b"}, "expected the name of a bucket: 3 to 63"),
+        ({"bucket": "a..b"}, "expected the name of a bucket: 3 to 63"),
+        ({"base_model": "gemini-1.5-flash\u202e"}, "no known base model"),
+        ({"base_model": "gemini-1. pro"}, "no known base model"),
+        ({"base_model": "projects/p/locations/../models/1@1"}, "expected a tuned model as projects/PROJECT"),
         ({"bucket": "Data"}, "bucket: found 'Data', expected the name of a bucket: 3 to 63"),
         ({"location": "us-central-1"}, "'us-central-1', no known location: did you mean `us-central1`?"),
         ({"location": "global"}, "location: found 'global', Gemini models are not tuned at the global endpoint"),
@@ -70,6 +80,25 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"training_data": " "}, "training_data: found ' ', expected a text."),
         ({"training_data": ["a.jsonl"]}, "training_data: found ['a.jsonl'], expected a text."),
         ({"training_data": "{{ ds }.jsonl"}, "training_data: found '{{ ds }.jsonl', expected a Jinja template"),
+        ({"training_data": "{{ ds | nofilter }}.jsonl"}, "expected a Jinja template; No filter named 'nofilter'."),
+        ({"training_data": "{{ ds is notest }}.jsonl"}, "expected a Jinja template; No test named 'notest'."),
+        ({"location": "{{ ds | nofilter }}"}, "expected a Jinja template; No filter named 'nofilter'."),
+        ({"training_data": "http://host/x.jsonl"}, "training_data: found http before ://, expected a local path or"),
+        ({"training_data": "dir://"}, "training_data: found dir before ://, expected a local path or one of"),
+        ({"training_data": "gs://"}, "training_data: found a gs:// URI without the name of a bucket"),
+        ({"validation_data": "gs://bucket"}, "validation_data: found a gs:// URI without an object"),
+        ({"gates": [{"value": "smoke.pass_share", "min": 80}]}, "gates[0].min: found 80, expected a number"),
+        ({"gates": [{"value": "sample.exact_share", "max": 50}]}, "gates[0].max: found 50, expected a number"),
+        ({"gates": [{"value": "eval_fraction_of_correct_next_step_preds.best", "min": 1.5}]},
+         "gates[0].min: found 1.5, expected a number from 0 to 1"),
+        ({"gates": [{"value": "smoke.pass_share", "max_decrease": 5}]},
+         "gates[0].max_decrease: found 5, expected a number from -1 to 1"),
+        ({"gates": [{"value": "eval_total_loss.last", "max": -1}]}, "gates[0].max: found -1, expected 0 or more"),
+        ({"promotion": {"rule": {"value": "sample.exact_share", "min_gain": 5}}},
+         "promotion.rule.min_gain: found 5, expected a number from 0 to 1"),
+        ({"smoke_test": {"cases": [{"prompt": "?", "equals": " "}]}}, "equals: found only spaces, expected a text"),
+        ({"smoke_test": {"cases": [{"prompt": "?", "equals": "abc", "max_length": 2}]}},
+         "which another expectation refuses: expected at most 2 characters"),
         ({"validation_data": ""}, "validation_data: found '', expected a text."),
         ({"task": "clasification"}, "task: found 'clasification', expected one of classification"),
         ({"task": "none"}, "leave the field out for another kind."),
@@ -371,6 +400,68 @@ def test_the_first_mistakes_are_told_and_how_many_more_there_are_in_which_files(
     lines = first_mistakes(load_tunings(tmp_path)[1]).splitlines()
     assert len(lines) == 21
     assert lines[-1] == f"and 6 more mistakes ({tmp_path.name}/many.yaml: 5, {tmp_path.name}/other.yaml: 1)."
+
+
+@pytest.mark.parametrize("field", ["training_data", "validation_data"])
+@pytest.mark.parametrize(
+    "uri", ["s3://KEY:SESAME@b/x.jsonl", "s3://KEY:SE/SAME@b/x", "http://me:SESAME@h/x", "{{ x }s3://K:SESAME@b"]
+)
+def test_a_password_in_the_name_of_data_is_refused_and_not_quoted(tmp_path: Path, field: str, uri: str) -> None:
+    tunings, [mistake] = load_tunings(write(tmp_path, **{field: uri}).parent)
+    assert tunings == []
+    assert f"{field}: " in mistake
+    with pytest.raises(ValueError, match=field) as error:
+        Tuning.model_validate({"name": "x", **GOOD, field: uri})
+    assert not re.search("SE/?SAME", f"{mistake}{error.value}")
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ ds | ds_nodash }}.jsonl", "{{ ts | ts_nodash }}", "{{ var.value.get('x') | tojson | urlencode }}"]
+)
+def test_airflows_own_filters_are_known(tmp_path: Path, text: str) -> None:
+    assert load_tuning(write(tmp_path, training_data=text)).training_data == text
+
+
+PROMPTS = "smoke_test:\n  cases:\n"
+LARGE = {
+    "equal prompts": PROMPTS + "    - {prompt: p}\n" * 20_000,
+    "named prompts": PROMPTS + "".join(f"    - {{prompt: p, name: n{n}}}\n" for n in range(20_000)),
+    "wrong prompts": PROMPTS + "    - {promt: p}\n" * 20_000,
+    "unknown fields": "".join(f"word{n}: 1\n" for n in range(60_000)),
+    "long unknown fields": "".join(f"{'k' * 900}{n}: 1\n" for n in range(1000)),
+    "unknown fields of a part": "budget:\n" + "".join(f"  word{n}: 1\n" for n in range(60_000)),
+    "unknown fields of cases": PROMPTS + "".join(f"    - {{prompt: p, w{n}: 1}}\n" for n in range(20_000)),
+    "gates": "gates:\n" + "- {value: overfitting, max: 0}\n" * 20_000,
+    "gates that are texts": "gates:\n" + "- a\n" * 20_000,
+    "gates of unknown values": "gates:\n" + "".join(f"- {{value: v{n}, max: 0}}\n" for n in range(20_000)),
+    "cases without regression": "promotion:\n  rule:\n    value: smoke.pass_share\n    no_regression:\n"
+    + "".join(f"    - n{n}\n" for n in range(40_000)),
+    "labels": "labels:\n" + "".join(f"  Team{n}: a\n" for n in range(20_000)),
+    "traps": "labels:\n" + "".join(f"  t{n}: yes\n" for n in range(20_000)),
+    "list": "labels: [" + "1," * 300_000 + "]\n",
+    "stars": f"training_data: {'**/' * 30}x.jsonl\n",
+}
+
+
+@pytest.mark.parametrize("text", LARGE.values(), ids=LARGE)
+def test_a_large_file_is_told_before_airflow_gives_up(tmp_path: Path, text: str) -> None:
+    """Airflow's default is 30 seconds for all files of a folder."""
+    fields = {name: value for name, value in GOOD.items() if f"{name}:" not in text}
+    path = tmp_path / "large.yaml"
+    path.write_text(text + yaml.safe_dump(fields))
+    start = time.process_time()
+    tunings, mistakes = load_tunings(tmp_path)
+    assert time.process_time() - start < 10
+    assert tunings == []
+    assert mistakes
+    assert max(map(len, mistakes)) <= 2000
+
+
+def test_advice_is_for_the_first_unknown_fields(tmp_path: Path) -> None:
+    unknown: dict[str, Any] = {f"bucket_{number}": 1 for number in range(25)}
+    write(tmp_path, **unknown)
+    mistakes = load_tunings(tmp_path)[1]
+    assert ["did you mean `bucket`?" in mistake for mistake in mistakes] == [True] * 20 + [False] * 5
 
 
 def test_the_form_offers_the_files_values_with_titles_and_limits(tmp_path: Path) -> None:

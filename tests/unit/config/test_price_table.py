@@ -114,4 +114,4 @@ def test_a_large_table_of_mistakes_takes_no_long_time(tmp_path: Path) -> None:
     start = time.process_time()
     with pytest.raises(ConfigurationError):
         load_prices(table(tmp_path, TABLE + "".join(f"  m{number}: x\n" for number in range(60_000))))
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 15

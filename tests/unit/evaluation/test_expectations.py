@@ -106,6 +106,25 @@ def test_another_way_to_end_can_be_expected() -> None:
         ({"json_schema": {"pattern": "["}}, "json_schema: found"),
         ({"json_schema": {"$ref": "#/nowhere"}}, "references only within itself"),
         ({"min_length": 3, "max_length": 2}, "min_length: found 3, expected at most max_length, 2"),
+        ({"equals": " "}, "equals: found only spaces, expected a text"),
+        ({"one_of": ["a", "\n"]}, "one_of: found only spaces, expected a text"),
+        (
+            {"equals": "abc", "max_length": 2},
+            "equals: found 'abc', which another expectation refuses: expected at most 2",
+        ),
+        (
+            {"equals": " a ", "min_length": 3},
+            "equals: found .*, which another expectation refuses: expected at least 3",
+        ),
+        ({"equals": "abc", "contains": "x"}, "equals: found 'abc', which another expectation refuses: expected 'x' in"),
+        ({"equals": "abc", "not_contains": "b"}, "equals: found 'abc', which another expectation refuses"),
+        ({"equals": "abc", "one_of": ["x", "y"]}, "equals: found 'abc', which another expectation refuses"),
+        ({"equals": "abc", "matches": "^x"}, "equals: found 'abc', which another expectation refuses"),
+        ({"equals": "abc", "json_schema": {}}, "equals: found 'abc', which another expectation refuses: expected JSON"),
+        ({"one_of": ["abc", "def"], "max_length": 2}, "one_of: found 'abc', which another expectation refuses"),
+        ({"contains": "abc", "max_length": 2}, "max_length: found 2, expected at least 3, for `contains`"),
+        ({"contains": ["a", "abc"], "max_length": 2}, "max_length: found 2, expected at least 3, for `contains`"),
+        ({"contains": "abc", "not_contains": ["b"]}, "not_contains: found 'b', which `contains` expects in 'abc'"),
         ({"max_latency": 0}, r"> 0.0 - at `\$.max_latency`"),
         ({"one_of": []}, "length >= 1"),
         ({"finish_reason": "DONE"}, "Invalid enum value 'DONE'"),
@@ -144,10 +163,31 @@ def test_hostile_answers_are_judged_at_once(expectation: dict[str, Any], text: s
     assert time.process_time() - started < 3
 
 
-EVERYTHING = expecting(
-    equals="x", one_of=["x"], contains=["x"], not_contains="y", matches=r"\w\b", json_schema=TEAM,
-    min_length=3, max_length=4, max_latency=1,
-)  # fmt: skip
+@pytest.mark.parametrize(
+    "expectation",
+    [
+        {
+            "equals": "abc",
+            "max_length": 3,
+            "min_length": 3,
+            "contains": ["a", "c"],
+            "not_contains": "x",
+            "matches": "^a",
+        },
+        {"equals": " abc ", "max_length": 3},
+        {"one_of": ["yes", "no"], "max_length": 2},
+        {"equals": "1", "json_schema": {"type": "integer"}, "max_latency": 1e-9},
+        {"contains": " ", "not_contains": "  "},
+    ],
+)
+def test_what_some_answer_can_be_is_expected(expectation: dict[str, Any]) -> None:
+    assert expecting(**expectation)
+
+
+EVERYTHING = [
+    expecting(equals="x", one_of=["x"], contains=["x"], not_contains="y", matches=r"\w\b"),
+    expecting(json_schema=TEAM, min_length=3, max_length=4, max_latency=1),
+]
 JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists).map(
     lambda value: msgspec.json.encode(value).decode()
 )
@@ -156,9 +196,10 @@ JSON = st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st
 @given(st.text(st.characters()) | JSON, st.text(), st.floats())
 def test_no_answer_crashes_a_verdict(text: str, finish_reason: str, latency: float) -> None:
     for reason in ("STOP", finish_reason):
-        problem = EVERYTHING.problem(Reply(text=storable(text), finish_reason=reason, latency=latency))
-        assert problem
-        problem.encode()
+        reply = Reply(text=storable(text), finish_reason=reason, latency=latency)
+        problems = [expected.problem(reply) for expected in EVERYTHING]
+        assert any(problems)
+        "".join(problems).encode()
 
 
 def test_every_expectation_has_its_check() -> None:

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from vertex_tuning.exceptions import ChampionError, VertexUnavailableError
 from vertex_tuning.hooks.model_registry import RegistryHook
-from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ModelVersion, settlement
+from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK, ModelVersion, settlement
 from vertex_tuning.registry.promotion import CurrentModels, ModelAliases
 
 LAYOUTS = (["a@1", "b@1", "c@1", "d@1"], ["a@1", "a@2", "a@3", "a@4"], ["a@1", "a@2", "b@1", "a@3"])
@@ -184,3 +184,16 @@ def test_a_list_that_lags_behind_is_no_lost_race() -> None:
             aliases.promote(name)
         assert aliases.promote(name).champion == course.versions[name]
     assert (course.holders(CHAMPION), course.holders(PREVIOUS)) == (["b@1"], ["a@1"])
+
+
+@pytest.mark.parametrize("rolled_back", [["a@1"], ["a@1", "b@1"]])
+def test_models_that_were_rolled_back_and_nothing_else_are_none_in_use(rolled_back: list[str]) -> None:
+    course = Course(["a@1", "b@1", "c@1"], seed=1)
+    for name in rolled_back:
+        course.merge_aliases(name, [ROLLED_BACK])
+    aliases = ModelAliases(cast(RegistryHook, course), "tuning")
+    assert aliases.current() == CurrentModels(None, None)
+    with pytest.raises(ChampionError, match=r"a@1 was rolled back, so it is not promoted\. Nothing was changed"):
+        aliases.promote("a@1", expected="")
+    assert aliases.promote("c@1", expected="") == CurrentModels(course.versions["c@1"], None)
+    assert (course.holders(CHAMPION), course.holders(ROLLED_BACK)) == (["c@1"], rolled_back)

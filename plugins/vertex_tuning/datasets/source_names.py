@@ -1,0 +1,88 @@
+"""Names of datasets, as far as they are right or wrong whatever lies there. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.plain_text import plain
+from vertex_tuning.templates import template_mark
+
+WILDCARD: Final = re.compile(r"[*?\[]")
+OF_THIS_MACHINE: Final = ("file", "local")
+MAX_DEEP: Final = 2
+"""Times that `**` may be in a pattern: each multiplies the folders that are looked at."""
+
+_REMOTE: Final = frozenset({"abfs", "abfss", "adl", "gcs", "memory", "s3", "s3a", "sftp", "ssh"})
+"""File systems of Airflow's providers, and fsspec's `memory`, which a deployment may attach. No others: a scheme that
+Airflow does not parse as one is a local path to it, and `dir`, `zip` and others open local files, too."""
+_HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+|arn:aws[\w-]*(:[\w-]+)*")
+"""What may stand for a bucket and have a colon in it: a server, or an S3 access point."""
+_QUERY: Final = re.compile(r"[?&;#][^/]*=")
+_TEMPLATE: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+
+
+def split_scheme(given: str) -> tuple[str, str]:
+    """Scheme in lower case, `file` for a mere path, and the path."""
+    scheme, is_uri, path = given.partition("://")
+    return (scheme.lower(), path) if is_uri else ("file", given)
+
+
+def check_source_name(given: str) -> None:
+    """
+    :param given: local path or pattern, `gs://` URI or a URI of another file system
+    :raises ConfigurationError: no data is read from there; a text that may hold a password is not quoted
+    """
+    scheme, path = split_scheme(given)
+    _require_known(scheme)
+    if path.count("**") > MAX_DEEP:
+        raise ConfigurationError(f"Dataset: found {path.count('**')} times **, expected at most {MAX_DEEP}.")
+    if scheme not in OF_THIS_MACHINE:
+        _require_no_password(scheme, path)
+    if scheme == "gs":
+        _require_object(path)
+
+
+def check_source_template(text: str) -> None:
+    """The same for a text that Airflow may render first: what is known of it now.
+
+    :raises ConfigurationError: as `check_source_name`
+    """
+    mark = template_mark(text)
+    if not mark:
+        check_source_name(text)
+    elif "://" in text.partition(mark)[0]:
+        check_source_name(_TEMPLATE.sub("x", text))
+
+
+def _require_known(scheme: str) -> None:
+    """:raises ConfigurationError: data is not read from there; the rest of the URI may be a secret and is not quoted"""
+    if scheme not in (*OF_THIS_MACHINE, "gs", *_REMOTE):
+        known = ", ".join(f"{name}://" for name in ("file", "gs", *sorted(_REMOTE)))
+        found = "text that is not quoted, as it may hold a password" if re.search("[:@]", scheme) else plain(scheme, 40)
+        raise ConfigurationError(f"Dataset: found {found} before ://, expected a local path or one of {known}.")
+
+
+def _require_no_password(scheme: str, path: str) -> None:
+    """:raises ConfigurationError: there is another URI, a password or a query in the URI; none of them is quoted"""
+    # `s3://x::file:///etc/passwd` and the like: a file system in another one.
+    if "::" in path and scheme != "gs":
+        raise ConfigurationError(f"Dataset: found '::' in a {scheme}:// URI, expected one file or pattern.")
+    authority, _, rest = unquote(path).partition("/")
+    user, _, host = authority.rpartition("@")
+    # A secret key with a slash in it ends before its @.
+    is_user = ":" in user or (":" in host and not _HOST_AND_PORT.fullmatch(host)) or (":" in host and "@" in rest)
+    if is_user or _QUERY.search(path):
+        raise ConfigurationError(
+            f"Dataset: found a {scheme}:// URI with a password or key in it, which is not quoted, expected "
+            f"{scheme}://CONNECTION_ID@BUCKET/PATH. Put the credentials into an Airflow connection."
+        )
+
+
+def _require_object(path: str) -> None:
+    bucket, _, name = path.partition("/")
+    if not bucket or not name or WILDCARD.search(bucket):
+        missing = "an object" if bucket and not name else "the name of a bucket"
+        raise ConfigurationError(f"Dataset: found a gs:// URI without {missing}, expected gs://BUCKET/PATH.")
