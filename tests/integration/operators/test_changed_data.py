@@ -75,7 +75,7 @@ def test_nor_on_data_that_is_gone(emulator: str, checked: dict[str, Any]) -> Non
     name = checked["training_uri"].removeprefix("gs://data/")
     httpx.delete(f"{emulator}/storage/v1/b/data/o/{name}").raise_for_status()
     context = TaskContext(uuid4().hex)
-    with pytest.raises(exceptions.DatasetError, match="or none"):
+    with pytest.raises(exceptions.DatasetError, match="or no data"):
         execute(create(**arguments(checked)), context)
     assert jobs_of(context) == []
 
