@@ -1,4 +1,4 @@
-"""Cloud Storage's JSON API over HTTP: each handler reads a request, calls the service, answers the resource.
+"""Cloud Storage's JSON API over HTTP: each handler reads a request, calls the service and returns the resource.
 
 https://cloud.google.com/storage/docs/json_api/v1; uploads are in upload_api.py.
 """
@@ -150,7 +150,7 @@ def _target(request: Request) -> Address:
 
 
 def _conditions(request: Request) -> tuple[Conditions, Conditions]:
-    """Those on the new object, and those on its source."""
+    """The preconditions of the new object and of its source."""
     return Conditions.of(request.query_params), Conditions.of(request.query_params, "ifSource")
 
 

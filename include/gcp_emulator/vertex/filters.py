@@ -1,8 +1,8 @@
-"""List filters: the subset of https://google.aip.dev/160 that is of use here.
+"""List filters: the useful subset of https://google.aip.dev/160.
 
 Comparisons (`=`, `!=`, `<`, `<=`, `>`, `>=`, `:`) of a field with a value, joined by AND (or nothing), OR, NOT, `-` and
-parentheses; OR binds tighter than AND, as AIP-160 says. `field:*` asks whether the field is there; `*` in a value
-stands for anything.
+parentheses; OR binds tighter than AND, as AIP-160 says. `field:*` tests whether the field is set. `*` in a
+value stands for any text.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 def compile_filter(text: str, fields: Iterable[str]) -> Predicate:
     """
-    :param text: the filter; an empty one lets everything through
+    :param text: the filter; an empty filter matches everything
     :param fields: first parts of the names that may be compared, camelCase ("state", "labels")
-    :raises InvalidArgument: when it cannot be understood or names another field
+    :raises InvalidArgument: the filter cannot be parsed or names another field
     """
     if len(text) > MAX_LENGTH:
         raise InvalidArgument(f"Invalid filter: longer than {MAX_LENGTH} characters.")
@@ -121,7 +121,7 @@ class _Parser:
         return lambda resource: _compare(op, _lookup(resource, path), value)
 
     def call(self, function: str) -> Predicate:
-        """`in_context("NAME")`, the one function the Metadata service's filters have in use here."""
+        """`in_context("NAME")`, the only supported function of the Metadata service's filters."""
         self.take()
         value = self.value()
         if camel(function) not in self.fields or self.take() != ")":
