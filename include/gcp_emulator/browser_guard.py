@@ -70,32 +70,32 @@ class BrowserGuard:
         if not _is_followed_link(scope, headers):
             _check_site(headers.getlist("sec-fetch-site"))
 
-    def _check_host(self, found: list[str]) -> str:
+    def _check_host(self, headers: list[str]) -> str:
         """The Host header. A page could let its own name lead here (DNS rebinding)."""
-        if len(found) != 1:
-            raise PermissionDenied(f"Found {len(found)} Host headers, expected one.")
+        if len(headers) != 1:
+            raise PermissionDenied(f"Found {len(headers)} Host headers, expected one.")
         try:
-            host = host_of(found[0])
+            host = host_of(headers[0])
         except ValueError:
             host = ""
         if not is_loopback(host) and host not in self.allowed_hosts:
             raise PermissionDenied(
-                f"Found Host {found[0][:100]!r}, expected localhost or an address of loopback. "
+                f"Found Host {headers[0][:100]!r}, expected localhost or an address of loopback. "
                 "To serve another name, start the emulator with --allowed-host NAME."
             )
-        return found[0].lower()
+        return headers[0].lower()
 
 
-def _check_origin(found: list[str], own: str) -> None:
-    for origin in found:
+def _check_origin(origins: list[str], own: str) -> None:
+    for origin in origins:
         if origin.lower() != own:
             raise PermissionDenied(
                 f"Found Origin {origin[:100]!r}, expected {own[:100]!r} or no Origin: pages elsewhere are refused."
             )
 
 
-def _check_site(found: list[str]) -> None:
-    for site in found:
+def _check_site(sites: list[str]) -> None:
+    for site in sites:
         if site not in _OWN_SITES:
             raise PermissionDenied(
                 f"Found Sec-Fetch-Site {site[:100]!r}, expected same-origin or none: from pages elsewhere "

@@ -59,15 +59,15 @@ class Batch:
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> Batch:
-        wanted = np.concatenate([e.features for e in examples])
+        buckets = np.concatenate([e.features for e in examples])
         place = np.zeros(BUCKETS, np.int32)
-        place[wanted] = 1
+        place[buckets] = 1
         features = np.flatnonzero(place).astype(np.int32)
         place[features] = np.arange(len(features))
         bag = np.zeros((len(examples), len(features)), np.float32)
         prompt = np.repeat(np.arange(len(examples)), [len(e.features) for e in examples])
         # Two groups of one prompt may share a bucket: the later weight counts, as in any hash collision.
-        bag[prompt, place[wanted]] = np.concatenate([e.weights for e in examples])
+        bag[prompt, place[buckets]] = np.concatenate([e.weights for e in examples])
         lengths = [len(e.answer) for e in examples]
         places = np.concatenate([np.arange(length) for length in lengths])
         return cls(
@@ -185,11 +185,11 @@ class Model:
     def score(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
         """The log-probability of each token of the answers, and whether it is the likeliest token."""
         prompts = batch.bag @ self.parameters["prompt"][batch.features]
-        found = [
+        picked = [
             _pick(self.log_probs(self.hidden(batch, prompts, part)), batch.target[part])
             for part in _slices(len(batch.target))
         ]
-        return np.concatenate([logs for logs, _ in found]), np.concatenate([hits for _, hits in found])
+        return np.concatenate([logs for logs, _ in picked]), np.concatenate([hits for _, hits in picked])
 
     def gradient(self, batch: Batch, weights: Floats) -> tuple[Floats, NDArray[np.bool_], Gradient]:
         """The results of :meth:`score`, and the gradient of the loss `-sum(weights * log-probability)`."""
@@ -197,11 +197,11 @@ class Model:
         prompts = batch.bag @ p["prompt"][batch.features]
         output, bias = np.zeros_like(p["output"]), np.zeros_like(p["output_bias"])
         into = np.empty((len(batch.target), self.width), np.float32)
-        found = []
+        picked = []
         for part in _slices(len(batch.target)):
             hidden = self.hidden(batch, prompts, part)
             logs = self.log_probs(hidden)
-            found.append(_pick(logs, batch.target[part]))
+            picked.append(_pick(logs, batch.target[part]))
             error = np.exp(logs)
             error[np.arange(len(error)), batch.target[part]] -= 1
             error *= weights[part, None]
@@ -213,7 +213,7 @@ class Model:
         gradient["prompt"] = (batch.features, batch.bag.T @ _sum_by(batch.owner, into)[1])
         for name in ("previous", "before", "position"):
             gradient[name] = _sum_by(getattr(batch, name), into)
-        return np.concatenate([logs for logs, _ in found]), np.concatenate([hits for _, hits in found]), gradient
+        return np.concatenate([logs for logs, _ in picked]), np.concatenate([hits for _, hits in picked]), gradient
 
 
 def _slices(count: int) -> list[slice]:

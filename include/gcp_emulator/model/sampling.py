@@ -79,12 +79,12 @@ def _tokens(model: Model, prompt: Prompt, sampling: Sampling, rng: np.random.Gen
 
 def write(model: Model, prompt: Prompt, sampling: Sampling, rng: np.random.Generator, answer: Answer) -> Iterator[str]:
     """Write into `answer` and yield its text piece by piece. Text that may become a stop sequence is held back."""
-    given = 0
+    sent = 0
     for held in _growth(model, prompt, sampling, rng, answer):
-        safe = max(given, len(answer.text) - held)
-        if safe > given:
-            yield answer.text[given:safe]
-            given = safe
+        safe = max(sent, len(answer.text) - held)
+        if safe > sent:
+            yield answer.text[sent:safe]
+            sent = safe
 
 
 def _growth(

@@ -116,7 +116,7 @@ def _features(text: str, salt: int) -> Ids:
     if not text:
         return np.empty(0, np.int32)
     words = _WORD.findall(text)
-    pairs = (f"{one} {two}" for one, two in zip(["", *words], [*words, ""], strict=True))
+    pairs = (f"{left} {right}" for left, right in zip(["", *words], [*words, ""], strict=True))
     hashes = [np.array([zlib.crc32(item.encode()) for item in (*words, *pairs)], np.uint32)]
     letters = np.frombuffer(f" {text} ".encode(), np.uint8).astype(np.uint32)
     hashes.extend(_grams(letters, size) for size in _GRAMS if len(letters) >= size)

@@ -118,13 +118,13 @@ def _check_config(config: Resource) -> None:
 
 def _sampling(config: Resource) -> Sampling:
     """The settings of the request, and defaults for the others."""
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "temperature": config.get("temperature"),
         "top_p": config.get("topP"),
         "top_k": int(config["topK"]) if "topK" in config else None,
         "max_tokens": min(config.get("maxOutputTokens", Sampling.max_tokens), Sampling.max_tokens),
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in settings.items() if value is not None}
     return Sampling(stop=tuple(config.get("stopSequences", [])), **chosen)
 
 

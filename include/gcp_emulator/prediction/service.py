@@ -96,13 +96,13 @@ class PredictionService:
         endpoint = name_of(request)
         weights = self.registry.weights_of_endpoint(endpoint)
         version = self.registry.endpoint(endpoint)["deployedModels"][0]["model"]
-        asked = GenerationRequest.of(body)
+        generation = GenerationRequest.of(body)
         details = await anyio.to_thread.run_sync(token_counts.details_of, body)
         try:
             model = await anyio.to_thread.run_sync(_load, weights)
         except OSError:
             raise FailedPrecondition(f"The weights of {version} are gone; tune it again.") from None
-        return Generation(model, asked, details, version)
+        return Generation(model, generation, details, version)
 
     async def count(self, request: Request) -> Response:
         body = await read(request, "CountTokensRequest")
@@ -128,21 +128,21 @@ class Generation:
     :param version: the model that responds
     """
 
-    def __init__(self, model: Model, asked: GenerationRequest, prompt_details: list[Resource], version: str) -> None:
-        self._model, self._asked, self._prompt_details = model, asked, prompt_details
+    def __init__(self, model: Model, request: GenerationRequest, prompt_details: list[Resource], version: str) -> None:
+        self._model, self._request, self._prompt_details = model, request, prompt_details
         self._common = {
             "modelVersion": version,
             "responseId": secrets.token_urlsafe(16),
             "createTime": timestamp(),
         }
-        seed = secrets.randbits(63) if asked.seed is None else asked.seed % 2**63
-        self._random = [np.random.default_rng([seed, index]) for index in range(asked.candidates)]
+        seed = secrets.randbits(63) if request.seed is None else request.seed % 2**63
+        self._random = [np.random.default_rng([seed, index]) for index in range(request.candidates)]
         self._written = 0
 
     def response(self) -> Resource:
         """The whole answer at once."""
         candidates = []
-        for index in range(self._asked.candidates):
+        for index in range(self._request.candidates):
             answer = Answer()
             text = "".join(self._texts(index, answer))
             candidates.append(self._candidate(index, text, answer))
@@ -150,18 +150,18 @@ class Generation:
 
     def chunks(self) -> Iterator[Resource]:
         """The answer in chunks. A candidate's last chunk has the finish reason, the last of all the token counts."""
-        for index in range(self._asked.candidates):
+        for index in range(self._request.candidates):
             answer, held = Answer(), ""
             for text in self._texts(index, answer):
                 if held:
                     yield self._common | {"candidates": [self._candidate(index, held)]}
                 held = text
             last = self._common | {"candidates": [self._candidate(index, held, answer)]}
-            yield last | ({"usageMetadata": self._usage()} if index == self._asked.candidates - 1 else {})
+            yield last | ({"usageMetadata": self._usage()} if index == self._request.candidates - 1 else {})
 
     def _texts(self, index: int, answer: Answer) -> Iterator[str]:
-        texts = write(self._model, self._asked.prompt, self._asked.sampling, self._random[index], answer)
-        yield from [_as_json("".join(texts))] if self._asked.as_json else texts
+        texts = write(self._model, self._request.prompt, self._request.sampling, self._random[index], answer)
+        yield from [_as_json("".join(texts))] if self._request.as_json else texts
         self._written += len(answer.log_probs)
 
     @staticmethod

@@ -74,9 +74,9 @@ def computed(body: Resource) -> Resource:
 
 
 def _tokens_info(content: Resource) -> Resource:
-    found = pieces(text_of(content))
+    tokens = pieces(text_of(content))
     return {
         "role": content.get("role", "user"),
-        "tokens": [base64.b64encode(piece.encode()).decode() for piece in found],
-        "tokenIds": [str(piece_id(piece)) for piece in found],
+        "tokens": [base64.b64encode(piece.encode()).decode() for piece in tokens],
+        "tokenIds": [str(piece_id(piece)) for piece in tokens],
     }

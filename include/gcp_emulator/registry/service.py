@@ -89,11 +89,11 @@ class RegistryService:
         if DEFAULT_ALIAS in removed:
             raise InvalidArgument("The alias 'default' cannot be removed; assign it to another version instead.")
         for version in list(self.versions(chosen["name"])):
-            others = [alias for alias in version["versionAliases"] if alias not in added]
+            merged = [alias for alias in version["versionAliases"] if alias not in added]
             if version["versionId"] == chosen["versionId"]:
-                others = [alias for alias in others if alias not in removed] + added
-            if others != version["versionAliases"]:
-                self.save(version | {"versionAliases": others, "versionUpdateTime": timestamp()})
+                merged = [alias for alias in merged if alias not in removed] + added
+            if merged != version["versionAliases"]:
+                self.save(version | {"versionAliases": merged, "versionUpdateTime": timestamp()})
         return self.version(version_name)
 
     def versions(self, model: str) -> Iterator[Resource]:
@@ -149,12 +149,12 @@ class RegistryService:
 
         :param name: any resource name of the project
         """
-        found: dict[str, list[Resource]] = {}
+        deployments: dict[str, list[Resource]] = {}
         for endpoint in self.store.list("endpoints", name.split("/locations/")[0] + "/"):
             for deployed in endpoint["deployedModels"]:
                 place = {"endpoint": endpoint["name"], "deployedModelId": deployed["id"]}
-                found.setdefault(deployed["model"], []).append(place)
-        return found
+                deployments.setdefault(deployed["model"], []).append(place)
+        return deployments
 
     # Endpoints
 
@@ -208,8 +208,8 @@ class RegistryService:
         """A hint if the endpoint is in another location: models of the 3.x generation serve only in us or eu."""
         project, endpoint_id = name.split("/locations/")[0], name.rsplit("/", 1)[-1]
         names = (endpoint["name"] for endpoint in self.store.list("endpoints", project + "/"))
-        found = [other for other in names if other.endswith(f"/{endpoint_id}")]
-        return f". Its model can serve only from location {location_of(found[0])}." if found else ""
+        elsewhere = [other for other in names if other.endswith(f"/{endpoint_id}")]
+        return f". Its model can serve only from location {location_of(elsewhere[0])}." if elsewhere else ""
 
     def undeploy(self, name: str, deployed_model_id: str) -> None:
         """

@@ -71,14 +71,14 @@ class Copies:
         """
         before = self._resume(source, token)
         size = int(before.source["size"])
-        done = size if step is None else min(size, before.rewritten + _checked(step))
+        copied = size if step is None else min(size, before.rewritten + _checked(step))
         source_conditions.check(before.source)
         conditions.check(self._objects.live(target.bucket, target.name))
         if not self._moves(before.source, target.bucket, new):
-            done = size
-        answer = {"kind": "storage#rewriteResponse", "totalBytesRewritten": str(done), "objectSize": str(size)}
-        if done < size:
-            return answer | {"done": False, "rewriteToken": _token(before.source, done)}
+            copied = size
+        answer = {"kind": "storage#rewriteResponse", "totalBytesRewritten": str(copied), "objectSize": str(size)}
+        if copied < size:
+            return answer | {"done": False, "rewriteToken": _token(before.source, copied)}
         return answer | {"done": True, "resource": self._copy(before.source, target, new, conditions)}
 
     async def compose(self, target: Address, request: ComposeRequest, conditions: Conditions) -> Resource:
@@ -128,8 +128,8 @@ class Copies:
         except RefusedError:
             message = f"Object {source.name} (generation: {source.generation or 0}) not found."
             raise RefusedError(404, "notFound", message, code="NoSuchKey") from None
-        wanted = source.object_preconditions and source.object_preconditions.if_generation_match
-        if wanted is not None and str(wanted) != row["generation"]:
+        expected = source.object_preconditions and source.object_preconditions.if_generation_match
+        if expected is not None and str(expected) != row["generation"]:
             raise condition_not_met()
         return row
 

@@ -129,9 +129,9 @@ class JsonApi:
         return answer(request, result)
 
     async def compose_object(self, request: Request) -> Response:
-        wanted = decode(await read_body(request), ComposeRequest)
+        composition = decode(await read_body(request), ComposeRequest)
         target = Address(request.path_params["bucket"], request.path_params["object"])
-        row = await self._copies.compose(target, wanted, Conditions.of(request.query_params))
+        row = await self._copies.compose(target, composition, Conditions.of(request.query_params))
         return answer(request, object_resource(row, str(request.base_url)))
 
     def _read(self, request: Request) -> Resource:

@@ -69,10 +69,10 @@ class ListQuery(msgspec.Struct, frozen=True):
 
 def page_size(params: Mapping[str, str]) -> int:
     """`maxResults`, at most 1000; absent or 0 means 1000."""
-    wanted = parse_int("maxResults", params.get("maxResults")) or MAX_RESULTS
-    if wanted < 0:
-        raise invalid(f"Invalid unsigned integer value: '{wanted}'. Parameter: maxResults.", "invalidParameter")
-    return min(wanted, MAX_RESULTS)
+    size = parse_int("maxResults", params.get("maxResults")) or MAX_RESULTS
+    if size < 0:
+        raise invalid(f"Invalid unsigned integer value: '{size}'. Parameter: maxResults.", "invalidParameter")
+    return min(size, MAX_RESULTS)
 
 
 def page_of(rows: Iterable[Resource], params: Mapping[str, str]) -> tuple[list[Resource], Resource]:

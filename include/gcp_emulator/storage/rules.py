@@ -163,14 +163,14 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
             read("MetagenerationNotMatch"),
         )
 
-    def check(self, found: Mapping[str, Any] | None, *, reading: bool = False) -> None:
+    def check(self, stored: Mapping[str, Any] | None, *, reading: bool = False) -> None:
         """Compare with the stored version.
 
         :raises NotModifiedError: a `…NotMatch` of a read names the stored version
         :raises StorageError: 412: another precondition does not hold
         """
-        generation = int(found["generation"]) if found else 0
-        metageneration = int(found["metageneration"]) if found else 0
+        generation = int(stored["generation"]) if stored else 0
+        metageneration = int(stored["metageneration"]) if stored else 0
         if not _matches(self.generation_match, generation):
             raise condition_not_met()
         if not _matches(self.metageneration_match, metageneration):
@@ -179,5 +179,5 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
             raise NotModifiedError if reading else condition_not_met()
 
 
-def _matches(wanted: int | None, actual: int) -> bool:
-    return wanted is None or wanted == actual
+def _matches(expected: int | None, actual: int) -> bool:
+    return expected is None or expected == actual

@@ -49,9 +49,9 @@ class Checksums(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def verify(self, actual: Digest) -> None:
         """:raises StorageError: 400: the content does not match a checksum"""
-        for name, sent, found in (("CRC32C", self.crc32c, actual.crc32c), ("MD5 hash", self.md5, actual.md5)):
-            if sent is not None and sent != found:
-                message = f'Provided {name} "{sent}" doesn\'t match calculated {name} "{found}".'
+        for name, sent, calculated in (("CRC32C", self.crc32c, actual.crc32c), ("MD5 hash", self.md5, actual.md5)):
+            if sent is not None and sent != calculated:
+                message = f'Provided {name} "{sent}" doesn\'t match calculated {name} "{calculated}".'
                 raise invalid(message, code="BadDigest")
 
 
@@ -181,10 +181,10 @@ class Uploads:
             raise OffsetGapError(start, kept)
         self._files.truncate(file, kept)
         end = await self._write(upload_id, file, kept, start, blocks)
-        wanted = span.stop if span.stop is not None else _agreed_total(session["total"], span.total)
-        if wanted not in (None, end) or (span.final and end < kept):
+        announced = span.stop if span.stop is not None else _agreed_total(session["total"], span.total)
+        if announced not in (None, end) or (span.final and end < kept):
             self._files.truncate(file, kept)
-            raise invalid(_LENGTH.format(sent=end - start, start=start, wanted=wanted or kept))
+            raise invalid(_LENGTH.format(sent=end - start, start=start, wanted=announced or kept))
         if not span.final and end - start < QUANTUM:
             self._files.truncate(file, kept)
             raise invalid(_TOO_SMALL.format(sent=end - start))

@@ -154,8 +154,8 @@ class TuningService:
         sources = {uri: self._locate(uri) for uri in spec.dataset_uris.values()}
         check_uris(spec, {uri for uri, path in sources.items() if path is None})
         copies = _link_all([sources[uri] or Path() for uri in spec.dataset_uris.values()], directory)
-        found_in = await asyncio.to_thread(_inspect_all, copies, spec)
-        return found_in[0], found_in[1] if len(found_in) > 1 else None
+        datasets = await asyncio.to_thread(_inspect_all, copies, spec)
+        return datasets[0], datasets[1] if len(datasets) > 1 else None
 
     def _locate(self, uri: str) -> Path | None:
         try:

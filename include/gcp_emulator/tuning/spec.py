@@ -111,24 +111,24 @@ def read_spec(job: Resource, parent: str, registry: RegistryService) -> TuningSp
 def _source(job: Resource, registry: RegistryService) -> tuple[BaseModel, str | None, str | None]:
     if _one_of(job, ("baseModel", "preTunedModel")) == "baseModel":
         return base_model(job["baseModel"]), None, None
-    given = job["preTunedModel"]
-    name = canonical(_required(given, "tunedModelName", "tuning_job.pre_tuned_model"))
+    tuned = job["preTunedModel"]
+    name = canonical(_required(tuned, "tunedModelName", "tuning_job.pre_tuned_model"))
     try:
         version = registry.version(name)
     except NotFound as error:
         raise NotFound(error.message) from None
-    checkpoint = given.get("checkpointId") or version.get("defaultCheckpointId")
+    checkpoint = tuned.get("checkpointId") or version.get("defaultCheckpointId")
     full_name = f"{version['name']}@{version['versionId']}"
     registry.weights(full_name, checkpoint)
     return base_model(version["baseModelSource"]["genieSource"]["baseModelUri"]), full_name, checkpoint
 
 
 def _one_of(job: Resource, fields: Iterable[str]) -> str:
-    given = [field for field in fields if job.get(field)]
+    present = [field for field in fields if job.get(field)]
     names = ", ".join(f"tuning_job.{snake(field)}" for field in fields)
-    if len(given) != 1:
-        raise InvalidArgument(f"Exactly one of {names} must be set, but {len(given)} are.")
-    return given[0]
+    if len(present) != 1:
+        raise InvalidArgument(f"Exactly one of {names} must be set, but {len(present)} are.")
+    return present[0]
 
 
 def _required(message: Resource, field: str, where: str) -> str:

@@ -152,20 +152,20 @@ def _lookup(resource: Resource, path: list[str]) -> Any:
     return value
 
 
-def _compare(op: str, found: Any, value: str) -> bool:
+def _compare(op: str, actual: Any, value: str) -> bool:
     if op == ":" and value == "*":
-        return found not in (None, "", [], {})
+        return actual not in (None, "", [], {})
     if op in ("=", ":"):
-        return any(_equal(item, value) for item in (found if isinstance(found, (list, dict)) else [found]))
+        return any(_equal(item, value) for item in (actual if isinstance(actual, (list, dict)) else [actual]))
     if op == "!=":
-        return not _equal(found, value)
-    return isinstance(found, str) and _ORDER[op](found, value)
+        return not _equal(actual, value)
+    return isinstance(actual, str) and _ORDER[op](actual, value)
 
 
-def _equal(found: Any, value: str) -> bool:
-    if found is None:
+def _equal(actual: Any, value: str) -> bool:
+    if actual is None:
         return False
-    text = str(found).lower() if isinstance(found, bool) else str(found)
+    text = str(actual).lower() if isinstance(actual, bool) else str(actual)
     return fnmatchcase(text, _literal(value)) if "*" in value else text == value
 
 

@@ -44,8 +44,8 @@ def schemas(version: str) -> dict[str, Schema]:
         raise RuntimeError("google-api-python-client is not installed; its discovery documents are needed")
     documents = Path(spec.origin).parent / "discovery_cache" / "documents"
     document = msgspec.json.decode((documents / f"aiplatform.{version}.json").read_bytes())
-    found: dict[str, Schema] = document["schemas"]
-    return found
+    loaded: dict[str, Schema] = document["schemas"]
+    return loaded
 
 
 def full_name(version: str, message: str) -> str:
