@@ -158,7 +158,7 @@ def _print(check: DatasetCheck, data: OwnData, report: Path, console: Console) -
 
     held_out = "validation examples" if data.validation else "held out"
     kind = f"answers are {check.labels} labels" if check.labels else "answers are texts"
-    say(f"{data.dataset}: {check.training_rows} training examples, {check.validation_rows} {held_out}; {kind}.")
+    say(f"{data.dataset}: {check.training_rows:,} training examples, {check.validation_rows:,} {held_out}; {kind}.")
     if not check.labels:
         say(
             "The local model is small: it learns labels well, and sentences hardly. Gemini learns both. "
