@@ -1,1 +1,1 @@
-"""A local Google Cloud: as much of Cloud Storage and Vertex AI as retraining a Gemini model speaks, over REST."""
+"""A local Google Cloud: the parts of Cloud Storage and Vertex AI that retraining a Gemini model uses, over REST."""

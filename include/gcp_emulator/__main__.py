@@ -64,8 +64,8 @@ def _serve(arguments: argparse.Namespace, data_dir: Path) -> None:
 def main() -> None:
     """Serve until interrupted."""
     arguments = parser().parse_args()
-    os.umask(0o077)  # datasets and models are their owner's alone
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again when done; the directory is to go
+    os.umask(0o077)  # only the owner may read datasets and models
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the directory is removed
     logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     if arguments.data_dir:
         try:

@@ -1,4 +1,4 @@
-"""The composition root: builds the services, mounts their routes, renders errors, starts and stops training."""
+"""Builds the services, mounts their routes, renders errors, starts and stops training."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def _refusal(_: Request, error: Exception) -> Response:
 
 
 async def _http_refusal(request: Request, refusal: Exception) -> Response:
-    """What the router refuses, in Google's envelope."""
+    """A refusal of the router, in Google's envelope."""
     error = cast("HTTPException", refusal)
     kind = {404: NotFound, 405: NotFound, 413: InvalidArgument}.get(error.status_code, InvalidArgument)
     made = kind(f"{request.method} {request.url.path[:500]}: {error.detail}")

@@ -1,6 +1,6 @@
-"""Access tokens for clients that will not do without: a key file whose `token_uri` is `http://HOST:PORT/token`.
+"""Access tokens for clients that require one: a key file whose `token_uri` is `http://HOST:PORT/token`.
 
-Whatever is asked is granted, and no other service looks at the token.
+Every request gets a token, and no other service reads it.
 https://developers.google.com/identity/protocols/oauth2/service-account#httprest
 """
 

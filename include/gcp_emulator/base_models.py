@@ -2,7 +2,7 @@
 
 Sources: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning (limits,
 2026-08), the region page of the 2.x generation, and models/model-versions for retirements. Default adapter sizes are
-what jobs were seen to answer (1.5 Pro four, 1.5 Flash eight, 3.1 Flash-Lite two); four for the others is our choice.
+those of real jobs (1.5 Pro four, 1.5 Flash eight, 3.1 Flash-Lite two); four for the others is our choice.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _TWO_REGIONS = frozenset({"us-central1", "europe-west4"})
 @dataclass(frozen=True)
 class BaseModel:
     """
-    :param adapters: adapter sizes it takes
-    :param regions: where it can be tuned
+    :param adapters: adapter sizes that the model accepts
+    :param regions: regions that tune it
     :param multi_region: whether tuned models of it serve from `us` or `eu` only
-    :param preference: whether it takes preference tuning
-    :param retired: no longer offered; such a model is still taken, so that old guides run
+    :param preference: whether it supports preference tuning
+    :param retired: whether Google offers it no longer; the emulator still accepts it, so that old guides run
     """
 
     name: str
@@ -44,7 +44,7 @@ class BaseModel:
     retired: bool = False
 
     def serving_location(self, region: str) -> str:
-        """Where endpoints of a model tuned in `region` are: the region itself, or its multi-region."""
+        """The location of endpoints of a model tuned in `region`: the region itself, or its multi-region."""
         return region.split("-")[0].replace("europe", "eu") if self.multi_region else region
 
 
@@ -72,7 +72,7 @@ BASE_MODELS = {
 def base_model(name: str) -> BaseModel:
     """The model of that name, also as `publishers/google/models/NAME`.
 
-    :raises InvalidArgument: when there is none
+    :raises InvalidArgument: no such model exists
     """
     model = BASE_MODELS.get(name.removeprefix("publishers/google/models/"))
     if model is None:

@@ -1,7 +1,7 @@
-"""The outermost layer: web pages elsewhere get nothing from the emulator and change nothing in it.
+"""The outermost layer: a foreign web page reads nothing from the emulator and changes nothing in it.
 
-A page from anywhere can make its visitor's browser send requests to this machine. Browsers say truthfully where a
-request comes from, in headers that no page can set; programs do not send these headers.
+A page from anywhere can make its visitor's browser send requests to this machine. Browsers name the origin of a
+request in headers that no page can set. Programs do not send these headers.
 https://www.w3.org/TR/fetch-metadata/ and https://fetch.spec.whatwg.org/#origin-header
 """
 
@@ -21,7 +21,7 @@ from include.gcp_emulator.vertex.rest import render
 log = logging.getLogger(__name__)
 
 SANDBOX: Final = "sandbox allow-scripts allow-downloads allow-popups allow-popups-to-escape-sandbox"
-"""Scripts run, because reports draw charts, but in an origin of their own: this guard refuses what they send."""
+"""Scripts run, because reports draw charts, but in a separate origin: this guard refuses their requests."""
 _ANSWER_HEADERS: Final = [
     (b"content-security-policy", SANDBOX.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -33,9 +33,9 @@ _NAVIGATION: Final = {"sec-fetch-mode": ["navigate"], "sec-fetch-dest": ["docume
 
 
 class BrowserGuard:
-    """ASGI application around all others.
+    """The ASGI application around all others.
 
-    :param allowed_hosts: names and addresses it may be called by, besides those of loopback
+    :param allowed_hosts: names and addresses that clients may use, besides those of loopback
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str] = ()) -> None:
@@ -62,7 +62,7 @@ class BrowserGuard:
 
     def _check(self, scope: Scope) -> None:
         """
-        :raises PermissionDenied: when the request is a foreign page's, or may be one
+        :raises PermissionDenied: the request comes, or may come, from a foreign page
         """
         headers = Headers(scope=scope)
         host = self._check_host(headers.getlist("host"))
@@ -70,32 +70,32 @@ class BrowserGuard:
         if not _is_followed_link(scope, headers):
             _check_site(headers.getlist("sec-fetch-site"))
 
-    def _check_host(self, found: list[str]) -> str:
-        """The Host header. By a foreign name a page reaches what it takes for its own server (DNS rebinding)."""
-        if len(found) != 1:
-            raise PermissionDenied(f"Found {len(found)} Host headers, expected one.")
+    def _check_host(self, headers: list[str]) -> str:
+        """The Host header. A page could let its own name lead here (DNS rebinding)."""
+        if len(headers) != 1:
+            raise PermissionDenied(f"Found {len(headers)} Host headers, expected one.")
         try:
-            host = host_of(found[0])
+            host = host_of(headers[0])
         except ValueError:
             host = ""
         if not is_loopback(host) and host not in self.allowed_hosts:
             raise PermissionDenied(
-                f"Found Host {found[0][:100]!r}, expected localhost or an address of loopback. "
+                f"Found Host {headers[0][:100]!r}, expected localhost or an address of loopback. "
                 "To serve another name, start the emulator with --allowed-host NAME."
             )
-        return found[0].lower()
+        return headers[0].lower()
 
 
-def _check_origin(found: list[str], own: str) -> None:
-    for origin in found:
+def _check_origin(origins: list[str], own: str) -> None:
+    for origin in origins:
         if origin.lower() != own:
             raise PermissionDenied(
                 f"Found Origin {origin[:100]!r}, expected {own[:100]!r} or no Origin: pages elsewhere are refused."
             )
 
 
-def _check_site(found: list[str]) -> None:
-    for site in found:
+def _check_site(sites: list[str]) -> None:
+    for site in sites:
         if site not in _OWN_SITES:
             raise PermissionDenied(
                 f"Found Sec-Fetch-Site {site[:100]!r}, expected same-origin or none: from pages elsewhere "
@@ -104,6 +104,6 @@ def _check_site(found: list[str]) -> None:
 
 
 def _is_followed_link(scope: Scope, headers: Headers) -> bool:
-    """Whether the browser opens a page in a tab: the page that links to it sees nothing of the answer."""
+    """Whether the browser opens a page in a tab. The page with the link cannot read the response."""
     harmless = scope["method"] == "GET" and not scope["path"].startswith("/_internal")
     return harmless and all(headers.getlist(name) == value for name, value in _NAVIGATION.items())

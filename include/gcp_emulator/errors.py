@@ -1,4 +1,4 @@
-"""Errors as Google's services answer them: one class per canonical code, one envelope per API family.
+"""Errors of Google's services: one class per canonical code, one envelope per API family.
 
 Codes and their HTTP equivalents: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 """
@@ -14,9 +14,9 @@ Detail = Mapping[str, Any]
 
 
 class ApiError(Exception):
-    """Base of all refusals; raised by a service, rendered once in app.py.
+    """Base of all refusals. A service raises it, and app.py renders it.
 
-    :param message: what the service says, in its own words where they are known
+    :param message: the service's message, in its own words where they are known
     :param details: typed `google.rpc` details, each with its `@type`
     :param headers: extra response headers
     """
@@ -41,7 +41,7 @@ class ApiError(Exception):
         return {"error": error}
 
     def rpc_status(self) -> dict[str, Any]:
-        """The same error as a resource's `error` field holds it: the canonical code, not HTTP's."""
+        """The error for a resource's `error` field, with the canonical code instead of HTTP's."""
         return {"code": self.code, "message": self.message}
 
 
@@ -102,7 +102,7 @@ class Unauthenticated(ApiError):
 
 
 class StorageError(ApiError):
-    """Cloud Storage's JSON API has an envelope of its own, with a `reason` per error.
+    """The envelope of Cloud Storage's JSON API, with a `reason` per error.
 
     https://cloud.google.com/storage/docs/json_api/v1/status-codes
     """
@@ -123,7 +123,7 @@ def bad_request(field: str, description: str) -> Detail:
 
 
 def bad_fields(violations: Iterable[tuple[str, str]]) -> Detail:
-    """A google.rpc.BadRequest detail of (field, what is wrong with it)."""
+    """A google.rpc.BadRequest detail of pairs of field and problem."""
     return {
         "@type": "type.googleapis.com/google.rpc.BadRequest",
         "fieldViolations": [{"field": field, "description": description} for field, description in violations],

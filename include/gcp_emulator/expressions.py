@@ -1,4 +1,4 @@
-"""Regular expressions that people set, in linear time: a slow one would stop the event loop, and with it every client.
+"""Regular expressions of users, in linear time: a slow expression would stop the event loop, and all clients.
 
 The engine is Rust's crate regex, as jsonschema-rs has it: https://docs.rs/regex/#syntax
 """
@@ -11,7 +11,7 @@ from typing import Final
 import jsonschema_rs
 
 MAX_LENGTH: Final = 1000
-"""Characters of an expression."""
+"""Largest number of characters of an expression."""
 MAX_COMPILED: Final = 2**18
 """Bytes of a compiled expression; `a{1000}` is short and grows. Matching takes at most this times the text's length."""
 _LIMITS: Final = jsonschema_rs.RegexOptions(size_limit=MAX_COMPILED, dfa_size_limit=MAX_COMPILED)
@@ -19,8 +19,8 @@ _LIMITS: Final = jsonschema_rs.RegexOptions(size_limit=MAX_COMPILED, dfa_size_li
 
 def check_expression(field: str, expression: str) -> None:
     """
-    :param field: where it was found, for the message
-    :raises ValueError: when it is no such expression
+    :param field: field that holds the expression, for the message
+    :raises ValueError: the expression is wrong or too large
     """
     if not _is_valid(expression):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Names and addresses that a server is called by."""
+"""Names and addresses of a server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 def canonical_host(host: str) -> str:
-    """The one spelling of a name or an address: "Localhost." is "localhost", "[0:0::1]" is "::1".
+    """The canonical spelling of a name or an address: "Localhost." is "localhost", "[0:0::1]" is "::1".
 
-    :raises ValueError: when it is neither a name nor an address
+    :raises ValueError: the text is neither a name nor an address
     """
     bracketed = _IN_BRACKETS.fullmatch(host)
     with suppress(ValueError):
@@ -28,7 +28,7 @@ def canonical_host(host: str) -> str:
 def host_of(authority: str) -> str:
     """The canonical host of "HOST" or "HOST:PORT", as a Host header has it; addresses of IPv6 need their brackets.
 
-    :raises ValueError: when there is none
+    :raises ValueError: the text is not such a host
     """
     match = _AUTHORITY.fullmatch(authority)
     return canonical_host(match[1] if match else "")

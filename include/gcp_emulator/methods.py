@@ -1,4 +1,4 @@
-"""`python -m include.gcp_emulator.methods`: a table of everything the emulator answers, made from its routes."""
+"""`python -m include.gcp_emulator.methods`: a table of all methods of the emulator, made from its routes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def table(routes: Iterable[BaseRoute]) -> str:
 
 
 def _short(path: str) -> str:
-    """The path without types of parameters and without the beginning that all of Vertex AI has in common."""
+    """The path without types of parameters and without the common prefix of Vertex AI."""
     plain = re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
     return plain.replace("/{version}/projects/{project}/locations/{location}/", "…/")
 

@@ -10,7 +10,7 @@ _PROJECT = re.compile(r"^projects/([^/]+)")
 
 
 def project_number(project: str) -> str:
-    """The number of a project: itself when it is one, otherwise always the same 12 digits for an id."""
+    """The number of a project: the id itself if it is a number, else 12 digits that depend on the id alone."""
     if project.isascii() and project.isdigit():
         return project
     digest = hashlib.sha256(project.encode()).digest()
@@ -33,5 +33,5 @@ def parent_of(name: str) -> str:
 
 
 def timestamp(moment: datetime | None = None) -> str:
-    """RFC 3339 in UTC with six digits, as the service prints it; now when no moment is given."""
+    """RFC 3339 in UTC with six digits, as the service prints it; now if no time is given."""
     return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

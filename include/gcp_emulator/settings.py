@@ -1,4 +1,4 @@
-"""What can be set when the emulator is started."""
+"""Options of the emulator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Literal
 @dataclass(frozen=True)
 class Settings:
     """
-    :param data_dir: where everything is kept
+    :param data_dir: folder for all data
     :param queue_seconds: how long a new job stays PENDING
-    :param experiment_seconds: from RUNNING to the job's experiment appearing
-    :param step_seconds: least time per training step
+    :param experiment_seconds: time from RUNNING to the appearance of the job's experiment
+    :param step_seconds: smallest time per training step
     :param cancel_seconds: how long a cancelled job stays CANCELLING
     :param concurrent_tuning_jobs: the quota `global_concurrent_tuning_jobs`, per project over all regions
     :param quota_mode: whether a job over that quota waits, or is refused with 429
-    :param control: whether `/_internal` obeys
-    :param allowed_hosts: names and addresses clients may call it by, besides those of loopback
+    :param control: whether `/_internal` is open to all clients
+    :param allowed_hosts: names and addresses that clients may use, besides those of loopback
     """
 
     data_dir: Path

@@ -1,7 +1,7 @@
-"""Where the emulator keeps what it was told: one SQLite file, and plain files for bytes.
+"""The emulator's storage: one SQLite file, and plain files for bytes.
 
-SQLite (write-ahead log) because a change is then all there or not there after `kill -9`, with no code of our own;
-bytes (objects, weights) lie beside it as files under random names, written before the row that names them.
+SQLite (write-ahead log), because after `kill -9` a change is there completely or not at all. Bytes (objects, weights)
+are files with random names, written before the row that names them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Point = tuple[int, str, float]
 """Step, wall time (RFC 3339), value."""
 
 _LAST = "\U0010ffff"
-"""Sorts behind every name that begins like the prefix before it."""
+"""After a prefix, it sorts behind every name with that prefix."""
 
 _CONTENT: Final = {"state.db", "state.db-wal", "state.db-shm", "objects", "tuning"}
-"""What lies in the emulator's directory."""
+"""Names of the files in the emulator's directory."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS resource (
@@ -38,11 +38,10 @@ CREATE TABLE IF NOT EXISTS point (
 
 
 class Store:
-    """JSON resources by kind and name, and points by series. Every call is one transaction, but for those within
-    `transaction`.
+    """JSON resources by kind and name, and points by series. Outside of `transaction`, every call is one transaction.
 
-    :param data_dir: the emulator's directory; created when absent, and its owner's alone
-    :raises sqlite3.OperationalError: when another process has it
+    :param data_dir: the emulator's directory; created if it is missing, readable by its owner only
+    :raises sqlite3.OperationalError: another process uses it
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -57,7 +56,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes within, or none, also after a kill; one inside another joins it. Never await within."""
+        """All changes of a block, or none, also after a kill. Inner blocks join the outer one. Do not await inside."""
         if self.db.in_transaction:
             yield
             return
@@ -66,7 +65,7 @@ class Store:
             yield
 
     def put(self, kind: str, name: str, body: Resource) -> None:
-        """Create or replace a resource; a replaced one keeps its place in the order of creation."""
+        """Create or replace a resource. A replaced resource keeps its place in the order of creation."""
         self.db.execute(
             "INSERT INTO resource (kind, name, body) VALUES (?, ?, ?) "
             "ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body",
@@ -90,11 +89,11 @@ class Store:
         return ((seq, json.loads(body)) for seq, body in rows)
 
     def delete(self, kind: str, name: str) -> bool:
-        """Remove a resource; whether there was one."""
+        """Remove a resource; whether it existed."""
         return self.db.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name)).rowcount > 0
 
     def add_points(self, points: Iterable[tuple[str, int, str, float]]) -> None:
-        """Append (series, step, wall time, value); a step that is there already is replaced."""
+        """Append (series, step, wall time, value). An existing step is replaced."""
         self.db.executemany("INSERT OR REPLACE INTO point VALUES (?, ?, ?, ?)", points)
 
     def points(self, series: str) -> Sequence[Point]:
@@ -125,16 +124,16 @@ class Store:
 
 
 def _make_private(data_dir: Path) -> None:
-    """Take other users' rights away; a folder that holds anything else keeps its own."""
+    """Remove the rights of other users. A folder with other content keeps its rights."""
     content = list(data_dir.iterdir())
     own = [path for path in content if path.name in _CONTENT]
     if len(own) == len(content):
         own.append(data_dir)
     for path in own:
-        with suppress(PermissionError):  # it belongs to another user, who decides
+        with suppress(PermissionError):  # another user owns it
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o077)
 
 
 def new_id() -> str:
-    """A 19-digit id, as Vertex AI gives."""
+    """A 19-digit id, like Vertex AI's."""
     return str(secrets.randbelow(9 * 10**18) + 10**18)

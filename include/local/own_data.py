@@ -17,7 +17,7 @@ from include.local.stack import PROJECT_DIR, Stack, StackError
 HELD_OUT: Final = 0.15
 """Share of the examples that are held out to judge the model."""
 HELD_OUT_OF_MANY: Final = 0.1
-"""For `MANY` examples and more. These are a part of the examples that `HELD_OUT` selects."""
+"""For `MANY` examples and more."""
 MANY: Final = 1_000
 SPECIAL: Final = frozenset("*?[]{}:")
 """Characters of patterns, templates, URIs and lists of folders. The path of a dataset must not have one."""
@@ -57,7 +57,11 @@ def write_tuning(data: OwnData, stack: Stack, console: Console) -> str:
     training, validation = _file("DATASET", data.dataset), data.validation and _file("VALIDATION", data.validation)
     name = _name(data, training, stack)
     report = stack.home / "dataset-report.json"
-    check = _check(data, report)
+    held_out = None if data.validation else HELD_OUT
+    check = _check(data, report, held_out)
+    if held_out and check.training_rows + check.validation_rows >= MANY:
+        held_out = HELD_OUT_OF_MANY
+        check = _check(data, report, held_out)
     _print(check, data, report, console)
     stack.tunings.write(
         name,
@@ -69,16 +73,12 @@ def write_tuning(data: OwnData, stack: Stack, console: Console) -> str:
             columns=data.columns,
             task=data.task or ("classification" if check.labels else None),
             rows=check.training_rows,
-            validation_fraction=None if validation else _held_out(check),
+            validation_fraction=held_out,
             labelled=bool(check.labels),
             cases=check.cases,
         ),
     )
     return name
-
-
-def _held_out(check: DatasetCheck) -> float:
-    return HELD_OUT if check.training_rows + check.validation_rows < MANY else HELD_OUT_OF_MANY
 
 
 def _file(variable: str, path: Path) -> Path:
@@ -120,7 +120,7 @@ def _name(data: OwnData, training: Path, stack: Stack) -> str:
     return name
 
 
-def _check(data: OwnData, report: Path) -> DatasetCheck:
+def _check(data: OwnData, report: Path, held_out: float | None) -> DatasetCheck:
     """:raises StackError: the data has errors"""
     report.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -130,7 +130,7 @@ def _check(data: OwnData, report: Path) -> DatasetCheck:
             validation=data.validation and data.validation.expanduser(),
             columns=data.columns,
             task=data.task,
-            validation_fraction=None if data.validation else HELD_OUT,
+            validation_fraction=held_out,
             report=report,
         )
     except subprocess.CalledProcessError as error:
@@ -158,11 +158,11 @@ def _print(check: DatasetCheck, data: OwnData, report: Path, console: Console) -
 
     held_out = "validation examples" if data.validation else "held out"
     kind = f"answers are {check.labels} labels" if check.labels else "answers are texts"
-    say(f"{data.dataset}: {check.training_rows} training examples, {check.validation_rows} {held_out}; {kind}.")
+    say(f"{data.dataset}: {check.training_rows:,} training examples, {check.validation_rows:,} {held_out}; {kind}.")
     if not check.labels:
         say(
             "The local model is small: it learns labels well, and sentences hardly. Gemini learns both. "
             "So the smoke test accepts any answer."
         )
     if check.warnings:
-        say("\n  ".join([f"Warnings (all of them: {report}):", *check.warnings]))
+        say("\n  ".join([f"Warnings (all findings: {report}):", *check.warnings]))

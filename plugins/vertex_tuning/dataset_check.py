@@ -14,6 +14,7 @@ from vertex_tuning.datasets.prepare import Prepared, parse_options, prepare, wri
 from vertex_tuning.datasets.rows import answer_text, prompt_texts
 from vertex_tuning.datasets.sources import find_sources
 from vertex_tuning.exceptions import DatasetError, TuningError
+from vertex_tuning.templates import template_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 CASES: Final = 3
 TEXT_LENGTH: Final = 300
-TEMPLATE_MARKS: Final = ("{{", "{%", "{#")
 
 
 class CheckResult(msgspec.Struct, frozen=True):
@@ -151,10 +151,11 @@ def _case(row: dict[str, Any], *, labelled: bool) -> dict[str, Any] | None:
     """An example as a case; None if its texts cannot stand in a file. Any response to a text's prompt is right."""
     instruction, prompt = prompt_texts(row)
     response = answer_text(row).strip()
-    if not all(map(_is_plain, filter(None, [instruction, prompt, response if labelled else ""]))):
+    texts = {"prompt": prompt, **({"equals": response} if labelled else {})}
+    if not all(texts.values()) or not all(map(_is_plain, [instruction, *texts.values()])):
         return None
     system = {"system_instruction": instruction} if instruction else {}
-    return {"prompt": prompt, **system, **({"equals": response} if labelled else {"min_length": 1})}
+    return {**texts, **system, **({} if labelled else {"min_length": 1})}
 
 
 def _is_plain(text: str) -> bool:
@@ -162,5 +163,5 @@ def _is_plain(text: str) -> bool:
     return (
         len(text) <= TEXT_LENGTH
         and all(character.isprintable() or character == "\n" for character in text)
-        and not any(mark in text for mark in TEMPLATE_MARKS)
+        and not template_mark(text)
     )

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from rich.console import Console
 from vertex_tuning.config.loader import Tuning, load_tuning
+from vertex_tuning.datasets.prepare import Options, Source, prepare
 
 from include.local.outcome import Failure, exit_code
 from include.local.own_data import OwnData, write_tuning
@@ -122,6 +123,12 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     code, first = run_demo(home, *named, **environment)
     assert code == 0, first
     assert "First model: nothing to compare with. The new model is in use now." in first
+    for printed in (
+        r"estimated: [\d,]+ training tokens, USD",
+        r"│ billed +│ [\d,]+ training tokens, USD",
+        r"8 of \d+; all in",
+    ):
+        assert re.search(printed, first), printed
     tuning = yaml.safe_load((home / "tunings" / "my_wishes_1.yaml").read_text())
     assert "gates" not in tuning
     assert (tuning["dataset"]["validation_fraction"], tuning["task"]) == (0.15, "classification")
@@ -320,12 +327,14 @@ def test_a_tuning_is_named_by_its_file(file: str, name: str) -> None:
     assert name_of(Path(file)) == name
 
 
-def own_data(tmp_path: Path, content: str = GOOD, **fields: Any) -> tuple[Stack, Tuning]:
+def own_data(
+    tmp_path: Path, content: str = GOOD, console: Console | None = None, **fields: Any
+) -> tuple[Stack, Tuning]:
     """Write the tuning of a dataset, and read it as Airflow does."""
     data = OwnData(**{"dataset": tmp_path / "mine.csv", **fields})
     data.dataset.write_text(content)
     stack = Stack(home=tmp_path / "home", airflow_port=1, emulator_port=2)
-    name = write_tuning(data, stack, Console(quiet=True))
+    name = write_tuning(data, stack, console or Console(quiet=True))
     return stack, load_tuning(stack.tunings.path(name))
 
 
@@ -368,7 +377,7 @@ def test_it_runs_by_itself_only_with_a_schedule_that_the_user_has_written(tmp_pa
 
 
 def test_what_was_found_in_the_data_is_printed(tmp_path: Path) -> None:
-    console = Console(record=True, width=200, quiet=False, file=io.StringIO())
+    console = Console(record=True, width=200, file=io.StringIO())
     (tmp_path / "mine.csv").write_text(GOOD)
     (tmp_path / "other.csv").write_text(GOOD.replace("question", "example"))
     data = OwnData(tmp_path / "mine.csv", validation=tmp_path / "other.csv")
@@ -376,6 +385,21 @@ def test_what_was_found_in_the_data_is_printed(tmp_path: Path) -> None:
     output = console.export_text()
     assert "40 training examples, 40 validation examples; answers are 2 labels." in output
     assert "Found 40 training examples, 500 or more are recommended." in output
+
+
+@pytest.mark.parametrize(("rows", "fraction"), [(999, 0.15), (1000, 0.1)])
+def test_the_printed_examples_are_those_of_the_run(tmp_path: Path, rows: int, fraction: float) -> None:
+    content = "prompt,response\n" + "".join(f"question {n},answer {n % 2}\n" for n in range(rows))
+    console = Console(record=True, width=200, file=io.StringIO())
+    _, tuning = own_data(tmp_path, content, console=console)
+    assert tuning.dataset.validation_fraction == fraction
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    source = Source.local(tmp_path / "mine.csv", "mine.csv")
+    prepared = prepare([source], options=Options(validation_fraction=fraction), folder=folder)
+    assert prepared.validation
+    counts = f"{prepared.training.rows:,} training examples, {prepared.validation.rows:,} held out"
+    assert counts in console.export_text()
 
 
 def test_texts_that_airflow_would_render_stay_out_of_the_tuning(tmp_path: Path) -> None:

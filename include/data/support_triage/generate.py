@@ -125,7 +125,7 @@ def files(seed: int = SEED) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the files beside this one."""
+    """Write the files to the folder of this module."""
     for name, text in files().items():
         Path(__file__).with_name(name).write_text(text, encoding="utf-8", newline="\n")
 

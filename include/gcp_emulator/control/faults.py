@@ -1,4 +1,4 @@
-"""What goes wrong on request: faults set through `/_internal/faults`, none unless they are set."""
+"""Faults on request: only those that were set through `/_internal/faults`."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _OF_THE_SERVER: Final = ("content-length", "transfer-encoding")
 
 
 class FaultyAnswer(msgspec.Struct, forbid_unknown_fields=True):
-    """An error to answer with.
+    """An error as the response.
 
     :param code: HTTP status, 400 to 599
-    :param status: canonical name; the usual one for the code when empty
+    :param status: canonical name; if empty, the usual name for the code
     :param details: google.rpc details, each with its `@type`; for Cloud Storage only `message` counts
     """
 
@@ -53,12 +53,12 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """One fault.
 
     :param method: API method, with `*` and `?` ("tuningJobs.*")
-    :param resource: regular expression (see expressions.py) to be found in the request's path
-    :param count: how many requests it hits before it is used up; all when None
-    :param probability: of hitting a request that it matches
-    :param delay: seconds to wait before anything happens
-    :param drop: close the connection without an answer, before or after the request took effect
-    :param truncate: bytes of the answer's body to send before closing the connection
+    :param resource: regular expression (see expressions.py) to find in the request's path
+    :param count: number of requests that it hits; None for all
+    :param probability: probability of hitting a request that it matches
+    :param delay: seconds to wait first
+    :param drop: close the connection without a response, before or after the request took effect
+    :param truncate: bytes of the response body to send before the connection closes
     :param stale_list: leave resources out of a list that are younger than this, in seconds
     """
 
@@ -74,7 +74,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Faults:
-    """The faults that are set. Chance is seeded, so that a test's course repeats itself."""
+    """The faults that are set. Randomness is seeded, so that a test repeats."""
 
     def __init__(self) -> None:
         self.rules: list[Fault] = []
@@ -87,7 +87,7 @@ class Faults:
     def add(self, body: Any) -> list[Fault]:
         """
         :param body: one fault or a list of them, as JSON values
-        :raises InvalidArgument: for unknown fields, wrong types, bad expressions or values out of bounds
+        :raises InvalidArgument: a field is unknown, or has a wrong type, a bad expression or a value out of bounds
         """
         try:
             rules = msgspec.convert(body if isinstance(body, list) else [body], list[Fault])
@@ -99,7 +99,7 @@ class Faults:
         return rules
 
     def hit(self, method: str, path: str) -> Fault | None:
-        """The first fault that strikes this request, counted as used."""
+        """The first fault that hits this request; it is counted as used."""
         for rule in self.rules:
             if rule.count != 0 and _matches(rule, method, path) and self._random.random() < rule.probability:
                 if rule.count is not None:

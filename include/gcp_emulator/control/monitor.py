@@ -1,4 +1,4 @@
-"""Notes every request and lets faults strike it."""
+"""Logs every request and applies faults to it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from include.gcp_emulator.names import timestamp
 from include.gcp_emulator.vertex.rest import STALE_LIST, render
 
 KEPT: Final = 10_000
-"""Requests the log holds; the counters go on."""
+"""Number of requests in the log; the counters go on."""
 
 
 class RequestLog:
-    """The latest requests, and how often each method was answered with each status; 0 is no answer at all."""
+    """The latest requests, and counts per method and status; status 0 stands for no response."""
 
     def __init__(self) -> None:
         self.entries: deque[dict[str, Any]] = deque(maxlen=KEPT)
@@ -47,9 +47,9 @@ class RequestLog:
 
 
 class _Connection:
-    """One exchange: counts what is sent, and can be cut off.
+    """One exchange. It counts the bytes that are sent, and can be cut off.
 
-    :param keep: bytes of the body that get through; None for all, -1 for no answer at all
+    :param keep: bytes of the body to send; None for all, -1 for no response
     """
 
     def __init__(self, receive: Receive, send: Send, keep: int | None) -> None:
@@ -78,9 +78,9 @@ class _Connection:
     async def cut(self) -> None:
         """Close the connection as it is.
 
-        uvicorn has no public way, but its `receive` belongs to what holds the transport.
+        uvicorn has no public way, but its `receive` belongs to the object that holds the transport.
 
-        :raises RuntimeError: under another server
+        :raises RuntimeError: the server is not uvicorn
         """
         transport = getattr(getattr(self._receive, "__self__", None), "transport", None)
         if transport is None:
@@ -91,9 +91,9 @@ class _Connection:
 
 
 class Monitor:
-    """ASGI application around the emulator's own.
+    """The ASGI application around the emulator's.
 
-    :param routes: to tell which API method a request calls
+    :param routes: routes that name the API method of a request
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], faults: Faults, log: RequestLog) -> None:
@@ -113,7 +113,7 @@ class Monitor:
             self.log.add(method, scope, connection.status, time.monotonic() - started, fault=fault is not None)
 
     def method_of(self, scope: Scope) -> str:
-        """The API method of a request; "unknown" when no route takes it."""
+        """The API method of a request; "unknown" if no route matches."""
         for route in self.routes:
             try:
                 if route.matches(scope)[0] is Match.FULL:

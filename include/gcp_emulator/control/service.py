@@ -1,6 +1,6 @@
-"""`/_internal`: what the emulator is told apart from the APIs it speaks.
+"""`/_internal`: control of the emulator.
 
-All but `health` is refused unless the emulator listens on loopback or was started with `--control`.
+All methods but `health` are refused, unless the emulator listens on loopback or was started with `--control`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from include.gcp_emulator.vertex.rest import Handler, body_of
 
 class ControlService:
     """
-    :param lifecycle: the jobs under way
+    :param lifecycle: the running jobs
     """
 
     def __init__(self, store: Store, settings: Settings, lifecycle: Lifecycle, faults: Faults, log: RequestLog) -> None:
@@ -68,7 +68,7 @@ class ControlService:
         return JSONResponse({"status": "ok", "activeTuningJobs": self.lifecycle.active})
 
     async def reset(self, _: Request) -> Response:
-        """Everything as after a start with an empty directory."""
+        """Reset everything, as after a start with an empty directory."""
         await self.lifecycle.close()
         self.lifecycle.clear()
         self.faults.clear()
@@ -134,7 +134,7 @@ def _empty(data_dir: Path) -> None:
 
 def _number(body: Any, field: str) -> float:
     """
-    :raises InvalidArgument: when it is no number from 0 to 86,400
+    :raises InvalidArgument: the value is not a number from 0 to 86,400
     """
     value = body.get(field) if isinstance(body, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86_400:

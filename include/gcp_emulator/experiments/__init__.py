@@ -1,1 +1,1 @@
-"""Where metrics are read: Metadata and TensorBoard."""
+"""Metadata and TensorBoard, which hold the metrics."""

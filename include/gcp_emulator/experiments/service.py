@@ -1,7 +1,7 @@
-"""Where a tuning job's metrics are read: Metadata contexts and TensorBoard time series.
+"""A tuning job's metrics: Metadata contexts and TensorBoard time series.
 
-The graph is the one the tuning service makes: an experiment (Context) backed by the location's default TensorBoard,
-below it one run (Context), the TensorBoard run of the same name, and an Artifact that links the two for the SDK.
+The graph is that of the tuning service. The location's default TensorBoard backs an experiment (Context). Below it are
+one run (Context), the TensorBoard run of the same name, and an Artifact that links both for the SDK.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class ExperimentsService:
         return found(self.store.get("timeSeries", name), name)
 
     def create(self, parent: str, *, tuning_job: str) -> str:
-        """Make a job's experiment with one run, and the default TensorBoard where there is none.
+        """Create a job's experiment with one run, and the default TensorBoard if it is missing.
 
         :param parent: `projects/NUMBER/locations/LOCATION`
         :return: the experiment's context name, `…/contexts/tuning-experiment-<US Pacific time in 20 digits>`
@@ -131,7 +131,7 @@ class ExperimentsService:
 
     def _put_context(self, name: str, schema: str, metadata: Resource, parents: list[str]) -> None:
         context = {"schemaTitle": schema, "schemaVersion": "0.0.1", "metadata": metadata, "parentContexts": parents}
-        # A run is shown without its experiment's name, which is how the SDK looks it up again.
+        # A run is shown without its experiment's name: the SDK finds it by that form.
         display_name = name.removeprefix(f"{parents[0]}-") if parents else name.rsplit("/", 1)[-1]
         self._put("contexts", name, display_name, context)
 
@@ -167,7 +167,7 @@ class ExperimentsService:
     def append(self, experiment: str, step: int, metrics: Mapping[str, float], wall_time: str) -> None:
         """Add one point to each metric's series; a series begins with its first point.
 
-        Values that are no numbers (a diverging loss) are left out: JSON and SQLite have none.
+        Values that are not numbers (a diverging loss) are left out: JSON and SQLite cannot hold them.
         """
         metrics = {metric: value for metric, value in metrics.items() if math.isfinite(value)}
         run = self.run_of(experiment)
@@ -191,7 +191,7 @@ class ExperimentsService:
         return f"{board}/experiments/{experiment_id}/runs/tuning-experiment-run-{digits}"
 
     def finish(self, experiment: str, state: str) -> None:
-        """Note on the run's context how it ended ("COMPLETE", "FAILED", "KILLED"), where the SDK reads it."""
+        """Write to the run's context how it ended ("COMPLETE", "FAILED", "KILLED"). The SDK reads it there."""
         digits = experiment.rsplit("-", 1)[-1]
         name = f"{experiment}-tuning-experiment-run-{digits}"
         context = found(self.store.get("contexts", name), name)

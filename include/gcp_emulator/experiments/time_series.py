@@ -14,9 +14,9 @@ from include.gcp_emulator.vertex.filters import compile_filter
 from include.gcp_emulator.vertex.rest import found, integer, position_token, query, token_position
 
 BATCH_SERIES: Final = 20
-"""Series per batchRead call."""
+"""Largest number of series in a batchRead call."""
 DEFAULT_POINTS: Final = 1000
-"""Points per series of read and batchRead; above it a random sample is returned."""
+"""Largest number of points per series of read and batchRead; beyond it a random sample is returned."""
 MAX_POINTS: Final = 10_000
 _FIELDS: Final = ("step", "wallTime")
 
@@ -44,8 +44,8 @@ def _sample(values: list[Resource], size: int) -> list[Resource]:
 
 def batch_read(store: Store, board: str, names: list[str]) -> list[Resource]:
     """
-    :raises InvalidArgument: for no series, more than 20, or one of another TensorBoard
-    :raises NotFound: for a series that is not there
+    :raises InvalidArgument: the request names no series, more than 20, or a series of another TensorBoard
+    :raises NotFound: a series does not exist
     """
     if not names or len(names) > BATCH_SERIES:
         raise InvalidArgument(f"time_series must have 1 to {BATCH_SERIES} entries, but has {len(names)}.")
@@ -65,11 +65,11 @@ def read(store: Store, series: Resource, request: Request) -> Resource:
 
 
 def export(store: Store, series: Resource, body: Resource) -> Resource:
-    """A page of a series' points, in the order `orderBy` asks for ("step", "wall_time", each with " desc").
+    """A page of a series' points, in the order that `orderBy` names ("step", "wall_time", each with " desc").
 
-    Without it they come "in a pseudo random order" (discovery document), always the same for the same points.
+    Without `orderBy` they come "in a pseudo random order" (discovery document), which depends on the points alone.
 
-    :raises InvalidArgument: for another order, a bad filter, size or token
+    :raises InvalidArgument: the order, filter, size or token is wrong
     """
     matches = compile_filter(body.get("filter", ""), _FIELDS)
     values = [value for value in _render(store.points(series["name"])) if matches(value)]

@@ -1,1 +1,1 @@
-"""The small language model: text, training in a process of its own, sampling. It knows nothing of the APIs."""
+"""The small language model: text, training in a separate process, sampling. It knows nothing of the APIs."""

@@ -1,4 +1,4 @@
-"""Dataset files as training reads them: row by row, where they lie, in bounded memory."""
+"""Dataset files as training reads them: row by row, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _COUNTED_PIECES = 1_000_000
 
 
 class DatasetError(Exception):
-    """Why a dataset cannot be trained on, in words for its owner."""
+    """A dataset cannot be trained on; the message is for its owner."""
 
 
 class Dataset:
-    """The rows of a JSONL file; prepared rows are kept as long as there is room for them (256 MB).
+    """The rows of a JSONL file. Up to 256 MB of prepared rows are kept in memory.
 
     :param path: the file
-    :param preference: whether its rows are those of preference tuning
+    :param preference: whether the rows are for preference tuning
     """
 
     def __init__(self, path: Path, preference: bool) -> None:
@@ -47,7 +47,7 @@ class Dataset:
     def scan(self) -> Iterator[None]:
         """Find and check every row and count the pieces of the answers, a slice of the file at a time.
 
-        :raises DatasetError: when a row cannot be trained on, or there is none
+        :raises DatasetError: a row cannot be trained on, or the file has no row
         """
         offset = 0
         for line in self._file:
@@ -61,7 +61,7 @@ class Dataset:
             raise DatasetError("The dataset has no rows.")
 
     def row(self, number: int, model: Model) -> Row:
-        """The examples of a row: one per model turn, or the preferred answer and then the other."""
+        """The examples of a row: one per model turn, or the preferred answer followed by the other."""
         if number not in self._prepared:
             self._file.seek(self._offsets[number])
             row = _examples(self._parsed(number, self._file.readline()), model)

@@ -1,9 +1,9 @@
 """The small language model: one hidden layer over hashed prompt features and the tokens written so far.
 
-A conditional log-linear model with a hidden layer: the prompt's features (tokens.py) are summed from an embedding
-table, the two previous output tokens and the position add theirs, tanh, then a softmax over the next output token.
-It is small enough to learn a classification or short-answer dataset in seconds on one core, and real: losses,
-accuracies and log-probabilities are its own.
+A conditional log-linear model with a hidden layer. The embeddings of the prompt's features (tokens.py), of the two
+previous output tokens and of the position are summed. Then come tanh and a softmax over the next output token. It is
+small enough to learn labels or short answers in seconds on one core. It is real: losses, accuracies and
+log-probabilities are measured.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples side by side. Arrays over tokens have one entry per token of all answers.
+    """A batch of examples. Arrays over tokens have one entry per token of all answers.
 
     :param features: distinct features of all prompts
     :param bag: weight of each feature in each prompt, prompts x features
-    :param owner: the prompt each token answers
+    :param owner: number of the prompt that each token belongs to
     """
 
     features: Ids
@@ -59,15 +59,15 @@ class Batch:
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> Batch:
-        wanted = np.concatenate([e.features for e in examples])
+        buckets = np.concatenate([e.features for e in examples])
         place = np.zeros(BUCKETS, np.int32)
-        place[wanted] = 1
+        place[buckets] = 1
         features = np.flatnonzero(place).astype(np.int32)
         place[features] = np.arange(len(features))
         bag = np.zeros((len(examples), len(features)), np.float32)
         prompt = np.repeat(np.arange(len(examples)), [len(e.features) for e in examples])
-        # Two groups of one prompt may share a bucket: the later weight stands, as in any hash collision.
-        bag[prompt, place[wanted]] = np.concatenate([e.weights for e in examples])
+        # Two groups of one prompt may share a bucket: the later weight counts, as in any hash collision.
+        bag[prompt, place[buckets]] = np.concatenate([e.weights for e in examples])
         lengths = [len(e.answer) for e in examples]
         places = np.concatenate([np.arange(length) for length in lengths])
         return cls(
@@ -82,12 +82,12 @@ class Batch:
 
 
 def _shift(answer: Ids, by: int) -> Ids:
-    """The token `by` places earlier; END stands for what was before the beginning."""
+    """The token `by` places earlier; END before the beginning."""
     return np.concatenate([np.full(by, END, np.int32), answer])[: len(answer)]
 
 
 class Model:
-    """Parameters and what can be computed from them.
+    """The parameters of a model, and its computations.
 
     :param vocabulary: the output tokens
     :param parameters: arrays by name: tables `prompt`, `previous`, `before`, `position` (rows x width), `hidden_bias`
@@ -104,26 +104,26 @@ class Model:
 
     @classmethod
     def empty(cls) -> Model:
-        """A model that knows nothing yet, to be grown."""
+        """A model without words and training."""
         return cls(Vocabulary([]), _empty(width=0, tokens=0))
 
     def grown(self, vocabulary: Vocabulary, adapter_rank: int, rng: np.random.Generator) -> Model:
-        """A copy that knows more words (the old ones first) and is at least as wide as the adapter's rank asks for.
+        """A copy with more words (the old ones first) and at least the width of the adapter's rank.
 
-        The prompt table starts at zero, so that features never seen in training say nothing.
+        The prompt table starts at zero, so that features that training never saw have no effect.
         """
         width = max(self.width, UNITS_PER_RANK * adapter_rank)
         parameters = _empty(width, len(vocabulary))
         for name in ("previous", "before", "position", "output"):
             parameters[name] += 0.1 * rng.standard_normal(parameters[name].shape, np.float32)
-        # What the old units have learnt must not change by the new ones.
+        # The new units must not change the results of the old ones.
         parameters["output"][self.width :, : len(self.parameters["output_bias"])] = 0
         for name, old in self.parameters.items():
             parameters[name][tuple(slice(size) for size in old.shape)] = old
         return Model(vocabulary, parameters)
 
     def save(self, path: Path) -> None:
-        """Write the model as .npz, all of it or nothing; only rows of the prompt table that were ever trained."""
+        """Write the model as .npz, atomically. Of the prompt table only trained rows are written."""
         rows = np.flatnonzero(self.parameters["prompt"].any(axis=1))
         arrays: dict[str, NDArray[Any]] = self.parameters | {"prompt": self.parameters["prompt"][rows]}
         words = np.frombuffer(json.dumps(self.vocabulary.words).encode(), np.uint8)
@@ -139,8 +139,8 @@ class Model:
     def load(cls, path: Path) -> Model:
         """Read what :meth:`save` wrote.
 
-        :raises OSError: when the file cannot be read
-        :raises ValueError: when it is not such a file
+        :raises OSError: the file cannot be read
+        :raises ValueError: the file is not a model
         """
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -153,7 +153,7 @@ class Model:
         return Model(self.vocabulary, {name: array.copy() for name, array in self.parameters.items()})
 
     def answer(self, text: str) -> Ids:
-        """The ids of an answer and the end; of a long one the first :data:`MAX_ANSWER`."""
+        """The ids of an answer and the end; the first :data:`MAX_ANSWER` of a long answer."""
         return np.array([*self.vocabulary.encode(text)[: MAX_ANSWER - 1], END], np.int32)
 
     def hidden(self, batch: Batch, prompts: Floats, part: slice) -> Floats:
@@ -171,37 +171,37 @@ class Model:
         return scores
 
     def read(self, features: Ids, weights: Floats) -> Floats:
-        """What a prompt adds to the hidden layer, to be given to :meth:`next_log_probs`."""
+        """The prompt's part of the hidden layer, for :meth:`next_log_probs`."""
         state: Floats = weights @ self.parameters["prompt"][features] + self.parameters["hidden_bias"]
         return state
 
     def next_log_probs(self, state: Floats, previous: int, before: int, position: int) -> Floats:
-        """Log-probability of every token after the two written last; END stands for none."""
+        """Log-probability of every token after the last two; END stands for a missing token."""
         p = self.parameters
         place = p["position"][min(position, _POSITIONS - 1)]
         hidden: Floats = np.tanh(state + p["previous"][previous] + p["before"][before] + place)
         return self.log_probs(hidden)
 
     def score(self, batch: Batch) -> tuple[Floats, NDArray[np.bool_]]:
-        """Of each token of the answers: its log-probability, and whether it is the likeliest."""
+        """The log-probability of each token of the answers, and whether it is the likeliest token."""
         prompts = batch.bag @ self.parameters["prompt"][batch.features]
-        found = [
+        picked = [
             _pick(self.log_probs(self.hidden(batch, prompts, part)), batch.target[part])
             for part in _slices(len(batch.target))
         ]
-        return np.concatenate([logs for logs, _ in found]), np.concatenate([hits for _, hits in found])
+        return np.concatenate([logs for logs, _ in picked]), np.concatenate([hits for _, hits in picked])
 
     def gradient(self, batch: Batch, weights: Floats) -> tuple[Floats, NDArray[np.bool_], Gradient]:
-        """As :meth:`score`, with the gradient of the loss `-sum(weights * log-probability of each token)`."""
+        """The results of :meth:`score`, and the gradient of the loss `-sum(weights * log-probability)`."""
         p = self.parameters
         prompts = batch.bag @ p["prompt"][batch.features]
         output, bias = np.zeros_like(p["output"]), np.zeros_like(p["output_bias"])
         into = np.empty((len(batch.target), self.width), np.float32)
-        found = []
+        picked = []
         for part in _slices(len(batch.target)):
             hidden = self.hidden(batch, prompts, part)
             logs = self.log_probs(hidden)
-            found.append(_pick(logs, batch.target[part]))
+            picked.append(_pick(logs, batch.target[part]))
             error = np.exp(logs)
             error[np.arange(len(error)), batch.target[part]] -= 1
             error *= weights[part, None]
@@ -213,11 +213,11 @@ class Model:
         gradient["prompt"] = (batch.features, batch.bag.T @ _sum_by(batch.owner, into)[1])
         for name in ("previous", "before", "position"):
             gradient[name] = _sum_by(getattr(batch, name), into)
-        return np.concatenate([logs for logs, _ in found]), np.concatenate([hits for _, hits in found]), gradient
+        return np.concatenate([logs for logs, _ in picked]), np.concatenate([hits for _, hits in picked]), gradient
 
 
 def _slices(count: int) -> list[slice]:
-    """Tokens are worked on in slices, so that memory is bounded."""
+    """Slices of the tokens, so that memory is bounded."""
     return [slice(start, min(start + _SLICE, count)) for start in range(0, count, _SLICE)]
 
 
@@ -246,7 +246,7 @@ def _empty(width: int, tokens: int) -> dict[str, Floats]:
 
 
 class Adam:
-    """Adam (Kingma and Ba, https://arxiv.org/abs/1412.6980); of a table only the rows of a step's gradient move."""
+    """Adam (Kingma and Ba, https://arxiv.org/abs/1412.6980). Of a table only rows with a gradient are updated."""
 
     def __init__(self, model: Model) -> None:
         self._parameters = model.parameters

@@ -1,4 +1,4 @@
-"""What training makes smaller: the loss of supervised tuning and that of preference tuning."""
+"""The losses of supervised tuning and of preference tuning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Metrics = dict[str, float]
 
 
 class Objective(Protocol):
-    """What a step makes smaller, and how it is reported.
+    """The loss of a step, and the metrics to report.
 
     :param base_rate: learning rate for a multiplier of 1
     """
@@ -26,7 +26,7 @@ class Objective(Protocol):
         """A step's metrics and the gradient of its loss."""
 
     def measure(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Sums over some validation rows, to be added up for :meth:`evaluation`."""
+        """Sums over some validation rows; :meth:`evaluation` takes their total."""
 
     def evaluation(self, sums: NDArray[np.float64]) -> Metrics:
         """Metrics of a whole validation pass."""
@@ -37,7 +37,7 @@ def _joined(rows: Sequence[Row]) -> Batch:
 
 
 class Supervised:
-    """Write the rows' answers: mean cross-entropy per token."""
+    """Supervised tuning: mean cross-entropy per token of the answers."""
 
     base_rate: ClassVar[float] = 0.01
 
@@ -67,9 +67,9 @@ class Supervised:
 
 
 class Preferred:
-    """Prefer one answer to another: the DPO loss (Rafailov et al., https://arxiv.org/abs/2305.18290, equation 7).
+    """Preference tuning: the DPO loss (Rafailov et al., https://arxiv.org/abs/2305.18290, equation 7).
 
-    :param beta: how much straying from the model as it is now costs
+    :param beta: weight of the distance from the starting model
     """
 
     base_rate: ClassVar[float] = 0.001
@@ -78,7 +78,7 @@ class Preferred:
         self._model, self._reference, self._beta = model, model.copy(), beta
 
     def _margin(self, batch: Batch) -> Floats:
-        """By how much more than the reference the model prefers the right answer, times beta."""
+        """How much more than the reference the model prefers the right answer, times beta."""
         logs = self._model.score(batch)[0] - self._reference.score(batch)[0]
         answers = np.bincount(batch.owner, weights=logs)
         return (self._beta * (answers[0::2] - answers[1::2])).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Gemini contents as plain text: what the small language model is asked, and what it is to answer."""
+"""Gemini contents as plain text: prompts and answers of the small language model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _WEIGHTS = (1.0, 0.5, 0.3)
 
 
 class RowError(ValueError):
-    """A dataset row the model cannot be trained on; the message says why."""
+    """A dataset row cannot be trained on; the message says why."""
 
 
 class Turn(NamedTuple):
-    """One entry of `contents`; the role in lower case, `user` when there is none."""
+    """One entry of `contents`; the role in lower case, `user` if it is missing."""
 
     role: str
     text: str
@@ -35,7 +35,7 @@ class Prompt(NamedTuple):
     turns: tuple[Turn, ...]
 
     def features(self) -> tuple[Ids, NDArray[np.float32]]:
-        """Hashed features and their weights; each group has a length of its own, however long its text."""
+        """Hashed features and their weights. The weights of a group do not depend on the length of its text."""
         last = self.turns[-1].text if self.turns else ""
         earlier = "\n".join(turn.text for turn in self.turns[-1 - EARLIER_TURNS : -1])
         groups = [features(text, salt) for salt, text in enumerate((last, earlier, self.system))]
@@ -55,7 +55,7 @@ class Preference(NamedTuple):
 
 
 def as_list(value: Any) -> list[Any]:
-    """A repeated field, of which the service also takes a single value."""
+    """A repeated field; the service also accepts a single value."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -64,7 +64,7 @@ def as_list(value: Any) -> list[Any]:
 def text_of(content: Any) -> str:
     """The text of a Content's parts; a part that is not text (a function call, a file) as its JSON.
 
-    :raises RowError: when it is not a Content
+    :raises RowError: the value is not a Content
     """
     if not isinstance(content, dict):
         raise RowError(f"a content must be an object, not {type(content).__name__}.")
@@ -81,7 +81,7 @@ def _part_text(part: Any) -> str:
 def turns_of(contents: Any) -> tuple[Turn, ...]:
     """The turns of `contents`.
 
-    :raises RowError: when there is something else than Contents in it
+    :raises RowError: an item is not a Content
     """
     turns = as_list(contents)
     texts = [text_of(turn) for turn in turns]
@@ -98,9 +98,9 @@ def _prompt(row: Any) -> Prompt:
 
 
 def supervised_row(row: Any) -> list[tuple[Prompt, str]]:
-    """The last :data:`ANSWERS_PER_ROW` model turns of a row, each with what came before it.
+    """The last :data:`ANSWERS_PER_ROW` model turns of a row, each with the turns before it.
 
-    :raises RowError: when the row has none
+    :raises RowError: the row has no model turn
     """
     system, turns = _prompt(row)
     places = [place for place, turn in enumerate(turns) if turn.role == "model"][-ANSWERS_PER_ROW:]
@@ -112,7 +112,7 @@ def supervised_row(row: Any) -> list[tuple[Prompt, str]]:
 def preference_row(row: Any) -> Preference:
     """A row of a preference dataset, its completion with the higher score first.
 
-    :raises RowError: when it has not exactly two completions with different scores
+    :raises RowError: the row does not have two completions with different scores
     """
     prompt = _prompt(row)
     completions = row.get("completions")

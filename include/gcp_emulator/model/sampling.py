@@ -17,12 +17,14 @@ FinishReason = Literal["STOP", "MAX_TOKENS"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen, in the order of the tuning guide: the `top_k` likeliest tokens are kept, of them
-    the smallest set that reaches the probability `top_p`, and of these one is drawn, evened out by `temperature`.
+    """How the next token is chosen, in the order of the tuning guide.
+
+    The `top_k` likeliest tokens are kept, and of them the smallest set that reaches the probability `top_p`. From this
+    set a token is drawn, with `temperature`.
 
     :param temperature: 0 takes the likeliest token
     :param max_tokens: most tokens to write
-    :param stop: texts that end the answer and are not part of it
+    :param stop: texts that end the answer; they are not part of it
     """
 
     temperature: float = 1.0
@@ -34,10 +36,10 @@ class Sampling:
 
 @dataclass
 class Answer:
-    """What has been written so far.
+    """The answer so far.
 
-    :param log_probs: the model's own log-probability of each token, before any of the settings
-    :param finish: why it ended; None while it has not
+    :param log_probs: the model's log-probability of each token, before the settings apply
+    :param finish: why the answer ended; None before its end
     """
 
     text: str = ""
@@ -62,7 +64,7 @@ def choose(log_probs: Floats, sampling: Sampling, rng: np.random.Generator) -> i
 
 
 def _tokens(model: Model, prompt: Prompt, sampling: Sampling, rng: np.random.Generator) -> Iterator[tuple[int, float]]:
-    """Tokens and their log-probabilities up to and without the end, however long it takes."""
+    """Tokens and their log-probabilities, without the end."""
     state = model.read(*prompt.features())
     previous = before = END
     position = 0
@@ -76,19 +78,19 @@ def _tokens(model: Model, prompt: Prompt, sampling: Sampling, rng: np.random.Gen
 
 
 def write(model: Model, prompt: Prompt, sampling: Sampling, rng: np.random.Generator, answer: Answer) -> Iterator[str]:
-    """Write into `answer` and yield its text piece by piece; what may yet become a stop sequence is held back."""
-    given = 0
+    """Write into `answer` and yield its text piece by piece. Text that may become a stop sequence is held back."""
+    sent = 0
     for held in _growth(model, prompt, sampling, rng, answer):
-        safe = max(given, len(answer.text) - held)
-        if safe > given:
-            yield answer.text[given:safe]
-            given = safe
+        safe = max(sent, len(answer.text) - held)
+        if safe > sent:
+            yield answer.text[sent:safe]
+            sent = safe
 
 
 def _growth(
     model: Model, prompt: Prompt, sampling: Sampling, rng: np.random.Generator, answer: Answer
 ) -> Iterator[int]:
-    """Let the answer grow to its end; yields how many of its last characters are not yet certain."""
+    """Extend the answer to its end; yields the number of its last characters that are not yet certain."""
     speller = Speller(model.vocabulary)
     for token, log_prob in _tokens(model, prompt, sampling, rng):
         if len(answer.log_probs) == sampling.max_tokens:
@@ -105,7 +107,7 @@ def _growth(
 
 
 def _add(answer: Answer, text: str, stop: tuple[str, ...]) -> bool:
-    """Let the answer grow, and end it where the first stop sequence begins; whether there was one."""
+    """Extend the answer, and end it at the first stop sequence; whether one was found."""
     unseen = max(0, len(answer.text) - _longest(stop))
     answer.text += text
     places = [place for sequence in stop if (place := answer.text.find(sequence, unseen)) >= 0]

@@ -70,7 +70,7 @@ class Vocabulary:
         return _FIRST_WORD + len(self.words)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, words where they are known and bytes elsewhere."""
+        """Ids of a text: words if they are known, else bytes."""
         ids: list[int] = []
         for piece in pieces(text):
             known = self._ids.get(piece)
@@ -78,14 +78,14 @@ class Vocabulary:
         return ids
 
     def spell(self, token: int) -> bytes:
-        """The bytes an id stands for; none for the end."""
+        """The bytes of an id; empty for the end."""
         if token >= _FIRST_WORD:
             return self.words[token - _FIRST_WORD].encode()
         return bytes([token - 1]) if token else b""
 
 
 class Speller:
-    """Turns ids into text one by one; bytes of an unfinished character wait for the rest."""
+    """Turns ids into text one by one. Bytes of an unfinished character wait for the rest."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -105,7 +105,7 @@ def features(text: str, salt: int = 0) -> Ids:
     :data:`MAX_FEATURES` lowest, so that every text keeps or loses the same ones. The array is shared between callers
     and must not be changed.
 
-    :param salt: tells groups apart (system instruction, earlier turns, last turn)
+    :param salt: distinguishes groups (system instruction, earlier turns, last turn)
     """
     return _features(text[:MAX_CHARACTERS], salt)
 
@@ -116,7 +116,7 @@ def _features(text: str, salt: int) -> Ids:
     if not text:
         return np.empty(0, np.int32)
     words = _WORD.findall(text)
-    pairs = (f"{one} {two}" for one, two in zip(["", *words], [*words, ""], strict=True))
+    pairs = (f"{left} {right}" for left, right in zip(["", *words], [*words, ""], strict=True))
     hashes = [np.array([zlib.crc32(item.encode()) for item in (*words, *pairs)], np.uint32)]
     letters = np.frombuffer(f" {text} ".encode(), np.uint8).astype(np.uint32)
     hashes.extend(_grams(letters, size) for size in _GRAMS if len(letters) >= size)

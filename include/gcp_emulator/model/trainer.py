@@ -1,8 +1,7 @@
-"""Training beside the server: one subprocess that trains all jobs in turn, on one core and at low priority.
+"""Training in one subprocess of the server, which trains all jobs in turn, on one core and at low priority.
 
-Run as a program (`python -m include.gcp_emulator.model.trainer`) it is that subprocess. It reads commands and writes
-events as lines of JSON, and ends itself as soon as its standard input closes: nothing of it survives the server,
-however that ends.
+`python -m include.gcp_emulator.model.trainer` is that subprocess. It reads commands and writes events as lines of JSON.
+It ends as soon as its standard input closes, so it never outlives the server.
 """
 
 from __future__ import annotations
@@ -58,23 +57,23 @@ def _with_paths(fields: dict[str, Any]) -> dict[str, Any]:
 class Trainer:
     """The server's side: hands jobs to the subprocess and its events to their listeners.
 
-    All methods belong to the thread of the event loop :meth:`start` was awaited in.
+    Call all methods in the thread of the event loop that awaited :meth:`start`.
     """
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._follower: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)
-        # A job may be cancelled and submitted again; its runs are told apart by number.
+        # A job may be cancelled and submitted again; a number distinguishes its runs.
         self._runs: dict[int, tuple[TrainRequest, Listener]] = {}
 
     async def start(self) -> None:
-        """Start the subprocess and what has been submitted so far."""
+        """Start the subprocess and the jobs submitted so far."""
         await self._spawn()
         self._follower = asyncio.create_task(self._follow(), name="trainer events")
 
     async def stop(self) -> None:
-        """End the subprocess and with it all training; no events afterwards."""
+        """End the subprocess and all training. No events follow."""
         self._runs.clear()
         follower, process = self._follower, self._process
         self._follower = self._process = None
@@ -91,7 +90,7 @@ class Trainer:
                 await follower
 
     def submit(self, request: TrainRequest, listener: Listener) -> None:
-        """Train a job; one of the same name that is under way is given up.
+        """Train a job. A running job of the same name is stopped.
 
         :param listener: called with each event in order, on the event loop; the last is Done or Failed
         """
@@ -101,7 +100,7 @@ class Trainer:
         self._submit(number)
 
     def cancel(self, job: str) -> None:
-        """Stop training a job; no events for it afterwards. Nothing happens when it is not being trained."""
+        """Stop training a job, if it is being trained. No events for it follow."""
         for number in [number for number, (request, _) in self._runs.items() if request.job == job]:
             del self._runs[number]
             self._send({"cancel": number})
@@ -129,7 +128,7 @@ class Trainer:
             self._submit(number)
 
     async def _follow(self) -> None:
-        """Deliver events; when the subprocess ends by itself its jobs have failed, and another takes its place."""
+        """Deliver events. If the subprocess ends by itself, its jobs have failed, and a new subprocess starts."""
         while (process := self._process) is not None and process.stdout is not None:
             async for line in process.stdout:
                 if line.endswith(b"\n"):  # a killed process may leave half a line
@@ -161,7 +160,7 @@ class Trainer:
 class _Job:
     """A job in the subprocess.
 
-    :param due: when it may go on, on the monotonic clock
+    :param due: when it may go on, by the monotonic clock
     """
 
     request: TrainRequest
@@ -172,8 +171,8 @@ class _Job:
 class _Worker:
     """The subprocess's side: trains its jobs in turn, a step at a time.
 
-    :param commands: what :meth:`Trainer._send` wrote
-    :param output: where events go
+    :param commands: the commands of :meth:`Trainer._send`
+    :param output: file for the events
     """
 
     def __init__(self, commands: queue.SimpleQueue[dict[str, Any]], output: BinaryIO) -> None:
@@ -189,7 +188,7 @@ class _Worker:
                     self._advance(number, job)
 
     def _obey(self) -> None:
-        """Take the commands that have come; wait for one while no job is due."""
+        """Read the waiting commands; if no job is due, wait for a command."""
         wait = min((job.due for job in self._jobs.values()), default=float("inf")) - time.monotonic()
         with contextlib.suppress(queue.Empty):
             command = self._commands.get(timeout=None if wait == float("inf") else max(wait, 0.0))
@@ -230,12 +229,12 @@ class _Worker:
 def _listen(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
     for line in sys.stdin.buffer:
         commands.put(json.loads(line))
-    os._exit(0)  # the server is gone, whatever the main thread is in the midst of
+    os._exit(0)  # the server has ended: end at once
 
 
 def main() -> None:
-    """Be the subprocess."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the server, which then ends this one
+    """Run the subprocess."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the server, which then ends this process
     os.nice(5)
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(commands,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Training of one job, as a generator that does a little at a time, so that many jobs can share one core."""
+"""Training of one job, as a generator of small steps, so that many jobs can share one core."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _EVALUATED_TOGETHER = 64
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What to train on and how.
+    """The data and settings of a training.
 
     :param job: resource name of the tuning job, the key of all its events
     :param training: JSONL file
     :param validation: JSONL file; without it there are no evaluations
     :param adapter_rank: 1, 2, 4, 8, 16 or 32; sets the width of the model
-    :param beta: of preference tuning: how much straying from the starting model costs
-    :param base_weights: a model to go on from
-    :param output_dir: where checkpoints are written
-    :param step_seconds: least wall time per step, 0 = as fast as it goes
+    :param beta: for preference tuning: weight of the distance from the starting model
+    :param base_weights: file of the model to continue from
+    :param output_dir: folder for checkpoints
+    :param step_seconds: smallest wall time per step; 0 for full speed
     """
 
     job: str
@@ -51,7 +51,7 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Step:
-    """A training step was done; metrics are those of its batch before the step."""
+    """A training step has ended; the metrics are those of its batch before the step."""
 
     job: str
     step: int
@@ -62,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The validation dataset was gone through after a step."""
+    """The validation dataset was evaluated after a step."""
 
     job: str
     step: int
@@ -100,7 +100,7 @@ Event = Step | Evaluation | Checkpoint | Done | Failed
 
 
 class TrainingError(Exception):
-    """Why training cannot go on, in words for the job's owner."""
+    """Training cannot go on; the message is for the job's owner."""
 
 
 def batch_size(rows: int) -> int:
@@ -109,7 +109,7 @@ def batch_size(rows: int) -> int:
 
 
 def checkpoint_epochs(epochs: int) -> list[int]:
-    """Epochs after which a checkpoint is kept: each of up to ten, ten evenly spread of more, always the last
+    """Epochs whose checkpoint is kept: all of up to ten, else ten, evenly spread, and always the last
     (https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/checkpoints)."""
     count = min(epochs, 10)
     return [round(number * epochs / count) for number in range(1, count + 1)]
@@ -121,11 +121,11 @@ def schedule(step: int, total: int) -> float:
 
 
 def train(request: TrainRequest) -> Iterator[Event | None]:
-    """Train a job; yields its events but for Failed, and None whenever others may have a turn.
+    """Train a job. Yields its events except Failed, and None when another job may have a turn.
 
-    :raises DatasetError: when a row cannot be trained on
-    :raises TrainingError: when the loss is no longer a number
-    :raises OSError: when a file cannot be read or written
+    :raises DatasetError: a row cannot be trained on
+    :raises TrainingError: the loss is no longer a number
+    :raises OSError: a file cannot be read or written
     """
     preference = request.method == "preference"
     with ExitStack() as files:
@@ -150,7 +150,7 @@ def _starting_model(request: TrainRequest, training: Dataset, rng: np.random.Gen
 
 
 def _teach(model: Model, training: Dataset, rng: np.random.Generator) -> Iterator[None]:
-    """Teach a new model to write either answer, before it learns which to prefer: a base model can already write."""
+    """Teach a new model to write both answers before it learns which to prefer. A real base model can already write."""
     objective, adam = Supervised(model), Adam(model)
     steps = [numbers for _ in range(_TAUGHT_EPOCHS) for numbers in _batches(training, rng)]
     for step, numbers in enumerate(steps, start=1):

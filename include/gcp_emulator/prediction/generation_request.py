@@ -1,4 +1,4 @@
-"""What a generateContent request asks for, checked as the service checks it.
+"""The fields of a generateContent request, checked as the service checks them.
 
 Wording of the refusals as users quote it, e.g. https://github.com/genkit-ai/genkit/issues/1397 (ranges) and
 https://github.com/langchain-ai/langchain-google/issues/903 (parts). Ranges:
@@ -25,7 +25,7 @@ MAX_STOP_LENGTH: Final = 200
 JSON: Final = "application/json"
 _MIME_TYPES: Final = ("text/plain", JSON)
 _UNSUPPORTED: Final = ("responseSchema", "responseJsonSchema", "responseFormat")
-# Lowest value and the first one that is too high.
+# Lowest value, and the first value that is too high.
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "temperature": (0, 2.0001),
     "topP": (0, 1.0001),
@@ -53,8 +53,8 @@ class GenerationRequest:
     def of(cls, body: Resource) -> GenerationRequest:
         """
         :param body: a GenerateContentRequest in canonical form
-        :raises InvalidArgument: naming the field that is wrong
-        :raises NotFound: for cached content, of which there is none here
+        :raises InvalidArgument: a field is wrong; the message names it
+        :raises NotFound: the request names cached content, which the emulator does not have
         """
         if body.get("cachedContent"):
             raise NotFound(f"Not found: cached content metadata for {quote(body['cachedContent'])}.")
@@ -72,7 +72,7 @@ class GenerationRequest:
 def prompt_of(body: Resource) -> Prompt:
     """The prompt in `contents` and `systemInstruction`.
 
-    :raises InvalidArgument: when there is nothing to answer, or something that is not a turn
+    :raises InvalidArgument: `contents` is empty, or has an item that is not a turn
     """
     contents = body.get("contents", [])
     if not contents:
@@ -117,14 +117,14 @@ def _check_config(config: Resource) -> None:
 
 
 def _sampling(config: Resource) -> Sampling:
-    """The settings given, and the defaults for the others."""
-    given: dict[str, Any] = {
+    """The settings of the request, and defaults for the others."""
+    settings: dict[str, Any] = {
         "temperature": config.get("temperature"),
         "top_p": config.get("topP"),
         "top_k": int(config["topK"]) if "topK" in config else None,
         "max_tokens": min(config.get("maxOutputTokens", Sampling.max_tokens), Sampling.max_tokens),
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in settings.items() if value is not None}
     return Sampling(stop=tuple(config.get("stopSequences", [])), **chosen)
 
 

@@ -1,7 +1,7 @@
 """Prediction: tuned models answer through their endpoints; tokens can be counted for any Gemini model.
 
-Fields that the small model has no use for (tools, safety settings, thinking, penalties, log-probabilities) are
-checked for their type and ignored.
+Fields that the small model does not need (tools, safety settings, thinking, penalties, log-probabilities) are checked
+for their type and ignored.
 """
 
 from __future__ import annotations
@@ -36,13 +36,20 @@ _CACHED_MODELS: Final = 4
 
 
 class Registry(Protocol):
-    """What prediction needs of the registry."""
+    """The methods of the registry that prediction needs."""
 
     def endpoint(self, name: str) -> Resource:
-        """The endpoint; NotFound when there is none."""
+        """The endpoint.
+
+        :raises NotFound: it does not exist
+        """
 
     def weights_of_endpoint(self, endpoint_name: str) -> Path:
-        """The weights it serves; NotFound or FailedPrecondition when there are none."""
+        """The weights that an endpoint serves.
+
+        :raises NotFound: it does not exist
+        :raises FailedPrecondition: it serves no weights
+        """
 
 
 class PredictionService:
@@ -89,13 +96,13 @@ class PredictionService:
         endpoint = name_of(request)
         weights = self.registry.weights_of_endpoint(endpoint)
         version = self.registry.endpoint(endpoint)["deployedModels"][0]["model"]
-        asked = GenerationRequest.of(body)
+        generation = GenerationRequest.of(body)
         details = await anyio.to_thread.run_sync(token_counts.details_of, body)
         try:
             model = await anyio.to_thread.run_sync(_load, weights)
         except OSError:
             raise FailedPrecondition(f"The weights of {version} are gone; tune it again.") from None
-        return Generation(model, asked, details, version)
+        return Generation(model, generation, details, version)
 
     async def count(self, request: Request) -> Response:
         body = await read(request, "CountTokensRequest")
@@ -118,43 +125,43 @@ class Generation:
     """The answer to one request.
 
     :param prompt_details: tokens of the prompt by modality
-    :param version: the model that answers
+    :param version: the model that responds
     """
 
-    def __init__(self, model: Model, asked: GenerationRequest, prompt_details: list[Resource], version: str) -> None:
-        self._model, self._asked, self._prompt_details = model, asked, prompt_details
+    def __init__(self, model: Model, request: GenerationRequest, prompt_details: list[Resource], version: str) -> None:
+        self._model, self._request, self._prompt_details = model, request, prompt_details
         self._common = {
             "modelVersion": version,
             "responseId": secrets.token_urlsafe(16),
             "createTime": timestamp(),
         }
-        seed = secrets.randbits(63) if asked.seed is None else asked.seed % 2**63
-        self._random = [np.random.default_rng([seed, index]) for index in range(asked.candidates)]
+        seed = secrets.randbits(63) if request.seed is None else request.seed % 2**63
+        self._random = [np.random.default_rng([seed, index]) for index in range(request.candidates)]
         self._written = 0
 
     def response(self) -> Resource:
         """The whole answer at once."""
         candidates = []
-        for index in range(self._asked.candidates):
+        for index in range(self._request.candidates):
             answer = Answer()
             text = "".join(self._texts(index, answer))
             candidates.append(self._candidate(index, text, answer))
         return self._common | {"candidates": candidates, "usageMetadata": self._usage()}
 
     def chunks(self) -> Iterator[Resource]:
-        """The answer as it grows; the last chunk of a candidate says why it ended, the very last counts the tokens."""
-        for index in range(self._asked.candidates):
+        """The answer in chunks. A candidate's last chunk has the finish reason, the last of all the token counts."""
+        for index in range(self._request.candidates):
             answer, held = Answer(), ""
             for text in self._texts(index, answer):
                 if held:
                     yield self._common | {"candidates": [self._candidate(index, held)]}
                 held = text
             last = self._common | {"candidates": [self._candidate(index, held, answer)]}
-            yield last | ({"usageMetadata": self._usage()} if index == self._asked.candidates - 1 else {})
+            yield last | ({"usageMetadata": self._usage()} if index == self._request.candidates - 1 else {})
 
     def _texts(self, index: int, answer: Answer) -> Iterator[str]:
-        texts = write(self._model, self._asked.prompt, self._asked.sampling, self._random[index], answer)
-        yield from [_as_json("".join(texts))] if self._asked.as_json else texts
+        texts = write(self._model, self._request.prompt, self._request.sampling, self._random[index], answer)
+        yield from [_as_json("".join(texts))] if self._request.as_json else texts
         self._written += len(answer.log_probs)
 
     @staticmethod
@@ -181,12 +188,12 @@ def _load(weights: Path) -> Model:
 
 
 @lru_cache(maxsize=_CACHED_MODELS)
-def _loaded(weights: Path, modified: int) -> Model:  # noqa: ARG001 - a file written anew is another model
+def _loaded(weights: Path, modified: int) -> Model:  # noqa: ARG001 - a file that was written again is another model
     return Model.load(weights)
 
 
 def _as_json(text: str) -> str:
-    """The text when it is JSON, otherwise the text as a JSON string."""
+    """The text if it is JSON, else the text as a JSON string."""
     try:
         msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError):
@@ -210,7 +217,7 @@ def _refusing(path: str, handler: Any, methods: str) -> list[BaseRoute]:
 
 
 async def untuned(request: Request) -> Response:
-    """A base model was asked; the emulator has none."""
+    """The refusal of a request to a base model: the emulator has no base models."""
     raise NotFound(
         f"Publisher Model {name_of(request)} cannot be predicted with here: the emulator serves tuned models only. "
         "Tune a model and use its endpoint (projects/PROJECT/locations/LOCATION/endpoints/ID)."
@@ -218,7 +225,7 @@ async def untuned(request: Request) -> Response:
 
 
 async def malformed(request: Request) -> Response:
-    """A model was named instead of its endpoint; wording of https://github.com/googleapis/python-genai/issues/1679."""
+    """The refusal of a model instead of its endpoint; wording of https://github.com/googleapis/python-genai/issues/1679."""
     raise InvalidArgument(
         f"The Model name {name_of(request)} is malformed and it should be in form of "
         "projects/{project}/locations/{location}/publishers/google/models/{model}"

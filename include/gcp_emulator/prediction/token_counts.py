@@ -21,7 +21,7 @@ _MODALITIES: Final = {"image": "IMAGE", "video": "VIDEO", "audio": "AUDIO", "app
 def contents_of(body: Resource) -> list[Resource]:
     """All contents of a request, the system instruction first; `instances` of the older form as contents.
 
-    :raises InvalidArgument: when there are none
+    :raises InvalidArgument: the request has no contents
     """
     system = [body["systemInstruction"]] if body.get("systemInstruction") else []
     instances = [{"parts": [{"text": _instance_text(value)}]} for value in body.get("instances", [])]
@@ -39,7 +39,7 @@ def _instance_text(value: Any) -> str:
 def details_of(body: Resource) -> list[Resource]:
     """Tokens of a request by modality, as `promptTokensDetails` has them.
 
-    :raises InvalidArgument: when there are no contents
+    :raises InvalidArgument: the request has no contents
     """
     counts: Counter[str] = Counter()
     for content in contents_of(body):
@@ -74,9 +74,9 @@ def computed(body: Resource) -> Resource:
 
 
 def _tokens_info(content: Resource) -> Resource:
-    found = pieces(text_of(content))
+    tokens = pieces(text_of(content))
     return {
         "role": content.get("role", "user"),
-        "tokens": [base64.b64encode(piece.encode()).decode() for piece in found],
-        "tokenIds": [str(piece_id(piece)) for piece in found],
+        "tokens": [base64.b64encode(piece.encode()).decode() for piece in tokens],
+        "tokenIds": [str(piece_id(piece)) for piece in tokens],
     }

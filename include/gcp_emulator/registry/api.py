@@ -86,7 +86,7 @@ class RegistryApi:
         ]
 
     def _shown(self, version: Resource) -> Resource:
-        """A version as the API gives it, under its model's name."""
+        """A version as the API shows it, with its model's name."""
         return _shown(version, self.registry.deployments(version["name"]))
 
     def _page(self, request: Request, rows: list[tuple[int, Resource]], message: str, *, numbered: bool) -> Response:
@@ -164,9 +164,9 @@ def _shown(version: Resource, deployments: dict[str, list[Resource]], *, numbere
 
 
 def _mask(text: str, body: Resource) -> list[str]:
-    """The fields to change: those of the mask, or all that are given when there is none.
+    """The fields to change: those of the mask, or without a mask all fields of the request.
 
-    :raises InvalidArgument: when the mask names a field that cannot be changed
+    :raises InvalidArgument: the mask names a field that cannot be changed
     """
     fields = [camel(path.strip()) for path in text.split(",")] if text else [key for key in body if key in _PATCHABLE]
     wrong = [field for field in fields if field not in _PATCHABLE]

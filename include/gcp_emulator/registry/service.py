@@ -1,4 +1,4 @@
-"""Model Registry and endpoints, as far as tuned models live there.
+"""Model Registry and endpoints of tuned models.
 
 Versions are stored one by one under `…/models/ID@VERSION`; an alias is on one version at a time. Rules:
 https://docs.cloud.google.com/gemini-enterprise-agent-platform/machine-learning/model-registry/model-alias and the
@@ -31,7 +31,7 @@ class RegistryService:
         self, parent: str, display_name: str, base: BaseModel, labels: dict[str, str], *, description: str = "",
         version_of: str | None = None,
     ) -> str:  # fmt: skip
-        """Add a model, or a version to the one named; a first version is the default.
+        """Add a model, or a version of a model. A first version is the default.
 
         :param parent: `projects/NUMBER/locations/LOCATION`
         :param version_of: name of a model without a version
@@ -63,11 +63,11 @@ class RegistryService:
         return f"{model}@{number}"
 
     def save(self, version: Resource) -> None:
-        """Store a version as it now is."""
+        """Store the current state of a version."""
         self.store.put("models", f"{version['name']}@{version['versionId']}", version)
 
     def add_checkpoint(self, version_name: str, checkpoint: Resource, weights: Path) -> None:
-        """Add a checkpoint (checkpointId, epoch, step) and where its weights lie; the latest is the default one."""
+        """Add a checkpoint (checkpointId, epoch, step) and the path of its weights. The latest is the default."""
         version = self.version(version_name)
         version["checkpoints"].append(checkpoint)
         version["defaultCheckpointId"] = checkpoint["checkpointId"]
@@ -79,9 +79,9 @@ class RegistryService:
         self.merge_aliases(version_name, [DEFAULT_ALIAS])
 
     def merge_aliases(self, version_name: str, aliases: list[str]) -> Resource:
-        """Add aliases, and remove those that begin with `-`; an alias that sits on another version moves.
+        """Add aliases, and remove those that begin with `-`. An alias of another version moves.
 
-        :raises InvalidArgument: when the only `default` would go
+        :raises InvalidArgument: the change would remove the alias `default`
         """
         chosen = self.version(version_name)
         added = [alias for alias in aliases if not alias.startswith("-")]
@@ -89,11 +89,11 @@ class RegistryService:
         if DEFAULT_ALIAS in removed:
             raise InvalidArgument("The alias 'default' cannot be removed; assign it to another version instead.")
         for version in list(self.versions(chosen["name"])):
-            others = [alias for alias in version["versionAliases"] if alias not in added]
+            merged = [alias for alias in version["versionAliases"] if alias not in added]
             if version["versionId"] == chosen["versionId"]:
-                others = [alias for alias in others if alias not in removed] + added
-            if others != version["versionAliases"]:
-                self.save(version | {"versionAliases": others, "versionUpdateTime": timestamp()})
+                merged = [alias for alias in merged if alias not in removed] + added
+            if merged != version["versionAliases"]:
+                self.save(version | {"versionAliases": merged, "versionUpdateTime": timestamp()})
         return self.version(version_name)
 
     def versions(self, model: str) -> Iterator[Resource]:
@@ -103,7 +103,7 @@ class RegistryService:
     def version(self, name: str) -> Resource:
         """A version by `…/models/ID`, `…/ID@VERSION` or `…/ID@ALIAS`.
 
-        :raises NotFound: when there is none
+        :raises NotFound: the version does not exist
         """
         model, _, tag = name.partition("@")
         tag = tag or DEFAULT_ALIAS
@@ -114,7 +114,7 @@ class RegistryService:
 
     def delete_version(self, name: str) -> None:
         """
-        :raises FailedPrecondition: for the only version, the default one, or one that is deployed
+        :raises FailedPrecondition: the version is the only one, the default, or deployed
         """
         version = self.version(name)
         if len(list(self.versions(version["name"]))) == 1:
@@ -126,7 +126,7 @@ class RegistryService:
 
     def delete_model(self, model: str) -> None:
         """
-        :raises FailedPrecondition: while any version of it is deployed
+        :raises FailedPrecondition: a version of it is deployed
         """
         versions = [version["versionId"] for version in self.versions(model)]
         if not versions:
@@ -145,21 +145,21 @@ class RegistryService:
             )
 
     def deployments(self, name: str) -> dict[str, list[Resource]]:
-        """Where the model versions of a project are deployed: `endpoint` and `deployedModelId` by version's name.
+        """The deployments of a project's model versions: `endpoint` and `deployedModelId` by the version's name.
 
         :param name: any resource name of the project
         """
-        found: dict[str, list[Resource]] = {}
+        deployments: dict[str, list[Resource]] = {}
         for endpoint in self.store.list("endpoints", name.split("/locations/")[0] + "/"):
             for deployed in endpoint["deployedModels"]:
                 place = {"endpoint": endpoint["name"], "deployedModelId": deployed["id"]}
-                found.setdefault(deployed["model"], []).append(place)
-        return found
+                deployments.setdefault(deployed["model"], []).append(place)
+        return deployments
 
     # Endpoints
 
     def create_endpoint(self, version_name: str, base: BaseModel, checkpoint_id: str | None = None) -> str:
-        """Deploy a version's checkpoint to an endpoint of its own, where models of that base serve.
+        """Deploy a version's checkpoint to a new endpoint, in the location where models of that base serve.
 
         :return: the endpoint's name
         """
@@ -182,7 +182,7 @@ class RegistryService:
         return name
 
     def deploy(self, endpoint_name: str, version_name: str, checkpoint_id: str | None = None) -> None:
-        """Make a version's checkpoint all that an endpoint serves."""
+        """Make a version's checkpoint the only model of an endpoint."""
         endpoint, version = self.endpoint(endpoint_name), self.version(version_name)
         deployed = {
             "id": new_id(),
@@ -197,7 +197,7 @@ class RegistryService:
 
     def endpoint(self, name: str) -> Resource:
         """
-        :raises NotFound: when there is none
+        :raises NotFound: the endpoint does not exist
         """
         endpoint = self.store.get("endpoints", name)
         if endpoint is None:
@@ -205,15 +205,15 @@ class RegistryService:
         return endpoint
 
     def _elsewhere(self, name: str) -> str:
-        """A hint when the endpoint is in another location: models of the 3.x generation serve only in us or eu."""
+        """A hint if the endpoint is in another location: models of the 3.x generation serve only in us or eu."""
         project, endpoint_id = name.split("/locations/")[0], name.rsplit("/", 1)[-1]
         names = (endpoint["name"] for endpoint in self.store.list("endpoints", project + "/"))
-        found = [other for other in names if other.endswith(f"/{endpoint_id}")]
-        return f". Its model can serve only from location {location_of(found[0])}." if found else ""
+        elsewhere = [other for other in names if other.endswith(f"/{endpoint_id}")]
+        return f". Its model can serve only from location {location_of(elsewhere[0])}." if elsewhere else ""
 
     def undeploy(self, name: str, deployed_model_id: str) -> None:
         """
-        :raises NotFound: when that is not deployed there
+        :raises NotFound: the model is not deployed there
         """
         endpoint = self.endpoint(name)
         left = [deployed for deployed in endpoint["deployedModels"] if deployed["id"] != deployed_model_id]
@@ -225,23 +225,23 @@ class RegistryService:
 
     def delete_endpoint(self, name: str) -> None:
         """
-        :raises FailedPrecondition: while a model is deployed to it
+        :raises FailedPrecondition: a model is deployed to it
         """
         if self.endpoint(name)["deployedModels"]:
             raise FailedPrecondition(f"The Endpoint {name} has deployed models. Undeploy them before deleting it.")
         self.store.delete("endpoints", name)
 
     def withdraw(self, version_name: str) -> None:
-        """Take back an unfinished version with its endpoints; its job was cancelled or starts again."""
+        """Remove an unfinished version with its endpoints, because its job was cancelled or starts again."""
         for place in self.deployments(version_name).get(version_name, []):
             self.store.delete("endpoints", place["endpoint"])
         self.store.delete("models", version_name)
 
     def weights_of_endpoint(self, endpoint_name: str) -> Path:
-        """The weights that an endpoint answers with.
+        """The weights that an endpoint serves.
 
-        :raises NotFound: when there is no such endpoint, or it is elsewhere
-        :raises FailedPrecondition: when nothing is deployed to it
+        :raises NotFound: the endpoint does not exist in this location
+        :raises FailedPrecondition: nothing is deployed to it
         """
         endpoint = self.endpoint(endpoint_name)
         serving = [item for item in endpoint["deployedModels"] if endpoint["trafficSplit"].get(item["id"])]
@@ -250,10 +250,10 @@ class RegistryService:
         return self.weights(serving[0]["model"], serving[0].get("checkpointId"))
 
     def weights(self, version_name: str, checkpoint_id: str | None = None) -> Path:
-        """The weights of a version's checkpoint, the default one when none is named.
+        """The weights of a version's checkpoint, by default of its default checkpoint.
 
-        :raises NotFound: when there is no such checkpoint
-        :raises FailedPrecondition: when the version was never trained, its job having been scripted
+        :raises NotFound: the checkpoint does not exist
+        :raises FailedPrecondition: the version was not trained, because its job was scripted
         """
         version = self.version(version_name)
         if not version["weights"]:

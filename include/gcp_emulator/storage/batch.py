@@ -41,7 +41,7 @@ def batch_route() -> BaseRoute:
 
 
 async def batch(request: Request) -> Response:
-    """Make the calls one after the other, as if each had been sent on its own."""
+    """Make the calls one after the other, as if each had been sent alone."""
     calls = _calls(request.headers.get("content-type", ""), await read_body(request))
     transport = httpx.ASGITransport(app=request.app, raise_app_exceptions=False)
     boundary = f"batch_{secrets.token_hex(16)}"
@@ -56,7 +56,7 @@ async def _make(client: httpx.AsyncClient, call: Call) -> httpx.Response:
 
 
 def _calls(content_type: str, body: bytes) -> list[Call]:
-    """:raises RefusedError: 400 when the body is no batch"""
+    """:raises RefusedError: 400: the body is not a batch"""
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     message = BytesParser().parsebytes(head + body)
     if message.get_content_type() != "multipart/mixed" or not message.is_multipart():

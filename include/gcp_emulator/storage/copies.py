@@ -1,4 +1,4 @@
-"""New objects out of existing ones: copy, rewrite, compose.
+"""New objects from existing objects: copy, rewrite, compose.
 
 https://cloud.google.com/storage/docs/json_api/v1/objects/rewrite and …/compose
 """
@@ -20,13 +20,13 @@ from include.gcp_emulator.storage.rules import Conditions, RefusedError, conditi
 
 MAX_COMPONENTS = 32
 MIB = 1024 * 1024
-# What a copy takes over when the request sends no metadata of its own.
+# Fields that a copy keeps if the request sends no metadata.
 _CONTENT = ("size", "crc32c", "md5Hash", "componentCount")
 _METADATA = tuple(name for name in ObjectFields.__struct_encode_fields__ if name != "storageClass")
 
 
 class Address(NamedTuple):
-    """Which object, and of a source which generation."""
+    """An object, and the generation of a source."""
 
     bucket: str
     name: str
@@ -34,14 +34,14 @@ class Address(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a rewrite is: the row it reads, and the bytes done."""
+    """Progress of a rewrite: the row it reads, and the number of bytes done."""
 
     source: Resource
     rewritten: int
 
 
 class Copies:
-    """Makes objects from the content of others."""
+    """Creates objects from the content of others."""
 
     def __init__(self, buckets: Buckets, objects: Objects, files: Files) -> None:
         self._buckets, self._objects, self._files = buckets, objects, files
@@ -49,7 +49,7 @@ class Copies:
     def copy(
         self, source: Address, target: Address, new: NewObject, conditions: Conditions, source_conditions: Conditions
     ) -> Resource:
-        """The new object. Metadata in the request replaces all of the source's; without any, the source's is kept."""
+        """The new object. Metadata of the request replaces that of the source; without it, the source's is kept."""
         row = self._objects.get(*source)
         source_conditions.check(row)
         return self._copy(row, target, new, conditions)
@@ -64,25 +64,25 @@ class Copies:
         token: str | None,
         step: int | None,
     ) -> Resource:
-        """A copy that may take several calls, when it changes location or storage class.
+        """A copy that may need several calls, if it changes location or storage class.
 
-        :param token: what the call before returned
-        :param step: the most bytes one call may rewrite, a multiple of 1 MiB; None for all
+        :param token: token that the previous call returned
+        :param step: largest number of bytes that a call rewrites, a multiple of 1 MiB; None for all
         """
         before = self._resume(source, token)
         size = int(before.source["size"])
-        done = size if step is None else min(size, before.rewritten + _checked(step))
+        copied = size if step is None else min(size, before.rewritten + _checked(step))
         source_conditions.check(before.source)
         conditions.check(self._objects.live(target.bucket, target.name))
         if not self._moves(before.source, target.bucket, new):
-            done = size
-        answer = {"kind": "storage#rewriteResponse", "totalBytesRewritten": str(done), "objectSize": str(size)}
-        if done < size:
-            return answer | {"done": False, "rewriteToken": _token(before.source, done)}
+            copied = size
+        answer = {"kind": "storage#rewriteResponse", "totalBytesRewritten": str(copied), "objectSize": str(size)}
+        if copied < size:
+            return answer | {"done": False, "rewriteToken": _token(before.source, copied)}
         return answer | {"done": True, "resource": self._copy(before.source, target, new, conditions)}
 
     async def compose(self, target: Address, request: ComposeRequest, conditions: Conditions) -> Resource:
-        """One object of up to 32, in their order. It has a crc32c but no md5."""
+        """Join up to 32 objects, in their order, to one object. It has a crc32c but no md5."""
         rows = [self._component(target.bucket, source) for source in _sources(request)]
         conditions.check(self._objects.live(target.bucket, target.name))
         contents = [self._files.read(row["file"], 0, int(row["size"])) for row in rows]
@@ -117,7 +117,7 @@ class Copies:
         return Progress(self._objects.get(source.bucket, source.name, generation), rewritten)
 
     def _moves(self, source: Resource, bucket: str, new: NewObject) -> bool:
-        """Whether a rewrite has to move bytes, and not only names."""
+        """Whether a rewrite must move bytes, and not only names."""
         here, there = self._buckets.get(source["bucket"]), self._buckets.get(bucket)
         storage_class = settable(new, ObjectFields).get("storageClass") or there["storageClass"]
         return bool(here["location"] != there["location"] or source["storageClass"] != storage_class)
@@ -128,13 +128,13 @@ class Copies:
         except RefusedError:
             message = f"Object {source.name} (generation: {source.generation or 0}) not found."
             raise RefusedError(404, "notFound", message, code="NoSuchKey") from None
-        wanted = source.object_preconditions and source.object_preconditions.if_generation_match
-        if wanted is not None and str(wanted) != row["generation"]:
+        expected = source.object_preconditions and source.object_preconditions.if_generation_match
+        if expected is not None and str(expected) != row["generation"]:
             raise condition_not_met()
         return row
 
     def _delete(self, rows: list[Resource]) -> None:
-        """Delete composed sources that are still what they were."""
+        """Delete composed sources that have not changed."""
         for row in rows:
             live = self._objects.live(row["bucket"], row["name"])
             if live and live["generation"] == row["generation"]:

@@ -12,16 +12,16 @@ from include.gcp_emulator.storage.rules import RefusedError, invalid
 
 _TOKEN = re.compile(r"[A-Za-z0-9_*-]+|[(),/]")
 
-Mask = dict[str, Any]  # what to show of each field; an empty mask shows all
+Mask = dict[str, Any]  # the fields to show of each field; an empty mask shows all
 
 
 def select(resource: Any, fields: str | None) -> Any:
-    """What `fields` leaves of a resource; all of it when there is no such parameter."""
+    """The fields of a resource that `fields` selects; all of them without the parameter."""
     return _apply(resource, parse(fields)) if fields else resource
 
 
 def parse(fields: str) -> Mask:
-    """:raises RefusedError: 400 when the selection cannot be read"""
+    """:raises RefusedError: 400: the selection cannot be read"""
     tokens = _TOKEN.findall(fields)
     if "".join(tokens) != fields:
         raise _unreadable(fields)

@@ -1,8 +1,8 @@
-"""Bytes on disk: files under random names, so that no object's name ever becomes a path.
+"""Bytes on disk: files with random names, so that no object's name ever becomes a path.
 
-A file is written first and becomes part of an object only when the row naming it is stored; what a crash leaves
-behind unnamed is removed at the next start. Files are not fsync'ed: they survive the process being killed, not a
-power cut, like the database beside them.
+A file is written first. It becomes part of an object when the row that names it is stored. Files that no row names,
+after a crash, are removed at the next start. Files are not fsync'ed: like the database, they survive a kill of the
+process, but not a power cut.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLOCK = 256 * 1024  # bytes read, hashed or sent at a time
 
 @dataclass(frozen=True)
 class Digest:
-    """Size in bytes and checksums of some content, in base64 as the API reports them."""
+    """Size of some content in bytes, and its checksums in base64, as the API reports them."""
 
     size: int
     crc32c: str
@@ -33,7 +33,7 @@ class Digest:
 class Files:
     """The directory that holds all bytes.
 
-    :param directory: created when absent
+    :param directory: created if it is missing
     """
 
     def __init__(self, directory: Path) -> None:
@@ -60,7 +60,7 @@ class Files:
             self.path(file).unlink()
 
     def duplicate(self, file: str) -> str:
-        """A second file with the same bytes. A hard link: content never changes once an object has it."""
+        """A second file with the same bytes. It is a hard link: the content of an object never changes."""
         copy = secrets.token_hex(16)
         os.link(self.path(file), self.path(copy))
         return copy
@@ -72,7 +72,7 @@ class Files:
                 path.unlink()
 
     async def receive(self, blocks: AsyncIterator[bytes]) -> str:
-        """Write a stream to a new file; nothing is left of one that breaks off."""
+        """Write a stream to a new file. If the stream breaks, the file is removed."""
         file = self.new()
         try:
             with self.path(file).open("wb") as out:
@@ -91,9 +91,9 @@ class Files:
         return file
 
     def read(self, file: str, start: int, stop: int) -> Iterator[bytes]:
-        """Bytes `start` up to `stop`, block by block, from a file that is opened now.
+        """Bytes `start` up to `stop`, block by block.
 
-        Opened at once so that a reader is not disturbed when the object is replaced or deleted meanwhile.
+        The file is opened at once, so that a replacement or deletion of the object does not disturb the reader.
         """
         blocks = _blocks(self.path(file), start, stop)
         next(blocks)

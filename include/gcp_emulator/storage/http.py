@@ -1,4 +1,4 @@
-"""What the storage handlers share of HTTP: routes on the undecoded path, bounded bodies, answers and refusals."""
+"""HTTP for the storage handlers: routes on the undecoded path, bounded bodies, responses and refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_JSON = 4 * 1024 * 1024  # bytes
 
 
 class RawRoute(Route):
-    """A route that matches the path as it was sent: `%2F` in an object's name does not separate."""
+    """A route that matches the undecoded path: `%2F` in an object's name does not separate."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
@@ -38,9 +38,9 @@ def _unquote(text: str) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """A body that is metadata, not content.
+    """A body of metadata.
 
-    :raises StorageError: 413 when it is larger than any such body may be
+    :raises StorageError: 413: the body is too large
     """
     body = b""
     async for block in request.stream():
@@ -51,7 +51,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def json_route(method: str, path: str, name: str, handler: Handler) -> BaseRoute:
-    """A route of the JSON API, and what its refusals look like where they are no JSON."""
+    """A route of the JSON API, and the form of its refusals that are not JSON."""
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -61,13 +61,13 @@ def json_route(method: str, path: str, name: str, handler: Handler) -> BaseRoute
         except OffsetGapError as error:
             return PlainTextResponse(error.message, error.http_status)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # the client has gone
 
     return RawRoute(path, endpoint, methods=[method], name=name)
 
 
 def answer(request: Request, resource: Resource) -> Response:
-    """A resource as JSON, or the part of it that the parameter `fields` asks for."""
+    """A resource as JSON, or the part that the parameter `fields` selects."""
     return JSONResponse(select(resource, request.query_params.get("fields")))
 
 

@@ -1,4 +1,4 @@
-"""Cloud Storage's JSON API over HTTP: each handler reads a request, calls the service, answers the resource.
+"""Cloud Storage's JSON API over HTTP: each handler reads a request, calls the service and returns the resource.
 
 https://cloud.google.com/storage/docs/json_api/v1; uploads are in upload_api.py.
 """
@@ -129,9 +129,9 @@ class JsonApi:
         return answer(request, result)
 
     async def compose_object(self, request: Request) -> Response:
-        wanted = decode(await read_body(request), ComposeRequest)
+        composition = decode(await read_body(request), ComposeRequest)
         target = Address(request.path_params["bucket"], request.path_params["object"])
-        row = await self._copies.compose(target, wanted, Conditions.of(request.query_params))
+        row = await self._copies.compose(target, composition, Conditions.of(request.query_params))
         return answer(request, object_resource(row, str(request.base_url)))
 
     def _read(self, request: Request) -> Resource:
@@ -150,7 +150,7 @@ def _target(request: Request) -> Address:
 
 
 def _conditions(request: Request) -> tuple[Conditions, Conditions]:
-    """Those on the new object, and those on its source."""
+    """The preconditions of the new object and of its source."""
     return Conditions.of(request.query_params), Conditions.of(request.query_params, "ifSource")
 
 

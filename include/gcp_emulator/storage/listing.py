@@ -53,7 +53,7 @@ class ListQuery(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, params: Mapping[str, str]) -> ListQuery:
-        """:raises StorageError: 400 naming a parameter that cannot be"""
+        """:raises StorageError: 400: a parameter is wrong; the message names it"""
         _refuse_unsupported(params)
         return cls(
             prefix=params.get("prefix", ""),
@@ -69,14 +69,14 @@ class ListQuery(msgspec.Struct, frozen=True):
 
 def page_size(params: Mapping[str, str]) -> int:
     """`maxResults`, at most 1000; absent or 0 means 1000."""
-    wanted = parse_int("maxResults", params.get("maxResults")) or MAX_RESULTS
-    if wanted < 0:
-        raise invalid(f"Invalid unsigned integer value: '{wanted}'. Parameter: maxResults.", "invalidParameter")
-    return min(wanted, MAX_RESULTS)
+    size = parse_int("maxResults", params.get("maxResults")) or MAX_RESULTS
+    if size < 0:
+        raise invalid(f"Invalid unsigned integer value: '{size}'. Parameter: maxResults.", "invalidParameter")
+    return min(size, MAX_RESULTS)
 
 
 def page_of(rows: Iterable[Resource], params: Mapping[str, str]) -> tuple[list[Resource], Resource]:
-    """One page of rows that are in the order of their names, and the token of the next as it is answered."""
+    """One page of rows, in the order of their names, and the token of the next page."""
     after = _read_token(params.get("pageToken"))
     limit = page_size(params)
     rest = (row for row in rows if after is None or row["name"] > after.text)
@@ -86,7 +86,7 @@ def page_of(rows: Iterable[Resource], params: Mapping[str, str]) -> tuple[list[R
 
 
 def list_objects(objects: Objects, bucket: str, query: ListQuery) -> Resource:
-    """One page: `items` (stored rows), `prefixes`, `nextPageToken`, each when there is any."""
+    """One page: `items` (stored rows), `prefixes`, `nextPageToken`; empty fields are left out."""
     after = query.after.order if query.after else (b"", -1)
     entries = dropwhile(lambda entry: entry.at.order <= after, _entries(objects, bucket, query))
     page = list(islice(entries, query.limit + 1))
@@ -100,7 +100,7 @@ def list_objects(objects: Objects, bucket: str, query: ListQuery) -> Resource:
 
 
 def _entries(objects: Objects, bucket: str, query: ListQuery) -> Iterator[Entry]:
-    """Everything a listing without pages would show from the page's start on, in order."""
+    """All lines of a listing without pages, from the page's start on, in order."""
     last_prefix = None
     for row in _rows(objects, bucket, query):
         name = row["name"]
@@ -129,7 +129,7 @@ def _order(row: Resource) -> tuple[bytes, int]:
 
 
 def _refuse_unsupported(params: Mapping[str, str]) -> None:
-    """Rather than answer something else than what was asked for."""
+    """Refuse parameters that the emulator does not support."""
     for name in ("matchGlob", "filter", "softDeleted"):
         if params.get(name, "").lower() not in ("", "false"):
             raise invalid(f"The parameter {name} is not emulated.", "invalidParameter")

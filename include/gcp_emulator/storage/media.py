@@ -31,7 +31,7 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 class RelatedBody:
     """A multipart/related upload read as a stream (RFC 2387): first the metadata, then the content.
 
-    Lines may end in CRLF or LF alone: clients send either.
+    Lines may end in CRLF or LF: clients send both.
     """
 
     def __init__(self, request: Request) -> None:
@@ -91,7 +91,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 def media_response(row: Resource, files: Files, request: Request) -> Response:
-    """An object's content, or the part of it that the Range header asks for."""
+    """An object's content, or the part that the Range header names."""
     headers, size = _media_headers(row), int(row["size"])
     if _is_gunzipped(row, request):
         del headers["content-encoding"]
@@ -106,14 +106,14 @@ def media_response(row: Resource, files: Files, request: Request) -> Response:
 
 
 def _is_gunzipped(row: Resource, request: Request) -> bool:
-    """Whether content stored as gzip must be decompressed for this caller; a Range then counts for nothing."""
+    """Whether content stored as gzip must be decompressed for this caller; then a Range is ignored."""
     accepted = request.headers.get("accept-encoding", "")
     transformable = "no-transform" not in row.get("cacheControl", "")
     return row.get("contentEncoding") == "gzip" and "gzip" not in accepted and transformable
 
 
 def _gunzip(path: Path) -> Iterator[bytes]:
-    """Decompressed content; it ends where the content turns out to be no gzip."""
+    """Decompressed content; it ends where the content is not gzip."""
     with gzip.open(path) as source:
         try:
             while block := source.read(BLOCK):
@@ -123,9 +123,9 @@ def _gunzip(path: Path) -> Iterator[bytes]:
 
 
 def _requested_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Start and end of the bytes asked for; None for all, also when the header makes no sense (RFC 9110, 14.2).
+    """Start and end of the requested bytes; None for all, also if the header is invalid (RFC 9110, 14.2).
 
-    :raises StorageError: 416 when no such bytes are there
+    :raises StorageError: 416: the content has no such bytes
     """
     match = _RANGE.fullmatch(header or "")
     if not match or match.groups() == ("", ""):

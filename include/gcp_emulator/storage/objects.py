@@ -1,7 +1,7 @@
-"""Buckets and objects: the resources, their versions and the rules of changing them.
+"""Buckets and objects: the resources, their versions and the rules for changes.
 
-Every change is made without an `await` between checking its preconditions and storing it, on the event loop's one
-thread, and in one transaction: of several conditional requests exactly one can win.
+A change checks its preconditions and stores its result without an `await` in between, in the event loop's thread and in
+one transaction. So exactly one of several conditional requests succeeds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Buckets:
         self._store = store
 
     def insert(self, project: str, new: NewBucket) -> Resource:
-        """:raises StorageError: 400 for a bad name, 409 when the bucket exists"""
+        """:raises StorageError: 400: bad name; 409: the bucket exists"""
         name = check_bucket_name(new.name)
         if self._store.get(BUCKET, name):
             message = "Your previous request to create the named bucket succeeded and you already own it."
@@ -55,7 +55,7 @@ class Buckets:
         return row
 
     def get(self, name: str) -> Resource:
-        """:raises StorageError: 404 when there is no such bucket, 400 when there cannot be one"""
+        """:raises StorageError: 404: the bucket does not exist; 400: bad name"""
         row = self._store.get(BUCKET, check_bucket_name(name))
         if row is None:
             raise bucket_not_found()
@@ -78,7 +78,7 @@ class Buckets:
         return changed
 
     def delete(self, name: str, conditions: Conditions) -> None:
-        """:raises StorageError: 409 while it holds any version of any object"""
+        """:raises StorageError: 409: the bucket is not empty"""
         conditions.check(self.get(name))
         for kind in (LIVE, NONCURRENT):
             if next(scan(self._store, kind, f"{name}/"), ("", {}))[0].startswith(f"{name}/"):
@@ -94,17 +94,17 @@ class Objects:
         self._last_generation = 0
 
     def live(self, bucket: str, name: str) -> Resource | None:
-        """The current version, if there is one.
+        """The current version; None if the object does not exist.
 
-        :raises StorageError: 404 when there is no such bucket
+        :raises StorageError: 404: the bucket does not exist
         """
         self._buckets.get(bucket)
         return self._store.get(LIVE, f"{bucket}/{name}")
 
     def get(self, bucket: str, name: str, generation: int | None = None) -> Resource:
-        """The current version, or the one of that generation.
+        """The current version, or the version of a generation.
 
-        :raises StorageError: 404
+        :raises StorageError: 404: it does not exist
         """
         row = self.live(bucket, name)
         if generation is not None and (row is None or row["generation"] != str(generation)):
@@ -124,9 +124,9 @@ class Objects:
     ) -> Resource:
         """Make a file the current version of an object.
 
-        :param fields: the content's size and checksums, and what the caller sets
-        :param together: a change that is stored in the same transaction
-        :raises StorageError: 412 when a precondition does not hold; the file is then still the caller's
+        :param fields: the content's size and checksums, and the fields that the caller sets
+        :param together: a change to store in the same transaction
+        :raises StorageError: 412: a precondition does not hold; the caller keeps the file
         """
         previous = self.live(bucket, check_object_name(name))
         conditions.check(previous)
@@ -154,7 +154,7 @@ class Objects:
     def patch(
         self, bucket: str, name: str, generation: int | None, fields: ObjectFields, conditions: Conditions
     ) -> Resource:
-        """Change metadata; the content, its generation and its storage class stay (that one takes a rewrite)."""
+        """Change metadata. Content, generation and storage class stay (a rewrite changes the class)."""
         row = self.get(bucket, name, generation)
         conditions.check(row)
         changes = _keep_custom_time(row, settable(fields, ObjectFields))
@@ -164,7 +164,7 @@ class Objects:
         return changed
 
     def delete(self, bucket: str, name: str, generation: int | None, conditions: Conditions) -> None:
-        """Delete the current version (a versioned bucket keeps it as noncurrent), or one generation for good."""
+        """Delete the current version (a versioned bucket keeps it as noncurrent), or one generation permanently."""
         row = self.get(bucket, name, generation)
         conditions.check(row)
         if generation is None:
@@ -190,7 +190,7 @@ class Objects:
         return {row["file"] for kind in (LIVE, NONCURRENT) for row in self._store.list(kind)}
 
     def _new_generation(self, previous: Resource | None) -> int:
-        """Microseconds since 1970, and always more than any before."""
+        """Microseconds since 1970, always increasing."""
         least = max(self._last_generation, int(previous["generation"]) if previous else 0) + 1
         self._last_generation = max(least, int(now().timestamp() * 1_000_000))
         return self._last_generation
@@ -219,7 +219,7 @@ def _keep_custom_time(row: Resource, changes: Resource) -> Resource:
 
 
 def content_fields(fields: Resource, digest: Digest) -> Resource:
-    """A caller's fields and those that follow from the content."""
+    """The caller's fields, and the fields that depend on the content."""
     return {**fields, "size": str(digest.size), "md5Hash": digest.md5, "crc32c": digest.crc32c}
 
 
@@ -245,7 +245,7 @@ def _new_bucket(name: str, project: str, location: str) -> dict[str, Any]:
             "uniformBucketLevelAccess": {"enabled": False},
             "publicAccessPrevention": "inherited",
         },
-        # Nothing is kept after it was deleted.
+        # A deleted object keeps nothing.
         "softDeletePolicy": {"retentionDurationSeconds": "0"},
     }
 

@@ -1,4 +1,4 @@
-"""Multipart uploads of the XML API: parts that arrive in any order, and become one object when all are there.
+"""Multipart uploads of the XML API: parts arrive in any order and become one object at the end.
 
 https://cloud.google.com/storage/docs/multipart-uploads
 """
@@ -32,7 +32,7 @@ class NamedPart(NamedTuple):
 
 
 class PartUploads:
-    """The multipart uploads that are under way."""
+    """The open multipart uploads."""
 
     def __init__(self, store: Store, objects: Objects, files: Files) -> None:
         self._store, self._objects, self._files = store, objects, files
@@ -40,21 +40,21 @@ class PartUploads:
 
     def start(self, bucket: str, name: str, fields: ObjectFields) -> str:
         """Open an upload; its id."""
-        self._objects.live(bucket, check_object_name(name))  # the bucket is there
+        self._objects.live(bucket, check_object_name(name))  # the bucket must exist
         upload_id = secrets.token_urlsafe(48)
         upload = {"bucket": bucket, "name": name, "fields": settable(fields, ObjectFields)}
         self._store.put(UPLOAD, upload_id, upload)
         return upload_id
 
     def get(self, upload_id: str, bucket: str, name: str) -> Resource:
-        """:raises RefusedError: 404 when that object has no such upload"""
+        """:raises RefusedError: 404: the object has no such upload"""
         upload = self._store.get(UPLOAD, upload_id)
         if upload is None or (upload["bucket"], upload["name"]) != (bucket, name):
             raise RefusedError(404, "notFound", "The requested upload was not found.", code="NoSuchUpload")
         return upload
 
     async def put(self, upload_id: str, number: int, blocks: AsyncIterator[bytes], sums: Checksums) -> Resource:
-        """Keep a part, in place of an earlier one of that number."""
+        """Store a part. It replaces an earlier part of the same number."""
         file = await self._files.receive(blocks)
         digest = await asyncio.to_thread(self._files.digest, file)
         part = content_fields({"number": number, "file": file, "updated": timestamp(now())}, digest)
@@ -74,11 +74,11 @@ class PartUploads:
         return part
 
     def parts(self, upload_id: str) -> list[Resource]:
-        """The parts that are there, by number."""
+        """The stored parts, by number."""
         return [part for _, part in self._scan(upload_id)]
 
     async def complete(self, upload_id: str, named: Sequence[NamedPart]) -> Resource:
-        """Join the named parts to an object. It has a crc32c but no md5."""
+        """Join the named parts to an object, which has a crc32c but no md5."""
         async with self._lock(upload_id):
             upload, parts = self._still_open(upload_id), self.parts(upload_id)
             file = await asyncio.to_thread(self._join, _choose(parts, named))
@@ -137,7 +137,7 @@ class PartUploads:
 def _choose(parts: Sequence[Resource], named: Sequence[NamedPart]) -> list[Resource]:
     """The parts that a request names.
 
-    :raises RefusedError: 400 when one is not there, is another by now, is too small, or they are out of order
+    :raises RefusedError: 400: a part is missing, has changed or is too small, or the order is wrong
     """
     there = {part["number"]: part for part in parts}
     numbers = [part.number for part in named]

@@ -1,4 +1,4 @@
-"""The `storage#bucket` and `storage#object` resources: what a caller may set in them, and how they are answered.
+"""The `storage#bucket` and `storage#object` resources: the fields that a caller may set, and their form in responses.
 
 Field names and types: the discovery document of storage v1.
 """
@@ -31,7 +31,7 @@ _DUAL_REGIONS = {"NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"}
 
 
 class ObjectFields(msgspec.Struct, rename="camel"):
-    """What a caller may set on an object. Null clears a field on a patch; an absent one is left as it is."""
+    """Fields of an object that a caller may set. In a patch, null clears a field, and a missing field stays."""
 
     cache_control: HeaderText | UnsetType | None = UNSET
     content_disposition: HeaderText | UnsetType | None = UNSET
@@ -44,7 +44,7 @@ class ObjectFields(msgspec.Struct, rename="camel"):
 
 
 class NewObject(ObjectFields):
-    """The metadata sent with an upload: also its name, and checksums that must agree with the content."""
+    """The metadata of an upload: also the name, and checksums that must match the content."""
 
     name: str | None = None
     bucket: str | None = None
@@ -66,7 +66,7 @@ class IamConfiguration(msgspec.Struct, rename="camel"):
 
 
 class BucketFields(msgspec.Struct, rename="camel"):
-    """What a caller may set on a bucket, now or later."""
+    """Fields of a bucket that a caller may set at any time."""
 
     iam_configuration: IamConfiguration | UnsetType | None = UNSET
     labels: dict[str, str | None] | UnsetType | None = UNSET
@@ -75,7 +75,7 @@ class BucketFields(msgspec.Struct, rename="camel"):
 
 
 class NewBucket(BucketFields):
-    """A bucket to be created; its place is fixed from then on."""
+    """Fields of a new bucket. Its location cannot change later."""
 
     name: str = ""
     location: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{0,40}\Z")] | None = None
@@ -98,9 +98,9 @@ class ComposeRequest(msgspec.Struct, rename="camel"):
 
 
 def header_value(text: str) -> str:
-    """A text that did not come in a JSON body, and is sent back as a header.
+    """A text from outside a JSON body, which is sent back as a header.
 
-    :raises StorageError: 400 when it has control characters
+    :raises StorageError: 400: the text has control characters
     """
     if not re.match(_HEADER_TEXT, text):
         raise invalid(f"Invalid value: {text[:100]!r} has control characters.")
@@ -108,7 +108,7 @@ def header_value(text: str) -> str:
 
 
 def settable(fields: ObjectFields | BucketFields, of: type[ObjectFields | BucketFields]) -> Resource:
-    """The fields the caller did set, as JSON has them (None where null was sent)."""
+    """The fields that the caller set, as JSON values (None for null)."""
     sent: Resource = msgspec.to_builtins(fields)
     if sent.get("customTime"):
         sent["customTime"] = _utc(sent["customTime"])
@@ -123,7 +123,7 @@ def _utc(text: str) -> str:
 
 
 def merge(resource: Mapping[str, Any], changes: Mapping[str, Any]) -> Resource:
-    """JSON merge patch: null removes a field, an object is merged into the one that is there (RFC 7396)."""
+    """JSON merge patch (RFC 7396): null removes a field, and an object is merged into the existing object."""
     merged = dict(resource)
     for name, value in changes.items():
         if value is None:
@@ -163,7 +163,7 @@ def location_type(location: str) -> str:
 
 
 def bucket_resource(row: Resource, base_url: str) -> Resource:
-    """A stored bucket as it is answered; `base_url` is the address the caller used, with a final slash."""
+    """A stored bucket as the response shows it; `base_url` is the address the caller used, with a final slash."""
     return {
         "kind": "storage#bucket",
         "id": row["name"],
@@ -174,7 +174,7 @@ def bucket_resource(row: Resource, base_url: str) -> Resource:
 
 
 def object_resource(row: Resource, base_url: str) -> Resource:
-    """A stored object as it is answered, without what only the emulator needs to know."""
+    """A stored object as the response shows it, without the emulator's internal fields."""
     path = f"storage/v1/b/{row['bucket']}/o/{quote(row['name'], safe='')}"
     generation = row["generation"]
     return {

@@ -1,4 +1,4 @@
-"""What Cloud Storage takes and refuses: names, numbers, preconditions and the words of its refusals.
+"""The rules of Cloud Storage: names, numbers, preconditions and the texts of its refusals.
 
 Names: https://cloud.google.com/storage/docs/buckets#naming and https://cloud.google.com/storage/docs/objects#naming.
 Preconditions: https://cloud.google.com/storage/docs/request-preconditions.
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class RefusedError(StorageError):
-    """A refusal that each of the service's two APIs can word.
+    """A refusal of both APIs.
 
-    :param reason: what the JSON API calls it
-    :param code: what the XML API calls it
+    :param reason: its name in the JSON API
+    :param code: its name in the XML API
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class RefusedError(StorageError):
 
 
 class NotModifiedError(RefusedError):
-    """A read whose `if…NotMatch` names what is stored: 304, which has no body."""
+    """304, without a body: the `if…NotMatch` of a read names the stored version."""
 
     def __init__(self) -> None:
         super().__init__(304, "notModified", "Not Modified", code="NotModified")
 
 
 class OffsetGapError(RefusedError):
-    """A chunk that starts beyond what a session holds; the one refusal that is answered as plain text."""
+    """A chunk starts beyond the bytes of a session. Only this refusal is plain text."""
 
     def __init__(self, offset: int, kept: int) -> None:
         message = (
@@ -78,7 +78,7 @@ def condition_not_met() -> RefusedError:
 
 
 def parse_int(name: str, text: str | None) -> int | None:
-    """An int64 query parameter, or None when it is absent."""
+    """An int64 query parameter; None if it is missing."""
     if text is None:
         return None
     if not re.fullmatch(r"-?[0-9]{1,19}", text, re.ASCII) or int(text) not in _INT64:
@@ -87,7 +87,7 @@ def parse_int(name: str, text: str | None) -> int | None:
 
 
 def parse_bool(name: str, text: str | None) -> bool:
-    """A boolean query parameter in any casing (the Python client sends `True`); absent means false."""
+    """A boolean query parameter in any case (the Python client sends `True`); false if it is missing."""
     value = (text or "false").lower()
     if value in ("true", "false"):
         return value == "true"
@@ -127,9 +127,9 @@ def check_object_name(name: str) -> str:
 
 
 def decode(body: bytes | str | Resource, into: type[T]) -> T:
-    """Read a JSON body into a typed structure; unknown fields are ignored, as the service does.
+    """Read a JSON body into a typed structure. Unknown fields are ignored, as in the service.
 
-    :raises StorageError: 400 naming the field and what was expected there
+    :raises StorageError: 400: names the field and the expected value
     """
     try:
         if isinstance(body, dict):
@@ -163,14 +163,14 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
             read("MetagenerationNotMatch"),
         )
 
-    def check(self, found: Mapping[str, Any] | None, *, reading: bool = False) -> None:
-        """Compare with what is stored.
+    def check(self, stored: Mapping[str, Any] | None, *, reading: bool = False) -> None:
+        """Compare with the stored version.
 
-        :raises NotModifiedError: on a read, when a `…NotMatch` names what is stored
-        :raises StorageError: 412 otherwise
+        :raises NotModifiedError: a `…NotMatch` of a read names the stored version
+        :raises StorageError: 412: another precondition does not hold
         """
-        generation = int(found["generation"]) if found else 0
-        metageneration = int(found["metageneration"]) if found else 0
+        generation = int(stored["generation"]) if stored else 0
+        metageneration = int(stored["metageneration"]) if stored else 0
         if not _matches(self.generation_match, generation):
             raise condition_not_met()
         if not _matches(self.metageneration_match, metageneration):
@@ -179,5 +179,5 @@ class Conditions(msgspec.Struct, frozen=True, omit_defaults=True):
             raise NotModifiedError if reading else condition_not_met()
 
 
-def _matches(wanted: int | None, actual: int) -> bool:
-    return wanted is None or wanted == actual
+def _matches(expected: int | None, actual: int) -> bool:
+    return expected is None or expected == actual

@@ -1,11 +1,11 @@
 """Cloud Storage: buckets and objects, as far as the official clients use them.
 
-The parts, from the bottom up: rules (what is refused), resources (shapes), files (bytes on disk), objects (versions
-and their changes), listing, copies, uploads and parts (content coming in), and the APIs that speak HTTP.
+The parts, from the bottom up: rules; resources (shapes); files (bytes on disk); objects (versions and their changes);
+listing; copies; uploads and parts (incoming content); and the APIs that speak HTTP.
 
 Not emulated: access control (everyone may do everything), lifecycle rules, holds and retention, soft deletion,
-notifications, encryption keys, folders; `matchGlob` and `filter` of listings are refused, other unknown fields and
-parameters ignored. Resumable sessions do not expire.
+notifications, encryption keys, folders. `matchGlob` and `filter` of listings are refused. Other unknown fields and
+parameters are ignored. Resumable sessions do not expire.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from include.gcp_emulator.storage.xml_api import XmlApi
 class StorageService:
     """All of Cloud Storage over one store.
 
-    :param store: keeps the resources; bytes lie in files under its `data_dir`
+    :param store: storage of the resources; bytes are files in its `data_dir`
     """
 
     def __init__(self, store: Store) -> None:
@@ -43,22 +43,22 @@ class StorageService:
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """The JSON API, and last the XML API, whose paths are almost any path (its queries are its own)."""
+        """The JSON API, and last the XML API, which matches almost any path."""
         copies = Copies(self._buckets, self._objects, self._files)
         api = JsonApi(self._buckets, self._objects, copies, self._files)
         return [*api.routes, *UploadApi(self._uploads).routes, batch_route(), *XmlApi(self._parts).routes]
 
     def path_of(self, uri: str) -> Path:
-        """The local file with the current content of `gs://bucket/name`. Whoever keeps it should open or copy it now.
+        """The local file with the current content of `gs://bucket/name`. Open or copy it at once.
 
-        :raises StorageError: 404 when there is no such bucket or object, 400 when that is no such URI
+        :raises StorageError: 404: the bucket or object does not exist; 400: the URI is wrong
         """
         return self._files.path(self._objects.get(*_parse(uri))["file"])
 
     def read_metadata(self, uri: str) -> Resource:
         """The stored fields of the object at `gs://bucket/name`.
 
-        :raises StorageError: as `path_of`
+        :raises StorageError: see `path_of`
         """
         row = self._objects.get(*_parse(uri))
         return {name: value for name, value in row.items() if name != "file"}

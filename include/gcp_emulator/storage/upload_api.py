@@ -87,7 +87,7 @@ class UploadApi:
 
 
 def _named(new: NewObject, request: Request) -> NewObject:
-    """The object's name, from the query or the metadata, which must not contradict each other."""
+    """The object's name, from the query or the metadata; both must agree."""
     name = request.query_params.get("name")
     if name is None and new.name is None:
         raise invalid("Required parameter: name", "required")

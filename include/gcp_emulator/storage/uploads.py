@@ -1,4 +1,4 @@
-"""Getting content in: single requests, and resumable sessions that outlive broken connections and restarts.
+"""Uploads: single requests, and resumable sessions, which survive broken connections and restarts.
 
 https://cloud.google.com/storage/docs/performing-resumable-uploads
 """
@@ -22,12 +22,12 @@ from include.gcp_emulator.storage.resources import NewObject, ObjectFields, sett
 from include.gcp_emulator.storage.rules import Conditions, OffsetGapError, RefusedError, check_object_name, invalid
 
 SESSION = "storage.session"
-QUANTUM = 256 * 1024  # bytes; what a session keeps is a multiple of this until its last chunk
+QUANTUM = 256 * 1024  # bytes; until its last chunk, a session keeps a multiple of this
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18}|\*)|\*)/([0-9]{1,18}|\*)", re.ASCII)
 
 
 class Checksums(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Checksums the caller sent along, in base64."""
+    """The caller's checksums, in base64."""
 
     crc32c: str | None = None
     md5: str | None = None
@@ -40,7 +40,7 @@ class Checksums(msgspec.Struct, frozen=True, omit_defaults=True):
         return cls(sent.get("crc32c"), sent.get("md5") or content_md5).checked()
 
     def checked(self) -> Checksums:
-        """:raises StorageError: 400 when one cannot be such a checksum"""
+        """:raises StorageError: 400: a checksum has a wrong form"""
         for name, value, length in (("CRC32C", self.crc32c, 4), ("MD5 hash", self.md5, 16)):
             if value is not None and _decoded_length(value) != length:
                 message = f"Invalid {name}: '{value[:100]}' is not the base64 of {length} bytes."
@@ -48,10 +48,10 @@ class Checksums(msgspec.Struct, frozen=True, omit_defaults=True):
         return self
 
     def verify(self, actual: Digest) -> None:
-        """:raises StorageError: 400 when the content is not what the caller meant to send"""
-        for name, sent, found in (("CRC32C", self.crc32c, actual.crc32c), ("MD5 hash", self.md5, actual.md5)):
-            if sent is not None and sent != found:
-                message = f'Provided {name} "{sent}" doesn\'t match calculated {name} "{found}".'
+        """:raises StorageError: 400: the content does not match a checksum"""
+        for name, sent, calculated in (("CRC32C", self.crc32c, actual.crc32c), ("MD5 hash", self.md5, actual.md5)):
+            if sent is not None and sent != calculated:
+                message = f'Provided {name} "{sent}" doesn\'t match calculated {name} "{calculated}".'
                 raise invalid(message, code="BadDigest")
 
 
@@ -63,12 +63,12 @@ def _decoded_length(value: str) -> int:
 
 
 class ContentRange(msgspec.Struct, frozen=True):
-    """Which bytes of a session's content a request carries.
+    """The bytes of a session's content that a request carries.
 
-    :param start: offset of the first byte; None when the request only asks how far the session is
-    :param stop: offset after the last byte; None when it is whatever the request holds
-    :param total: size of the whole content, None when not known yet
-    :param final: whether the content ends where this request does
+    :param start: offset of the first byte; None if the request only queries the progress
+    :param stop: offset after the last byte; None for all bytes of the request
+    :param total: size of the whole content; None if it is not known yet
+    :param final: whether the content ends with this request
     """
 
     start: int | None = 0
@@ -78,7 +78,7 @@ class ContentRange(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, header: str | None) -> ContentRange:
-        """:raises StorageError: 400 when the header cannot be read"""
+        """:raises StorageError: 400: the header cannot be read"""
         if header is None:
             return cls()
         match = _CONTENT_RANGE.fullmatch(header.strip())
@@ -105,14 +105,14 @@ class Uploads:
     async def store(
         self, bucket: str, new: NewObject, blocks: AsyncIterator[bytes], sums: Checksums, conditions: Conditions
     ) -> Resource:
-        """Make a request's content an object; nothing when it breaks off or does not fit its checksums."""
+        """Make a request's content an object, unless the request breaks off or its checksums do not match."""
         draft = self._draft(bucket, new, sums, conditions)
-        conditions.check(self._objects.live(bucket, draft["name"]))  # sooner than after a long upload
+        conditions.check(self._objects.live(bucket, draft["name"]))  # before a long upload
         draft["file"] = await self._files.receive(blocks)
         return await self._finish(draft)
 
     def start(self, bucket: str, new: NewObject, total: int | None, sums: Checksums, conditions: Conditions) -> str:
-        """Open a resumable session; its id. Its preconditions count when it ends, as with the service."""
+        """Open a resumable session and return its id. Preconditions are checked at its end, as in the service."""
         draft = self._draft(bucket, new, sums, conditions)
         upload_id = secrets.token_urlsafe(48)
         self._store.put(SESSION, upload_id, {**draft, "total": total, "file": self._files.new()})
@@ -121,12 +121,12 @@ class Uploads:
     async def put(
         self, upload_id: str, span: ContentRange, blocks: AsyncIterator[bytes], sums: Checksums
     ) -> Resource | int:
-        """Take a chunk, or a question about the state of a session.
+        """Handle a chunk, or a query for the progress of a session.
 
-        :returns: the object when the content is complete, else how many bytes are kept so far
+        :returns: the object if the content is complete, else the number of bytes kept so far
         """
         lock = self._locks.setdefault(upload_id, asyncio.Lock())
-        async with lock:  # not while its content is being made an object
+        async with lock:  # not while its content becomes an object
             session = self._session(upload_id)
         if "object" in session:
             return dict(session["object"])
@@ -147,13 +147,13 @@ class Uploads:
             self._files.remove(session["file"])
 
     def files(self) -> set[str]:
-        """The files of the sessions that are open."""
+        """The files of the open sessions."""
         return {session["file"] for session in self._store.list(SESSION) if "file" in session}
 
     def _draft(self, bucket: str, new: NewObject, sums: Checksums, conditions: Conditions) -> Resource:
-        """What is known of an object before its content."""
+        """The fields of an object before its content arrives."""
         name = check_object_name(new.name or "")
-        self._objects.live(bucket, name)  # the bucket is there
+        self._objects.live(bucket, name)  # the bucket must exist
         declared = Checksums(new.crc32c, new.md5_hash).checked()
         return {
             "bucket": bucket,
@@ -170,30 +170,30 @@ class Uploads:
         return session
 
     def _kept(self, session: Resource) -> int:
-        """How many bytes a session counts: all of them, or else full quanta."""
+        """The number of bytes that a session counts: all, or full quanta only."""
         size = self._files.size(session["file"])
         return size if size == session["total"] else size - size % QUANTUM
 
     async def _append(self, upload_id: str, session: Resource, span: ContentRange, blocks: AsyncIterator[bytes]) -> int:
-        """Write the bytes of a chunk that are new; how many bytes the session then has."""
+        """Write the new bytes of a chunk; the number of bytes that the session then has."""
         file, kept, start = session["file"], self._kept(session), span.start or 0
         if start > kept:
             raise OffsetGapError(start, kept)
         self._files.truncate(file, kept)
         end = await self._write(upload_id, file, kept, start, blocks)
-        wanted = span.stop if span.stop is not None else _agreed_total(session["total"], span.total)
-        if wanted not in (None, end) or (span.final and end < kept):
+        announced = span.stop if span.stop is not None else _agreed_total(session["total"], span.total)
+        if announced not in (None, end) or (span.final and end < kept):
             self._files.truncate(file, kept)
-            raise invalid(_LENGTH.format(sent=end - start, start=start, wanted=wanted or kept))
+            raise invalid(_LENGTH.format(sent=end - start, start=start, wanted=announced or kept))
         if not span.final and end - start < QUANTUM:
             self._files.truncate(file, kept)
             raise invalid(_TOO_SMALL.format(sent=end - start))
         return end if span.final else self._kept(session)
 
     async def _write(self, upload_id: str, file: str, kept: int, start: int, blocks: AsyncIterator[bytes]) -> int:
-        """Append what lies beyond the bytes already kept; the offset after the last byte received.
+        """Append the bytes beyond those already kept; the offset after the last byte received.
 
-        Whoever was still writing, over a connection that hangs, is stopped by this.
+        This stops an earlier request that still writes over a connection that hangs.
         """
         me = self._writers[upload_id] = object()
         position = start
@@ -230,7 +230,7 @@ class Uploads:
     async def _finish(self, draft: Resource, together: Callable[[Resource], None] | None = None) -> Resource:
         """Check the content of a draft's file and make it the object.
 
-        :param together: a change that is stored in the same transaction
+        :param together: a change to store in the same transaction
         """
         file = draft["file"]
         try:
@@ -246,7 +246,7 @@ class Uploads:
 
 
 def _agreed_total(declared: int | None, sent: int | None) -> int | None:
-    """The size of a session's whole content, where anyone has said it."""
+    """The size of a session's whole content; None if no request has named it."""
     if declared is not None and sent is not None and declared != sent:
         raise invalid(f"The upload was declared to have {declared} byte(s), this request says {sent}.")
     return sent if declared is None else declared

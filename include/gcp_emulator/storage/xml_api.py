@@ -33,11 +33,11 @@ _HEADERS = {
     "x-goog-storage-class": "storageClass",
 }
 _META = "x-goog-meta-"
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML cannot hold
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML cannot hold
 
 
 class XmlRoute(RawRoute):
-    """A route of the XML API, where the query says which operation is meant."""
+    """A route of the XML API, where the query selects the operation."""
 
     def __init__(self, method: str, query: str, name: str, handler: Handler) -> None:
         super().__init__("/{bucket}/{object:path}", _answering_xml(handler), methods=[method], name=name)
@@ -108,7 +108,7 @@ class XmlApi:
         return Response(status_code=204)
 
     def _upload_id(self, request: Request) -> str:
-        """The upload a request names, which is one of the object it names."""
+        """The upload that a request names; it must belong to the object that it names."""
         upload_id = request.query_params["uploadId"]
         self._uploads.get(upload_id, *_address(request))
         return upload_id
@@ -122,7 +122,7 @@ def _answering_xml(handler: Handler) -> Handler:
             texts = {"Code": error.xml_code, "Message": error.message, "Details": error.message}
             return _xml(_element("Error", texts, namespace=""), error.headers, error.http_status)
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=499)  # the client has gone
 
     return endpoint
 
@@ -132,7 +132,7 @@ def _address(request: Request) -> tuple[str, str]:
 
 
 def _fields(request: Request) -> ObjectFields:
-    """The object's metadata, which the XML API takes in headers."""
+    """The object's metadata, which the XML API reads from headers."""
     fields: Resource = {"contentType": "application/octet-stream"}
     metadata: Resource = {}
     for name, value in request.headers.items():
@@ -147,7 +147,7 @@ def _fields(request: Request) -> ObjectFields:
 def _named_parts(body: bytes) -> list[NamedPart]:
     """Read a CompleteMultipartUpload document.
 
-    Declarations and comments are refused: the document needs none, and entities could grow without bound.
+    Declarations and comments are refused: the document does not need them, and entities could grow without limit.
     """
     malformed = invalid("The XML you provided was not well-formed or did not validate.", code="MalformedXML")
     try:

@@ -1,1 +1,1 @@
-"""Tuning jobs: what a request may ask for, the data it names, and how a job runs to its end."""
+"""Tuning jobs: requests, their data, and the run of a job from start to end."""

@@ -32,9 +32,9 @@ _BUCKETS: Final = 10
 
 @dataclass
 class Dataset:
-    """What was found in one file; the accepted rows lie in `path`.
+    """The results for one file. The accepted rows are in `path`.
 
-    :param dropped: numbers (from 1) of rows that were left out, and why; at most 100 of them
+    :param dropped: numbers (from 1) of rows that were left out, and reasons; at most 100
     """
 
     path: Path
@@ -69,8 +69,8 @@ class Dataset:
 def inspect(source: Path, target: Path, method: Method, *, legacy: bool = False) -> Dataset:
     """Check every row of a JSONL file and write the accepted ones to `target`.
 
-    :param legacy: whether rows in the form of Gemini 1.0 are taken
-    :raises InvalidArgument: for the first row that is wrong, a file with no usable row, or one that is too large
+    :param legacy: whether rows in the form of Gemini 1.0 are accepted
+    :raises InvalidArgument: a row is wrong, or the file has no usable row or is too large
     """
     if source.stat().st_size > MAX_BYTES:
         raise InvalidArgument(f"The dataset file is larger than {MAX_BYTES} bytes.")
@@ -93,9 +93,9 @@ def inspect(source: Path, target: Path, method: Method, *, legacy: bool = False)
 
 
 def _lines(source: Path) -> Iterator[bytes]:
-    """Lines that are not blank; numbering in messages follows them.
+    """Lines that are not blank. Messages count these lines only.
 
-    :raises InvalidArgument: for a line or a file beyond the limits
+    :raises InvalidArgument: a line or the file is too large
     """
     count = 0
     with source.open("rb") as file:
@@ -112,7 +112,7 @@ def _lines(source: Path) -> Iterator[bytes]:
 
 def check_validation(training: Dataset, validation: Dataset) -> None:
     """
-    :raises InvalidArgument: for more than 5000 rows, or more than 1000 that are over 30 % of the training rows
+    :raises InvalidArgument: there are more than 5000 rows, or more than 1000 and 30 % of the training rows
     """
     rows, limit = validation.rows, 0.3 * training.rows
     if rows > MAX_VALIDATION_ROWS or (rows > 1000 and rows > limit):
@@ -143,7 +143,7 @@ def _distribution(values: array[int] | array[float]) -> Resource:
 
 
 def _token_distribution(values: array[int]) -> Resource:
-    """As above, in the older message of supervised tuning: sums are int64, and what is billable is all of it."""
+    """The distribution in the older message of supervised tuning: sums are int64, and all tokens are billable."""
     total = str(sum(values))
     return _distribution(values) | {"sum": total, "billableSum": total}
 
@@ -157,7 +157,7 @@ def _preference_distribution(values: array[int] | array[float]) -> Resource:
 def data_stats(dataset: Dataset, method: Method) -> Resource:
     """`tuningDataStats` of the training file; `tuningStepCount` is added when training begins.
 
-    Billable tokens are those of one pass over the file, as a real job showed them.
+    Billable tokens are those of one pass over the file, as in a real job.
     """
     tokens = sum(dataset.inputs) + sum(dataset.outputs)
     common = {

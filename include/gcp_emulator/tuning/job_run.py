@@ -1,4 +1,4 @@
-"""One tuning job from PENDING to its end: the order of states, and what appears on the job at each."""
+"""One tuning job from PENDING to its end: the order of its states, and the fields that each state adds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DEPLOYMENT_FAILED: Final = (
 
 @dataclass(frozen=True)
 class Services:
-    """What a run works with."""
+    """The services that a run uses."""
 
     store: Store
     settings: Settings
@@ -45,9 +45,9 @@ class Services:
 
 
 class JobRun:
-    """The course of one job. It may be stopped at any await; `begin_again` makes up for a course that was cut off.
+    """One job from start to end. It may be stopped at any await; `begin_again` undoes an interrupted run.
 
-    :param name: the job's resource name; its resource and its run record are in the store
+    :param name: the job's resource name. The store holds its resource and its run record
     """
 
     def __init__(self, name: str, services: Services) -> None:
@@ -70,12 +70,12 @@ class JobRun:
             self.moved.set()
 
     def note(self, **fields: Any) -> None:
-        """Change the run's own record, which no client sees."""
+        """Change the run's record, which no client sees."""
         self.record = (self.services.store.get("tuningRuns", self.name) or {}) | fields
         self.services.store.put("tuningRuns", self.name, self.record)
 
     async def pause(self, seconds: float) -> None:
-        """Let time pass, or wait to be told to go on."""
+        """Let time pass, or wait for a request to go on."""
         if self.policy.manual:
             await self.gate.wait()
             self.gate.clear()
@@ -85,7 +85,7 @@ class JobRun:
     async def go(self) -> None:
         """Run the job to its end.
 
-        :raises ApiError: with the reason it failed
+        :raises ApiError: the job failed; the error has the reason
         """
         if self.policy.script is not None:
             await self._follow_script()
@@ -182,7 +182,7 @@ class JobRun:
         self.services.experiments.append(self.job["experiment"], step, metrics, timestamp())
 
     def _on_checkpoint(self, event: Checkpoint) -> None:
-        """Upload the model with its first checkpoint; deploy each one to an endpoint of its own as it comes."""
+        """Upload the model with its first checkpoint, and deploy each checkpoint to a new endpoint."""
         checkpoint = {"checkpointId": event.checkpoint_id, "epoch": str(event.epoch), "step": str(event.step)}
         with self.services.store.transaction():
             self._add_checkpoint(checkpoint, event.weights)
@@ -231,7 +231,7 @@ class JobRun:
         self._remove_data()
 
     def _deployed(self, tuned: Resource) -> Resource:
-        """The tuned model with its endpoint: the one it takes over, that of its last checkpoint, or a new one."""
+        """The tuned model with its endpoint: the requested endpoint, that of its last checkpoint, or a new one."""
         checkpoints = tuned.get("checkpoints")
         endpoint = self.record["deployTo"] or (checkpoints[-1]["endpoint"] if checkpoints else self._endpoint(None))
         if self.record["deployTo"]:
@@ -239,7 +239,7 @@ class JobRun:
         return tuned | {"endpoint": endpoint}
 
     async def _follow_script(self) -> None:
-        """Go through the given states and metrics; nothing is trained, so the model has no weights to answer with."""
+        """Go through the scripted states and metrics. Nothing is trained, so the model has no weights."""
         for item in self.policy.script or []:
             if item.state == "JOB_STATE_RUNNING":
                 self._enter_running(None)
@@ -262,7 +262,7 @@ class JobRun:
             )
 
     def finish(self, state: str, error: ApiError | None = None) -> None:
-        """End the job; a model that no deployment names goes with it."""
+        """End the job. A model without a deployment is removed."""
         with self.services.store.transaction():
             self._finish(state, error)
         self._remove_data()
@@ -277,12 +277,12 @@ class JobRun:
         self.update(state=state, endTime=timestamp(), tuningJobState=None, error=error.rpc_status() if error else None)
 
     def _remove_data(self) -> None:
-        """Only once the job's end is stored: a job that is not seen to have ended is trained again."""
+        """Call this only after the job's end is stored: a job without a stored end is trained again."""
         for file in ("training.jsonl", "validation.jsonl"):
             (self.directory / file).unlink(missing_ok=True)
 
     def begin_again(self) -> None:
-        """Undo what a course that was cut off has shown, so that nothing is there twice."""
+        """Undo the visible results of an interrupted run, so that nothing exists twice."""
         if "experiment" in self.job:
             self.services.experiments.clear(self.job["experiment"])
         self._take_back()
@@ -297,10 +297,10 @@ class JobRun:
 
 
 def job_directory(store: Store, name: str) -> Path:
-    """Where a job's dataset copies and checkpoints lie; ids are ours, digits only."""
+    """The folder of a job's dataset copies and checkpoints. Ids are digits only."""
     return store.data_dir / "tuning" / name.rsplit("/", 1)[-1]
 
 
 def seed_of(*parts: object) -> int:
-    """The same seed for the same job: its base, data and hyper-parameters."""
+    """The seed of a job, made from its base model, data and hyper-parameters."""
     return zlib.crc32(repr(parts).encode())

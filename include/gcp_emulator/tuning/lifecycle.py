@@ -1,4 +1,4 @@
-"""All tuning jobs under way: their quota, their tasks, how they are cancelled, and how they go on after a restart."""
+"""All running tuning jobs: quota, tasks, cancellation, and recovery after a restart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS_TO_MOVE = 5.0
 
 
 class Lifecycle:
-    """Runs jobs side by side, up to the quota of each project.
+    """Runs jobs concurrently, up to the quota of each project.
 
     :param on_end: called with the name of each job that ends
     """
@@ -38,17 +38,17 @@ class Lifecycle:
     # Quota
 
     def _quota(self, name: str) -> asyncio.Semaphore:
-        """One per project, over all regions."""
+        """The project: the quota counts all regions."""
         project = name.split("/")[1]
         return self._quotas.setdefault(project, asyncio.Semaphore(self.services.settings.concurrent_tuning_jobs))
 
     def exhaust_quota(self, seconds: float) -> None:
-        """Have no quota left for a while, whatever runs."""
+        """Refuse all jobs for some seconds, as if the quota were used up."""
         self.quota_back = time.monotonic() + seconds
 
     def check_quota(self, parent: str) -> None:
         """
-        :raises ResourceExhausted: when a job would be over the quota, and jobs are not to wait for it
+        :raises ResourceExhausted: a job would exceed the quota, and jobs do not wait for it
         """
         project = parent.split("/locations/")[0] + "/"
         active = sum(name.startswith(project) for name in self._tasks)
@@ -64,7 +64,7 @@ class Lifecycle:
     # Starting and ending
 
     def policy_for(self, job: Resource) -> Policy:
-        """The first policy that matches and is not used up; training for real when there is none."""
+        """The first policy that matches and is not used up; real training without such a policy."""
         for policy in self.policies:
             if policy.matches(job) and policy.count != 0:
                 if policy.count is not None:
@@ -81,7 +81,7 @@ class Lifecycle:
         self._launch(job["name"], self._run)
 
     def resume(self) -> None:
-        """Take up the jobs that had not ended when the emulator stopped, those that ran first."""
+        """Resume the jobs that had not ended when the emulator stopped; those that ran come first."""
         jobs = [job for job in self.services.store.list("tuningJobs") if job["state"] not in ENDED]
         jobs.reverse()
         self._report_ended()
@@ -91,7 +91,7 @@ class Lifecycle:
             self._launch(job["name"], self._finish_cancelling if cancelling else self._run)
 
     def _report_ended(self) -> None:
-        """Say again which jobs have ended; of the last one nobody may have heard."""
+        """Report again which jobs have ended: a stop may have lost the last report."""
         for job in self.services.store.list("tuningJobs"):
             if job["state"] in ENDED:
                 self.on_end(job["name"])
@@ -127,7 +127,7 @@ class Lifecycle:
             await run.go()
 
     def cancel(self, name: str) -> None:
-        """Cancel a job; one that has ended stays as it is."""
+        """Cancel a job. A job that has ended stays unchanged."""
         run = self._runs.get(name)
         if run is None or run.job["state"] in (*ENDED, "JOB_STATE_CANCELLING"):
             return
@@ -143,7 +143,7 @@ class Lifecycle:
     async def advance(self, name: str) -> None:
         """Let a job with a manual policy make its next change of state, and wait for it.
 
-        :raises FailedPrecondition: when the job does not wait for this
+        :raises FailedPrecondition: the job does not wait for this
         """
         run = self._runs.get(name)
         if run is None or not run.policy.manual:
@@ -161,7 +161,7 @@ class Lifecycle:
         self.quota_back = 0.0
 
     async def close(self) -> None:
-        """Stop all jobs where they are; `resume` takes them up."""
+        """Stop all jobs where they are; `resume` continues them."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -169,7 +169,7 @@ class Lifecycle:
 
 
 def quota_refusal(subject: str) -> ResourceExhausted:
-    """What the service says, by analogy with its other job quotas."""
+    """The service's message, by analogy with its other job quotas."""
     quota = {
         "@type": "type.googleapis.com/google.rpc.QuotaFailure",
         "violations": [{"subject": subject, "description": f"Quota exceeded for {_METRIC}"}],

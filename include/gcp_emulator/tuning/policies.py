@@ -1,4 +1,4 @@
-"""How jobs run when `/_internal/lifecycle` says so: scripted, by hand, failing, or at another pace."""
+"""Policies of `/_internal/lifecycle` for jobs: scripted, by hand, failing, or at another pace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_SECONDS)]
 
 
 class ScriptedState(msgspec.Struct, forbid_unknown_fields=True):
-    """A state and how long it lasts, in seconds."""
+    """A state and its duration in seconds."""
 
     state: Literal[
         "JOB_STATE_QUEUED", "JOB_STATE_PENDING", "JOB_STATE_RUNNING", "JOB_STATE_PAUSED", "JOB_STATE_UPDATING"
@@ -29,7 +29,7 @@ class Failure(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
     :param code: google.rpc.Code number
     :param step: the training step before which it fails; 0 is before the first
-    :param at_deployment: instead, after the model was uploaded, without any endpoint
+    :param at_deployment: fail after the upload of the model instead, without an endpoint
     """
 
     code: int = 13
@@ -39,16 +39,16 @@ class Failure(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Policy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What happens to the jobs it matches.
+    """How the jobs run that a policy matches.
 
-    :param labels: labels a job must have; none match all
-    :param display_name: regular expression (see expressions.py) its whole display name must match
-    :param count: how many jobs it applies to before it is used up
+    :param labels: labels that a job must have; an empty value matches all jobs
+    :param display_name: regular expression (see expressions.py) for the whole display name
+    :param count: number of jobs that it applies to; None for all
     :param script: states to go through instead of training
     :param metrics: values of each series by step, for a scripted job
     :param final_state: how a scripted job ends
     :param manual: wait for `advance` before each change of state
-    :param time_scale: factor on all pauses, the training's pace included
+    :param time_scale: factor on all pauses and on the duration of training steps
     """
 
     labels: dict[str, str] = {}
@@ -70,13 +70,13 @@ class Policy(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 TRAIN = Policy()
-"""Training for real, at the pace of the settings."""
+"""Real training, at the pace of the settings."""
 
 
 def read_policies(body: Any) -> list[Policy]:
     """
     :param body: one policy or a list of them
-    :raises InvalidArgument: for unknown fields, wrong types or a bad regular expression
+    :raises InvalidArgument: a field is unknown, or has a wrong type or a bad regular expression
     """
     try:
         policies = msgspec.convert(body if isinstance(body, list) else [body], list[Policy])
@@ -88,7 +88,7 @@ def read_policies(body: Any) -> list[Policy]:
 
 
 def failure_of(failure: Failure) -> ApiError:
-    """The error that a failing job ends with."""
+    """The error of a failing job."""
     error = ApiError(failure.message)
     error.code = failure.code
     return error

@@ -1,8 +1,8 @@
-"""Dataset rows: what the tuning service takes, refuses and drops.
+"""Dataset rows: which the tuning service accepts, refuses and drops.
 
 Shapes: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning/prepare-data and
 …/models/tuning/preference-tuning/prepare-data. Rows are numbered from 0 in refusals, from 1 in the statistics, as the
-service does. Keys that are not known are left out, which nobody has documented.
+service does. Unknown keys are left out; the service's behaviour is not documented.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from include.gcp_emulator.state import Resource
 
 ROLES: Final = ("user", "model")
 FILE_TOKENS: Final = 258
-"""Tokens of an image or file part; what Gemini counts for one image tile."""
+"""Tokens of an image or file part: Gemini's count for one image tile."""
 _DATA_KEYS: Final = ("text", "fileData", "inlineData", "functionCall", "functionResponse")
 _SNAKE: Final = {
     "file_data": "fileData",
@@ -28,13 +28,13 @@ _SNAKE: Final = {
 
 
 class RowError(Exception):
-    """Why a row is refused, in the service's manner."""
+    """A row is refused, with the service's message."""
 
 
 class Row(NamedTuple):
-    """A row in canonical form and what the statistics need of it.
+    """A row in canonical form, and the figures for the statistics.
 
-    :param scores: of the completions of a preference row
+    :param scores: scores of the completions of a preference row
     """
 
     body: Resource
@@ -51,8 +51,8 @@ class Row(NamedTuple):
 
 def decode(line: bytes, *, legacy: bool = False) -> Resource:
     """
-    :param legacy: whether rows in the `messages` form of Gemini 1.0 are taken
-    :raises RowError: when the line is not a JSON object in UTF-8
+    :param legacy: whether rows in the `messages` form of Gemini 1.0 are accepted
+    :raises RowError: the line is not a JSON object in UTF-8
     """
     try:
         row = msgspec.json.decode(line)
@@ -76,7 +76,7 @@ def _from_messages(row: Resource) -> Resource:
 
 def supervised(row: Resource) -> Row:
     """
-    :raises RowError: when it cannot be trained on
+    :raises RowError: the row cannot be trained on
     """
     contents = _contents(row)
     if contents[-1]["role"] != "model":
@@ -89,7 +89,7 @@ def supervised(row: Resource) -> Row:
 
 def preference(row: Resource) -> Row:
     """
-    :raises RowError: when it cannot be trained on
+    :raises RowError: the row cannot be trained on
     """
     contents = _contents(row)
     if contents[-1]["role"] != "user":
@@ -135,7 +135,7 @@ def _contents(row: Resource) -> list[Resource]:
 
 
 def _system(row: Resource) -> list[Resource]:
-    """The system instruction's turn, if any; its role is ignored."""
+    """The system instruction's turn; None if it is missing. Its role is ignored."""
     system = row.get("systemInstruction", row.get("system_instruction"))
     if system is None:
         return []

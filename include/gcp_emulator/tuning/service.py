@@ -67,8 +67,8 @@ _LEGACY: Final = "gemini-1.0-"
 
 class TuningService:
     """
-    :param storage: where datasets are read
-    :param operations: where rebasing is reported
+    :param storage: storage of the datasets
+    :param operations: operations that report a rebase
     """
 
     def __init__(self, services: Services, storage: StorageService, operations: Operations) -> None:
@@ -119,7 +119,7 @@ class TuningService:
         return found(self.store.get("tuningJobs", name), name)
 
     def _shown(self, job: Resource) -> Resource:
-        """The job with the endpoint of the checkpoint that was made its model's default since."""
+        """The job with the endpoint of its model's current default checkpoint."""
         tuned = job.get("tunedModel", {})
         if not tuned.get("endpoint") or not tuned.get("checkpoints"):
             return job
@@ -131,9 +131,9 @@ class TuningService:
         """Check a request and its datasets, and start the job.
 
         :param parent: `projects/NUMBER/locations/LOCATION`
-        :param deploy_to: an endpoint the tuned model shall take over
+        :param deploy_to: endpoint that the tuned model must take over
         :return: the new job
-        :raises ApiError: as the service refuses
+        :raises ApiError: the service would refuse the request
         """
         spec = read_spec(body, parent, self.services.registry)
         name = f"{parent}/tuningJobs/{new_id()}"
@@ -150,12 +150,12 @@ class TuningService:
         return job
 
     async def _datasets(self, spec: TuningSpec, directory: Path) -> tuple[Dataset, Dataset | None]:
-        """Link the files, so that they stay as they are, and check them beside the server's loop."""
+        """Link the files, so that they cannot change, and check them outside of the event loop."""
         sources = {uri: self._locate(uri) for uri in spec.dataset_uris.values()}
         check_uris(spec, {uri for uri, path in sources.items() if path is None})
         copies = _link_all([sources[uri] or Path() for uri in spec.dataset_uris.values()], directory)
-        found_in = await asyncio.to_thread(_inspect_all, copies, spec)
-        return found_in[0], found_in[1] if len(found_in) > 1 else None
+        datasets = await asyncio.to_thread(_inspect_all, copies, spec)
+        return datasets[0], datasets[1] if len(datasets) > 1 else None
 
     def _locate(self, uri: str) -> Path | None:
         try:
@@ -193,7 +193,7 @@ class TuningService:
         return job, record
 
     async def _rebase(self, version: str, parent: str, body: Resource) -> Resource:
-        """Tune again, on a newer base model, what an earlier job tuned; the operation ends with the new job."""
+        """Repeat an earlier job on a newer base model. The operation ends with the new job."""
         old = self._referenced(body.get("tunedModelRef", {}))
         changes = body.get("tuningJob", {})
         field = "supervisedTuningSpec" if "supervisedTuningSpec" in old else "preferenceOptimizationSpec"
@@ -239,7 +239,7 @@ class TuningService:
             self.operations.fail(operation, job.get("error", ended))
 
     def sweep(self) -> None:
-        """Remove what jobs that were never stored have left behind."""
+        """Remove the files of jobs that were never stored."""
         root = self.store.data_dir / "tuning"
         known = {job["name"].rsplit("/", 1)[-1] for job in self.store.list("tuningJobs")}
         for directory in _folders(root):
@@ -248,7 +248,7 @@ class TuningService:
 
 
 _NEWER_BASE: Final = "gemini-2.5-flash"
-"""What a model is rebased to when the request names nothing."""
+"""The base model of a rebase whose request names none."""
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -256,7 +256,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _link_all(files: list[Path], directory: Path) -> list[Path]:
-    """The same contents under names of their own, whatever becomes of the objects."""
+    """Copies of the files with new names: the objects may change or be deleted."""
     directory.mkdir(parents=True)
     copies = [directory / name for name in ("training.source", "validation.source")[: len(files)]]
     for file, copy in zip(files, copies, strict=True):
@@ -266,7 +266,7 @@ def _link_all(files: list[Path], directory: Path) -> list[Path]:
 
 def _inspect_all(sources: list[Path], spec: TuningSpec) -> list[Dataset]:
     """
-    :raises InvalidArgument: for the first row or file that is wrong
+    :raises InvalidArgument: a row or file is wrong
     """
     legacy = spec.base.name.startswith(_LEGACY)
     datasets = [inspect(path, path.with_suffix(".jsonl"), spec.method, legacy=legacy) for path in sources]

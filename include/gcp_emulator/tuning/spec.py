@@ -1,7 +1,7 @@
-"""What a request to tune asks for, checked against what the service takes.
+"""A request for a tuning job, checked as the service checks it.
 
 Limits: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning. Wording of
-refusals: github.com/GoogleCloudPlatform/generative-ai/issues/2081 for dataset URIs; where none is published, our own.
+refusals: github.com/GoogleCloudPlatform/generative-ai/issues/2081 for dataset URIs, else this project's.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from include.gcp_emulator.vertex.labels import check_display_name, check_labels
 from include.gcp_emulator.vertex.proto_json import snake
 
 MAX_EPOCHS: Final = 100
-"""Our own bound; none is published."""
+"""This project's limit; nothing is published."""
 MAX_MULTIPLIER: Final = 100.0
-"""Our own bound; none is published."""
+"""This project's limit; nothing is published."""
 DEFAULT_BETA: Final = 0.1
-"""Middle of the advised 0.01-0.5."""
+"""The middle of the recommended 0.01-0.5."""
 _SPECS: Final[dict[str, Method]] = {
     "supervisedTuningSpec": "supervised",
     "preferenceOptimizationSpec": "preference",
@@ -48,9 +48,9 @@ _ADAPTERS: Final = {
 class TuningSpec:
     """A checked request.
 
-    :param field: which of the job's specs it is ("supervisedTuningSpec")
-    :param epochs: None when the service is to choose
-    :param source: the model version tuning continues from, with `checkpoint` of it
+    :param field: name of the job's spec ("supervisedTuningSpec")
+    :param epochs: None if the service chooses
+    :param source: the model version to continue from, with its `checkpoint`
     """
 
     base: BaseModel
@@ -68,7 +68,7 @@ class TuningSpec:
 
     @property
     def dataset_uris(self) -> dict[str, str]:
-        """URIs by the field they stand in, in Google's dotted form."""
+        """URIs by their field, in Google's dotted form."""
         prefix = f"tuning_job.{snake(self.field)}"
         uris = {f"{prefix}.training_dataset_uri": self.training_uri}
         return uris | ({f"{prefix}.validation_dataset_uri": self.validation_uri} if self.validation_uri else {})
@@ -76,8 +76,8 @@ class TuningSpec:
 
 def read_spec(job: Resource, parent: str, registry: RegistryService) -> TuningSpec:
     """
-    :param job: a TuningJob as `proto_json.parse` gives it
-    :raises ApiError: for the first thing that the service would refuse
+    :param job: a TuningJob, as `proto_json.parse` returns it
+    :raises ApiError: the service would refuse the request
     """
     foreign = [field for field in _FOREIGN if field in job]
     if foreign:
@@ -111,24 +111,24 @@ def read_spec(job: Resource, parent: str, registry: RegistryService) -> TuningSp
 def _source(job: Resource, registry: RegistryService) -> tuple[BaseModel, str | None, str | None]:
     if _one_of(job, ("baseModel", "preTunedModel")) == "baseModel":
         return base_model(job["baseModel"]), None, None
-    given = job["preTunedModel"]
-    name = canonical(_required(given, "tunedModelName", "tuning_job.pre_tuned_model"))
+    tuned = job["preTunedModel"]
+    name = canonical(_required(tuned, "tunedModelName", "tuning_job.pre_tuned_model"))
     try:
         version = registry.version(name)
     except NotFound as error:
         raise NotFound(error.message) from None
-    checkpoint = given.get("checkpointId") or version.get("defaultCheckpointId")
+    checkpoint = tuned.get("checkpointId") or version.get("defaultCheckpointId")
     full_name = f"{version['name']}@{version['versionId']}"
     registry.weights(full_name, checkpoint)
     return base_model(version["baseModelSource"]["genieSource"]["baseModelUri"]), full_name, checkpoint
 
 
 def _one_of(job: Resource, fields: Iterable[str]) -> str:
-    given = [field for field in fields if job.get(field)]
+    present = [field for field in fields if job.get(field)]
     names = ", ".join(f"tuning_job.{snake(field)}" for field in fields)
-    if len(given) != 1:
-        raise InvalidArgument(f"Exactly one of {names} must be set, but {len(given)} are.")
-    return given[0]
+    if len(present) != 1:
+        raise InvalidArgument(f"Exactly one of {names} must be set, but {len(present)} are.")
+    return present[0]
 
 
 def _required(message: Resource, field: str, where: str) -> str:
@@ -189,17 +189,17 @@ def adapter_name(size: int) -> str:
 
 
 def automatic_epochs(rows: int) -> int:
-    """The number of epochs when none is given: what brings 5,000 examples before the model, at least 1, at most 40.
+    """The number of epochs if the request has none: about 5,000 examples in all, at least 1 and at most 40 epochs.
 
-    Fits the one text job seen (500 rows, 10 epochs); the service's own rule is not published.
+    This fits one real job (500 rows, 10 epochs). The service's rule is not published.
     """
     return max(1, min(40, round(5000 / rows)))
 
 
 def check_uris(spec: TuningSpec, missing: set[str]) -> None:
     """
-    :param missing: those of the URIs that name no object
-    :raises InvalidArgument: listing every dataset URI that is wrong, as the service does
+    :param missing: the URIs whose object does not exist
+    :raises InvalidArgument: dataset URIs are wrong; the message lists them, as the service does
     """
     problems = {field: _uri_problem(uri, missing) for field, uri in spec.dataset_uris.items()}
     wrong = {field: why for field, why in problems.items() if why}
@@ -220,7 +220,7 @@ def is_jsonl(uri: str) -> bool:
 
 
 def echo(job: Resource, spec: TuningSpec, epochs: int) -> Resource:
-    """The request's own fields as the service gives them back, with what it resolved."""
+    """The request's fields as the service returns them, with the values that it resolved."""
     hyper = {
         "epochCount": str(epochs),
         "learningRateMultiplier": spec.multiplier,
@@ -238,5 +238,5 @@ def echo(job: Resource, spec: TuningSpec, epochs: int) -> Resource:
 
 
 def default_display_name(spec: TuningSpec) -> str:
-    """`<base model>-<uuid>`, as a real job without a name had."""
+    """`<base model>-<uuid>`, as a real job without a name."""
     return f"{spec.base.name}-{uuid.uuid4()}"

@@ -1,1 +1,1 @@
-"""What the services of Vertex AI share: paths, proto3 JSON, filters, labels, operations."""
+"""Code that all services of Vertex AI share: paths, proto3 JSON, filters, labels, operations."""

@@ -1,8 +1,8 @@
-"""List filters: the subset of https://google.aip.dev/160 that is of use here.
+"""List filters: the useful subset of https://google.aip.dev/160.
 
 Comparisons (`=`, `!=`, `<`, `<=`, `>`, `>=`, `:`) of a field with a value, joined by AND (or nothing), OR, NOT, `-` and
-parentheses; OR binds tighter than AND, as AIP-160 says. `field:*` asks whether the field is there; `*` in a value
-stands for anything.
+parentheses; OR binds tighter than AND, as AIP-160 says. `field:*` tests whether the field is set. `*` in a
+value stands for any text.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 def compile_filter(text: str, fields: Iterable[str]) -> Predicate:
     """
-    :param text: the filter; an empty one lets everything through
+    :param text: the filter; an empty filter matches everything
     :param fields: first parts of the names that may be compared, camelCase ("state", "labels")
-    :raises InvalidArgument: when it cannot be understood or names another field
+    :raises InvalidArgument: the filter cannot be parsed or names another field
     """
     if len(text) > MAX_LENGTH:
         raise InvalidArgument(f"Invalid filter: longer than {MAX_LENGTH} characters.")
@@ -121,7 +121,7 @@ class _Parser:
         return lambda resource: _compare(op, _lookup(resource, path), value)
 
     def call(self, function: str) -> Predicate:
-        """`in_context("NAME")`, the one function the Metadata service's filters have in use here."""
+        """`in_context("NAME")`, the only supported function of the Metadata service's filters."""
         self.take()
         value = self.value()
         if camel(function) not in self.fields or self.take() != ")":
@@ -152,20 +152,20 @@ def _lookup(resource: Resource, path: list[str]) -> Any:
     return value
 
 
-def _compare(op: str, found: Any, value: str) -> bool:
+def _compare(op: str, actual: Any, value: str) -> bool:
     if op == ":" and value == "*":
-        return found not in (None, "", [], {})
+        return actual not in (None, "", [], {})
     if op in ("=", ":"):
-        return any(_equal(item, value) for item in (found if isinstance(found, (list, dict)) else [found]))
+        return any(_equal(item, value) for item in (actual if isinstance(actual, (list, dict)) else [actual]))
     if op == "!=":
-        return not _equal(found, value)
-    return isinstance(found, str) and _ORDER[op](found, value)
+        return not _equal(actual, value)
+    return isinstance(actual, str) and _ORDER[op](actual, value)
 
 
-def _equal(found: Any, value: str) -> bool:
-    if found is None:
+def _equal(actual: Any, value: str) -> bool:
+    if actual is None:
         return False
-    text = str(found).lower() if isinstance(found, bool) else str(found)
+    text = str(actual).lower() if isinstance(actual, bool) else str(actual)
     return fnmatchcase(text, _literal(value)) if "*" in value else text == value
 
 

@@ -14,7 +14,7 @@ MAX_LABELS: Final = 64
 
 def check_display_name(name: str, field: str = "display_name") -> None:
     """
-    :raises InvalidArgument: when it is longer than 128 characters
+    :raises InvalidArgument: the name is longer than 128 characters
     """
     if len(name) > MAX_DISPLAY_NAME:
         text = f"{field} must be at most {MAX_DISPLAY_NAME} characters long, but has {len(name)}."
@@ -24,7 +24,7 @@ def check_display_name(name: str, field: str = "display_name") -> None:
 def check_labels(labels: Mapping[str, str], field: str = "labels") -> None:
     """Lower-case letters, digits, `_` and `-`, at most 64 characters each; keys begin with a letter.
 
-    :raises InvalidArgument: for the first that is wrong
+    :raises InvalidArgument: a label is wrong
     """
     if len(labels) > MAX_LABELS:
         _refuse(field, f"at most {MAX_LABELS} labels are allowed, but there are {len(labels)}.")

@@ -1,4 +1,4 @@
-"""Long-running operations: kept below the resource they are about, and readable by both of the paths clients use."""
+"""Long-running operations: stored below their resource, and readable by both paths that clients use."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _EMPTY: Final = {"@type": "type.googleapis.com/google.protobuf.Empty"}
 _PARENTS: Final = ("models", "endpoints", "tuningJobs")
 _ONE: Final = "/{operation:id}"
 _NO_WAIT: Final = 30.0
-"""Seconds `wait` lasts at most when the request names no timeout."""
+"""Longest duration of `wait` in seconds, if the request has no timeout."""
 _LONGEST_WAIT: Final = 300.0
 
 
 class Operations:
     """google.longrunning.Operations, https://google.aip.dev/151.
 
-    An operation speaks the API version it was begun in, since its messages' types name one. The REST clients read it
-    under `/ui/`, which names none.
+    An operation keeps the API version of its request, because the types of its messages name it. The REST clients read
+    it under `/ui/`, which has no version.
     """
 
     def __init__(self, store: Store) -> None:
@@ -55,7 +55,7 @@ class Operations:
         return vertex_route(http_method, path, handler, name, version="operations")
 
     def begin(self, version: str, resource: str, metadata_type: str) -> Resource:
-        """A new operation about a resource, not done yet.
+        """A new operation on a resource, not done yet.
 
         :param metadata_type: short name of the message ("DeleteOperationMetadata")
         """
@@ -87,7 +87,7 @@ class Operations:
         return operation
 
     def deleted(self, version: str, resource: str) -> Resource:
-        """The operation of a deletion, which has ended by the time it is answered."""
+        """The operation of a deletion, which has ended before the response."""
         begun = self.begin(version, resource, "DeleteOperationMetadata")
         return self._end(begun["name"], {"response": _EMPTY})
 
@@ -108,7 +108,7 @@ class Operations:
         return JSONResponse({})
 
     async def cancel(self, request: Request) -> Response:
-        """Best effort, https://google.aip.dev/151: nothing here can be stopped half-way, so nothing happens."""
+        """Best effort, https://google.aip.dev/151: no operation here can be stopped, so nothing happens."""
         self._find(name_of(request))
         return JSONResponse({})
 
@@ -132,7 +132,7 @@ class Operations:
 def _seconds(duration: object) -> float:
     """Seconds of a google.protobuf.Duration in JSON ("3.5s").
 
-    :raises InvalidArgument: when it is none
+    :raises InvalidArgument: the value is not a duration
     """
     if duration is None:
         return _NO_WAIT

@@ -1,7 +1,7 @@
 """Requests and responses as proto3 JSON, by the schemas of the API's own discovery documents.
 
 Requests: camelCase and snake_case names, enums as names or numbers, int64 as numbers or strings, a single value for a
-list; what does not fit is refused in the words of Google's front end. Responses: only the fields that version has.
+list. Other values are refused in the words of Google's front end. Responses: only the fields of the API version.
 https://protobuf.dev/programming-guides/json/
 """
 
@@ -23,9 +23,9 @@ from include.gcp_emulator.state import Resource
 Schema = dict[str, Any]
 
 MAX_DEPTH: Final = 100
-"""Nesting a message may have; protobuf's own limit."""
+"""Deepest nesting of a message; protobuf's limit."""
 
-# Enum members whose numbers are not their places in the discovery document (aiplatform/v1/tuning_job.proto).
+# Enum members whose numbers are not their positions in the discovery document (aiplatform/v1/tuning_job.proto).
 _ADAPTER_SIZES: Final = ("UNSPECIFIED", "ONE", "FOUR", "EIGHT", "SIXTEEN", "THIRTY_TWO", "TWO")
 _NUMBERS: Final = {f"ADAPTER_SIZE_{size}": number for number, size in enumerate(_ADAPTER_SIZES)}
 
@@ -44,12 +44,12 @@ def schemas(version: str) -> dict[str, Schema]:
         raise RuntimeError("google-api-python-client is not installed; its discovery documents are needed")
     documents = Path(spec.origin).parent / "discovery_cache" / "documents"
     document = msgspec.json.decode((documents / f"aiplatform.{version}.json").read_bytes())
-    found: dict[str, Schema] = document["schemas"]
-    return found
+    loaded: dict[str, Schema] = document["schemas"]
+    return loaded
 
 
 def full_name(version: str, message: str) -> str:
-    """`GoogleCloudAiplatformV1TuningJob` of `v1` and `TuningJob`; names that are full already stay."""
+    """`GoogleCloudAiplatformV1TuningJob` of `v1` and `TuningJob`; full names stay."""
     prefix = f"GoogleCloudAiplatform{version.capitalize()}"
     return message if message in schemas(version) else prefix + message
 
@@ -67,7 +67,7 @@ def snake(name: str) -> str:
 def decode(body: bytes) -> Any:
     """Any JSON value; an empty body is an empty object.
 
-    :raises InvalidArgument: when it is not JSON, not UTF-8, or nested beyond reason
+    :raises InvalidArgument: the body is not JSON, not UTF-8, or nested too deeply
     """
     try:
         return msgspec.json.decode(body) if body.strip() else {}
@@ -78,8 +78,8 @@ def decode(body: bytes) -> Any:
 def parse(version: str, message: str, body: bytes) -> Resource:
     """The request body as a message in canonical form: camelCase, enum names, int64 as strings, no output-only fields.
 
-    :param message: its short name in the discovery document ("TuningJob")
-    :raises InvalidArgument: with one violation per field that does not fit
+    :param message: short name of the message in the discovery document ("TuningJob")
+    :raises InvalidArgument: has one violation for each wrong field
     """
     ref = full_name(version, message)
     violations: list[_Violation] = []
@@ -91,7 +91,7 @@ def parse(version: str, message: str, body: bytes) -> Resource:
 
 
 class _Reader:
-    """Walks a value along a schema and notes what does not fit."""
+    """Walks a value along a schema and collects violations."""
 
     def __init__(self, all_schemas: dict[str, Schema], violations: list[_Violation]) -> None:
         self.schemas = all_schemas
@@ -147,7 +147,7 @@ class _Reader:
 
 
 def quote(value: Any) -> str:
-    """A value as JSON, cut when it is long."""
+    """A value as JSON, cut if it is long."""
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= 200 else text[:200] + "..."
 

@@ -1,4 +1,4 @@
-"""What all Vertex AI services share of REST: paths, names, paging, replies."""
+"""REST for all Vertex AI services: paths, names, paging, responses."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from include.gcp_emulator.vertex.filters import compile_filter
 Handler = Callable[[Request], Awaitable[Response]]
 
 MAX_BODY: Final = 10 * 2**20
-"""Bytes of a JSON request."""
+"""Largest number of bytes of a JSON request."""
 STALE_LIST: Final = "emulator.stale_list"
-"""Key of a request's scope: how old, in seconds, what a list shows must be; a fault sets it."""
+"""Key of a request's scope: smallest age in seconds of resources in a list. A fault sets it."""
 
 
 class _Version(StringConvertor):
@@ -50,7 +50,7 @@ def vertex_route(http_method: str, path: str, handler: Handler, name: str, *, ve
 
     :param path: the rest, with `{parameter:id}` for ids ("tuningJobs/{job:id}:cancel")
     :param name: the API method's name ("tuningJobs.cancel")
-    :param version: "operations" for the paths that are also there under `/ui/`
+    :param version: "operations" for paths that also exist under `/ui/`
     """
     full = f"/{{version:{version}}}/projects/{{project}}/locations/{{location:id}}/{path}"
     return Route(full, handler, methods=[http_method], name=name)
@@ -75,7 +75,7 @@ def name_of(request: Request) -> str:
 async def body_of(request: Request) -> bytes:
     """The request's body.
 
-    :raises InvalidArgument: as HTTP 413, when it is larger than any JSON request may be
+    :raises InvalidArgument: HTTP 413: the body is too large
     """
     body = bytearray()
     async for block in request.stream():
@@ -93,9 +93,9 @@ async def read(request: Request, message: str) -> Resource:
 
 
 async def read_any(request: Request) -> Resource:
-    """The body as any JSON object, for messages that belong to no API of ours.
+    """The body as any JSON object, for messages outside of the emulated APIs.
 
-    :raises InvalidArgument: when it is none
+    :raises InvalidArgument: the body is not a JSON object
     """
     body = proto_json.decode(await body_of(request))
     if not isinstance(body, dict):
@@ -115,9 +115,9 @@ def render(error: ApiError) -> Response:
 
 
 def integer(request: Request, name: str, default: int, low: int, high: int) -> int:
-    """A query parameter as a number; 0 and absent are the default, more than `high` is `high`.
+    """A query parameter as a number. 0 or a missing value is the default; more than `high` is `high`.
 
-    :raises InvalidArgument: when it is no 32-bit number, or below `low`
+    :raises InvalidArgument: the value is not a 32-bit number, or below `low`
     """
     text = request.query_params.get(name, request.query_params.get(proto_json.snake(name), "0"))
     if not re.fullmatch(r"-?[0-9]{1,10}", text) or abs(int(text)) >= 2**31:
@@ -129,7 +129,7 @@ def integer(request: Request, name: str, default: int, low: int, high: int) -> i
 
 
 def query(request: Request, name: str) -> str:
-    """A query parameter by its camelCase name, in either casing; empty when absent."""
+    """A query parameter by its camelCase name, or in snake_case; empty if it is missing."""
     return request.query_params.get(name) or request.query_params.get(proto_json.snake(name), "")
 
 
@@ -142,10 +142,10 @@ def page(
     default: int = 100,
     high: int = 100,
 ) -> Resource:
-    """One page of resources, newest first, with `nextPageToken` when there are more.
+    """One page of resources, newest first, with `nextPageToken` if there are more.
 
-    :param rows: resources with their numbers, highest first, already filtered
-    :param show: makes of a stored resource what the API gives
+    :param rows: filtered resources with their numbers, highest first
+    :param show: converts a stored resource for the response
     """
     size = integer(request, "pageSize", default, 1, high)
     before = token_position(query(request, "pageToken"))
@@ -164,7 +164,7 @@ def position_token(position: int) -> str:
 
 def token_position(token: str) -> int:
     """
-    :raises InvalidArgument: when it is none that `position_token` made
+    :raises InvalidArgument: `position_token` did not make the token
     """
     if not token:
         return 2**62
@@ -179,7 +179,7 @@ def token_position(token: str) -> int:
 
 def found(resource: Resource | None, name: str) -> Resource:
     """
-    :raises NotFound: when there is no such resource
+    :raises NotFound: the resource does not exist
     """
     if resource is None:
         collection = ("resources/" + name).split("/")[-2]
@@ -203,8 +203,8 @@ def list_route(
 ) -> Route:
     """GET of a collection of stored resources, filtered and paged.
 
-    :param message: the response message; its list field is `kind`'s own
-    :param fields: what the filter may name
+    :param message: the response message; its list field belongs to `kind`
+    :param fields: fields that the filter may name
     """
     key = path.rsplit("/", 1)[-1] if not message.startswith("ListTensorboard") else _tensorboard_key(message)
 
