@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,15 +18,16 @@ from vertex_tuning.exceptions import (
     NotFoundError,
     VertexUnavailableError,
 )
-from vertex_tuning.hooks import model_registry
+from vertex_tuning.hooks import model_registry, vertex_clients
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.operators.registry import FindPreviousOperator, PromoteModelOperator, RollbackOperator
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK, champion_of
 from vertex_tuning.registry.promotion import ModelAliases
 
-from tests.integration.conftest import LOCATION, connection
+from tests.integration.conftest import LOCATION
 from tests.support.lineage import aliases, models, train
-from tests.support.proxy import Proxy, proxy_before
+from tests.support.proxy import Proxy
 from tests.support.tasks import TaskContext, execute
 
 MERGE = "models.mergeVersionAliases"
@@ -41,7 +42,7 @@ def tuning() -> str:
 
 @pytest.fixture
 def registry() -> RegistryHook:
-    return RegistryHook(location=LOCATION)
+    return RegistryHook(GoogleConnection(location=LOCATION))
 
 
 @pytest.fixture
@@ -57,14 +58,6 @@ def make(control: Callable[..., None], tuning: str) -> Callable[..., list[str]]:
     return made
 
 
-@pytest.fixture
-def proxied(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Something before the local Google Cloud that can answer in its place."""
-    with proxy_before(emulator) as made:
-        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(made.url))
-        yield made
-
-
 def merges(emulator: str) -> int:
     """How many aliases have been changed."""
     answer = httpx.get(f"{emulator}/_internal/requests", params={"method": MERGE}).json()
@@ -75,7 +68,7 @@ class TestVersions:
     def test_of_all_models_of_the_tuning_on_all_pages_and_of_no_other(
         self, registry: RegistryHook, make: Any, tuning: str, control: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(model_registry, "PAGE_SIZE", 2)
+        monkeypatch.setattr(model_registry, "MODELS_PER_PAGE", 2)
         versions, ours = make(4, versions=True), make(3)
         models(control, f"{tuning}_x", 1)
         found = registry.versions_of(tuning)
@@ -117,7 +110,7 @@ class TestVersions:
     def test_trouble_that_stays_is_an_error_a_retry_may_help(
         self, registry: RegistryHook, tuning: str, control: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(model_registry, "RETRIES", 1)
+        monkeypatch.setattr(vertex_clients, "RETRY_SECONDS", 0.1)
         control("faults", method="models.list", error={"code": 503})
         with pytest.raises(VertexUnavailableError, match="503"):
             registry.versions_of(tuning)
@@ -166,7 +159,7 @@ class TestEndpoints:
         [deployed] = found["deployedModels"]
         found["trafficSplit"] = {deployed["id"]: share, "other": others}
         proxied.replace = lambda _, path: (
-            (200, "application/json", json.dumps(found).encode()) if path.endswith(endpoint) else None
+            (200, "application/json", json.dumps(found).encode()) if path.partition("?")[0].endswith(endpoint) else None
         )
         with pytest.raises(ChampionError, match=rf"@1 .*gets {share} % of the traffic of {endpoint}, expected 100 %"):
             registry.endpoint_of(version)
@@ -336,7 +329,7 @@ class Killed(RegistryHook):
     """Dies after so many changes."""
 
     def __init__(self, changes: int) -> None:
-        super().__init__(location=LOCATION)
+        super().__init__(GoogleConnection(location=LOCATION))
         self.changes = changes
 
     def merge_aliases(self, version: str, aliases: list[str]) -> None:
@@ -396,7 +389,7 @@ class TestTwoAtOnce:
     def test_end_with_one_champion_and_both_know(self, make: Any, tuning: str) -> None:
         """Again and again, on the models the time before left: whoever is champion is replaced by two others."""
         all_models = make(3)
-        ModelAliases(RegistryHook(location=LOCATION), tuning).promote(all_models[0])
+        ModelAliases(RegistryHook(GoogleConnection(location=LOCATION)), tuning).promote(all_models[0])
         for _ in range(15):
             [in_use] = [name for name, held in aliases(tuning).items() if CHAMPION in held]
             rivals = [model for model in all_models if model != in_use]
@@ -415,7 +408,7 @@ class TestTwoAtOnce:
         start = threading.Barrier(len(rivals))
 
         def promote(model: str) -> None:
-            model_aliases = ModelAliases(RegistryHook(location=LOCATION), tuning)
+            model_aliases = ModelAliases(RegistryHook(GoogleConnection(location=LOCATION)), tuning)
             start.wait()
             try:
                 outcomes[model] = model_aliases.promote(model, in_use)
