@@ -16,6 +16,7 @@ from vertex_tuning.exceptions import (
     ChampionError,
     ConfigurationError,
     NotFoundError,
+    VertexRequestError,
     VertexUnavailableError,
 )
 from vertex_tuning.hooks import model_registry, vertex_clients
@@ -27,7 +28,7 @@ from vertex_tuning.registry.promotion import ModelAliases
 
 from tests.integration.conftest import LOCATION
 from tests.support.lineage import aliases, models, train
-from tests.support.proxy import Proxy
+from tests.support.proxy import JSON, NOT_GOOGLES, Proxy
 from tests.support.tasks import TaskContext, execute
 
 MERGE = "models.mergeVersionAliases"
@@ -168,6 +169,92 @@ class TestEndpoints:
         version = registry.get(make(1)[0])
         control("faults", method="tuningJobs.get", error={"code": 404, "message": "no such job"})
         assert registry.endpoint_of(version) == version.endpoints[0]
+
+
+ASKS: dict[str, Callable[[RegistryHook, str], Any]] = {
+    "get": lambda registry, model: registry.get(model),
+    "list": lambda registry, model: registry.versions_of("any", model),
+    "listVersions": lambda registry, model: registry.versions_of("", model),
+    "mergeVersionAliases": lambda registry, model: registry.merge_aliases(model, ["odd"]),
+}
+"""What is asked for with each method of `models`."""
+
+
+class TestOddAnswers:
+    @pytest.fixture(autouse=True)
+    def retries_end_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(vertex_clients, "RETRY_SECONDS", 0.1)
+
+    @pytest.mark.parametrize("answer", NOT_GOOGLES)
+    @pytest.mark.parametrize("method", ASKS)
+    def test_what_something_else_answers_may_be_other_next_time(
+        self, proxied: Proxy, registry: RegistryHook, make: Any, method: str, answer: str
+    ) -> None:
+        [model] = make(1)
+        proxied.replace = lambda _, path: NOT_GOOGLES[answer] if "/models" in path else None
+        with pytest.raises(VertexUnavailableError) as error:
+            ASKS[method](registry, model)
+        assert len(str(error.value)) <= 2000
+
+    @pytest.mark.parametrize("answer", NOT_GOOGLES)
+    def test_nor_is_an_endpoint_taken_for_gone(
+        self, proxied: Proxy, registry: RegistryHook, make: Any, answer: str
+    ) -> None:
+        version = registry.get(make(1)[0])
+        proxied.replace = lambda _, path: NOT_GOOGLES[answer] if "/endpoints/" in path else None
+        with pytest.raises(VertexUnavailableError):
+            registry.endpoint_of(version)
+
+    @pytest.mark.parametrize("code", [400, 403, 404])
+    def test_what_google_refuses_is_final_and_asked_once(
+        self, registry: RegistryHook, make: Any, control: Any, emulator: str, code: int
+    ) -> None:
+        [model] = make(1)
+        control("faults", method="models.get", error={"code": code, "message": "You must not. x=http://a/?key=open"})
+        with pytest.raises(VertexRequestError, match=rf"While reading {model}: {code} You must not\.") as error:
+            registry.get(model)
+        assert "key=open" not in str(error.value)
+        asked = httpx.get(f"{emulator}/_internal/requests", params={"method": "models.get"}).json()["requests"]
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"name": None},
+            {"name": 7},
+            {"name": "models/7"},
+            {"versionId": None},
+            {"versionCreateTime": None},
+            {"versionCreateTime": "yesterday"},
+            {"versionCreateTime": "0001-01-01T00:00:00+05:00"},
+            {"versionCreateTime": "9999-12-31T23:59:59-05:00"},
+            {"versionAliases": "champion"},
+            {"labels": ["a"]},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("method", ["get", "listVersions"])
+    def test_a_model_without_name_version_or_date(
+        self, proxied: Proxy, registry: RegistryHook, make: Any, method: str, changed: dict[str, Any]
+    ) -> None:
+        [model] = make(1)
+        whole = httpx.get(f"{proxied.url}/v1/{model}").json()
+        odd = {key: value for key, value in {**whole, **changed}.items() if value is not None}
+        content = json.dumps(odd if method == "get" else {"models": [odd]}).encode()
+        proxied.replace = lambda _, path: (200, JSON, content) if "/models/" in path else None
+        with pytest.raises(VertexUnavailableError):
+            ASKS[method](registry, model)
+
+    def test_a_list_that_never_ends_ends(self, proxied: Proxy, registry: RegistryHook, tuning: str) -> None:
+        proxied.replace = lambda _, path: (200, JSON, b'{"nextPageToken": "again"}') if "/models?" in path else None
+        with pytest.raises(VertexUnavailableError, match="does not end"):
+            registry.versions_of(tuning)
+
+    def test_a_huge_model_is_read(self, proxied: Proxy, registry: RegistryHook, make: Any) -> None:
+        [model] = make(1)
+        whole = {**httpx.get(f"{proxied.url}/v1/{model}").json(), "description": "x" * 10_000_000}
+        proxied.replace = lambda _, path: (200, JSON, json.dumps(whole).encode()) if "/models/" in path else None
+        assert registry.get(model).name == model
 
 
 class TestPromotion:
