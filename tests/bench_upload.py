@@ -21,6 +21,7 @@ from rich.table import Table
 from tests.emulator.process import emulator_process
 
 if TYPE_CHECKING:
+    from vertex_tuning.hooks.connection import GoogleConnection
     from vertex_tuning.hooks.storage import StorageHook
 
 BUCKET = "benchmark"
@@ -102,7 +103,7 @@ def _measure_size(url: str, path: Path, megabytes: int) -> Uploads:
     with path.open("wb") as file:
         for _ in range(megabytes):
             file.write(os.urandom(1_000_000))
-    return measure(StorageHook(location="us-central1"), url, path)
+    return measure(StorageHook(GoogleConnection(location="us-central1")), url, path)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _local_url(operator: BaseOperator) -> str:
-    url: str = operator.hook.local_url  # type: ignore[attr-defined]
+    url: str = operator.connection.local_url  # type: ignore[attr-defined]
     return url
 
 
@@ -58,5 +58,5 @@ class ReportLink(BaseOperatorLink):
         folder = str(getattr(operator, "run_folder", None) or "")
         if not folder.startswith("gs://"):
             return ""
-        endpoint = operator.storage.storage_endpoint  # type: ignore[attr-defined]
+        endpoint = operator.connection.storage_endpoint  # type: ignore[attr-defined]
         return object_url(f"{folder.rstrip('/')}/report.html", endpoint)

@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.jobs.spec import TuningSpec
 
 from tests.support.emulator import classification_rows, running_emulator, upload
+from tests.support.proxy import Proxy, proxy_before
 
 PROJECT = "test-project"
 LOCATION = "us-central1"
@@ -57,6 +59,14 @@ def google_cloud(emulator: str, cleaner: httpx.Client, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
+def proxied(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Something before the local Google Cloud that can answer in its place."""
+    with proxy_before(emulator) as made:
+        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(made.url))
+        yield made
+
+
+@pytest.fixture
 def control(emulator: str) -> Callable[..., None]:
     """Tell the emulator what goes wrong (`faults`) or how jobs run (`lifecycle`)."""
 
@@ -68,12 +78,12 @@ def control(emulator: str) -> Callable[..., None]:
 
 @pytest.fixture
 def hook() -> VertexTuningHook:
-    return VertexTuningHook(location=LOCATION)
+    return VertexTuningHook(GoogleConnection(location=LOCATION))
 
 
 @pytest.fixture
 def storage() -> StorageHook:
-    return StorageHook(location=LOCATION)
+    return StorageHook(GoogleConnection(location=LOCATION))
 
 
 def spec(**fields: Any) -> TuningSpec:

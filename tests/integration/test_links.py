@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.links import ExperimentLink, TuningJobLink
@@ -34,7 +35,7 @@ def opened(address: str) -> dict[str, Any]:
 
 
 def test_resources_of_a_local_google_cloud_open_where_they_are(hook: VertexTuningHook, job: TuningJob) -> None:
-    model, local = job.tuned_model, hook.local_url
+    model, local = job.tuned_model, GoogleConnection(location=LOCATION).local_url
     assert model is not None
     assert job.experiment is not None
     assert opened(job_url(job, local))["name"] == job.name
@@ -45,14 +46,17 @@ def test_resources_of_a_local_google_cloud_open_where_they_are(hook: VertexTunin
 
 
 def test_a_tasks_links_lead_there(hook: VertexTuningHook, job: TuningJob) -> None:
-    task: Any = SimpleNamespace(job=job, hook=hook)
+    task: Any = SimpleNamespace(job=job, connection=GoogleConnection(location=LOCATION))
     key: Any = SimpleNamespace()
     assert opened(TuningJobLink().get_link(task, ti_key=key))["name"] == job.name
     assert opened(ExperimentLink().get_link(task, ti_key=key))["name"] == job.experiment
 
 
 def test_the_reports_links_lead_there(hook: VertexTuningHook, job: TuningJob) -> None:
-    links = {link.label: link.url for link in links_of(samples.material(vertex_endpoint=hook.local_url), job)}
+    links = {
+        link.label: link.url
+        for link in links_of(samples.material(vertex_endpoint=GoogleConnection(location=LOCATION).local_url), job)
+    }
     assert opened(links["Tuning job"] or "")["name"] == job.name
     assert not [url for url in links.values() if url and url.startswith(CONSOLE)]
 
@@ -63,7 +67,7 @@ def test_googles_own_are_shown_by_its_console(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator, **extra))
     job = TuningJob.parse({"name": f"{PLACE}/tuningJobs/1", "state": "JOB_STATE_SUCCEEDED"})
-    task: Any = SimpleNamespace(job=job, hook=VertexTuningHook(location=LOCATION))
+    task: Any = SimpleNamespace(job=job, connection=GoogleConnection(location=LOCATION))
     address = TuningJobLink().get_link(task, ti_key=SimpleNamespace())  # type: ignore[arg-type]
     assert address == f"{CONSOLE}/studio/tuning/tuningjob/us-central1/1?project=p"
     assert experiment_url(f"{PLACE}/metadataStores/default/contexts/e").startswith(CONSOLE)

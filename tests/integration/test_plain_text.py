@@ -16,6 +16,7 @@ from vertex_tuning.evaluation.approval_text import markdown
 from vertex_tuning.evaluation.cases import parse_cases
 from vertex_tuning.evaluation.comparison import parse_rule
 from vertex_tuning.evaluation.predict import predict_all
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.experiments import ExperimentsHook
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
@@ -29,6 +30,7 @@ from vertex_tuning.report.parts import answers
 from tests.integration.conftest import LOCATION, connection
 from tests.integration.operators.test_upload_dataset import uploading
 from tests.support.emulator import classification_rows, upload
+from tests.support.proxy import Answer, Proxy
 from tests.support.tasks import TaskContext, create, execute, sensor
 
 HOSTILE = {
@@ -107,7 +109,7 @@ def responding(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Ve
             "send",
             lambda _, request, **__: httpx.Response(200, content=json.dumps(body), request=request),
         )
-        return VertexTuningHook(location=LOCATION)
+        return VertexTuningHook(GoogleConnection(location=LOCATION))
 
     return respond
 
@@ -169,9 +171,9 @@ def test_details_of_refusals_are_plain(control: Callable[..., None], text: str) 
     for method in ("tuningJobs.get", "models.get", "storage.objects.get"):
         control("faults", method=method, error={"code": 403, "message": text})
     for ask in (
-        lambda: VertexTuningHook(location=LOCATION).get_tuning_job(TRAIN),
-        lambda: RegistryHook(location=LOCATION).get("projects/1/locations/us-central1/models/1@1"),
-        lambda: StorageHook(location=LOCATION).find_object("gs://bucket/x"),
+        lambda: VertexTuningHook(GoogleConnection(location=LOCATION)).get_tuning_job(TRAIN),
+        lambda: RegistryHook(GoogleConnection(location=LOCATION)).get("projects/1/locations/us-central1/models/1@1"),
+        lambda: StorageHook(GoogleConnection(location=LOCATION)).find_object("gs://bucket/x"),
     ):
         with pytest.raises(exceptions.VertexRequestError) as error:
             ask()
@@ -179,14 +181,17 @@ def test_details_of_refusals_are_plain(control: Callable[..., None], text: str) 
         assert is_plain(str(error.value))
 
 
-def test_names_of_series_are_plain(done: dict[str, Any], control: Callable[..., None], monkeypatch: Any) -> None:
-    hook = ExperimentsHook(location=LOCATION)
-    pages = hook._rest.pages
+def test_names_of_series_are_plain(done: dict[str, Any], emulator: str, proxied: Proxy) -> None:
+    hook = ExperimentsHook(GoogleConnection(location=LOCATION))
 
-    def renamed(*arguments: Any, **query: Any) -> Any:
-        return ({**one, "displayName": "/train\x1b[2J\n"} for one in pages(*arguments, **query))
+    def renamed(_: str, path: str) -> Answer | None:
+        if "/timeSeries?" not in path:
+            return None
+        listed = httpx.get(f"{emulator}{path}").json()["tensorboardTimeSeries"]
+        page = {"tensorboardTimeSeries": [{**series, "displayName": "/train\x1b[2J\n"} for series in listed]}
+        return 200, "application/json", json.dumps(page).encode()
 
-    monkeypatch.setattr(hook._rest, "pages", renamed)
+    proxied.replace = renamed
     assert {series.name for series in hook.read_metrics(done["experiment"])} == {r"/train\x1b[2J\n"}
 
 
@@ -215,9 +220,9 @@ def test_a_password_in_an_endpoint_is_refused_and_not_quoted(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator, **{field: url}))
     asked: Callable[[], Any] = (
-        (lambda: StorageHook(location=LOCATION).find_object("gs://bucket/x"))
+        (lambda: StorageHook(GoogleConnection(location=LOCATION)).find_object("gs://bucket/x"))
         if field.startswith("storage")
-        else (lambda: VertexTuningHook(location=LOCATION).get_tuning_job(TRAIN))
+        else (lambda: VertexTuningHook(GoogleConnection(location=LOCATION)).get_tuning_job(TRAIN))
     )
     with pytest.raises(exceptions.ConfigurationError, match=f"{field}: found") as error:
         asked()

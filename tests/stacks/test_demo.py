@@ -85,13 +85,14 @@ def right_answers(data_dir: Path, endpoint: str, count: int, monkeypatch: pytest
     from vertex_tuning.datasets.prepare import Row
     from vertex_tuning.evaluation.cases import sample_cases
     from vertex_tuning.evaluation.predict import predict_all
+    from vertex_tuning.hooks.connection import GoogleConnection
     from vertex_tuning.hooks.genai import VertexTuningHook
 
     from tests.integration.conftest import connection
 
     with running_emulator(data_dir) as url, (BANKING77 / "test.jsonl").open("rb") as file:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url, project=CLOUD_PROJECT))
-        hook = VertexTuningHook(location="us-central1")
+        hook = VertexTuningHook(GoogleConnection(location="us-central1"))
         rows = (msgspec.json.decode(line, type=Row) for line, _ in zip(file, range(count), strict=False))
         answers = predict_all(hook, endpoint, sample_cases(rows), deadline=time.time() + 120)
     return sum(not answer.problem for answer in answers)

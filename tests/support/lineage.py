@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vertex_tuning.deployment import deployment_id
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
@@ -17,7 +18,7 @@ from tests.integration.conftest import LOCATION, spec
 
 def train(tuning: str, **fields: Any) -> TuningJob:
     """A job of a tuning that has succeeded."""
-    hook = VertexTuningHook(location=LOCATION)
+    hook = VertexTuningHook(GoogleConnection(location=LOCATION))
     job = hook.create_tuning_job(spec(**fields), {TUNING_LABEL: tuning, DEPLOYMENT_LABEL: deployment_id()})
     while job.is_live:
         time.sleep(0.02)
@@ -45,6 +46,6 @@ def _model(tuning: str, **fields: Any) -> str:
 
 def aliases(tuning: str, *also: str) -> dict[str, list[str]]:
     """The aliases each model of a tuning has, but for the service's own `default`; those without are left out."""
-    versions = RegistryHook(location=LOCATION).versions_of(tuning, *also)
+    versions = RegistryHook(GoogleConnection(location=LOCATION)).versions_of(tuning, *also)
     found = {version.name: sorted(version.aliases - {"default"}) for version in versions}
     return {name: names for name, names in found.items() if names}

@@ -13,6 +13,32 @@ import httpx
 Answer = tuple[int, str, bytes]
 """Status, content type and body."""
 
+JSON: Final = "application/json"
+PAGE: Final = b"<html><body>Sign in to the network</body></html>"
+
+NOT_GOOGLES: Final[dict[str, Answer]] = {
+    "nothing": (200, JSON, b""),
+    "null": (200, JSON, b"null"),
+    "a list": (200, JSON, b"[]"),
+    "text": (200, JSON, b'"ok"'),
+    "a number": (200, JSON, b"1"),
+    "a page": (200, "text/html", PAGE),
+    "204": (204, JSON, b""),
+    "a redirect": (302, "text/html", PAGE),
+    "400 with a page": (400, "text/html", PAGE),
+    "403 with a page": (403, "text/html", PAGE),
+    "404 with a page": (404, "text/html", PAGE),
+    "407 with a page": (407, "text/html", PAGE),
+    "429 with a page": (429, "text/html", PAGE),
+    "502 with a page": (502, "text/html", PAGE),
+    "cut off": (200, JSON, b'{"name": "projects/1/locations/us-c'),
+    "an error inside": (200, JSON, b'{"error": {"code": 500, "message": "x"}}'),
+    "not UTF-8": (200, JSON, b'{"name": "\xe9"}'),
+    "403 in another form": (403, JSON, b'{"message": "blocked by policy"}'),
+    "403 with an error that is text": (403, JSON, b'{"error": "blocked"}'),
+}
+"""Answers of something else to a request that Google would have taken."""
+
 HOP_HEADERS: Final = {"host", "connection", "accept-encoding", "content-length"}
 
 

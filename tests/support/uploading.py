@@ -14,6 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event
 
 from vertex_tuning.hooks import storage, uploads
+from vertex_tuning.hooks.connection import GoogleConnection
 
 FORKS = multiprocessing.get_context("forkserver")
 PRELOADED = ["vertex_tuning.hooks.storage", "google.cloud.storage", "airflow.sdk", "tests.support.uploading"]
@@ -39,7 +40,7 @@ def _upload(path: str, name: str, parallel_from: int, environment: dict[str, str
     os.environ |= environment
     storage.PARALLEL_FROM = parallel_from  # type: ignore[attr-defined]
     uploads.MIN_PART = 1024 * 1024  # type: ignore[misc]
-    hook = storage.StorageHook(location="us-central1")
+    hook = storage.StorageHook(GoogleConnection(location="us-central1"))
     assert hook.storage
     begun.set()
     hook.upload_once(path, "bucket", name)

@@ -105,17 +105,17 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 CALLS: dict[str, Callable[[str], Any]] = {
     "sensor": lambda place: execute(sensor(f"projects/1/locations/{place}/tuningJobs/1"), TaskContext()),
-    "cancel": lambda place: VertexTuningHook(location="us-central1", project_id="p").cancel_tuning_job(
-        f"projects/1/locations/{place}/tuningJobs/1"
-    ),
-    "list": lambda place: list(VertexTuningHook(location=place, project_id="p").list_tuning_jobs()),
-    "model": lambda place: RegistryHook(location="us-central1", project_id="p").get(
+    "cancel": lambda place: VertexTuningHook(
+        GoogleConnection(location="us-central1", project_id="p")
+    ).cancel_tuning_job(f"projects/1/locations/{place}/tuningJobs/1"),
+    "list": lambda place: list(VertexTuningHook(GoogleConnection(location=place, project_id="p")).list_tuning_jobs()),
+    "model": lambda place: RegistryHook(GoogleConnection(location="us-central1", project_id="p")).get(
         f"projects/1/locations/{place}/models/1@1"
     ),
-    "experiment": lambda place: ExperimentsHook(location="us-central1", project_id="p").read_metrics(
+    "experiment": lambda place: ExperimentsHook(GoogleConnection(location="us-central1", project_id="p")).read_metrics(
         f"projects/1/locations/{place}/metadataStores/default/contexts/x"
     ),
-    "endpoint": lambda place: VertexTuningHook(location="us-central1", project_id="p").generate(
+    "endpoint": lambda place: VertexTuningHook(GoogleConnection(location="us-central1", project_id="p")).generate(
         f"projects/1/locations/{place}/endpoints/1", [{"role": "user", "parts": [{"text": "x"}]}], {}
     ),
 }
@@ -139,7 +139,7 @@ def test_the_token_goes_nowhere_else(sent: list[tuple[str, str]], call: str, pla
     ],
 )
 def test_only_a_tuning_job_is_read_or_cancelled_as_one(sent: list[tuple[str, str]], name: str) -> None:
-    hook = VertexTuningHook(location="us-central1", project_id="p")
+    hook = VertexTuningHook(GoogleConnection(location="us-central1", project_id="p"))
     for call in (hook.get_tuning_job, hook.cancel_tuning_job):
         with pytest.raises(ConfigurationError, match="tuningJobs"):
             call(name)

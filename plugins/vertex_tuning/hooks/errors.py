@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import httpx
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import GoogleAuthError
-from google.genai import errors
+from google.protobuf.json_format import Error as ProtobufJsonError
 
 from vertex_tuning.exceptions import (
     LostAnswerError,
     PermanentError,
     QuotaExceededError,
+    TuningError,
     VertexUnavailableError,
     error_of,
 )
@@ -26,40 +27,100 @@ from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 _BROKEN_EXCHANGES: Final = (
     httpx.HTTPError,
     requests.RequestException,
-    errors.UnknownApiResponseError,
     json.JSONDecodeError,
     UnicodeDecodeError,
+    ConnectionError,
+    TimeoutError,
 )
-"""What the clients raise when no answer came or none that can be read."""
+"""What the clients raise when no response came or none that can be read."""
+
+_UNREADABLE: Final = (ProtobufJsonError, AttributeError, TypeError, ValueError, ArithmeticError, RecursionError)
+"""What the generated clients raise for a response of another form: they take an error's fields for granted."""
 
 
 @contextlib.contextmanager
 def google_errors(doing: str) -> Iterator[None]:
-    """Turn what Google's clients raise into this package's errors, which say whether a retry can help.
+    """Turn what Google's libraries raise into this package's errors, which say whether a retry can help.
 
     :param doing: what was being done, for the message
     """
     # `from None`: the client's own error, which the log would show too, has URLs that are keys and unescaped text.
     try:
         yield
-    except errors.APIError as error:
-        googles = _is_googles(error)
-        # What does not come from Google may be a proxy's whole page.
-        said = error.message if googles else plain(str(error.message))
-        message = _message(f"While {doing}: {error.code} {error.status}: {said}")
-        raise error_of(error.code, message, from_google=googles) from None
     except GoogleAPICallError as error:
-        # Cloud Storage refuses downloads in plain text, so that nothing tells its answer from a proxy's.
-        message = _message(f"While {doing}: {error.code} {error.message}")
-        raise error_of(error.code or 503, message, from_google=True) from None
+        # Cloud Storage refuses downloads in plain text, so that nothing tells its response from a proxy's.
+        raise _http_error(doing, error.code, str(error.message), from_google=True) from None
     except GoogleAuthError as error:
         raise auth_error(error, f"While {doing}") from None
-    except (*_BROKEN_EXCHANGES, RetryError, ConnectionError, TimeoutError) as error:
-        raise VertexUnavailableError(_message(f"While {doing}: {type(error).__name__}: {error}")) from None
+    except (*_BROKEN_EXCHANGES, RetryError) as error:
+        raise _unavailable(doing, error) from None
+
+
+@contextlib.contextmanager
+def vertex_errors(doing: str) -> Iterator[None]:
+    """As `google_errors`, for one call of a generated client of Vertex AI and nothing else."""
+    with google_errors(doing):
+        try:
+            yield
+        except (GoogleAPICallError, RetryError) as error:
+            last = error.cause if isinstance(error, RetryError) else error
+            if not isinstance(last, GoogleAPICallError):
+                raise _unavailable(doing, last or error) from None
+            body = _json_of(last.response)
+            # What does not come from Google may be a proxy's whole page.
+            message = _message_of(body) or plain(str(last.message))
+            raise _http_error(doing, last.code, message, from_google=_is_googles(body)) from None
+        except (TuningError, GoogleAuthError, *_BROKEN_EXCHANGES):
+            raise
+        except _UNREADABLE as error:
+            raise _unavailable(doing, error) from None
+
+
+@contextlib.contextmanager
+def genai_errors(doing: str) -> Iterator[None]:
+    """As `google_errors`, for the Gen AI client."""
+    from google.genai.errors import APIError, UnknownApiResponseError
+
+    with google_errors(doing):
+        try:
+            yield
+        except APIError as error:
+            googles = _is_googles(error.details)
+            # What does not come from Google may be a proxy's whole page.
+            said = error.message if googles else plain(str(error.message))
+            raise _http_error(doing, error.code, f"{error.status}: {said}", from_google=googles) from None
+        except UnknownApiResponseError as error:
+            raise _unavailable(doing, error) from None
+
+
+def _http_error(doing: str, code: int | None, message: str, *, from_google: bool) -> TuningError:
+    return error_of(code or 503, _message(f"While {doing}: {code} {message}"), from_google=from_google)
+
+
+def _unavailable(doing: str, error: BaseException) -> VertexUnavailableError:
+    return VertexUnavailableError(_message(f"While {doing}: {type(error).__name__}: {error}"))
 
 
 def _message(text: str) -> str:
     return plain(without_secrets(text), MESSAGE_SHOWN)
+
+
+def _json_of(response: Any) -> Any:
+    """The body of a response to `requests`; None when it is no JSON, as a proxy's page."""
+    try:
+        return response.json() if response is not None else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_googles(body: Any) -> bool:
+    """Whether an error has the form of Google's own, which a proxy's has not."""
+    return isinstance(body, Mapping) and isinstance(body.get("error"), Mapping)
+
+
+def _message_of(body: Any) -> str:
+    """The message of an error in Google's own form."""
+    return str(body["error"].get("message", "")) if _is_googles(body) else ""
 
 
 @contextlib.contextmanager
@@ -69,7 +130,7 @@ def creating() -> Iterator[None]:
     Whatever else goes wrong once the request may have been sent is a lost answer: the job may exist.
     """
     try:
-        with google_errors("creating the tuning job"):
+        with genai_errors("creating the tuning job"):
             yield
     except PermanentError:
         raise
@@ -80,9 +141,11 @@ def creating() -> Iterator[None]:
 
 
 def _lacks_quota(error: BaseException | None) -> bool:
-    return isinstance(error, errors.APIError) and error.code == httpx.codes.TOO_MANY_REQUESTS and _is_googles(error)
+    from google.genai.errors import APIError
+
+    return isinstance(error, APIError) and error.code == httpx.codes.TOO_MANY_REQUESTS and _is_googles(error.details)
 
 
-def _is_googles(error: errors.APIError) -> bool:
-    """Whether an error has the form of Google's own, which a proxy's has not."""
-    return isinstance(error.details, dict) and isinstance(error.details.get("error"), dict)
+def genai_status(error: TuningError) -> str:
+    """The service's own word for why it refused, e.g. `NOT_FOUND`, of an error that `genai_errors` has raised."""
+    return str(getattr(error.__context__, "status", None) or "")

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
+from airflow.sdk import BaseHook
 
-from vertex_tuning.exceptions import MetricsError, NotFoundError, VertexUnavailableError
-from vertex_tuning.hooks.connection import GoogleConnection
-from vertex_tuning.hooks.rest import RestClient, decode, patient
+from vertex_tuning.exceptions import ConfigurationError, MetricsError, NotFoundError, VertexUnavailableError
+from vertex_tuning.hooks.vertex_clients import VertexClients, as_json, call, pages
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import Point, Series, tidy
 from vertex_tuning.metrics.summary import job_metrics
 from vertex_tuning.plain_text import NAME_SHOWN, plain
+from vertex_tuning.resource_names import ResourceKind, ResourceName
+
+if TYPE_CHECKING:
+    from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+    from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
+    from google.cloud.aiplatform_v1.types import TensorboardTimeSeries
+
+    from vertex_tuning.hooks.credentials import Connection
 
 ALL_POINTS: Final = -1
-"""Of `maxDataPoints`; above it, or above 1,000 without it, the answer would be a random sample."""
+"""Of `max_data_points`; above it, or above 1,000 without it, the response would be a random sample."""
 RUNS_PER_PAGE: Final = 100
 SERIES_PER_PAGE: Final = 1000
 """The most that the lists take."""
-RETRIES: Final = 3
 
 
-class ExperimentsHook(GoogleConnection):
-    """Reads metrics and never writes any; parameters as its base's.
+class ExperimentsHook(BaseHook):
+    """Reads metrics and never writes any.
 
     Four kinds of GET and nothing else: the experiment names its TensorBoard, the contexts below it are its runs, each
     run lists its series, and `timeSeries:read` gives all points of one. Not `tensorboards:batchRead`, which gives no
     more than 1,000 of each, drawn at random, and not the export, a POST that pages through the same points.
+
+    :param connection: in any location: an experiment's own location is in its name
     """
 
-    @cached_property
-    def _rest(self) -> RestClient:
-        return RestClient(self, retry=patient(RETRIES))
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._clients = VertexClients(connection)
 
     def series_of(self, job: TuningJob) -> list[Series]:
         """As `read_metrics`; none when the job has no experiment, or one that is gone or has no TensorBoard."""
@@ -50,28 +57,60 @@ class ExperimentsHook(GoogleConnection):
         :param experiment: the job's `experiment`, a Metadata context
         :raises MetricsError: it has no TensorBoard
         """
-        context = decode(self._rest.read(experiment), _Experiment)
-        if not context.metadata.backing_tensorboard_resource:
+        experiment = str(ResourceName.parse(experiment, "contexts"))
+        context = call(f"reading {experiment}", self._metadata(experiment).get_context, name=experiment)
+        named = as_json(context).get("metadata", {}).get("backing_tensorboard_resource")
+        if not named:
             raise MetricsError(f"{experiment} names no TensorBoard, expected backing_tensorboard_resource.")
-        runs = self._runs(experiment)
-        return tidy(one for run in runs for one in self._read_run(context.metadata.backing_tensorboard_resource, run))
+        tensorboard = str(_responded_name(named, "tensorboards"))
+        return tidy(one for run in self._runs(experiment) for one in self._read_run(tensorboard, run))
 
     def _runs(self, experiment: str) -> Iterator[str]:
         """`EXPERIMENT/runs/RUN` of each: a run's context is called after both."""
         store, _, experiment_id = experiment.partition("/contexts/")
-        filter_ = f'schema_title="system.ExperimentRun" AND parent_contexts:"{experiment}"'
-        for context in self._rest.pages(f"{store}/contexts", "contexts", RUNS_PER_PAGE, filter=filter_):
-            run = str(context["name"]).rpartition("/")[2].removeprefix(f"{experiment_id}-")
-            yield f"{experiment_id}/runs/{run}"
+        listed = pages(
+            f"listing the runs of {experiment}",
+            self._metadata(experiment).list_contexts,
+            parent=store,
+            filter=f'schema_title="system.ExperimentRun" AND parent_contexts:"{experiment}"',
+            page_size=RUNS_PER_PAGE,
+        )
+        for page in listed:
+            for context in page.contexts:
+                run = _responded_name(context.name, "contexts").id
+                yield f"{experiment_id}/runs/{run.removeprefix(f'{experiment_id}-')}"
 
     def _read_run(self, tensorboard: str, run: str) -> Iterator[Series]:
-        path = f"{tensorboard}/experiments/{run}/timeSeries"
-        for series in self._rest.pages(path, "tensorboardTimeSeries", SERIES_PER_PAGE):
-            if series.get("valueType") == "SCALAR":
-                yield Series(plain(series["displayName"], NAME_SHOWN), self._read_points(series["name"]))
+        client = self._tensorboards(tensorboard)
+        parent = f"{tensorboard}/experiments/{run}"
+        listed = pages(
+            f"listing the series of {parent}",
+            client.list_tensorboard_time_series,
+            parent=parent,
+            page_size=SERIES_PER_PAGE,
+        )
+        for page in listed:
+            for series in page.tensorboard_time_series:
+                if _is_scalar(series):
+                    name = str(_responded_name(series.name, "timeSeries"))
+                    yield Series(plain(series.display_name, NAME_SHOWN), self._read_points(client, name))
 
-    def _read_points(self, name: str) -> list[Point]:
-        return parse_points(self._rest.read(f"{name}:read", maxDataPoints=ALL_POINTS))
+    def _read_points(self, client: TensorboardServiceClient, series: str) -> list[Point]:
+        read = client.read_tensorboard_time_series_data
+        response = call(f"reading {series}", read, tensorboard_time_series=series, max_data_points=ALL_POINTS)
+        # The message itself: the client's wrapper around each point takes longer than all the rest.
+        points = type(response).pb(response).time_series_data.values
+        return [Point(point.step, point.scalar.value, _time_of(point)) for point in points]
+
+    def _metadata(self, resource_name: str) -> MetadataServiceClient:
+        from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient
+
+        return self._clients.client(MetadataServiceClient, resource_name)
+
+    def _tensorboards(self, resource_name: str) -> TensorboardServiceClient:
+        from google.cloud.aiplatform_v1.services.tensorboard_service import TensorboardServiceClient
+
+        return self._clients.client(TensorboardServiceClient, resource_name)
 
 
 def job_values(experiments: ExperimentsHook, job: TuningJob) -> dict[str, float]:
@@ -79,42 +118,23 @@ def job_values(experiments: ExperimentsHook, job: TuningJob) -> dict[str, float]
     return job_metrics(job, experiments.series_of(job)).values
 
 
-class _Metadata(msgspec.Struct):
-    backing_tensorboard_resource: str = ""
+def _time_of(point: Any) -> str:
+    """When a point was written, RFC 3339; empty when it is not set."""
+    return point.wall_time.ToJsonString() if point.HasField("wall_time") else ""
 
 
-class _Experiment(msgspec.Struct):
-    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+def _is_scalar(series: TensorboardTimeSeries) -> bool:
+    from google.cloud.aiplatform_v1.types import TensorboardTimeSeries
+
+    return series.value_type == TensorboardTimeSeries.ValueType.SCALAR
 
 
-class _Scalar(msgspec.Struct, frozen=True, gc=False):
-    value: float = 0.0
+def _responded_name(name: str, kind: ResourceKind) -> ResourceName:
+    """A resource's name in a response.
 
-
-class _DataPoint(msgspec.Struct, gc=False, rename="camel"):
-    """What is 0 or empty is not there, as in all proto3 JSON."""
-
-    step: int = 0
-    wall_time: str = ""
-    scalar: _Scalar = _Scalar()
-
-
-class _Data(msgspec.Struct):
-    values: list[_DataPoint] = []
-
-
-class _Answer(msgspec.Struct, rename="camel"):
-    time_series_data: _Data = msgspec.field(default_factory=_Data)
-
-
-def parse_points(answer: bytes) -> list[Point]:
-    """The points in an answer of `timeSeries:read`.
-
-    :raises VertexUnavailableError: there are none in it
+    :raises VertexUnavailableError: it is no such name, as when something else answered in Google's place
     """
     try:
-        # Not strict: int64, NaN and Infinity come as text.
-        data = msgspec.json.decode(answer, type=_Answer, strict=False).time_series_data
-    except msgspec.DecodeError as error:
-        raise VertexUnavailableError(f"Google answered {answer[:200]!r}: {error}") from error
-    return [Point(one.step, one.scalar.value, one.wall_time) for one in data.values]
+        return ResourceName.parse(name, kind)
+    except ConfigurationError as error:
+        raise VertexUnavailableError(f"Google answered with an unusable name. {error}") from error

@@ -6,62 +6,67 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import pydantic
-from google.genai import Client, errors, types
+from airflow.sdk import BaseHook
+from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials
 
-from vertex_tuning.exceptions import (
-    ConfigurationError,
-    EndpointNotReadyError,
-    VertexRequestError,
-    VertexUnavailableError,
-)
-from vertex_tuning.hooks.connection import GoogleConnection
-from vertex_tuning.hooks.errors import creating, google_errors
-from vertex_tuning.hooks.job_reader import PAGE_SIZE, JobReader, parse
+from vertex_tuning.exceptions import EndpointNotReadyError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.hooks.errors import creating, genai_errors, genai_status
+from vertex_tuning.hooks.job_reader import JOBS_PER_PAGE, JobReader, parse
 from vertex_tuning.hooks.rest import TIMEOUT
 from vertex_tuning.jobs.job import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob
 from vertex_tuning.jobs.spec import TuningSpec
 from vertex_tuning.resource_names import ResourceName, location_of
 
+if TYPE_CHECKING:
+    from google.genai import Client, types
+
+    from vertex_tuning.hooks.credentials import Connection
+
 NOT_READY: Final = frozenset({"NOT_FOUND", "FAILED_PRECONDITION"})
 """What an endpoint answers that is not there or has no traffic split (nothing deployed)."""
 
-NO_FUNCTIONS: Final = types.AutomaticFunctionCallingConfig(disable=True)
-"""There are none to call; the client writes a line to the log for every prompt unless it is told so."""
 
+class VertexTuningHook(BaseHook):
+    """Creates, reads, lists and cancels tuning jobs, and sends prompts to tuned models.
 
-class VertexTuningHook(GoogleConnection):
-    """Creates, reads, lists and cancels tuning jobs and asks tuned models; parameters as its base's."""
+    The Gen AI client is imported where it is used: tasks that only read jobs do without it.
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    :param connection: in the location whose jobs are created and listed, e.g.
+        `GoogleConnection(gcp_conn_id="google_cloud_default", location="us-central1")`
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
         # Kept, because a Gen AI client closes its connections as soon as nobody holds it.
         self._clients: dict[str, Client] = {}
         weakref.finalize(self, _close, self._clients)
 
     def client(self, resource_name: str | None = None) -> Client:
         """A Gen AI client for the location of a resource, or for the hook's own."""
-        location = location_of(resource_name) if resource_name else self.location
+        location = location_of(resource_name) if resource_name else self.connection.location
         if location not in self._clients:
             self._clients[location] = self._make_client(location)
         return self._clients[location]
 
     def _make_client(self, location: str) -> Client:
-        credentials = self.get_credentials()
-        if self._get_field("is_anonymous"):
+        from google.genai import Client, types
+
+        credentials = self.connection.get_credentials()
+        if isinstance(credentials, AnonymousCredentials):
             # The Gen AI client insists on a token, which anonymous credentials cannot give.
             credentials = Credentials(token="anonymous")  # noqa: S106
         return Client(
             vertexai=True,
-            project=self.project,
+            project=self.connection.project,
             location=location,
             credentials=credentials,
             http_options=types.HttpOptions(
-                base_url=self.endpoint(location),
+                base_url=self.connection.endpoint(location),
                 api_version="v1beta1",
                 timeout=int(TIMEOUT * 1000),
                 client_args={"follow_redirects": False},  # Google sends none; what does is something in between
@@ -72,7 +77,7 @@ class VertexTuningHook(GoogleConnection):
 
     @cached_property
     def _reader(self) -> JobReader:
-        return JobReader(self)
+        return JobReader(self.connection)
 
     def create_tuning_job(self, spec: TuningSpec, labels: Mapping[str, str]) -> TuningJob:
         """Create a job. This costs money; it is sent once and never repeated from here.
@@ -80,6 +85,8 @@ class VertexTuningHook(GoogleConnection):
         :raises QuotaExceededError: when the project may not have another job just now; nothing was created
         :raises LostAnswerError: when it is not known whether the job was created
         """
+        from google.genai import errors, types
+
         config = types.CreateTuningJobConfig(
             validation_dataset=(
                 types.TuningValidationDataset(gcs_uri=spec.validation_uri) if spec.validation_uri else None
@@ -102,7 +109,8 @@ class VertexTuningHook(GoogleConnection):
                 training_dataset=types.TuningDataset(gcs_uri=spec.training_uri),
                 config=config,
             )
-            return _created(job)
+            # By the one parser of jobs, which takes what the service answers.
+            return parse(job.model_dump_json(by_alias=True, exclude_none=True).encode())
 
     def jobs_of(self, identity: str) -> list[TuningJob]:
         """All jobs that were created for a task instance."""
@@ -122,9 +130,9 @@ class VertexTuningHook(GoogleConnection):
 
         :raises ConfigurationError: when the name is not a tuning job's
         """
-        return parse(self._reader.get(str(ResourceName.parse(name, "tuningJobs"))))
+        return self._reader.read_job(name)
 
-    def list_tuning_jobs(self, filter_: str | None = None, page_size: int = PAGE_SIZE) -> Iterator[TuningJob]:
+    def list_tuning_jobs(self, filter_: str | None = None, page_size: int = JOBS_PER_PAGE) -> Iterator[TuningJob]:
         """Jobs of the hook's project and location, newest first, page by page as they are asked for."""
         # Not with the Gen AI client: its pager breaks at an empty page that is not the last.
         for name, job in self._reader.recent(filter_ or "", page_size):
@@ -152,16 +160,20 @@ class VertexTuningHook(GoogleConnection):
         :raises EndpointNotReadyError: when there is no such endpoint or nothing is deployed to it, as may be shortly
             after its model was tuned
         """
+        from google.genai import types
+
         ResourceName.parse(endpoint, "endpoints")
+        # There are no functions to call; without this the client writes a line to the log for every prompt.
+        no_functions = types.AutomaticFunctionCallingConfig(disable=True)
         try:
-            with google_errors(f"asking {endpoint}"):
+            with genai_errors(f"asking {endpoint}"):
                 return self.client(endpoint).models.generate_content(
                     model=endpoint,
                     contents=contents,
-                    config=types.GenerateContentConfig(automatic_function_calling=NO_FUNCTIONS, **config),
+                    config=types.GenerateContentConfig(automatic_function_calling=no_functions, **config),
                 )
         except VertexRequestError as error:
-            if isinstance(error.__context__, errors.APIError) and error.__context__.status in NOT_READY:
+            if genai_status(error) in NOT_READY:
                 raise EndpointNotReadyError(str(error)) from error
             raise
 
@@ -172,8 +184,10 @@ class VertexTuningHook(GoogleConnection):
         :param example: `contents`, and `systemInstruction` if it has one
         :raises VertexRequestError: the response has no number
         """
+        from google.genai import types
+
         config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
-        with google_errors(f"counting tokens with {model}"):
+        with genai_errors(f"counting tokens with {model}"):
             try:
                 answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)
             except pydantic.ValidationError:
@@ -182,19 +196,6 @@ class VertexTuningHook(GoogleConnection):
         if not answer.total_tokens or answer.total_tokens < 0:
             raise VertexRequestError(f"While counting tokens with {model}: found no number in the response.")
         return answer.total_tokens
-
-
-def _created(job: types.TuningJob) -> TuningJob:
-    """What the client returned as ours.
-
-    :raises VertexUnavailableError: when it is no job
-    """
-    try:
-        created = TuningJob.parse(job.model_dump(mode="json", exclude_none=True))
-        ResourceName.parse(created.name, "tuningJobs")
-    except (msgspec.ValidationError, ConfigurationError) as error:
-        raise VertexUnavailableError(f"Google answered no tuning job: {error}") from error
-    return created
 
 
 def _close(clients: Mapping[str, Client]) -> None:

@@ -232,14 +232,14 @@ def _recent(reader: JobReader, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
 
     Each page to its end, which costs no call and may show a rival.
     """
-    from vertex_tuning.hooks.job_reader import PAGE_SIZE
+    from vertex_tuning.hooks.job_reader import JOBS_PER_PAGE
 
     missing = set(wanted)
-    limit = PAGE_SIZE * (math.ceil(len(wanted) / PAGE_SIZE) + 1)
+    limit = JOBS_PER_PAGE * (math.ceil(len(wanted) / JOBS_PER_PAGE) + 1)
     for number, (name, job) in enumerate(itertools.islice(reader.recent(), limit), 1):
         missing.discard(name)
         yield name, job
-        if not missing and number % PAGE_SIZE == 0:
+        if not missing and number % JOBS_PER_PAGE == 0:
             break
 
 

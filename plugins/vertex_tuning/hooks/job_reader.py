@@ -1,4 +1,4 @@
-"""Reads and cancels tuning jobs over plain REST, light enough for the triggerer.
+"""Reads, lists and cancels tuning jobs over plain REST, light enough for the triggerer. Tasks read them so, too.
 
 Not with the Gen AI client: that keeps 31 MB more in memory, and building its objects for a page of jobs holds up the
 event loop for longer than a tenth of a second (measured by `make bench-triggerer`).
@@ -27,9 +27,11 @@ from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.resource_names import ResourceName
 
 if TYPE_CHECKING:
+    from urllib3 import Retry
+
     from vertex_tuning.hooks.credentials import Connection
 
-PAGE_SIZE: Final = 100
+JOBS_PER_PAGE: Final = 100
 """Jobs per page of a list; the service publishes no limit."""
 
 CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -40,12 +42,13 @@ log = logging.getLogger(__name__)
 
 class JobReader:
     """
-    :param connection: in the location whose jobs are read
+    :param connection: in the location whose jobs are listed; a job that is read or cancelled may be in another
+    :param retry: what is tried again; nothing when not set
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._rest = RestClient(connection)
-        self._parent = f"projects/{connection.project}/locations/{connection.location}"
+    def __init__(self, connection: Connection, retry: Retry | None = None) -> None:
+        self._connection = connection
+        self._rest = RestClient(connection, retry)
 
     def get(self, name: str) -> bytes:
         """The job as the service answers it.
@@ -54,18 +57,26 @@ class JobReader:
         """
         return self._rest.read(str(ResourceName.parse(name, "tuningJobs")))
 
-    def recent(self, filter_: str = "", page_size: int = PAGE_SIZE) -> Iterator[tuple[str, bytes]]:
+    def read_job(self, name: str) -> TuningJob:
+        """A job, wherever it runs.
+
+        :raises TuningError: it could not be read
+        """
+        return parse(self.get(name))
+
+    def recent(self, filter_: str = "", page_size: int = JOBS_PER_PAGE) -> Iterator[tuple[str, bytes]]:
         """Names and jobs as the service answers them, newest first, page by page as they are asked for.
 
         A job without a name is left out.
 
         :raises VertexUnavailableError: an answer is no list, or the list does not end
         """
+        parent = f"projects/{self._connection.project}/locations/{self._connection.location}"
         query: dict[str, Any] = {"filter": filter_} if filter_ else {}
         tokens = {""}
         page_token = ""
         for _ in range(MAX_PAGES):
-            page = self._page(pageSize=page_size, pageToken=page_token, **query)
+            page = self._page(parent, pageSize=page_size, pageToken=page_token, **query)
             for job in page.tuning_jobs or ():
                 if name := _name_of(job):
                     yield name, bytes(job)
@@ -74,7 +85,7 @@ class JobReader:
                 break
             tokens.add(page_token)
         if page_token:
-            raise VertexUnavailableError(f"The list of tuning jobs of {self._parent} does not end.")
+            raise VertexUnavailableError(f"The list of tuning jobs of {parent} does not end.")
 
     def cancel(self, name: str) -> TuningJob:
         """Cancel a job and make sure of it; one that has ended stays as it is.
@@ -110,10 +121,10 @@ class JobReader:
         except VertexRequestError as error:
             # How the API answers for a job that has ended is not known; the job itself says whether it has.
             log.warning("Cancelling %s was refused: %s", name, error)
-        return parse(self.get(name))
+        return self.read_job(name)
 
-    def _page(self, **query: Any) -> _Page:
-        answer = self._rest.read(f"{self._parent}/tuningJobs", **query)
+    def _page(self, parent: str, **query: Any) -> _Page:
+        answer = self._rest.read(f"{parent}/tuningJobs", **query)
         page = decode(answer, _Page)
         # An object with other fields is no list: an error, or one job. An empty one is an empty list.
         is_list = page.tuning_jobs is not None or page.next_page_token or decode(answer, dict[str, Any]) == {}

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseHook
 
 from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import ChampionError, NotFoundError
-from vertex_tuning.hooks.connection import GoogleConnection
-from vertex_tuning.hooks.job_reader import parse
-from vertex_tuning.hooks.rest import RestClient, patient
+from vertex_tuning.hooks.job_reader import JobReader
+from vertex_tuning.hooks.rest import patient
+from vertex_tuning.hooks.vertex_clients import VertexClients, as_json, call, pages
 from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
 from vertex_tuning.registry.aliases import TUNING_LABEL, ModelVersion
 from vertex_tuning.resource_names import ResourceName
 
-PAGE_SIZE: Final = 100
-"""Models and versions per page; the service publishes no limit."""
+if TYPE_CHECKING:
+    from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
+    from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+    from google.cloud.aiplatform_v1.types import DeployedModel
 
-RETRIES: Final = 4
-"""All that is asked here may be asked twice."""
+    from vertex_tuning.hooks.credentials import Connection
+
+MODELS_PER_PAGE: Final = 100
+"""Models or versions; the service publishes no limit."""
 
 ALL_TRAFFIC: Final = 100
 """Percent: https://docs.cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints"""
@@ -28,19 +34,24 @@ PARALLEL: Final = 8
 """Models whose versions are listed at once: a weekly tuning has made a hundred after two years."""
 
 
-class RegistryHook(GoogleConnection):
-    """Reads models and changes their aliases, and nothing else; parameters as its base's."""
+class RegistryHook(BaseHook):
+    """Reads models and changes their aliases, and nothing else. All requests may be sent twice without harm.
 
-    @cached_property
-    def _rest(self) -> RestClient:
-        return RestClient(self, patient(RETRIES))
+    :param connection: in the location whose models are listed
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self.connection = connection
+        self._clients = VertexClients(connection)
 
     def get(self, name: str) -> ModelVersion:
         """
         :param name: `projects/…/locations/…/models/ID@VERSION`, or with an alias in the version's place
         :raises NotFoundError: there is no such version
         """
-        return ModelVersion.parse(self._rest.get(str(ResourceName.parse(name, "models"))))
+        name = str(ResourceName.parse(name, "models"))
+        return _version(call(f"reading {name}", self._models(name).get_model, name=name))
 
     def versions_of(self, tuning: str, model: str = "") -> list[ModelVersion]:
         """All versions of all Models of a recurring tuning of this Airflow installation, in one location.
@@ -59,30 +70,43 @@ class RegistryHook(GoogleConnection):
 
     def _labelled(self, tuning: str, parent: str) -> set[str]:
         """The Models whose default version has the label: the list shows no other."""
-        parent = parent or f"projects/{self.project}/locations/{self.location}"
+        parent = parent or f"projects/{self.connection.project}/locations/{self.connection.location}"
         labels = {TUNING_LABEL: tuning, DEPLOYMENT_LABEL: deployment_id()}
-        listed = self._rest.pages(f"{parent}/models", "models", PAGE_SIZE, filter=f"labels.{TUNING_LABEL}={tuning}")
+        listed = pages(
+            f"listing the models of {parent}",
+            self._models(f"{parent}/models").list_models,
+            parent=parent,
+            filter=f"labels.{TUNING_LABEL}={tuning}",
+            page_size=MODELS_PER_PAGE,
+        )
+        versions = (_version(model) for page in listed for model in page.models)
         # Checked here as well, because a filter the service did not understand would mix up the tunings.
-        return {model.model for model in map(ModelVersion.parse, listed) if labels.items() <= model.labels.items()}
+        return {version.model for version in versions if labels.items() <= version.labels.items()}
 
     def _versions(self, model: str) -> list[ModelVersion]:
+        list_versions = self._models(model).list_model_versions
+        listed = pages(f"listing the versions of {model}", list_versions, name=model, page_size=MODELS_PER_PAGE)
         try:
-            listed = list(self._rest.pages(f"{model}:listVersions", "models", PAGE_SIZE))
+            return [_version(version) for page in listed for version in page.models]
         except NotFoundError:  # deleted since it was listed
             return []
-        return [ModelVersion.parse(one) for one in listed]
 
     def merge_aliases(self, version: str, aliases: list[str]) -> None:
         """Give a version aliases, and take from it those that begin with `-`."""
         self.log.info(
             "Aliases %s: %s", ", ".join(alias if alias[0] == "-" else f"+{alias}" for alias in aliases), version
         )
-        self._rest.post(f"{version}:mergeVersionAliases", {"versionAliases": aliases})
+        merge = self._models(version).merge_version_aliases
+        call(f"changing the aliases of {version}", merge, name=version, version_aliases=aliases)
+
+    @cached_property
+    def _jobs(self) -> JobReader:
+        return JobReader(self.connection, patient())
 
     def job_of(self, version: ModelVersion) -> TuningJob | None:
         """The tuning job that made a version; None when there is none."""
         try:
-            return parse(self._rest.read(version.job_name)) if version.job_name else None
+            return self._jobs.read_job(version.job_name) if version.job_name else None
         except NotFoundError:
             return None
 
@@ -103,20 +127,35 @@ class RegistryHook(GoogleConnection):
     def _traffic(self, endpoint: str, version: ModelVersion) -> int | None:
         """Which share of an endpoint's requests a version answers, in percent; None when it is not deployed there."""
         try:
-            found = self._rest.get(endpoint)
+            found = call(f"reading {endpoint}", self._endpoints(endpoint).get_endpoint, name=endpoint)
         except NotFoundError:
             return None
-        deployed = [one for one in found.get("deployedModels") or () if _is_of(one, version)]
+        deployed = [one for one in found.deployed_models if _is_of(one, version)]
         if not deployed:
             return None
         # JSON leaves out an empty split. Whether the endpoint then answers, Google says when it is asked.
-        split = found.get("trafficSplit")
-        return ALL_TRAFFIC if split is None else sum(split.get(one.get("id"), 0) for one in deployed)
+        split = found.traffic_split
+        return sum(split.get(one.id, 0) for one in deployed) if split else ALL_TRAFFIC
+
+    def _models(self, resource_name: str) -> ModelServiceClient:
+        from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+
+        return self._clients.client(ModelServiceClient, resource_name)
+
+    def _endpoints(self, resource_name: str) -> EndpointServiceClient:
+        from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient
+
+        return self._clients.client(EndpointServiceClient, resource_name)
 
 
-def _is_of(deployed: dict[str, Any], version: ModelVersion) -> bool:
-    model, _, tag = deployed.get("model", "").partition("@")
-    return model == version.model and f"{model}@{deployed.get('modelVersionId', tag)}" == version.name
+def _version(model: Any) -> ModelVersion:
+    """A client's Model as ours."""
+    return ModelVersion.parse(as_json(model))
+
+
+def _is_of(deployed: DeployedModel, version: ModelVersion) -> bool:
+    model, _, tag = deployed.model.partition("@")
+    return model == version.model and f"{model}@{deployed.model_version_id or tag}" == version.name
 
 
 def _not_answering(version: ModelVersion, endpoint: str, share: int | None) -> str:

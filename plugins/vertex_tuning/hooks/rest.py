@@ -1,11 +1,7 @@
-"""Google's REST interface as it is, for the triggerer and for what the Gen AI client has not: registry, experiments.
-
-The generated clients for these take four seconds and 140 MB to import; a request here takes neither.
-"""
+"""Google's REST interface as it is, for tuning jobs alone: the triggerer reads thousands of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -28,17 +24,20 @@ UNREADABLE_RESPONSE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
 TIMEOUT: Final = 60.0
 """Seconds one request may take."""
 
+RETRIES: Final = 4
+"""How often a request is repeated that is `patient`."""
+
 MAX_PAGES: Final = 1000
 """Pages after which a list counts as one that never ends."""
 
 
-def patient(retries: int) -> Retry:
+def patient() -> Retry:
     """Tries again, after 0.5, 1, 2 … seconds (or the answer's Retry-After), while the trouble is one that passes.
 
     For requests that may be sent twice without harm: what was lost may have happened.
     """
     return Retry(
-        total=retries,
+        total=RETRIES,
         backoff_factor=0.5,
         backoff_max=10,
         status_forcelist=RETRYABLE_HTTP,
@@ -62,38 +61,21 @@ class RestClient:
             for scheme in ("https://", "http://"):
                 self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
-    def get(self, name: str, **query: Any) -> dict[str, Any]:
-        """
-        :param name: `projects/P/locations/L/…`, with the custom method if there is one
+    def read(self, name: str, **query: Any) -> bytes:
+        """The response as it came.
+
+        :param name: `projects/P/locations/L/…`
         :raises VertexRequestError: Google refused it
         :raises VertexUnavailableError: no answer, or one that may be another next time
         """
-        return decode(self.read(name, **query), dict[str, Any])
-
-    def read(self, name: str, **query: Any) -> bytes:
-        """As `get`, the answer as it came."""
         return self._send("GET", name, params=query)
 
     def post(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """As `get`."""
-        return decode(self._send("POST", name, json=body), dict[str, Any])
-
-    def pages(self, name: str, key: str, page_size: int, **query: Any) -> Iterator[dict[str, Any]]:
-        """What a list holds, page by page as it is asked for; raises as `get`.
-
-        :param key: the field of the answer with the resources in it
         """
-        tokens = {""}
-        page_token = ""
-        while True:
-            page = self.get(name, pageSize=page_size, pageToken=page_token, **query)
-            yield from page.get(key, [])
-            page_token = page.get("nextPageToken", "")
-            if not page_token:
-                return
-            if page_token in tokens or len(tokens) > MAX_PAGES:
-                raise VertexUnavailableError(f"The list of {key} in {name} does not end.")
-            tokens.add(page_token)
+        :param name: as `read`, with the custom method
+        :raises TuningError: as `read`
+        """
+        return decode(self._send("POST", name, json=body), dict[str, Any])
 
     def _send(self, method: str, name: str, **request: Any) -> bytes:
         doing = f"While {'reading' if method == 'GET' else 'changing'} {name}"

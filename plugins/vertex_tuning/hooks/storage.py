@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from airflow.sdk import BaseHook
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
 
@@ -19,7 +20,6 @@ from vertex_tuning.exceptions import (
     VertexRequestError,
     VertexUnavailableError,
 )
-from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.errors import google_errors
 from vertex_tuning.hooks.rest import TIMEOUT
 from vertex_tuning.hooks.uploads import PARALLEL_FROM, UPLOAD_CHUNK, WORKERS, LocalFile, Progress, Slice, StoredObject
@@ -28,20 +28,30 @@ from vertex_tuning.plain_text import plain, without_secrets
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
 
+    from vertex_tuning.hooks.connection import GoogleConnection
+
 JSONL: Final = "application/jsonl"
 PART_SUFFIX: Final = ".part-"
 
 
-class StorageHook(GoogleConnection):
-    """Uploads files to buckets and reads them. The parameters are those of `GoogleConnection`."""
+class StorageHook(BaseHook):
+    """Uploads files to buckets and reads them.
+
+    :param connection: the Google Cloud connection; its location does not matter
+    """
+
+    def __init__(self, connection: GoogleConnection) -> None:
+        super().__init__()
+        self.connection = connection
 
     @cached_property
     def storage(self) -> Client:
         """Google's client for Cloud Storage, with the credentials of the connection."""
         from google.cloud.storage import Client
 
-        options = ClientOptions(api_endpoint=self.storage_endpoint or None)
-        return Client(project=self.project, credentials=self.get_credentials(), client_options=options)
+        options = ClientOptions(api_endpoint=self.connection.storage_endpoint or None)
+        credentials = self.connection.get_credentials()
+        return Client(project=self.connection.project, credentials=credentials, client_options=options)
 
     # Uploading
 

@@ -16,6 +16,7 @@ from vertex_tuning.links import ExperimentLink, TuningJobLink
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
+    from vertex_tuning.hooks.connection import GoogleConnection
     from vertex_tuning.hooks.experiments import ExperimentsHook
     from vertex_tuning.hooks.genai import VertexTuningHook
     from vertex_tuning.hooks.model_registry import RegistryHook
@@ -62,28 +63,35 @@ class VertexOperator(BaseOperator):
     # Hooks are imported where they are made: the Google libraries take seconds, and DAG files are parsed all the time.
 
     @cached_property
+    def connection(self) -> GoogleConnection:
+        """One for all hooks of the task, so that it authenticates once."""
+        from vertex_tuning.hooks.connection import GoogleConnection
+
+        return GoogleConnection(**self._place())
+
+    @cached_property
     def hook(self) -> VertexTuningHook:
         from vertex_tuning.hooks.genai import VertexTuningHook
 
-        return VertexTuningHook(**self._place())
+        return VertexTuningHook(self.connection)
 
     @cached_property
     def storage(self) -> StorageHook:
         from vertex_tuning.hooks.storage import StorageHook
 
-        return StorageHook(**self._place())
+        return StorageHook(self.connection)
 
     @cached_property
     def experiments(self) -> ExperimentsHook:
         from vertex_tuning.hooks.experiments import ExperimentsHook
 
-        return ExperimentsHook(**self._place())
+        return ExperimentsHook(self.connection)
 
     @cached_property
     def registry(self) -> RegistryHook:
         from vertex_tuning.hooks.model_registry import RegistryHook
 
-        return RegistryHook(**self._place())
+        return RegistryHook(self.connection)
 
     def _place(self) -> dict[str, Any]:
         return {

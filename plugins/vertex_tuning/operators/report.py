@@ -151,8 +151,8 @@ class RunOperator(VertexOperator):
             created=pendulum.now("UTC").isoformat(),
             run_url=ti.log_url.partition("/tasks/")[0],
             run_folder=self.folder(context),
-            storage_endpoint=self.storage.storage_endpoint,
-            vertex_endpoint=self.storage.local_url,
+            storage_endpoint=self.connection.storage_endpoint,
+            vertex_endpoint=self.connection.local_url,
             tasks=self.tasks,
             states=states,
             errors={
@@ -211,7 +211,7 @@ class WriteReportOperator(RunOperator):
         uri = f"{self.run_folder}/report.html"
         self.storage.write_object(f"{self.run_folder}/report.json", to_json(report), "application/json")
         self.storage.write_object(uri, to_html(report).encode(), "text/html; charset=utf-8")
-        url = object_url(uri, self.storage.storage_endpoint)
+        url = object_url(uri, self.connection.storage_endpoint)
         self.log.info("Report: %s", url)
         return {**result, "report_uri": uri, "report_url": url}
 

@@ -130,7 +130,7 @@ class TuningJobWaiter(VertexOperator):
         seconds = self.poll_interval
         if seconds is None:
             seconds = check_interval(conf.getfloat("vertex_tuning", "poll_interval", fallback=60.0))
-        if seconds < LEAST_INTERVAL and not self.hook.is_local:
+        if seconds < LEAST_INTERVAL and not self.connection.is_local:
             raise exceptions.ConfigurationError(f"poll_interval: found {seconds} s, expected at least 1 s.")
         return seconds
 

@@ -90,7 +90,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
             given = msgspec.convert(answer, _Answer)
             name = ResourceName.parse(f"{given.name.partition('@')[0]}@{given.version_id}", "models")
             created = datetime.fromisoformat(given.version_create_time).astimezone(UTC)
-        except (ConfigurationError, ValueError) as error:
+        except (ConfigurationError, ValueError, OverflowError) as error:
             raise VertexUnavailableError(
                 f"The Model Registry answered {plain(json.dumps(answer), ANSWER_SHOWN)}, expected a model with name, "
                 f"versionId and versionCreateTime. {error} Look at this model in the Model Registry."

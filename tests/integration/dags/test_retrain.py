@@ -14,6 +14,7 @@ import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.promotion import ModelAliases
 
@@ -166,7 +167,7 @@ def shuffled(path: Path) -> str:
 
 
 def in_use() -> str:
-    champion = ModelAliases(RegistryHook(location="us-central1"), "support_triage").current().champion
+    champion = ModelAliases(RegistryHook(GoogleConnection(location="us-central1")), "support_triage").current().champion
     assert champion
     return champion.name
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
 
@@ -47,7 +48,7 @@ def models(dag: DAG, emulator: str) -> Iterator[tuple[str, str]]:
         job.tuned_model.model for job in (train(TUNING, epoch_count=6), train(TUNING, epoch_count=1)) if job.tuned_model
     ]
     previous, champion = found
-    registry = RegistryHook(location=LOCATION)
+    registry = RegistryHook(GoogleConnection(location=LOCATION))
     registry.merge_aliases(previous, [PREVIOUS])
     registry.merge_aliases(champion, [CHAMPION])
     yield previous, champion
@@ -111,7 +112,7 @@ def test_one_that_fails_its_smoke_test_stays_out(
 
 def test_one_whose_endpoint_is_gone_stays_out(dag: DAG, models: tuple[str, str], emulator: str) -> None:
     previous, champion = models
-    for endpoint in RegistryHook(location=LOCATION).get(previous).endpoints:
+    for endpoint in RegistryHook(GoogleConnection(location=LOCATION)).get(previous).endpoints:
         [deployed] = httpx.get(f"{emulator}/v1/{endpoint}").json()["deployedModels"]
         body = {"deployedModelId": deployed["id"]}
         httpx.post(f"{emulator}/v1/{endpoint}:undeployModel", json=body).raise_for_status()

@@ -15,6 +15,7 @@ from vertex_tuning import exceptions
 from vertex_tuning.evaluation import predict
 from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
 from vertex_tuning.evaluation.predict import PredictLaterError, next_attempt, predict_all
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 
 from tests.integration.conftest import LOCATION, connection
@@ -129,7 +130,7 @@ def test_a_model_that_stays_overloaded_is_left_with_the_answers_it_gave(
     before = sum(request["status"] == 200 for request in requests())
     assert before == len(kept) + 1  # no answer is thrown away
 
-    httpx.delete(f"{hook.endpoint(LOCATION)}/_internal/faults").raise_for_status()
+    httpx.delete(f"{hook.connection.endpoint(LOCATION)}/_internal/faults").raise_for_status()
     answers = predict_all(hook, endpoint, cases, deadline=soon(), answered=kept)
     assert [answer.problem for answer in answers] == [""] * 12
     assert [a for a in answers if a in kept] == sorted(kept, key=answers.index)
@@ -217,7 +218,11 @@ def test_whatever_the_service_sends_is_a_verdict_and_no_crash(
 
     monkeypatch.setattr(httpx.Client, "send", answer)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection("", vertex_api_endpoint=""))
-    verdict = ask_one(VertexTuningHook(location="us-central1"), "projects/1/locations/eu/endpoints/2", equals="right")
+    verdict = ask_one(
+        VertexTuningHook(GoogleConnection(location="us-central1")),
+        "projects/1/locations/eu/endpoints/2",
+        equals="right",
+    )
     assert words in verdict.problem
     # The location is the endpoint's, not the hook's.
     host = "https://aiplatform.eu.rep.googleapis.com"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -10,19 +11,22 @@ from typing import Any
 import httpx
 import pytest
 from vertex_tuning.exceptions import MetricsError, NotFoundError, VertexUnavailableError
-from vertex_tuning.hooks.experiments import ExperimentsHook, job_values, parse_points
+from vertex_tuning.hooks import vertex_clients
+from vertex_tuning.hooks.connection import GoogleConnection
+from vertex_tuning.hooks.experiments import ExperimentsHook, job_values
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import Point
 
 from tests.integration.conftest import LOCATION, spec
+from tests.support.proxy import JSON, NOT_GOOGLES, Proxy
 
 Control = Callable[..., None]
 
 
 @pytest.fixture
 def experiments() -> ExperimentsHook:
-    return ExperimentsHook(location=LOCATION)
+    return ExperimentsHook(GoogleConnection(location=LOCATION))
 
 
 def scripted(hook: VertexTuningHook, control: Control, **policy: Any) -> TuningJob:
@@ -112,18 +116,83 @@ def test_values_of_any_job_are_those_of_its_series(experiments: ExperimentsHook,
     assert alone == {name: values[name] for name in ("billed_tokens", "duration_seconds", "queue_seconds")}
 
 
-def test_points_are_proto3_json() -> None:
-    points = parse_points(
+def test_points_are_proto3_json(proxied: Proxy, experiments: ExperimentsHook, done: dict[str, Any]) -> None:
+    points = (
         b'{"timeSeriesData": {"tensorboardTimeSeriesId": "1", "valueType": "SCALAR", "values": ['
         b'{"wallTime": "2026-01-01T00:00:00Z", "scalar": {}}, {"step": "12", "scalar": {"value": "-Infinity"}},'
-        b'{"step": "9223372036854775807", "wallTime": "t", "scalar": {"value": "NaN"}}]}}'
+        b'{"step": "9223372036854775807", "wallTime": "9999-12-31T23:59:59Z", "scalar": {"value": "NaN"}}]}}'
     )
-    assert points[:2] == [Point(0, 0.0, "2026-01-01T00:00:00Z"), Point(12, -math.inf, "")]
-    assert (points[2].step, math.isnan(points[2].value)) == (2**63 - 1, True)
-    assert parse_points(b"{}") == []
+    proxied.replace = lambda _, path: (200, JSON, points) if ":read?" in path else None
+    found = experiments.read_metrics(done["experiment"])[0].points
+    assert found[:2] == [Point(0, 0.0, "2026-01-01T00:00:00Z"), Point(12, -math.inf, "")]
+    assert (found[2].step, math.isnan(found[2].value)) == (2**63 - 1, True)
+    proxied.replace = lambda _, path: (200, JSON, b"{}") if ":read?" in path else None
+    assert {len(series.points) for series in experiments.read_metrics(done["experiment"])} == {0}
 
 
-@pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'{"timeSeriesData": {"values": [{"step": "x"}]}}'])
-def test_an_answer_that_is_none_may_be_asked_for_again(answer: bytes) -> None:
-    with pytest.raises(VertexUnavailableError, match="Google answered"):
-        parse_points(answer)
+ODD_POINTS = {
+    "step": b'{"timeSeriesData": {"values": [{"step": "x"}]}}',
+    "step of 5,000 digits": b'{"timeSeriesData": {"values": [{"step": "%s"}]}}' % (b"9" * 5000),
+    "value": b'{"timeSeriesData": {"values": [{"scalar": {"value": "much"}}]}}',
+    "time": b'{"timeSeriesData": {"values": [{"wallTime": "yesterday"}]}}',
+    "time out of range": b'{"timeSeriesData": {"values": [{"wallTime": "9999-12-31T23:59:59-05:00"}]}}',
+    "time before all": b'{"timeSeriesData": {"values": [{"wallTime": "0001-01-01T00:00:00+05:00"}]}}',
+    "points": b'{"timeSeriesData": {"values": 7}}',
+    "deep": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+}
+
+
+@pytest.mark.parametrize("answer", ODD_POINTS)
+def test_odd_points_may_be_others_next_time(
+    proxied: Proxy, experiments: ExperimentsHook, done: dict[str, Any], answer: str
+) -> None:
+    proxied.replace = lambda _, path: (200, JSON, ODD_POINTS[answer]) if ":read?" in path else None
+    with pytest.raises(VertexUnavailableError, match="While reading projects/"):
+        experiments.read_metrics(done["experiment"])
+
+
+REQUESTS = {"experiment": "/contexts/", "runs": "/contexts?", "series": "/timeSeries?", "points": ":read?"}
+
+
+@pytest.mark.parametrize("answer", NOT_GOOGLES)
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_what_something_else_answers_may_be_other_next_time(
+    proxied: Proxy,
+    experiments: ExperimentsHook,
+    done: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    request_: str,
+    answer: str,
+) -> None:
+    monkeypatch.setattr(vertex_clients, "RETRY_SECONDS", 0.1)
+    proxied.replace = lambda _, path: NOT_GOOGLES[answer] if REQUESTS[request_] in path else None
+    with pytest.raises(VertexUnavailableError) as error:
+        experiments.read_metrics(done["experiment"])
+    assert len(str(error.value)) <= 2000
+
+
+@pytest.mark.parametrize("list_", ["runs", "series"])
+def test_lists_that_never_end_end(
+    proxied: Proxy, experiments: ExperimentsHook, done: dict[str, Any], list_: str
+) -> None:
+    proxied.replace = lambda _, path: (200, JSON, b'{"nextPageToken": "again"}') if REQUESTS[list_] in path else None
+    with pytest.raises(VertexUnavailableError, match="does not end"):
+        experiments.read_metrics(done["experiment"])
+
+
+@pytest.mark.parametrize("name", ["", "7", "projects/p/locations/us-central1/models/1", "../x", "a?key=b"])
+@pytest.mark.parametrize(
+    ("request_", "body"),
+    [
+        ("experiment", {"metadata": {"backing_tensorboard_resource": "NAME"}}),
+        ("runs", {"contexts": [{"name": "NAME"}]}),
+        ("series", {"tensorboardTimeSeries": [{"name": "NAME", "displayName": "/loss", "valueType": "SCALAR"}]}),
+    ],
+)
+def test_names_that_are_none(
+    proxied: Proxy, experiments: ExperimentsHook, done: dict[str, Any], request_: str, body: Any, name: str
+) -> None:
+    content = json.dumps(body).replace("NAME", name).encode()
+    proxied.replace = lambda _, path: (200, JSON, content) if REQUESTS[request_] in path else None
+    with pytest.raises((VertexUnavailableError, MetricsError)):
+        experiments.read_metrics(done["experiment"])

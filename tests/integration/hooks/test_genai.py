@@ -57,7 +57,10 @@ def test_a_job_is_created_watched_and_its_model_asked(hook: VertexTuningHook) ->
     assert len(job.tuned_model.checkpoints) == 3
 
     assert job.experiment is not None
-    series = {one.name: one.points for one in ExperimentsHook(location=LOCATION).read_metrics(job.experiment)}
+    series = {
+        one.name: one.points
+        for one in ExperimentsHook(GoogleConnection(location=LOCATION)).read_metrics(job.experiment)
+    }
     assert {"/train_total_loss", "/eval_total_loss", "/eval_fraction_of_correct_next_step_preds"} <= set(series)
     losses = [point.value for point in series["/train_total_loss"]]
     assert losses[-1] < losses[0]
@@ -108,7 +111,7 @@ def test_what_the_service_refuses_is_permanent_and_in_its_own_words(
 @pytest.mark.parametrize("location", ["global", "mars-north1"])
 def test_a_region_that_cannot_tune_is_refused(location: str) -> None:
     with pytest.raises(VertexRequestError):
-        VertexTuningHook(location=location).create_tuning_job(spec(), {})
+        VertexTuningHook(GoogleConnection(location=location)).create_tuning_job(spec(), {})
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
@@ -127,7 +130,7 @@ def test_a_broken_connection_may_be_retried(hook: VertexTuningHook, control: Cal
 def test_a_missing_connection_is_named_and_asked_for_again() -> None:
     """Airflow says the same of one it could not look up, as while its API server restarts."""
     with pytest.raises(ConnectionNotFoundError, match="'no_such_connection', which is not defined"):
-        VertexTuningHook(location=LOCATION, gcp_conn_id="no_such_connection")
+        GoogleConnection(location=LOCATION, gcp_conn_id="no_such_connection")
 
 
 @pytest.mark.parametrize("keyfile", ["no JSON", '{"type": "service_account", "private_key": "no JSON"}'])
@@ -137,7 +140,7 @@ def test_credentials_that_cannot_work_are_permanent_and_not_shown(
     broken = connection(emulator, is_anonymous=False, keyfile_dict=keyfile)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", broken)
     with pytest.raises(ConfigurationError, match="google_cloud_default") as error:
-        list(VertexTuningHook(location=LOCATION).list_tuning_jobs())
+        list(VertexTuningHook(GoogleConnection(location=LOCATION)).list_tuning_jobs())
     assert "no JSON" not in str(error.value)
 
 
@@ -150,7 +153,9 @@ def keyfile(token_uri: str) -> str:
 
 
 def read_a_job() -> None:
-    VertexTuningHook(location=LOCATION).get_tuning_job(f"projects/{PROJECT}/locations/{LOCATION}/tuningJobs/1")
+    VertexTuningHook(GoogleConnection(location=LOCATION)).get_tuning_job(
+        f"projects/{PROJECT}/locations/{LOCATION}/tuningJobs/1"
+    )
 
 
 def read_a_job_in_the_triggerer() -> None:
@@ -196,12 +201,12 @@ def test_a_token_server_out_of_reach_may_be_back_and_one_that_refuses_will_not(
 def test_a_missing_project_is_named(monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator, project=""))
     with pytest.raises(ConfigurationError, match="project_id"):
-        _ = VertexTuningHook(location=LOCATION).project
+        _ = GoogleConnection(location=LOCATION).project
 
 
 def test_the_tasks_own_project_comes_first() -> None:
-    assert VertexTuningHook(location=LOCATION).project == PROJECT
-    assert VertexTuningHook(location=LOCATION, project_id="another").project == "another"
+    assert GoogleConnection(location=LOCATION).project == PROJECT
+    assert GoogleConnection(location=LOCATION, project_id="another").project == "another"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +230,7 @@ def test_without_an_endpoint_in_the_connection_google_itself_is_asked(
 
     monkeypatch.setattr(httpx.Client, "send", answer)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection("", vertex_api_endpoint=""))
-    VertexTuningHook(location=location).create_tuning_job(spec(training_uri=TRAINING), {})
+    VertexTuningHook(GoogleConnection(location=location)).create_tuning_job(spec(training_uri=TRAINING), {})
     assert asked == [f"https://{host}/v1beta1/projects/{PROJECT}/locations/{location}/tuningJobs"]
 
 
@@ -242,12 +247,15 @@ def test_metrics_and_storage_of_google_itself_are_asked_too(monkeypatch: pytest.
     monkeypatch.setattr(requests.Session, "send", answer)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection("", vertex_api_endpoint=""))
     with pytest.raises(VertexRequestError):
-        ExperimentsHook(location="europe-west4").read_metrics(
+        ExperimentsHook(GoogleConnection(location="europe-west4")).read_metrics(
             "projects/1/locations/europe-west4/metadataStores/default/contexts/tuning-experiment-1"
         )
-    with pytest.raises(VertexRequestError), StorageHook(location="europe-west4").open_object("gs://b/o") as file:
+    with (
+        pytest.raises(VertexRequestError),
+        StorageHook(GoogleConnection(location="europe-west4")).open_object("gs://b/o") as file,
+    ):
         file.read()
-    assert asked[0].startswith("https://europe-west4-aiplatform.googleapis.com/v1beta1/projects/1/")
+    assert asked[0].startswith("https://europe-west4-aiplatform.googleapis.com/v1/projects/1/")
     assert asked[1].startswith("https://storage.googleapis.com/")
 
 

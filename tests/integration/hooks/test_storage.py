@@ -19,6 +19,7 @@ from vertex_tuning.exceptions import (
 )
 from vertex_tuning.hooks import storage as storage_module
 from vertex_tuning.hooks import uploads
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.hooks.uploads import UPLOAD_CHUNK, LocalFile, Progress
 
@@ -143,13 +144,15 @@ def test_what_is_damaged_on_the_way_is_sent_again_and_never_visible(
     path.write_bytes(b"x" * 1000 + b"hello, world" + b"x" * UPLOAD_CHUNK)
     with damaging(emulator, b"hello, world", times=1) as url:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
-        storage = StorageHook(location="us-central1")
+        storage = StorageHook(GoogleConnection(location="us-central1"))
         storage.upload_once(str(path), "bucket", f"damaged-{parts}/once")
         assert content(storage, f"gs://bucket/damaged-{parts}/once") == path.read_bytes()
     with damaging(emulator, b"hello, world", times=99) as url:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
         with pytest.raises(VertexRequestError, match="CRC32C"):
-            StorageHook(location="us-central1").upload_once(str(path), "bucket", f"damaged-{parts}/always")
+            StorageHook(GoogleConnection(location="us-central1")).upload_once(
+                str(path), "bucket", f"damaged-{parts}/always"
+            )
     assert f"damaged-{parts}/always" not in names(emulator, f"damaged-{parts}/always")
 
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs import submission
 from vertex_tuning.jobs.job import TuningJob
@@ -60,7 +61,7 @@ def test_attempts_that_run_at_once_end_with_one_job(hook: VertexTuningHook, held
     start = threading.Barrier(6)
 
     def attempt() -> TuningJob:
-        own = VertexTuningHook(location=LOCATION)
+        own = VertexTuningHook(GoogleConnection(location=LOCATION))
         start.wait()
         return submit(own, spec(), identity)
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from vertex_tuning import exceptions
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.dataset import UploadDatasetOperator
@@ -43,7 +44,7 @@ def replace(emulator: str, checked: dict[str, Any]) -> None:
 
 
 def jobs_of(context: TaskContext) -> list[str]:
-    return [job.name for job in VertexTuningHook(location=LOCATION).jobs_of(origin(context).identity)]
+    return [job.name for job in VertexTuningHook(GoogleConnection(location=LOCATION)).jobs_of(origin(context).identity)]
 
 
 def test_no_job_is_created_on_data_nobody_checked(emulator: str, checked: dict[str, Any]) -> None:

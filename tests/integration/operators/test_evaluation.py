@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning.evaluation import predict
 from vertex_tuning.exceptions import ChampionError, ConfigurationError, ModelRefusedError
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.jobs.job import TuningJob
@@ -73,11 +74,11 @@ def crown(alias: str) -> Iterator[Callable[[TuningJob], None]]:
 
     def put(job: TuningJob) -> None:
         crowned.append(model_of(job))
-        RegistryHook(location=LOCATION).merge_aliases(crowned[-1], [alias])
+        RegistryHook(GoogleConnection(location=LOCATION)).merge_aliases(crowned[-1], [alias])
 
     yield put
     for model in crowned:
-        RegistryHook(location=LOCATION).merge_aliases(model, [f"-{alias}"])
+        RegistryHook(GoogleConnection(location=LOCATION)).merge_aliases(model, [f"-{alias}"])
 
 
 def evaluation(job: TuningJob, alias: str, **arguments: Any) -> EvaluateModelOperator:
@@ -233,7 +234,7 @@ class TestAsking:
         self, good: TuningJob, alias: str, emulator: str, control: Callable[..., None]
     ) -> None:
         [gone] = models(control, TUNING, 1)
-        registry = RegistryHook(location=LOCATION)
+        registry = RegistryHook(GoogleConnection(location=LOCATION))
         registry.merge_aliases(gone, [alias])
         [endpoint] = registry.get(gone).endpoints
         [deployed] = httpx.get(f"{emulator}/v1/{endpoint}").json()["deployedModels"]

@@ -9,13 +9,14 @@ from uuid import uuid4
 import httpx
 import pytest
 from vertex_tuning import exceptions
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs import submission
 from vertex_tuning.jobs.spec import identity_labels
 from vertex_tuning.jobs.submission import submit
 
 from tests.integration.conftest import LOCATION, connection, spec
-from tests.support.proxy import Answer, Proxy, pass_on, proxy_before
+from tests.support.proxy import JSON, NOT_GOOGLES, Answer, Proxy, pass_on, proxy_before
 
 pytestmark = [
     # of the proxy's own connections, which it leaves to the client
@@ -23,32 +24,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
-JSON, PAGE = "application/json", b"<html><body>Sign in to the network</body></html>"
 NAME = b"projects/1/locations/us-central1/tuningJobs/1"
 ANSWERS: dict[str, Answer] = {
-    "nothing": (200, JSON, b""),
-    "null": (200, JSON, b"null"),
-    "a list": (200, JSON, b"[]"),
-    "text": (200, JSON, b'"ok"'),
-    "a number": (200, JSON, b"1"),
-    "a page": (200, "text/html", PAGE),
-    "204": (204, JSON, b""),
-    "a redirect": (302, "text/html", PAGE),
-    "400 with a page": (400, "text/html", PAGE),
-    "403 with a page": (403, "text/html", PAGE),
-    "404 with a page": (404, "text/html", PAGE),
-    "407 with a page": (407, "text/html", PAGE),
-    "429 with a page": (429, "text/html", PAGE),
-    "502 with a page": (502, "text/html", PAGE),
-    "cut off": (200, JSON, b'{"name": "projects/1/locations/us-c'),
+    **NOT_GOOGLES,
     "a job without a name": (200, JSON, b'{"state": "JOB_STATE_PENDING"}'),
     "a job whose name is null": (200, JSON, b'{"name": null, "state": "JOB_STATE_PENDING"}'),
     "a job with another resource's name": (200, JSON, b'{"name": "%s"}' % NAME.replace(b"tuningJobs", b"endpoints")),
     "a job whose labels are a list": (200, JSON, b'{"name": "%s", "labels": [1]}' % NAME),
-    "an error inside": (200, JSON, b'{"error": {"code": 500, "message": "x"}}'),
-    "not UTF-8": (200, JSON, b'{"name": "\xe9"}'),
-    "403 in another form": (403, JSON, b'{"message": "blocked by policy"}'),
-    "403 with an error that is text": (403, JSON, b'{"error": "blocked"}'),
 }
 RUNNING = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 EMPTY: Answer = (200, JSON, b"{}")
@@ -73,7 +55,7 @@ def identity(control: Callable[..., None]) -> str:
 
 @pytest.fixture
 def hook(proxy: Proxy) -> VertexTuningHook:
-    return VertexTuningHook(location=LOCATION)
+    return VertexTuningHook(GoogleConnection(location=LOCATION))
 
 
 def once(method: str, path: str, answer: Answer, times: int = 1) -> Callable[[str, str], Answer | None]:

@@ -14,6 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from vertex_tuning import exceptions
 from vertex_tuning.hooks import job_reader
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.jobs import submission
@@ -125,7 +126,7 @@ def test_a_clear_and_then_no_quota(crowded: str, context: TaskContext) -> None:
     httpx.post(f"{crowded}/_internal/lifecycle", json=script).raise_for_status()
     job = execute(create(labels={"t": "a"}), context)
     deferral(lambda: execute(sensor(job["name"]), context))
-    cancelled_by_a_clear(VertexTuningHook(location=LOCATION), job["name"])
+    cancelled_by_a_clear(VertexTuningHook(GoogleConnection(location=LOCATION)), job["name"])
     httpx.post(f"{crowded}/_internal/quota:exhaust", json={"seconds": 1}).raise_for_status()
     pause = deferral(lambda: execute(sensor(job["name"]), context))
     assert pause.method_name == "retry_wait"
@@ -343,7 +344,7 @@ def test_a_rescheduled_sensor_waits_for_quota_no_longer_than_it_may(crowded: str
     failure = {"labels": {"t": "a"}, "failure": {"code": 8, "message": "No.", "step": 1}, "count": 1}
     httpx.post(f"{crowded}/_internal/lifecycle", json=failure).raise_for_status()
     job = execute(create(labels={"t": "a"}), context)
-    ended(VertexTuningHook(location=LOCATION), job["name"])
+    ended(VertexTuningHook(GoogleConnection(location=LOCATION)), job["name"])
     httpx.post(f"{crowded}/_internal/quota:exhaust", json={"seconds": 60}).raise_for_status()
     with pytest.raises(exceptions.QuotaTimeoutError):
         WAYS["reschedule"](job, context, quota_timeout=0.5)
@@ -456,6 +457,6 @@ def test_one_installation_neither_tunes_nor_replaces_the_others_model(
         execute(create(**{**arguments, "base_model": model}), TaskContext("scheduled"))
     with pytest.raises(exceptions.ConfigurationError, match=r"model: .*installation 'production'"):
         promotion.execute({"outlet_events": {}})  # type: ignore[typeddict-item]
-    assert RegistryHook(location=LOCATION).versions_of(tuning) == []
+    assert RegistryHook(GoogleConnection(location=LOCATION)).versions_of(tuning) == []
     monkeypatch.setenv(option, "production")
-    assert "champion" in RegistryHook(location=LOCATION).get(model).aliases
+    assert "champion" in RegistryHook(GoogleConnection(location=LOCATION)).get(model).aliases

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,17 +16,19 @@ from vertex_tuning.exceptions import (
     ChampionError,
     ConfigurationError,
     NotFoundError,
+    VertexRequestError,
     VertexUnavailableError,
 )
-from vertex_tuning.hooks import model_registry
+from vertex_tuning.hooks import model_registry, vertex_clients
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.operators.registry import FindPreviousOperator, PromoteModelOperator, RollbackOperator
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK, champion_of
 from vertex_tuning.registry.promotion import ModelAliases
 
-from tests.integration.conftest import LOCATION, connection
+from tests.integration.conftest import LOCATION
 from tests.support.lineage import aliases, models, train
-from tests.support.proxy import Proxy, proxy_before
+from tests.support.proxy import JSON, NOT_GOOGLES, Proxy
 from tests.support.tasks import TaskContext, execute
 
 MERGE = "models.mergeVersionAliases"
@@ -41,7 +43,7 @@ def tuning() -> str:
 
 @pytest.fixture
 def registry() -> RegistryHook:
-    return RegistryHook(location=LOCATION)
+    return RegistryHook(GoogleConnection(location=LOCATION))
 
 
 @pytest.fixture
@@ -57,14 +59,6 @@ def make(control: Callable[..., None], tuning: str) -> Callable[..., list[str]]:
     return made
 
 
-@pytest.fixture
-def proxied(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Something before the local Google Cloud that can answer in its place."""
-    with proxy_before(emulator) as made:
-        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(made.url))
-        yield made
-
-
 def merges(emulator: str) -> int:
     """How many aliases have been changed."""
     answer = httpx.get(f"{emulator}/_internal/requests", params={"method": MERGE}).json()
@@ -75,7 +69,7 @@ class TestVersions:
     def test_of_all_models_of_the_tuning_on_all_pages_and_of_no_other(
         self, registry: RegistryHook, make: Any, tuning: str, control: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(model_registry, "PAGE_SIZE", 2)
+        monkeypatch.setattr(model_registry, "MODELS_PER_PAGE", 2)
         versions, ours = make(4, versions=True), make(3)
         models(control, f"{tuning}_x", 1)
         found = registry.versions_of(tuning)
@@ -117,7 +111,7 @@ class TestVersions:
     def test_trouble_that_stays_is_an_error_a_retry_may_help(
         self, registry: RegistryHook, tuning: str, control: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(model_registry, "RETRIES", 1)
+        monkeypatch.setattr(vertex_clients, "RETRY_SECONDS", 0.1)
         control("faults", method="models.list", error={"code": 503})
         with pytest.raises(VertexUnavailableError, match="503"):
             registry.versions_of(tuning)
@@ -166,7 +160,7 @@ class TestEndpoints:
         [deployed] = found["deployedModels"]
         found["trafficSplit"] = {deployed["id"]: share, "other": others}
         proxied.replace = lambda _, path: (
-            (200, "application/json", json.dumps(found).encode()) if path.endswith(endpoint) else None
+            (200, "application/json", json.dumps(found).encode()) if path.partition("?")[0].endswith(endpoint) else None
         )
         with pytest.raises(ChampionError, match=rf"@1 .*gets {share} % of the traffic of {endpoint}, expected 100 %"):
             registry.endpoint_of(version)
@@ -175,6 +169,92 @@ class TestEndpoints:
         version = registry.get(make(1)[0])
         control("faults", method="tuningJobs.get", error={"code": 404, "message": "no such job"})
         assert registry.endpoint_of(version) == version.endpoints[0]
+
+
+ASKS: dict[str, Callable[[RegistryHook, str], Any]] = {
+    "get": lambda registry, model: registry.get(model),
+    "list": lambda registry, model: registry.versions_of("any", model),
+    "listVersions": lambda registry, model: registry.versions_of("", model),
+    "mergeVersionAliases": lambda registry, model: registry.merge_aliases(model, ["odd"]),
+}
+"""What is asked for with each method of `models`."""
+
+
+class TestOddAnswers:
+    @pytest.fixture(autouse=True)
+    def retries_end_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(vertex_clients, "RETRY_SECONDS", 0.1)
+
+    @pytest.mark.parametrize("answer", NOT_GOOGLES)
+    @pytest.mark.parametrize("method", ASKS)
+    def test_what_something_else_answers_may_be_other_next_time(
+        self, proxied: Proxy, registry: RegistryHook, make: Any, method: str, answer: str
+    ) -> None:
+        [model] = make(1)
+        proxied.replace = lambda _, path: NOT_GOOGLES[answer] if "/models" in path else None
+        with pytest.raises(VertexUnavailableError) as error:
+            ASKS[method](registry, model)
+        assert len(str(error.value)) <= 2000
+
+    @pytest.mark.parametrize("answer", NOT_GOOGLES)
+    def test_nor_is_an_endpoint_taken_for_gone(
+        self, proxied: Proxy, registry: RegistryHook, make: Any, answer: str
+    ) -> None:
+        version = registry.get(make(1)[0])
+        proxied.replace = lambda _, path: NOT_GOOGLES[answer] if "/endpoints/" in path else None
+        with pytest.raises(VertexUnavailableError):
+            registry.endpoint_of(version)
+
+    @pytest.mark.parametrize("code", [400, 403, 404])
+    def test_what_google_refuses_is_final_and_asked_once(
+        self, registry: RegistryHook, make: Any, control: Any, emulator: str, code: int
+    ) -> None:
+        [model] = make(1)
+        control("faults", method="models.get", error={"code": code, "message": "You must not. x=http://a/?key=open"})
+        with pytest.raises(VertexRequestError, match=rf"While reading {model}: {code} You must not\.") as error:
+            registry.get(model)
+        assert "key=open" not in str(error.value)
+        asked = httpx.get(f"{emulator}/_internal/requests", params={"method": "models.get"}).json()["requests"]
+        assert len(asked) == 1
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"name": None},
+            {"name": 7},
+            {"name": "models/7"},
+            {"versionId": None},
+            {"versionCreateTime": None},
+            {"versionCreateTime": "yesterday"},
+            {"versionCreateTime": "0001-01-01T00:00:00+05:00"},
+            {"versionCreateTime": "9999-12-31T23:59:59-05:00"},
+            {"versionAliases": "champion"},
+            {"labels": ["a"]},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("method", ["get", "listVersions"])
+    def test_a_model_without_name_version_or_date(
+        self, proxied: Proxy, registry: RegistryHook, make: Any, method: str, changed: dict[str, Any]
+    ) -> None:
+        [model] = make(1)
+        whole = httpx.get(f"{proxied.url}/v1/{model}").json()
+        odd = {key: value for key, value in {**whole, **changed}.items() if value is not None}
+        content = json.dumps(odd if method == "get" else {"models": [odd]}).encode()
+        proxied.replace = lambda _, path: (200, JSON, content) if "/models/" in path else None
+        with pytest.raises(VertexUnavailableError):
+            ASKS[method](registry, model)
+
+    def test_a_list_that_never_ends_ends(self, proxied: Proxy, registry: RegistryHook, tuning: str) -> None:
+        proxied.replace = lambda _, path: (200, JSON, b'{"nextPageToken": "again"}') if "/models?" in path else None
+        with pytest.raises(VertexUnavailableError, match="does not end"):
+            registry.versions_of(tuning)
+
+    def test_a_huge_model_is_read(self, proxied: Proxy, registry: RegistryHook, make: Any) -> None:
+        [model] = make(1)
+        whole = {**httpx.get(f"{proxied.url}/v1/{model}").json(), "description": "x" * 10_000_000}
+        proxied.replace = lambda _, path: (200, JSON, json.dumps(whole).encode()) if "/models/" in path else None
+        assert registry.get(model).name == model
 
 
 class TestPromotion:
@@ -336,7 +416,7 @@ class Killed(RegistryHook):
     """Dies after so many changes."""
 
     def __init__(self, changes: int) -> None:
-        super().__init__(location=LOCATION)
+        super().__init__(GoogleConnection(location=LOCATION))
         self.changes = changes
 
     def merge_aliases(self, version: str, aliases: list[str]) -> None:
@@ -396,7 +476,7 @@ class TestTwoAtOnce:
     def test_end_with_one_champion_and_both_know(self, make: Any, tuning: str) -> None:
         """Again and again, on the models the time before left: whoever is champion is replaced by two others."""
         all_models = make(3)
-        ModelAliases(RegistryHook(location=LOCATION), tuning).promote(all_models[0])
+        ModelAliases(RegistryHook(GoogleConnection(location=LOCATION)), tuning).promote(all_models[0])
         for _ in range(15):
             [in_use] = [name for name, held in aliases(tuning).items() if CHAMPION in held]
             rivals = [model for model in all_models if model != in_use]
@@ -415,7 +495,7 @@ class TestTwoAtOnce:
         start = threading.Barrier(len(rivals))
 
         def promote(model: str) -> None:
-            model_aliases = ModelAliases(RegistryHook(location=LOCATION), tuning)
+            model_aliases = ModelAliases(RegistryHook(GoogleConnection(location=LOCATION)), tuning)
             start.wait()
             try:
                 outcomes[model] = model_aliases.promote(model, in_use)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.aliases import TUNING_LABEL
@@ -40,7 +41,7 @@ def champion(in_use: dict[str, Any]) -> dict[str, Any]:
     """The job whose model is in use."""
     if not in_use:
         in_use.update(retrain("the first run"))
-        ModelAliases(RegistryHook(location=LOCATION), TUNING).promote(in_use["tuned_model"]["model"])
+        ModelAliases(RegistryHook(GoogleConnection(location=LOCATION)), TUNING).promote(in_use["tuned_model"]["model"])
     return in_use
 
 
@@ -72,7 +73,7 @@ def test_without_the_label_nobody_knows_the_model_in_use() -> None:
 
 
 def test_what_was_rolled_back_is_not_made_again(champion: dict[str, Any]) -> None:
-    succession = ModelAliases(RegistryHook(location=LOCATION), TUNING)
+    succession = ModelAliases(RegistryHook(GoogleConnection(location=LOCATION)), TUNING)
     worse = retrain("a run whose model is found wanting", epoch_count="4")
     succession.promote(worse["tuned_model"]["model"])
     succession.roll_back(champion["tuned_model"]["model"])

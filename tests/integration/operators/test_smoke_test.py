@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation import predict
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 
@@ -63,7 +64,9 @@ def test_the_sample_is_judged_only_when_that_is_asked_for(done: dict[str, Any]) 
     cut: dict[str, Any] = {"sample_uri": VALIDATION, "sample_size": 3, "ask_cases": False, "min_sample_share": 1.0}
     assert execute(smoke_test(done, **cut))["sample"]["passed"] == 3
     late = {**cut, "sample_uri": "gs://data/wrong.jsonl"}
-    StorageHook(location="us-central1").write_object(late["sample_uri"], _with_wrong_answers(), "application/jsonl")
+    StorageHook(GoogleConnection(location="us-central1")).write_object(
+        late["sample_uri"], _with_wrong_answers(), "application/jsonl"
+    )
     with pytest.raises(exceptions.SmokeTestError, match=r"0 of 3 examples answered(.|\n)*sample 1: "):
         execute(smoke_test(done, **late))
     assert execute(smoke_test(done, **{**late, "min_sample_share": None}))["values"]["sample.exact_share"] == 0

@@ -21,6 +21,7 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 from vertex_tuning import exceptions
+from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs import submission
 from vertex_tuning.jobs.job import TuningJob
@@ -290,18 +291,18 @@ def test_everything_about_a_job_happens_where_its_name_says(
     control("lifecycle", labels={"t": label}, failure={"code": 13, "message": "Oh.", "step": 1}, count=1)
     control("lifecycle", labels={"t": label}, script=[])
     job = made(label, context, location="europe-west4")
-    there = VertexTuningHook(location="europe-west4")
+    there = VertexTuningHook(GoogleConnection(location="europe-west4"))
     ended(there, job["name"])
     result = WAYS["deferred"](job, context)  # the sensor's own location is us-central1
     assert "/locations/europe-west4/" in result["name"]
     assert len(jobs(there, context)) == 2
-    assert jobs(VertexTuningHook(location=LOCATION), context) == []
+    assert jobs(VertexTuningHook(GoogleConnection(location=LOCATION)), context) == []
 
 
 def test_a_successor_is_found_where_the_job_is(control: Control, label: str, context: TaskContext) -> None:
     control("lifecycle", labels={"t": label}, failure={"code": 13, "message": "Oh.", "step": 1}, count=1)
     control("lifecycle", labels={"t": label}, script=RUNNING)
-    there = VertexTuningHook(location="europe-west4")
+    there = VertexTuningHook(GoogleConnection(location="europe-west4"))
     job = made(label, context, location="europe-west4")
     second = resubmit(there, ended(there, job["name"]))
     with pytest.raises(TaskDeferred) as deferred:
@@ -403,7 +404,7 @@ def test_without_quota_for_the_next_job_the_waiting_task_leaves_the_worker(crowd
     failure = {"labels": {"t": "a"}, "failure": {"code": 8, "message": "No machines.", "step": 1}, "count": 1}
     httpx.post(f"{crowded}/_internal/lifecycle", json=failure).raise_for_status()
     job = made("a", context)
-    ended(VertexTuningHook(location=LOCATION), job["name"])
+    ended(VertexTuningHook(GoogleConnection(location=LOCATION)), job["name"])
     httpx.post(f"{crowded}/_internal/quota:exhaust", json={"seconds": 2}).raise_for_status()
     with pytest.raises(TaskDeferred) as deferred:
         execute(sensor(job["name"]), context)
@@ -422,7 +423,7 @@ def test_on_a_worker_it_goes_on_looking(crowded: str, context: TaskContext) -> N
     failure = {"labels": {"t": "a"}, "failure": {"code": 8, "message": "No machines.", "step": 1}, "count": 1}
     httpx.post(f"{crowded}/_internal/lifecycle", json=failure).raise_for_status()
     job = made("a", context)
-    ended(VertexTuningHook(location=LOCATION), job["name"])
+    ended(VertexTuningHook(GoogleConnection(location=LOCATION)), job["name"])
     httpx.post(f"{crowded}/_internal/quota:exhaust", json={"seconds": 1}).raise_for_status()
     assert WAYS["poke"](job, context)["state"] == "JOB_STATE_SUCCEEDED"
 

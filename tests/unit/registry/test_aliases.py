@@ -72,6 +72,8 @@ def test_a_model_as_the_service_answers_it() -> None:
         {"versionCreateTime": None},
         {"versionCreateTime": ""},
         {"versionCreateTime": "yesterday"},
+        {"versionCreateTime": "0001-01-01T00:00:00+05:00"},
+        {"versionCreateTime": "9999-12-31T23:59:59-05:00"},
         {"versionAliases": "champion"},
         {"labels": ["a"]},
         {"deployedModels": [{"deployedModelId": "1"}]},
