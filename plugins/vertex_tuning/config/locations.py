@@ -21,6 +21,11 @@ _OF_GOOGLE: Final = re.compile(r"^goog|g[o0]{2}g[l1]e")
 _PART: Final = 63
 """Characters of a bucket's name, or of each part of one with dots."""
 
+_EXPECTED: Final = (
+    "expected the name of a bucket: 3 to 63 lower-case letters, digits, -, _ and ., with a letter or digit at both "
+    "ends and beside each dot, without google and not beginning with goog."
+)
+
 
 class _Locations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
@@ -62,11 +67,19 @@ def check_bucket(bucket: str) -> str:
         name = bucket.removeprefix("gs://").partition("/")[0]
         raise ConfigurationError(f"expected the name of a bucket alone, as {name!r}: no gs:// and no folder.")
     if not template_mark(bucket) and not _is_bucket(bucket):
-        raise ConfigurationError(
-            "expected the name of a bucket: 3 to 63 lower-case letters, digits, -, _ and ., with a letter or digit at "
-            "both ends and beside each dot, without google and not beginning with goog."
-        )
+        raise ConfigurationError(_EXPECTED)
     return bucket
+
+
+def check_bucket_of(uri: str) -> None:
+    """
+    :param uri: may have templates in it, and be no `gs://` URI at all
+    :raises ConfigurationError: it is in a bucket that there cannot be
+    """
+    scheme, _, path = uri.partition("://")
+    bucket = path.partition("/")[0]
+    if scheme.lower() == "gs" and not template_mark(bucket) and not _is_bucket(bucket):
+        raise ConfigurationError(f"found the bucket {bucket[:80]!r}, {_EXPECTED}")
 
 
 def _is_bucket(name: str) -> bool:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.labels import label_mistakes
-from vertex_tuning.config.locations import check_bucket, check_location
+from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
 from vertex_tuning.config.strict_yaml import FieldPath, field_name
 from vertex_tuning.config.template_syntax import check_template
@@ -99,6 +99,7 @@ def _data(field: str) -> AfterValidator:
     def mistakes(text: str) -> Iterable[str]:
         try:
             check_source_template(text)
+            check_bucket_of(text)
         except ConfigurationError as error:
             yield f"{field}: {str(error).removeprefix('Dataset: ')}"
 

@@ -86,6 +86,7 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
         ({"training_data": "http://host/x.jsonl"}, "training_data: found http before ://, expected a local path or"),
         ({"training_data": "dir://"}, "training_data: found dir before ://, expected a local path or one of"),
         ({"training_data": "gs://"}, "training_data: found a gs:// URI without the name of a bucket"),
+        ({"training_data": "gs://Bucket/x.jsonl"}, "training_data: found the bucket 'Bucket', expected the name of a"),
         ({"validation_data": "gs://bucket"}, "validation_data: found a gs:// URI without an object"),
         ({"gates": [{"value": "smoke.pass_share", "min": 80}]}, "gates[0].min: found 80, expected a number"),
         ({"gates": [{"value": "sample.exact_share", "max": 50}]}, "gates[0].max: found 50, expected a number"),
