@@ -140,7 +140,7 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     assert re.search(r"│ sample.exact_share +│ 1 +│ 1 +│", second)
     what_next = second.partition("What next\n")[2].splitlines()
     assert len(what_next) == 5
-    assert "set schedule.cron in the tuning" in what_next[4]
+    assert "write schedule.cron in the tuning" in what_next[4]
     assert what_next[0].endswith(str(home / "report.html"))
     assert re.search(r"make up, then http://127\.0\.0\.1:\d+/dags/retrain_my_wishes_1/runs/manual", what_next[1])
     assert "retrain_my_wishes_1" in (home / "report.html").read_text()
