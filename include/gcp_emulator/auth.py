@@ -25,4 +25,5 @@ async def token(request: Request) -> Response:
 
 
 def routes() -> list[BaseRoute]:
+    """The routes of Google's OAuth 2.0 token endpoint."""
     return [Route("/token", token, methods=["POST"], name="oauth2.token")]

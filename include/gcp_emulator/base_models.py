@@ -27,7 +27,8 @@ _TWO_REGIONS = frozenset({"us-central1", "europe-west4"})
 
 @dataclass(frozen=True)
 class BaseModel:
-    """
+    """A base model of the service and its limits for tuning.
+
     :param adapters: adapter sizes that the model accepts
     :param regions: regions that tune it
     :param multi_region: whether tuned models of it serve from `us` or `eu` only
@@ -83,7 +84,8 @@ def base_model(name: str) -> BaseModel:
 
 
 def check_region(model: BaseModel, region: str) -> None:
-    """
+    """Check that a base model can be tuned in a region.
+
     :raises FailedPrecondition: when the model cannot be tuned there
     """
     if region == "global":

@@ -61,7 +61,8 @@ class BrowserGuard:
             await self.app(scope, receive, send_sandboxed)
 
     def _check(self, scope: Scope) -> None:
-        """
+        """Check that a request does not come from a foreign web page.
+
         :raises PermissionDenied: the request comes, or may come, from a foreign page
         """
         headers = Headers(scope=scope)

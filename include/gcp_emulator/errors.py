@@ -46,58 +46,86 @@ class ApiError(Exception):
 
 
 class Cancelled(ApiError):
+    """`CANCELLED`: the caller cancelled the operation."""
+
     code, status, http = 1, "CANCELLED", 499
 
 
 class InvalidArgument(ApiError):
+    """`INVALID_ARGUMENT`: the request is wrong, in any state of the service."""
+
     code, status, http = 3, "INVALID_ARGUMENT", 400
 
 
 class DeadlineExceeded(ApiError):
+    """`DEADLINE_EXCEEDED`: the operation took too long."""
+
     code, status, http = 4, "DEADLINE_EXCEEDED", 504
 
 
 class NotFound(ApiError):
+    """`NOT_FOUND`: the resource does not exist."""
+
     code, status, http = 5, "NOT_FOUND", 404
 
 
 class AlreadyExists(ApiError):
+    """`ALREADY_EXISTS`: a resource with this name exists."""
+
     code, status, http = 6, "ALREADY_EXISTS", 409
 
 
 class PermissionDenied(ApiError):
+    """`PERMISSION_DENIED`: the caller may not do this."""
+
     code, status, http = 7, "PERMISSION_DENIED", 403
 
 
 class ResourceExhausted(ApiError):
+    """`RESOURCE_EXHAUSTED`: a quota is used up."""
+
     code, status, http = 8, "RESOURCE_EXHAUSTED", 429
 
 
 class FailedPrecondition(ApiError):
+    """`FAILED_PRECONDITION`: the state of the resource does not allow the operation."""
+
     code, status, http = 9, "FAILED_PRECONDITION", 400
 
 
 class Aborted(ApiError):
+    """`ABORTED`: another operation changed the resource at the same time."""
+
     code, status, http = 10, "ABORTED", 409
 
 
 class OutOfRange(ApiError):
+    """`OUT_OF_RANGE`: the request goes beyond the end of a valid range."""
+
     code, status, http = 11, "OUT_OF_RANGE", 400
 
 
 class Unimplemented(ApiError):
+    """`UNIMPLEMENTED`: the service does not support the operation."""
+
     code, status, http = 12, "UNIMPLEMENTED", 501
 
 
 class Internal(ApiError):
+    """`INTERNAL`: an error inside the service."""
+
     code, status, http = 13, "INTERNAL", 500
 
 
 class Unavailable(ApiError):
+    """`UNAVAILABLE`: the service is temporarily unavailable. A retry can succeed."""
+
     code, status, http = 14, "UNAVAILABLE", 503
 
 
 class Unauthenticated(ApiError):
+    """`UNAUTHENTICATED`: the request has no valid credentials."""
+
     code, status, http = 16, "UNAUTHENTICATED", 401
 
 

@@ -18,7 +18,8 @@ _LIMITS: Final = jsonschema_rs.RegexOptions(size_limit=MAX_COMPILED, dfa_size_li
 
 
 def check_expression(field: str, expression: str) -> None:
-    """
+    """Check a regular expression of a request.
+
     :param field: field that holds the expression, for the message
     :raises ValueError: the expression is wrong or too large
     """

@@ -9,7 +9,8 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Settings:
-    """
+    """Settings of the emulator.
+
     :param data_dir: folder for all data
     :param queue_seconds: how long a new job stays PENDING
     :param experiment_seconds: time from RUNNING to the appearance of the job's experiment

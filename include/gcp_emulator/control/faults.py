@@ -85,7 +85,8 @@ class Faults:
         self._random.seed(0)
 
     def add(self, body: Any) -> list[Fault]:
-        """
+        """Add rules for faults.
+
         :param body: one fault or a list of them, as JSON values
         :raises InvalidArgument: a field is unknown, or has a wrong type, a bad expression or a value out of bounds
         """

@@ -27,7 +27,8 @@ from include.gcp_emulator.vertex.rest import Handler, body_of
 
 
 class ControlService:
-    """
+    """Controls the emulator: its state, its faults, its quota and its log of requests.
+
     :param lifecycle: the running jobs
     """
 
@@ -133,7 +134,8 @@ def _empty(data_dir: Path) -> None:
 
 
 def _number(body: Any, field: str) -> float:
-    """
+    """Read a number from 0 to 86,400 from a field of a request.
+
     :raises InvalidArgument: the value is not a number from 0 to 86,400
     """
     value = body.get(field) if isinstance(body, dict) else None

@@ -43,7 +43,8 @@ def _sample(values: list[Resource], size: int) -> list[Resource]:
 
 
 def batch_read(store: Store, board: str, names: list[str]) -> list[Resource]:
-    """
+    """Read several time series of a TensorBoard with their points.
+
     :raises InvalidArgument: the request names no series, more than 20, or a series of another TensorBoard
     :raises NotFound: a series does not exist
     """

@@ -109,8 +109,10 @@ def batch_size(rows: int) -> int:
 
 
 def checkpoint_epochs(epochs: int) -> list[int]:
-    """Epochs whose checkpoint is kept: all of up to ten, else ten, evenly spread, and always the last
-    (https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/checkpoints)."""
+    """Epochs after which a checkpoint is kept: all of up to ten epochs, or ten evenly spread, with the last.
+
+    Source: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/checkpoints.
+    """
     count = min(epochs, 10)
     return [round(number * epochs / count) for number in range(1, count + 1)]
 

@@ -51,7 +51,8 @@ class GenerationRequest:
 
     @classmethod
     def of(cls, body: Resource) -> GenerationRequest:
-        """
+        """Parse a request for a prediction.
+
         :param body: a GenerateContentRequest in canonical form
         :raises InvalidArgument: a field is wrong; the message names it
         :raises NotFound: the request names cached content, which the emulator does not have

@@ -113,7 +113,8 @@ class RegistryService:
         raise NotFound(f"The Model does not exist: {name}")
 
     def delete_version(self, name: str) -> None:
-        """
+        """Delete a version of a model.
+
         :raises FailedPrecondition: the version is the only one, the default, or deployed
         """
         version = self.version(name)
@@ -125,7 +126,8 @@ class RegistryService:
         self.store.delete("models", f"{version['name']}@{version['versionId']}")
 
     def delete_model(self, model: str) -> None:
-        """
+        """Delete a model with all its versions.
+
         :raises FailedPrecondition: a version of it is deployed
         """
         versions = [version["versionId"] for version in self.versions(model)]
@@ -196,7 +198,8 @@ class RegistryService:
         self.store.put("endpoints", endpoint_name, endpoint | changed)
 
     def endpoint(self, name: str) -> Resource:
-        """
+        """Find an endpoint by its name.
+
         :raises NotFound: the endpoint does not exist
         """
         endpoint = self.store.get("endpoints", name)
@@ -212,7 +215,8 @@ class RegistryService:
         return f". Its model can serve only from location {location_of(elsewhere[0])}." if elsewhere else ""
 
     def undeploy(self, name: str, deployed_model_id: str) -> None:
-        """
+        """Remove a deployed model from an endpoint.
+
         :raises NotFound: the model is not deployed there
         """
         endpoint = self.endpoint(name)
@@ -224,7 +228,8 @@ class RegistryService:
         self.store.put("endpoints", name, endpoint | changed)
 
     def delete_endpoint(self, name: str) -> None:
-        """
+        """Delete an endpoint.
+
         :raises FailedPrecondition: a model is deployed to it
         """
         if self.endpoint(name)["deployedModels"]:

@@ -37,6 +37,7 @@ class Call(NamedTuple):
 
 
 def batch_route() -> BaseRoute:
+    """The route of Cloud Storage's batch requests."""
     return json_route("POST", "/batch/storage/v1", "storage.batch", batch)
 
 

@@ -118,4 +118,5 @@ def _blocks(path: Path, start: int, stop: int) -> Iterator[bytes]:
 
 
 def to_base64(digest: bytes) -> str:
+    """A digest in base64, as Cloud Storage writes checksums."""
     return base64.b64encode(digest).decode()

@@ -53,14 +53,20 @@ class NewObject(ObjectFields):
 
 
 class Versioning(msgspec.Struct):
+    """`versioning` of a bucket: whether it keeps noncurrent versions of objects."""
+
     enabled: bool = False
 
 
 class UniformAccess(msgspec.Struct):
+    """`uniformBucketLevelAccess` of a bucket: whether access lists of objects are disabled."""
+
     enabled: bool = False
 
 
 class IamConfiguration(msgspec.Struct, rename="camel"):
+    """`iamConfiguration` of a bucket."""
+
     uniform_bucket_level_access: UniformAccess | UnsetType = UNSET
     public_access_prevention: Literal["inherited", "enforced", "unspecified"] | UnsetType = UNSET
 
@@ -82,16 +88,22 @@ class NewBucket(BucketFields):
 
 
 class ObjectPreconditions(msgspec.Struct, rename="camel"):
+    """Preconditions on a source object of a compose request."""
+
     if_generation_match: int | None = None
 
 
 class ComposeSource(msgspec.Struct, rename="camel"):
+    """A source object of a compose request."""
+
     name: str
     generation: int | None = None
     object_preconditions: ObjectPreconditions | None = None
 
 
 class ComposeRequest(msgspec.Struct, rename="camel"):
+    """The body of a compose request, which joins objects."""
+
     source_objects: list[ComposeSource] = []
     destination: NewObject = msgspec.field(default_factory=NewObject)
     delete_source_objects: bool = False
@@ -136,10 +148,12 @@ def merge(resource: Mapping[str, Any], changes: Mapping[str, Any]) -> Resource:
 
 
 def now() -> datetime:
+    """The current time, UTC."""
     return datetime.now(UTC)
 
 
 def timestamp(moment: datetime) -> str:
+    """A time as Cloud Storage writes it: RFC 3339, milliseconds, UTC."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -157,6 +171,7 @@ def _varint(number: int) -> bytes:
 
 
 def location_type(location: str) -> str:
+    """The type of a bucket's location: `region`, `dual-region` or `multi-region`."""
     if location in _MULTI_REGIONS:
         return "multi-region"
     return "dual-region" if location in _DUAL_REGIONS else "region"

@@ -61,18 +61,22 @@ class OffsetGapError(RefusedError):
 
 
 def invalid(message: str, reason: str = "invalid", code: str = "InvalidArgument") -> RefusedError:
+    """The error for an invalid request (400)."""
     return RefusedError(400, reason, message, code=code)
 
 
 def bucket_not_found() -> RefusedError:
+    """The error for a bucket that does not exist (404)."""
     return RefusedError(404, "notFound", "The specified bucket does not exist.", code="NoSuchBucket")
 
 
 def object_not_found(bucket: str, name: str) -> RefusedError:
+    """The error for an object that does not exist (404)."""
     return RefusedError(404, "notFound", f"No such object: {bucket}/{name}", code="NoSuchKey")
 
 
 def condition_not_met() -> RefusedError:
+    """The error for a precondition that does not hold (412)."""
     message = "At least one of the pre-conditions you specified did not hold."
     return RefusedError(412, "conditionNotMet", message, code="PreconditionFailed")
 

@@ -111,7 +111,8 @@ def _lines(source: Path) -> Iterator[bytes]:
 
 
 def check_validation(training: Dataset, validation: Dataset) -> None:
-    """
+    """Check the size of the validation dataset.
+
     :raises InvalidArgument: there are more than 5000 rows, or more than 1000 and 30 % of the training rows
     """
     rows, limit = validation.rows, 0.3 * training.rows

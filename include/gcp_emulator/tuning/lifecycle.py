@@ -47,7 +47,8 @@ class Lifecycle:
         self.quota_back = time.monotonic() + seconds
 
     def check_quota(self, parent: str) -> None:
-        """
+        """Check the quota of tuning jobs before a job is created.
+
         :raises ResourceExhausted: a job would exceed the quota, and jobs do not wait for it
         """
         project = parent.split("/locations/")[0] + "/"

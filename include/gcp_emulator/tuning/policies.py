@@ -74,7 +74,8 @@ TRAIN = Policy()
 
 
 def read_policies(body: Any) -> list[Policy]:
-    """
+    """Parse policies for the lifecycle of tuning jobs.
+
     :param body: one policy or a list of them
     :raises InvalidArgument: a field is unknown, or has a wrong type or a bad regular expression
     """

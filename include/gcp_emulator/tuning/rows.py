@@ -50,7 +50,8 @@ class Row(NamedTuple):
 
 
 def decode(line: bytes, *, legacy: bool = False) -> Resource:
-    """
+    """Decode a line of a dataset.
+
     :param legacy: whether rows in the `messages` form of Gemini 1.0 are accepted
     :raises RowError: the line is not a JSON object in UTF-8
     """
@@ -75,7 +76,8 @@ def _from_messages(row: Resource) -> Resource:
 
 
 def supervised(row: Resource) -> Row:
-    """
+    """Parse a row of supervised tuning.
+
     :raises RowError: the row cannot be trained on
     """
     contents = _contents(row)
@@ -88,7 +90,8 @@ def supervised(row: Resource) -> Row:
 
 
 def preference(row: Resource) -> Row:
-    """
+    """Parse a row of preference tuning.
+
     :raises RowError: the row cannot be trained on
     """
     contents = _contents(row)

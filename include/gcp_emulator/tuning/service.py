@@ -66,7 +66,8 @@ _LEGACY: Final = "gemini-1.0-"
 
 
 class TuningService:
-    """
+    """Creates, lists, cancels and rebases tuning jobs.
+
     :param storage: storage of the datasets
     :param operations: operations that report a rebase
     """
@@ -265,7 +266,8 @@ def _link_all(files: list[Path], directory: Path) -> list[Path]:
 
 
 def _inspect_all(sources: list[Path], spec: TuningSpec) -> list[Dataset]:
-    """
+    """Check all datasets of a tuning job.
+
     :raises InvalidArgument: a row or file is wrong
     """
     legacy = spec.base.name.startswith(_LEGACY)

@@ -75,7 +75,8 @@ class TuningSpec:
 
 
 def read_spec(job: Resource, parent: str, registry: RegistryService) -> TuningSpec:
-    """
+    """Parse and check the specification of a tuning job.
+
     :param job: a TuningJob, as `proto_json.parse` returns it
     :raises ApiError: the service would refuse the request
     """
@@ -197,7 +198,8 @@ def automatic_epochs(rows: int) -> int:
 
 
 def check_uris(spec: TuningSpec, missing: set[str]) -> None:
-    """
+    """Check the URIs of the datasets.
+
     :param missing: the URIs whose object does not exist
     :raises InvalidArgument: dataset URIs are wrong; the message lists them, as the service does
     """
@@ -215,6 +217,7 @@ def _uri_problem(uri: str, missing: set[str]) -> str:
 
 
 def is_jsonl(uri: str) -> bool:
+    """Whether a URI names a `.jsonl` object in Cloud Storage."""
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     return uri.startswith("gs://") and bool(bucket) and name.endswith(".jsonl") and name != ".jsonl"
 

@@ -31,7 +31,8 @@ _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 
 def compile_filter(text: str, fields: Iterable[str]) -> Predicate:
-    """
+    """Compile a filter of a list request to a predicate on resources.
+
     :param text: the filter; an empty filter matches everything
     :param fields: first parts of the names that may be compared, camelCase ("state", "labels")
     :raises InvalidArgument: the filter cannot be parsed or names another field

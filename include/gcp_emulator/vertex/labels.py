@@ -13,7 +13,8 @@ MAX_LABELS: Final = 64
 
 
 def check_display_name(name: str, field: str = "display_name") -> None:
-    """
+    """Check the length of a display name.
+
     :raises InvalidArgument: the name is longer than 128 characters
     """
     if len(name) > MAX_DISPLAY_NAME:

@@ -57,6 +57,7 @@ def vertex_route(http_method: str, path: str, handler: Handler, name: str, *, ve
 
 
 def version_of(request: Request) -> str:
+    """The API version in the path of a request, e.g. `v1`."""
     return str(request.path_params["version"])
 
 
@@ -163,7 +164,8 @@ def position_token(position: int) -> str:
 
 
 def token_position(token: str) -> int:
-    """
+    """The position in a list that a page token stands for.
+
     :raises InvalidArgument: `position_token` did not make the token
     """
     if not token:
@@ -178,7 +180,8 @@ def token_position(token: str) -> int:
 
 
 def found(resource: Resource | None, name: str) -> Resource:
-    """
+    """Return a resource that exists.
+
     :raises NotFound: the resource does not exist
     """
     if resource is None:
