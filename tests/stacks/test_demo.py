@@ -148,9 +148,9 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     readme = (project_dir / "README.md").read_text()
     shown = [shape(block) for block in re.findall(r"```text\n(.*?)```", readme, re.DOTALL)]
     assert len(shown) == 2
-    for output, block in zip((first, second), shown, strict=True):
-        printed = shape(output)
-        assert [line for line in block if line not in printed] == []
+    for text, block in zip((first, second), shown, strict=True):
+        lines = shape(text)
+        assert [line for line in block if line not in lines] == []
     # The first block shows each task of the run.
     assert {line for line in shape(first) if line.startswith("✓")} <= set(shown[0])
 
