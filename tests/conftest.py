@@ -10,10 +10,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.paths import PROJECT_DIR
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
+
+# A busy machine makes an example slow, and says nothing about the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 for name in [name for name in os.environ if name.startswith(("AIRFLOW", "GOOGLE_", "STORAGE_EMULATOR"))]:
     del os.environ[name]

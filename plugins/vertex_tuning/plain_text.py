@@ -115,14 +115,24 @@ def _without_user(url: str) -> str:
     """
     :param url: what follows `://`, up to the next one
     """
-    authority = re.split("[/?#;]", url, maxsplit=1)[0]
-    if "@" in authority:
-        return url[authority.rindex("@") + 1 :]
-    # A password with one of these in it ends what a parser takes for the host.
+    segment, slash, rest = url.partition("/")
+    user, at, host = segment.rpartition("@")
+    if at:
+        # Another @ may belong to a query or a path, or end a longer password: nobody can tell where a secret ends.
+        is_ambiguous = (_MARKS.search(user) and re.search("[=@]", user)) or (":" in user and "@" in rest)
+        return "…" if is_ambiguous else host + slash + rest
+    authority = _MARKS.split(segment, maxsplit=1)[0]
+    # A password with a slash in it ends what a parser takes for the host.
     before, at, after = url.rpartition("@")
-    if not at or ":" not in authority:
+    is_host = bool(authority and _HOST_AND_PORT.fullmatch(authority))
+    if not at:
+        # What is no port can be the beginning of a password that has :// in it.
+        return url if is_host else "…"
+    if ":" not in segment:
         return url
-    return url if _HOST_AND_PORT.fullmatch(authority) and _is_of_path(before, after) else after
+    if _MARKS.search(segment):
+        return "…"
+    return url if is_host and _is_of_path(before, after) else after
 
 
 def _is_of_path(before: str, after: str) -> bool:

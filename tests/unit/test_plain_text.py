@@ -67,6 +67,8 @@ class TestPlain:
         ("https://u:p#KEY@host/x", "https://host/x"),
         ("https://u:p?KEY@host/x", "https://host/x"),
         ("https://u:1234/KEY@host/x", "https://host/x"),
+        ("https://;:KEY@host/x", "https://host/x"),
+        ("https://a#b:KEY@host/x", "https://host/x"),
         ("https://u:1234/KEY@host.com", "https://host.com"),
         ("s3://u:K%2FEY@bucket/x", "s3://bucket/x"),
         ("https://KEY@host", "https://host"),
