@@ -68,7 +68,7 @@ def vertex_errors(doing: str) -> Iterator[None]:
                 raise _unavailable(doing, last or error) from None
             body = _json_of(last.response)
             # What does not come from Google may be a proxy's whole page.
-            message = _message_of(body) or plain(str(last.message))
+            message = _message_of(body) or plain(without_secrets(str(last.message)))
             raise _http_error(doing, last.code, message, from_google=_is_googles(body)) from None
         except (TuningError, GoogleAuthError, *_BROKEN_EXCHANGES):
             raise
@@ -87,7 +87,7 @@ def genai_errors(doing: str) -> Iterator[None]:
         except APIError as error:
             googles = _is_googles(error.details)
             # What does not come from Google may be a proxy's whole page.
-            said = error.message if googles else plain(str(error.message))
+            said = error.message if googles else plain(without_secrets(str(error.message)))
             raise _http_error(doing, error.code, f"{error.status}: {said}", from_google=googles) from None
         except UnknownApiResponseError as error:
             raise _unavailable(doing, error) from None

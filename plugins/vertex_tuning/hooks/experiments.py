@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import BaseHook
 
 from vertex_tuning.exceptions import ConfigurationError, MetricsError, NotFoundError, VertexUnavailableError
-from vertex_tuning.hooks.vertex_clients import VertexClients, as_json, call, pages
+from vertex_tuning.hooks.vertex_clients import VertexClients, call, json_fields, pages
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import Point, Series, tidy
 from vertex_tuning.metrics.summary import job_metrics
@@ -59,7 +59,7 @@ class ExperimentsHook(BaseHook):
         """
         experiment = str(ResourceName.parse(experiment, "contexts"))
         context = call(f"reading {experiment}", self._metadata(experiment).get_context, name=experiment)
-        named = as_json(context).get("metadata", {}).get("backing_tensorboard_resource")
+        named = json_fields(context).get("metadata", {}).get("backing_tensorboard_resource")
         if not named:
             raise MetricsError(f"{experiment} names no TensorBoard, expected backing_tensorboard_resource.")
         tensorboard = str(_responded_name(named, "tensorboards"))

@@ -12,7 +12,7 @@ from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import ChampionError, NotFoundError
 from vertex_tuning.hooks.job_reader import JobReader
 from vertex_tuning.hooks.rest import patient
-from vertex_tuning.hooks.vertex_clients import VertexClients, as_json, call, pages
+from vertex_tuning.hooks.vertex_clients import VertexClients, call, json_fields, pages
 from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
 from vertex_tuning.registry.aliases import TUNING_LABEL, ModelVersion
 from vertex_tuning.resource_names import ResourceName
@@ -150,7 +150,7 @@ class RegistryHook(BaseHook):
 
 def _version(model: Any) -> ModelVersion:
     """A client's Model as ours."""
-    return ModelVersion.parse(as_json(model))
+    return ModelVersion.parse(json_fields(model))
 
 
 def _is_of(deployed: DeployedModel, version: ModelVersion) -> bool:

@@ -92,7 +92,7 @@ def pages(doing: str, method: Callable[..., Any], **request: Any) -> Iterator[An
         tokens.add(page.next_page_token)
 
 
-def as_json(message: Any) -> dict[str, Any]:
+def json_fields(message: Any) -> dict[str, Any]:
     """A client's message as the JSON it came from."""
     return MessageToDict(type(message).pb(message))
 
