@@ -115,20 +115,24 @@ def _without_user(url: str) -> str:
     """
     :param url: what follows `://`, up to the next one
     """
-    authority = re.split("[/?#;]", url, maxsplit=1)[0]
-    if "@" in authority:
-        return url[authority.rindex("@") + 1 :]
-    # A password with one of these in it ends what a parser takes for the host.
+    authority = re.split("[/?#]", url, maxsplit=1)[0]
+    name, _, parameters = authority.partition(";")
+    if "=" in parameters and "@" not in name and _HOST_AND_PORT.fullmatch(name):
+        return url  # `host;id=KEY@x`: what begins with the parameters is left out later
+    user, has_user, host = authority.rpartition("@")
+    if has_user:
+        url = url[len(user) + 1 :]
+    # A password with one of /?# in it ends what a parser takes for the host.
     before, at, after = url.rpartition("@")
-    if not at or ":" not in authority:
+    if not at or not (has_user or ":" in authority):
         return url
-    return url if _HOST_AND_PORT.fullmatch(authority) and _is_of_path(before, after) else after
+    return url if _HOST_AND_PORT.fullmatch(host) and _is_of_path(before, after) else after
 
 
 def _is_of_path(before: str, after: str) -> bool:
     """Whether an @ behind a host and port is part of a path, as in `host:80/models/1@2`, and ends no password."""
     name = _MARKS.split(after, maxsplit=1)[0].rstrip(".,:)]}")
-    return "?" in before or not set(name) & set("./")
+    return "=" in before.partition("?")[2] or not set(name) & set("./")
 
 
 def _query_start(word: str) -> int | None:
