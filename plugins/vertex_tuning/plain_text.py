@@ -115,30 +115,25 @@ def _without_user(url: str) -> str:
     """
     :param url: what follows `://`, up to the next one
     """
-    segment, slash, rest = url.partition("/")
-    user, at, host = segment.rpartition("@")
-    if at:
-        # Another @ may belong to a query or a path, or end a longer password: nobody can tell where a secret ends.
-        is_ambiguous = (_MARKS.search(user) and re.search("[=@]", user)) or (":" in user and "@" in rest)
-        return "…" if is_ambiguous else host + slash + rest
-    authority = _MARKS.split(segment, maxsplit=1)[0]
-    # A password with a slash in it ends what a parser takes for the host.
+    authority = re.split("[/?#]", url, maxsplit=1)[0]
+    name, _, parameters = authority.partition(";")
+    if "=" in parameters and "@" not in name and _HOST_AND_PORT.fullmatch(name):
+        return url  # `host;id=KEY@x`: what begins with the parameters is left out later
+    user, has_user, host = authority.rpartition("@")
+    if has_user:
+        url = url[len(user) + 1 :]
+    # A password with one of /?# in it ends what a parser takes for the host.
     before, at, after = url.rpartition("@")
-    is_host = bool(authority and _HOST_AND_PORT.fullmatch(authority))
-    if not at:
-        # What is no port can be the beginning of a password that has :// in it.
-        return url if is_host else "…"
-    if ":" not in segment:
-        return url
-    if _MARKS.search(segment):
-        return "…"
-    return url if is_host and _is_of_path(before, after) else after
+    if not at or not (has_user or ":" in authority):
+        # A password behind a # or ?, or a query with an @ in it: nobody can tell.
+        return "…" if re.match("[^/]*:[^/]*@", url) else url
+    return url if _HOST_AND_PORT.fullmatch(host) and _is_of_path(before, after) else after
 
 
 def _is_of_path(before: str, after: str) -> bool:
     """Whether an @ behind a host and port is part of a path, as in `host:80/models/1@2`, and ends no password."""
     name = _MARKS.split(after, maxsplit=1)[0].rstrip(".,:)]}")
-    return "?" in before or not set(name) & set("./")
+    return "=" in before.partition("?")[2] or not set(name) & set("./")
 
 
 def _query_start(word: str) -> int | None:
