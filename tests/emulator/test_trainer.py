@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from tests.emulator.training_support import (
     of_kind,
 )
 from tests.support.paths import PROJECT_DIR
+from tests.support.waiting import wait_until, wait_until_async
 
 BANKING77 = PROJECT_DIR.parent / "shared" / "data" / "banking77"
 
@@ -51,11 +52,9 @@ class Log:
         self.events: list[Event] = []
         self._left = jobs
         self._ended = asyncio.Event()
-        self._heard = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
-        self._heard.set()
         if isinstance(event, Done | Failed):
             self._left -= 1
             if not self._left:
@@ -64,12 +63,6 @@ class Log:
     async def ended(self, seconds: float = 60) -> list[Event]:
         await asyncio.wait_for(self._ended.wait(), seconds)
         return self.events
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
-            while not true():
-                self._heard.clear()
-                await self._heard.wait()
 
 
 def long(request: TrainRequest, **changes: Any) -> TrainRequest:
@@ -100,7 +93,7 @@ class TestTrainer:
         cancelled, other = Log(), Log()
         (tmp_path / "b").mkdir()
         trainer.submit(long(request_, job="a"), cancelled)
-        await cancelled.until(lambda: len(cancelled.events) > 3)
+        await wait_until_async(lambda: len(cancelled.events) > 3)
         trainer.cancel("a")
         heard = len(cancelled.events)
         trainer.submit(replace(request_, job="b", output_dir=tmp_path / "b"), other)
@@ -115,7 +108,7 @@ class TestTrainer:
     async def test_a_job_submitted_again_starts_afresh(self, trainer: Trainer, request_: TrainRequest) -> None:
         first, second = Log(), Log()
         trainer.submit(long(request_), first)
-        await first.until(lambda: len(first.events) > 3)
+        await wait_until_async(lambda: len(first.events) > 3)
         heard = len(first.events)
         trainer.submit(request_, second)
         check_same(await second.ended(), events_of(request_))
@@ -187,7 +180,7 @@ class TestTrainer:
     async def test_the_event_loop_stays_free(self, trainer: Trainer, request_: TrainRequest) -> None:
         log = Log()
         trainer.submit(replace(request_, epochs=20, adapter_rank=32), log)
-        await log.until(lambda: bool(log.events))
+        await wait_until_async(lambda: bool(log.events))
         delays = []
         for _ in range(100):
             before = time.monotonic()
@@ -202,7 +195,7 @@ class TestTrainer:
     ) -> None:
         log, after = Log(), Log()
         trainer.submit(long(request_), log)
-        await log.until(lambda: len(log.events) > 3)
+        await wait_until_async(lambda: len(log.events) > 3)
         os.kill(process_id(trainer), signal.SIGKILL)
         event = (await log.ended())[-1]
         assert isinstance(event, Failed)
@@ -214,7 +207,7 @@ class TestTrainer:
         trainer, log = Trainer(), Log()
         await trainer.start()
         trainer.submit(replace(request_, epochs=500, adapter_rank=32), log)
-        await log.until(lambda: bool(log.events))
+        await wait_until_async(lambda: bool(log.events))
         process = process_id(trainer)
         heard = len(log.events)
         await asyncio.wait_for(trainer.stop(), 10)
@@ -282,10 +275,7 @@ def test_the_process_ends_when_its_parent_is_killed(request_: TrainRequest, pace
         child = int(parent.stdout.readline())
         assert alive(child)
         parent.kill()
-    deadline = time.monotonic() + 5
-    while alive(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(child)
+    wait_until(lambda: not alive(child), 5)
 
 
 @pytest.mark.skipif(not BANKING77.is_dir(), reason=f"needs the Banking77 dataset in {BANKING77}")

@@ -12,14 +12,13 @@ from uuid import uuid4
 
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from vertex_tuning import triggers
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs.job import IDENTITY_LABEL, TuningJob, terminal_event
 from vertex_tuning.jobs.spec import identity_labels
 from vertex_tuning.triggers import TuningJobTrigger
 
-from tests.integration.conftest import spec
+from tests.support.google_cloud import spec
 
 HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 
@@ -140,7 +139,7 @@ def stopped(trigger: TuningJobTrigger, states: list[Any], monkeypatch: pytest.Mo
         return {"r": {} if answer == "gone" else {"t_3": answer}}
 
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
-    monkeypatch.setattr(triggers, "FLUX_SECONDS", 0.05)
+    trigger.flux_seconds = 0.05
     return trigger
 
 

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
     Records = NDArray[np.int64]
 
-_BLOCK: Final = 2**15
+BLOCK_SIZE: Final = 2**15
 """Examples written at once."""
-_PART: Final = 2**19
+PART_SIZE: Final = 2**19
 """Examples compared at once: 12 MiB, and several times as much while they are sorted."""
-_LARGEST_PART: Final = 2 * _PART
 _PROMPT, _ANSWER, _PLACE, _FIELDS = range(4)
 _SIZE: Final = 8
 _VALIDATION: Final = 1 << 62
@@ -54,12 +53,18 @@ class Examples:
     `not_compared` says, after `pairs`, how many were left out of them, as too many have the same prompt.
 
     :param file: to write to and read from; a temporary one when None
+    :param part_size: examples compared at once; twice as many, should they have one prompt
+    :param block_size: examples written at once
     """
 
-    def __init__(self, file: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, file: IO[bytes] | None = None, *, part_size: int = PART_SIZE, block_size: int = BLOCK_SIZE
+    ) -> None:
         self._file: IO[bytes] = file or tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._block = [array("q") for _ in range(_FIELDS)]
         self._count = 0
+        self._part_size = part_size
+        self._block_size = block_size
         self.not_compared = 0
 
     def add(
@@ -72,7 +77,7 @@ class Examples:
         self._block[_PROMPT].extend(prompts)
         self._block[_ANSWER].extend(answers)
         self._block[_PLACE].extend([before + line for line in lines] if before else lines)
-        if len(self._block[_PROMPT]) >= _BLOCK:
+        if len(self._block[_PROMPT]) >= self._block_size:
             self.flush()
 
     def flush(self) -> None:
@@ -98,19 +103,19 @@ class Examples:
     def pairs(self) -> Iterator[Pair]:
         """All pairs, part by part: a dataset of ten million is read twenty times, but never held."""
         self.flush()
-        parts = -(-self._count // _PART)
+        parts = -(-self._count // self._part_size)
         for part in range(parts):
             yield from _pairs(self._part(part, parts))
 
     def _part(self, part: int, parts: int) -> Records:
-        """Examples whose prompts are of this part; at most `_LARGEST_PART` of them, should all have one prompt."""
+        """Examples whose prompts are of this part; at most two parts' worth of them, should all have one prompt."""
         import numpy as np
 
         self._file.seek(0)
         found, size = [], 0
         for records in _blocks(self._file):
             chosen = records[records[:, _PROMPT] % parts == part]
-            found.append(chosen[: _LARGEST_PART - size])
+            found.append(chosen[: 2 * self._part_size - size])
             size += len(found[-1])
             self.not_compared += len(chosen) - len(found[-1])
         return np.concatenate(found)
@@ -159,7 +164,7 @@ def _as_before(ordered: Records, fields: list[int]) -> NDArray[np.bool_]:
 def _told(found: Records) -> Iterator[Pair]:
     import numpy as np
 
-    for chunk in np.array_split(found[found[:, 0].argsort(kind="stable")], len(found) // _BLOCK + 1):
+    for chunk in np.array_split(found[found[:, 0].argsort(kind="stable")], len(found) // BLOCK_SIZE + 1):
         for place, first, kind in chunk.tolist():
             yield Pair(_KINDS[kind], _place(place), _place(first))
 

@@ -80,34 +80,38 @@ def unpacked(name: str, file: IO[bytes]) -> IO[bytes]:
 
 
 def read_lines(
-    file: IO[bytes], update: Update | None = None, *, length: int | None = None, begins: bool = True
+    file: IO[bytes],
+    update: Update | None = None,
+    *,
+    length: int | None = None,
+    begins: bool = True,
+    max_line: int = MAX_LINE,
+    chunk_size: int = READ_CHUNK,
 ) -> Iterator[Lines]:
-    """All lines. One longer than `MAX_LINE` is given up to that length and a little more, so that it can be told.
+    """All lines. One longer than `max_line` is given up to that length and a little more, so that it can be told.
 
     :param update: gets all the bytes that are read, e.g. a hash's method
     :param length: how many bytes of the file to read; None for all
     :param begins: whether these are the first lines of the file, which a byte order mark may precede
+    :param max_line: bytes of a line
+    :param chunk_size: bytes read at once
     """
     first, rest = 1, b""
     left = float("inf") if length is None else length
-    while chunk := file.read(int(min(READ_CHUNK, left))):
+    while chunk := file.read(int(min(chunk_size, left))):
         left -= len(chunk)
         if update:
             update(chunk)
         marked = begins and chunk.startswith(codecs.BOM_UTF8)
         lines = (chunk.removeprefix(codecs.BOM_UTF8) if marked else chunk).split(b"\n")
         begins = False
-        lines[0] = _joined(rest, lines[0])
+        lines[0] = rest if len(rest) > max_line else rest + lines[0]
         rest = lines.pop()
         if lines or marked:
             yield Lines(first, lines, marked=marked)
             first += len(lines)
     if rest:
         yield Lines(first, [rest], cut=True)
-
-
-def _joined(rest: bytes, more: bytes) -> bytes:
-    return rest if len(rest) > MAX_LINE else rest + more
 
 
 class Record(NamedTuple):

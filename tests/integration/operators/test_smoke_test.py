@@ -13,12 +13,12 @@ import pytest
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
-from vertex_tuning.evaluation import predict
+from vertex_tuning.evaluation.predict import Backoff
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 
-from tests.integration.conftest import VALIDATION
+from tests.support.google_cloud import VALIDATION
 from tests.support.tasks import TaskContext, execute
 
 METHOD = "endpoints.generateContent"
@@ -121,10 +121,10 @@ def deferred(operator: SmokeTestOperator, method: str = "execute", **arguments: 
 
 
 def test_a_long_wait_leaves_the_worker_and_keeps_the_answers(
-    done: dict[str, Any], control: Callable[..., None], google_cloud: str, monkeypatch: pytest.MonkeyPatch
+    done: dict[str, Any], control: Callable[..., None], google_cloud: str
 ) -> None:
-    monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
     operator = smoke_test(done, RIGHT, WRONG, sample_uri=VALIDATION, sample_size=6, min_pass_share=0.5, parallel=1)
+    operator.patience = 0.0
     # Twice, some prompts are taken (late, so that the fault counts them) and the next is refused.
     control("faults", method=METHOD, delay=0.001, count=3)
     control("faults", method=METHOD, error={"code": 429}, count=1)
@@ -147,13 +147,11 @@ def test_a_long_wait_leaves_the_worker_and_keeps_the_answers(
     assert sum(request["status"] == 200 for request in log) == 8  # nothing was asked twice
 
 
-def test_an_operator_that_may_not_leave_waits_on_the_worker(
-    done: dict[str, Any], control: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
-    monkeypatch.setattr(predict, "FIRST_BACKOFF", 0.1)
+def test_an_operator_that_may_not_leave_waits_on_the_worker(done: dict[str, Any], control: Callable[..., None]) -> None:
     control("faults", method=METHOD, error={"code": 429}, count=2)
-    assert execute(smoke_test(done, RIGHT, deferrable=False))["cases"]["passed"] == 1
+    operator = smoke_test(done, RIGHT, deferrable=False)
+    operator.patience, operator.backoff = 0.0, Backoff(first=0.1)
+    assert execute(operator)["cases"]["passed"] == 1
 
 
 def test_when_time_is_over_the_task_fails_with_the_last_refusal(

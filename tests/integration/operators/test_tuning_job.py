@@ -26,7 +26,7 @@ from vertex_tuning.operators.tuning_job import (
 )
 from vertex_tuning.sensors import TuningJobSensor
 
-from tests.integration.conftest import spec
+from tests.support.google_cloud import spec
 from tests.support.tasks import TaskContext, create, execute, origin, sensor
 
 HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]

@@ -1,0 +1,154 @@
+"""Foreign text: what may be shown, and what never reaches a page, an error or a result as it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vertex_tuning import exceptions
+from vertex_tuning.evaluation.approval_text import markdown
+from vertex_tuning.evaluation.cases import parse_cases
+from vertex_tuning.evaluation.comparison import parse_rule
+from vertex_tuning.jobs.job import TuningJob, terminal_event
+from vertex_tuning.jobs.reconciliation import compare_with_service
+from vertex_tuning.operators.report import keep_error
+from vertex_tuning.plain_text import plain, plain_lines, storable_json, without_secrets
+from vertex_tuning.report.parts import answers
+
+from tests.support.hostile_text import HOSTILE, is_plain
+from tests.support.tasks import TaskContext, sensor
+
+TRAIN = "projects/1/locations/us-central1/tuningJobs/1"
+
+
+class TestPlain:
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("Ünïcode, 日本語, עברית, 🙂 ❤️", "Ünïcode, 日本語, עברית, 🙂 ❤️"),
+            ("12\u00a0000 €", "12\u00a0000 €"),
+            (r"C:\temp {n}", r"C:\temp {n}"),
+            ("a\nb\r\tc", r"a\nb\r\tc"),
+            ("\x1b[2J\x07\x9b", r"\x1b[2J\x07\x9b"),
+            ("\0\ud800", r"\x00\ud800"),
+            ("\u202e\u200b\u2028", r"\u202e\u200b\u2028"),
+            ("\U000e0041\u3164", r"\U000e0041\u3164"),
+        ],
+    )
+    def test_escapes_what_cannot_be_seen_and_nothing_else(self, text: str, shown: str) -> None:
+        assert plain(text) == shown
+
+    @given(st.text(st.characters(codec=None)), st.integers(1, 40))
+    def test_any_text_becomes_one_line_that_can_be_seen_and_stored(self, text: str, limit: int) -> None:
+        shown = plain(text, limit)
+        assert len(shown) <= limit
+        assert len(shown.splitlines()) <= 1
+        assert "\0" not in shown.encode().decode()
+        assert plain(shown, limit) == shown
+
+    def test_lines_of_its_own_stay(self) -> None:
+        assert plain_lines("a\x1b\n\tb\n", 100) == "a\\x1b\n\\tb\n"
+        assert len(plain_lines("\x1b\n" * 10**6, 50)) == 50
+
+    def test_json_loses_what_postgresql_cannot_hold_at_any_depth(self) -> None:
+        value = {"\0": ["\ud800", {"a": "x\0"}, 1, None]}
+        assert storable_json(value) == {"\ufffd": ["?", {"a": "x\ufffd"}, 1, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "503 POST https://storage.googleapis.com/upload/storage/v1/b/b/o?uploadType=resumable&upload_id=KEY: x",
+            "503 POST https://storage.googleapis.com/upload/storage/v1/b/b/o?… x",
+        ),
+        (
+            "Max retries exceeded with url: /upload/storage/v1/b/b/o?uploadType=resumable&upload_id=KEY (Caused by x)",
+            "Max retries exceeded with url: /upload/storage/v1/b/b/o?… (Caused by x)",
+        ),
+        ("'https://me:KEY@host:8080/x'", "'https://host:8080/x'"),
+        ("s3://AKIA:a/KEY@bucket/x", "s3://bucket/x"),
+        ("https://host/x?KEY", "https://host/x?…"),
+        ("https://host:8080/a@b", "https://host:8080/a@b"),
+        ("gs://bucket/part-?.jsonl", "gs://bucket/part-?.jsonl"),
+        ("Is it a=b? Yes.", "Is it a=b? Yes."),
+    ],
+)
+def test_urls_have_neither_user_nor_query(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown
+    assert without_secrets(shown) == shown
+
+
+# Jobs
+
+
+def job(**fields: Any) -> TuningJob:
+    return TuningJob.parse({"name": TRAIN, "state": "JOB_STATE_FAILED", **fields})
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+class TestJobs:
+    def test_the_error_is_one_plain_line(self, text: str) -> None:
+        event = terminal_event(job(error={"code": 3, "message": text}))
+        with pytest.raises(exceptions.TuningJobFailedError) as error:
+            sensor(TRAIN).execute_complete(TaskContext(), event, TRAIN)  # type: ignore[arg-type]
+        assert is_plain(str(error.value))
+
+    def test_names_are_plain_and_all_of_it_can_be_stored(self, text: str) -> None:
+        found = job(
+            tuned_model_display_name=text,
+            description=text,
+            labels={text: text},
+            base_model=text,
+            error={"code": 3, "message": text},
+        )
+        assert is_plain(str(found.tuned_model_display_name))
+        event = json.dumps(terminal_event(found))
+        event.encode()
+        assert "\\u0000" not in event
+        assert TuningJob.parse(found.as_xcom()) == found
+
+    def test_reasons_for_dropped_examples(self, text: str) -> None:
+        stats = {"total_truncated_example_count": 1, "dropped_example_reasons": [text]}
+        found = job(tuning_data_stats={"supervised_tuning_data_stats": stats})
+        [warning] = compare_with_service({"rows": 3, "tokens": 3}, found)
+        assert is_plain(warning)
+
+
+def test_a_long_error_of_a_job_is_cut() -> None:
+    error = job(error={"code": 3, "message": "x" * 10**6}).error
+    assert error
+    assert len(error.message) == 2000
+
+
+# Models and cases
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+class TestModels:
+    def test_names_of_cases(self, text: str) -> None:
+        [named, unnamed] = parse_cases([{"name": text, "prompt": "x"}, {"prompt": text}])
+        assert is_plain(named.name)
+        assert is_plain(unnamed.name)
+        rule = parse_rule({"value": "sample.exact_share", "no_regression": [text]}, [named])
+        assert rule.no_regression == [named.name]
+
+    def test_their_answers_on_the_page(self, text: str) -> None:
+        one = {"name": "n", "prompt": text, "answer": f"first line\n{text}", "problem": text}
+        shown = answers({"passed": 0, "total": 1, "answers": [one]})
+        assert shown
+        assert all(map(is_plain, shown.answers[0].answer.split("\n")))
+        assert shown.answers[0].answer.startswith("first line\n")
+
+    def test_in_the_approval(self, text: str) -> None:
+        assert is_plain(markdown(text).replace("\u2060", ""))
+
+    def test_errors_that_are_kept_for_the_report(self, text: str) -> None:
+        context: Any = TaskContext()
+        context["exception"] = ValueError(f"first line\n{text}")
+        keep_error(context)
+        assert all(map(is_plain, context.xcoms["error"].split("\n")))
+        assert context.xcoms["error"].startswith("first line\n")
