@@ -193,11 +193,3 @@ async def test_another_job_of_the_same_task_instance_is_noticed(
 async def test_cleanup_leaves_the_job_alone(held: TuningJob, hook: VertexTuningHook) -> None:
     await waiting_for(held).cleanup()
     assert terminal_event(hook.get_tuning_job(held.name)) is None
-
-
-def test_it_is_made_again_from_what_it_serialises_and_holds_no_credential(held: TuningJob) -> None:
-    trigger = waiting_for(held)
-    path, arguments = trigger.serialize()
-    assert path == "vertex_tuning.triggers.TuningJobTrigger"
-    assert TuningJobTrigger(**arguments).serialize() == trigger.serialize()
-    assert not {"credentials", "token", "keyfile"} & set(arguments)

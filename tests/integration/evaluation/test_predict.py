@@ -13,7 +13,7 @@ import httpx
 import pytest
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
-from vertex_tuning.evaluation.predict import Backoff, PredictLaterError, next_attempt, predict_all
+from vertex_tuning.evaluation.predict import Backoff, PredictLaterError, predict_all
 from vertex_tuning.hooks.genai import VertexTuningHook
 
 from tests.support.emulator import upload
@@ -220,11 +220,3 @@ def test_whatever_the_service_sends_is_a_verdict_and_no_crash(
     # The location is the endpoint's, not the hook's.
     host = "https://aiplatform.eu.rep.googleapis.com"
     assert asked == [f"{host}/v1beta1/projects/1/locations/eu/endpoints/2:generateContent"]
-
-
-def test_the_next_visit_is_in_one_or_two_minutes_but_never_after_the_deadline() -> None:
-    visits = {next_attempt(soon(3600)).timestamp() - time.time() for _ in range(50)}
-    assert 59 < min(visits) < max(visits) <= 120
-    assert len(visits) > 40
-    deadline = soon(5)
-    assert next_attempt(deadline).timestamp() == pytest.approx(deadline)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,6 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation.predict import Backoff
-from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 
@@ -73,14 +71,6 @@ def _with_wrong_answers() -> bytes:
     turns = [[("user", f"My card is lost, message {n}."), ("model", "found")] for n in range(5)]
     rows = [{"contents": [{"role": role, "parts": [{"text": text}]} for role, text in row]} for row in turns]
     return "\n".join(map(json.dumps, rows)).encode()
-
-
-@pytest.mark.parametrize("name", ["min_pass_share", "min_sample_share"])
-@pytest.mark.parametrize("share", [math.nan, math.inf, -1, -0.001, 1.001, True, "0.5"])
-def test_a_share_that_is_none_is_refused_when_the_dag_is_read(name: str, share: Any) -> None:
-    """NaN would let every model pass."""
-    with pytest.raises(ConfigurationError, match=f"{name}: found .*expected a number from 0 to 1"):
-        SmokeTestOperator(task_id="smoke", endpoint="e", **{name: share})
 
 
 def test_cases_of_another_subject_can_be_left_out(done: dict[str, Any]) -> None:

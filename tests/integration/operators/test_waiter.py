@@ -110,13 +110,6 @@ def test_a_sensor_only_looks_unless_it_is_required_to_act(jobs: ScriptedJobs, co
     assert jobs.live() == [job["name"]]
 
 
-def test_a_sensors_defaults_are_to_look(context: TaskContext) -> None:
-    from vertex_tuning.sensors import TuningJobSensor
-
-    looking = TuningJobSensor(task_id="wait", job_name="projects/1/locations/us/tuningJobs/1")
-    assert (looking.cancel_on_kill, looking.cancel_on_timeout, looking.resubmit) == (False, False, False)
-
-
 @pytest.mark.parametrize("way", ["deferred", "poke", "reschedule"])
 def test_another_runs_job_is_neither_cancelled_nor_replaced(jobs: ScriptedJobs, context: TaskContext, way: str) -> None:
     jobs.follow(RUNS)
