@@ -94,9 +94,9 @@ async def test_an_eager_neighbour_does_not_use_up_the_time_of_a_patient_one(
 ) -> None:
     other = hook.create_tuning_job(spec(), {"held": "yes"})
     control("faults", method="tuningJobs.*", error={"code": 503, "message": "Down."})
-    patient = asyncio.ensure_future(event_of(waiting_for(held, poll_interval=1.0, max_poll_failures=10)))
+    patient = asyncio.ensure_future(event_of(waiting_for(held, poll_interval=0.4, max_poll_failures=10)))
     eager = asyncio.ensure_future(event_of(waiting_for(other, poll_interval=0.05, max_poll_failures=1000)))
-    done, _ = await asyncio.wait([patient], timeout=4)
+    done, _ = await asyncio.wait([patient], timeout=1.6)
     for waiting in (patient, eager):
         waiting.cancel()
     assert not done
@@ -168,7 +168,7 @@ async def test_a_kill_cancels_the_job_only_when_the_task_was_stopped(
 ) -> None:
     trigger = stopped(waiting_for(held, cancel_on_kill=cancel_on_kill), states, monkeypatch)
     waiting = asyncio.ensure_future(event_of(trigger))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.1)
     waiting.cancel()
     await trigger.on_kill()
     assert hook.get_tuning_job(held.name).is_cancelled is cancelled

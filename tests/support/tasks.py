@@ -58,7 +58,7 @@ def execute(operator: BaseOperator, context: TaskContext | None = None) -> Any:
     return result
 
 
-QUICK_SEARCH = SearchTiming(list_lag=3.0)
+QUICK_SEARCH = SearchTiming(list_lag=2.2)
 QUICK_CLEAR = ClearTiming(limit=2.0, pause=0.1)
 """The local Google Cloud shows each job at once, unless a test has it lag by less than this."""
 
@@ -85,7 +85,7 @@ def sensor(job_name: str, **arguments: Any) -> TuningJobSensor:
 def teardown_of(created_by: str) -> CancelUnfinishedJobsOperator:
     """What cancels the jobs of a task nobody waits for."""
     operator = CancelUnfinishedJobsOperator(task_id="cancel", created_by=created_by)
-    operator.search_timing, operator.search_pause = QUICK_SEARCH, 0.2
+    operator.search_timing, operator.search_pause = SearchTiming(list_lag=1.5), 0.2
     return operator
 
 

@@ -62,7 +62,7 @@ def test_a_list_that_lags_does_not_hide_a_rival(
     hook: VertexTuningHook, held: None, identity: str, control: Control
 ) -> None:
     first = submit(hook, spec(), identity)
-    control("faults", method="tuningJobs.list", staleList=2.0)
+    control("faults", method="tuningJobs.list", staleList=1.0)
     assert submit(hook, spec(), identity).name == first.name
     assert live(hook.jobs_of(identity)) == [first.name]
 

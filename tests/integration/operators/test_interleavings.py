@@ -84,10 +84,10 @@ def test_a_clear_and_then_no_quota(crowded: str, crowded_jobs: ScriptedJobs, con
     job = crowded_jobs.create(context)
     deferral(lambda: execute(sensor(job["name"]), context))
     cancelled_by_a_clear(VertexTuningHook(location=LOCATION), job["name"])
-    tell(crowded, "quota:exhaust", seconds=1)
+    tell(crowded, "quota:exhaust", seconds=600)
     pause = deferral(lambda: execute(sensor(job["name"]), context))
     assert pause.method_name == "retry_wait"
-    time.sleep(1.2)
+    tell(crowded, "quota:exhaust", seconds=0)
     waits = deferral(lambda: sensor(job["name"]).resume_execution("retry_wait", pause.kwargs, context))  # type: ignore[arg-type]
     assert waits.trigger.job_name != job["name"]
 
@@ -184,7 +184,7 @@ def test_a_kill_finds_a_lost_job_beside_an_older_one(
     listed, start = VertexTuningHook.jobs_of, time.monotonic()
 
     def lagging(self: VertexTuningHook, of: str) -> list[TuningJob]:
-        return [job for job in listed(self, of) if job.attempt == 1 or time.monotonic() - start > 1.5]
+        return [job for job in listed(self, of) if job.attempt == 1 or time.monotonic() - start > 0.6]
 
     monkeypatch.setattr(VertexTuningHook, "jobs_of", lagging)
     creations.cancel_all(hook)
@@ -331,7 +331,7 @@ def test_an_earlier_job_that_has_succeeded_is_no_rival(
     jobs.follow(SUCCEEDS, RUNS)
     ended(hook, jobs.create(context)["name"])
     second = jobs.create(context, reuse="active")
-    assert resumes(lambda: sensor(second["name"], poke_interval=0.2), context, 2.0) == 0
+    assert resumes(lambda: sensor(second["name"], poke_interval=0.1), context, 1.0) == 0
 
 
 def test_a_sensor_that_only_looks_does_not_mind_rivals(
@@ -340,8 +340,8 @@ def test_a_sensor_that_only_looks_does_not_mind_rivals(
     jobs.follow(RUNS)
     job = TuningJob.parse(jobs.create(context))
     hook.create_tuning_job(spec(epoch_count=2), job.labels)
-    looking = {"cancel_on_kill": False, "cancel_on_timeout": False, "resubmit": False, "poke_interval": 0.2}
-    assert resumes(lambda: sensor(job.name, **looking), TaskContext("another run"), 2.0) == 0
+    looking = {"cancel_on_kill": False, "cancel_on_timeout": False, "resubmit": False, "poke_interval": 0.1}
+    assert resumes(lambda: sensor(job.name, **looking), TaskContext("another run"), 1.0) == 0
 
 
 # Two runs

@@ -66,9 +66,9 @@ def test_a_job_that_is_not_listed_yet_is_found_alone_and_beside_an_older_one(
     """The waiting task was killed while it created the next job after one that had failed."""
     jobs.follow(FAILS_IN_PASSING, RUNS)
     failed = ended(hook, jobs.create(context)["name"])
-    time.sleep(1.6)  # until the list below shows the first one
+    time.sleep(0.7)  # until the list below shows the first one
     second = hook.create_tuning_job(spec(epoch_count=2), {**failed.labels, "airflow-job-attempt": "2"})
-    control("faults", method="tuningJobs.list", staleList=1.5)
+    control("faults", method="tuningJobs.list", staleList=0.6)
     assert teardown(context, {"task": state}) == [second.name]
 
 

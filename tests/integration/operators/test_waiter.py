@@ -58,7 +58,7 @@ def test_every_way_of_waiting_gives_every_end_the_same_outcome(
     first, error, count = ENDS[end]
     jobs.follow(first, SUCCEEDS)
     job = {"labels": jobs.labels} if way == "create_and_wait" else jobs.create(context)
-    arguments = {"timeout": 1.5} if end == "over time" else {}
+    arguments = {"timeout": 0.5} if end == "over time" else {}
     if error:
         with pytest.raises(error) as raised:
             WAYS[way](job, context, **arguments)
@@ -265,7 +265,7 @@ def test_the_deadline_counts_from_the_jobs_creation_whatever_the_attempt(
         with pytest.raises(TaskDeferred) as deferred:
             execute(sensor(job["name"], timeout=100, cancel_on_kill=False), context)
         ends.append(deferred.value.trigger.end_time)
-        time.sleep(1.1)
+        time.sleep(0.2)
     assert ends[0] == ends[1] == TuningJob.parse(job).created_at + 100  # type: ignore[operator]
 
 
@@ -335,7 +335,7 @@ def test_without_quota_for_the_next_job_the_waiting_task_leaves_the_worker(
     crowded_jobs.follow(fails(8, "No machines."), SUCCEEDS)
     job = crowded_jobs.create(context)
     ended(VertexTuningHook(location=LOCATION), job["name"])
-    tell(crowded, "quota:exhaust", seconds=2)
+    tell(crowded, "quota:exhaust", seconds=600)
     with pytest.raises(TaskDeferred) as deferred:
         execute(sensor(job["name"]), context)
     assert deferred.value.method_name == "retry_wait"
@@ -343,7 +343,7 @@ def test_without_quota_for_the_next_job_the_waiting_task_leaves_the_worker(
     late = {**kwargs, "quota_deadline": time.time() - 1}
     with pytest.raises(exceptions.QuotaTimeoutError):
         sensor(job["name"]).resume_execution("retry_wait", late, context)  # type: ignore[arg-type]
-    time.sleep(2)
+    tell(crowded, "quota:exhaust", seconds=0)
     with pytest.raises(TaskDeferred) as waits:
         sensor(job["name"]).resume_execution("retry_wait", kwargs, context)  # type: ignore[arg-type]
     assert waits.value.trigger.job_name != job["name"]
@@ -377,10 +377,10 @@ def killed_during(work: Callable[[], Any], operator: BaseOperator, seconds: floa
 
 KILLS: dict[str, list[dict[str, Any]]] = {
     "before the answer": [{"method": "tuningJobs.create", "delay": 1.5}],
-    "while the list does not show it yet": [{"method": "tuningJobs.list", "staleList": 2.5}],
+    "while the list does not show it yet": [{"method": "tuningJobs.list", "staleList": 1.6}],
     "when the answer is lost": [
         {"method": "tuningJobs.create", "drop": "after"},
-        {"method": "tuningJobs.list", "staleList": 2.0},
+        {"method": "tuningJobs.list", "staleList": 1.4},
     ],
 }
 
