@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tests.emulator.training_support import (
     of_kind,
 )
 from tests.support.paths import PROJECT_DIR
-from tests.support.waiting import wait_until, wait_until_async
+from tests.support.waiting import wait_until
 
 BANKING77 = PROJECT_DIR.parent / "shared" / "data" / "banking77"
 
@@ -52,9 +52,11 @@ class Log:
         self.events: list[Event] = []
         self._left = jobs
         self._ended = asyncio.Event()
+        self._heard = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
+        self._heard.set()
         if isinstance(event, Done | Failed):
             self._left -= 1
             if not self._left:
@@ -63,6 +65,13 @@ class Log:
     async def ended(self, seconds: float = 60) -> list[Event]:
         await asyncio.wait_for(self._ended.wait(), seconds)
         return self.events
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait event by event: what a test does next comes before the event after it."""
+        async with asyncio.timeout(60):
+            while not true():
+                self._heard.clear()
+                await self._heard.wait()
 
 
 def long(request: TrainRequest, **changes: Any) -> TrainRequest:
@@ -93,7 +102,7 @@ class TestTrainer:
         cancelled, other = Log(), Log()
         (tmp_path / "b").mkdir()
         trainer.submit(long(request_, job="a"), cancelled)
-        await wait_until_async(lambda: len(cancelled.events) > 3)
+        await cancelled.until(lambda: len(cancelled.events) > 3)
         trainer.cancel("a")
         heard = len(cancelled.events)
         trainer.submit(replace(request_, job="b", output_dir=tmp_path / "b"), other)
@@ -108,7 +117,7 @@ class TestTrainer:
     async def test_a_job_submitted_again_starts_afresh(self, trainer: Trainer, request_: TrainRequest) -> None:
         first, second = Log(), Log()
         trainer.submit(long(request_), first)
-        await wait_until_async(lambda: len(first.events) > 3)
+        await first.until(lambda: len(first.events) > 3)
         heard = len(first.events)
         trainer.submit(request_, second)
         check_same(await second.ended(), events_of(request_))
@@ -180,7 +189,7 @@ class TestTrainer:
     async def test_the_event_loop_stays_free(self, trainer: Trainer, request_: TrainRequest) -> None:
         log = Log()
         trainer.submit(replace(request_, epochs=20, adapter_rank=32), log)
-        await wait_until_async(lambda: bool(log.events))
+        await log.until(lambda: bool(log.events))
         delays = []
         for _ in range(100):
             before = time.monotonic()
@@ -195,7 +204,7 @@ class TestTrainer:
     ) -> None:
         log, after = Log(), Log()
         trainer.submit(long(request_), log)
-        await wait_until_async(lambda: len(log.events) > 3)
+        await log.until(lambda: len(log.events) > 3)
         os.kill(process_id(trainer), signal.SIGKILL)
         event = (await log.ended())[-1]
         assert isinstance(event, Failed)
@@ -207,7 +216,7 @@ class TestTrainer:
         trainer, log = Trainer(), Log()
         await trainer.start()
         trainer.submit(replace(request_, epochs=500, adapter_rank=32), log)
-        await wait_until_async(lambda: bool(log.events))
+        await log.until(lambda: bool(log.events))
         process = process_id(trainer)
         heard = len(log.events)
         await asyncio.wait_for(trainer.stop(), 10)
