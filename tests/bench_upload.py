@@ -97,7 +97,7 @@ def _measure_size(url: str, path: Path, megabytes: int) -> Uploads:
     # Only now, because Airflow reads its configuration when it is imported.
     from vertex_tuning.hooks.storage import StorageHook
 
-    from tests.integration.conftest import connection
+    from tests.support.google_cloud import connection
 
     os.environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"] = connection(url)
     with path.open("wb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -40,9 +41,18 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """Airflow's metadata database, made once."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+def airflow_db(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Airflow's metadata database; made by one of the processes that run the tests, and copied by the others."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    own, first = AIRFLOW_HOME / "airflow.db", shared / "airflow.db"
+    with (shared / "airflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if first.exists():
+            shutil.copy(first, own)
+        else:
+            subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+            shutil.copy(own, first)
 
 
 @pytest.fixture(scope="session")

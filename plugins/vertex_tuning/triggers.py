@@ -28,9 +28,6 @@ GOES_ON: Final = frozenset({"deferred", "up_for_retry", _UNKNOWN})
 STOPPED: Final = frozenset({"failed", "success", "skipped", "upstream_failed", "removed"})
 """States of a task after a user's act or the end of its run."""
 
-FLUX_SECONDS: Final = 8.0
-"""Seconds in which a task that is neither deferred nor stopped may be deferred again."""
-
 
 class TuningJobTrigger(BaseTrigger):
     """Waits in the triggerer for the end of a tuning job. It fires one event.
@@ -48,6 +45,9 @@ class TuningJobTrigger(BaseTrigger):
     :param cancel_on_kill: cancel the job when a user clears the task or marks it
     :param report_rivals: fire when another job runs for the same task instance
     """
+
+    flux_seconds: float = 8.0
+    """A task that is neither deferred nor stopped may be about to be deferred again; after this long it would be."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class TuningJobTrigger(BaseTrigger):
         state = await self._task_state()
         if state not in STOPPED | GOES_ON:
             # A user cleared it and it will run again, or an event in another triggerer resumed it for a moment.
-            await asyncio.sleep(FLUX_SECONDS)
+            await asyncio.sleep(self.flux_seconds)
             state = await self._task_state()
         if state in GOES_ON:
             self.logger().warning("%s goes on: its task is %s.", self.job_name, state)

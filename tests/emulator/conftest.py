@@ -17,7 +17,13 @@ from tests.emulator.predictions import Tuned, deployed, trained
 from tests.emulator.storage_support import Http, http_bucket, new_name, storage_client
 from tests.emulator.training_support import colour_rows, write_rows
 from tests.emulator.vertex import Vertex
-from tests.support.emulator import running_emulator
+from tests.support.emulator import one_certificate, running_emulator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with one_certificate(tmp_path_factory.mktemp("certificates")):
+        yield
 
 
 @pytest.fixture(scope="session")

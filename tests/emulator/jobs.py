@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tests.emulator.vertex import LOCATION, Vertex
 from tests.support.emulator import classification_rows
+from tests.support.waiting import wait_until
 
 TRAIN = "gs://datasets/train.jsonl"
 VALIDATION = "gs://datasets/validation.jsonl"
@@ -44,11 +44,12 @@ def get(vertex: Vertex, name: str) -> dict[str, Any]:
 
 def wait(vertex: Vertex, name: str, *states: str, seconds: float = 60) -> dict[str, Any]:
     """The job once it is in one of these states; by default, once it has ended."""
-    deadline = time.monotonic() + seconds
-    while (job := get(vertex, name))["state"] not in (states or ENDED):
-        assert time.monotonic() < deadline, f"still {job['state']}"
-        time.sleep(0.01)
-    return job
+
+    def look() -> dict[str, Any] | None:
+        job = get(vertex, name)
+        return job if job["state"] in (states or ENDED) else None
+
+    return wait_until(look, seconds, pause=0.01, why=lambda: f"it is {get(vertex, name)['state']}")
 
 
 def finished(vertex: Vertex, parent: str = LOCATION, **fields: Any) -> dict[str, Any]:

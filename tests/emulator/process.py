@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ import httpx
 
 from tests.support.paths import PROJECT_DIR
 from tests.support.processes import free_port
+from tests.support.waiting import wait_until
 
 
 @contextmanager
@@ -24,19 +24,17 @@ def emulator_process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], s
     with subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, stderr=subprocess.PIPE, text=True) as process:
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait_until_healthy(process, url)
+            wait_until(lambda: process.poll() is not None or is_healthy(url))
+            assert process.poll() is None, f"the emulator did not start; it ended with {process.poll()}"
             yield process, url
         finally:
             process.terminate()
             process.communicate(timeout=20)
 
 
-def _wait_until_healthy(process: subprocess.Popen[str], url: str) -> None:
-    deadline = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/_internal/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError(f"the emulator did not start; it ended with {process.poll()}")
+def is_healthy(url: str) -> bool:
+    """Whether an emulator answers there."""
+    try:
+        return httpx.get(f"{url}/_internal/health").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from google.cloud import aiplatform_v1, aiplatform_v1beta1
 from include.gcp_emulator.vertex.proto_json import parse
 from tests.emulator.jobs import TRAIN, VALIDATION, finished
 from tests.emulator.vertex import LOCATION, Vertex
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("datasets")
 ENDED = ("JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED")
@@ -43,9 +43,8 @@ def job_message(**fields: Any) -> dict[str, Any]:
 def test_tuning(emulator: str, module: Any) -> None:
     client = module.GenAiTuningServiceClient(**options(emulator))
     job = client.create_tuning_job(parent=LOCATION, tuning_job=job_message(tuned_model_display_name="by gapic"))
-    while job.state.name not in ENDED:
-        time.sleep(0.02)
-        job = client.get_tuning_job(name=job.name)
+    wait_until(lambda: client.get_tuning_job(name=job.name).state.name in ENDED)
+    job = client.get_tuning_job(name=job.name)
     assert job.state.name == "JOB_STATE_SUCCEEDED"
     assert job.supervised_tuning_spec.hyper_parameters.epoch_count == 2
     size = job.supervised_tuning_spec.hyper_parameters.adapter_size

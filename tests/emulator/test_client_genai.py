@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from google.oauth2.credentials import Credentials
 
 from tests.emulator.jobs import TRAIN, VALIDATION
 from tests.emulator.vertex import Vertex
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.usefixtures("datasets"),
@@ -48,11 +48,12 @@ def config(**fields: Any) -> types.CreateTuningJobConfig:
 
 
 def waited(client: Client, name: str | None) -> types.TuningJob:
-    deadline = time.monotonic() + 30
-    while not (job := client.tunings.get(name=name or "")).has_ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return job
+
+    def look() -> types.TuningJob | None:
+        job = client.tunings.get(name=name or "")
+        return job if job.has_ended else None
+
+    return wait_until(look)
 
 
 def test_tune_get_generate(client: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from google.cloud import aiplatform
 
 from tests.emulator.jobs import TRAIN, VALIDATION
 from tests.emulator.vertex import Vertex
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.usefixtures("sdk", "datasets"),
@@ -75,11 +75,7 @@ def test_vertexai_tuning(tuned: dict[str, Any]) -> None:
         tuned_model_display_name="by vertexai",
         labels={"by": "vertexai"},
     )
-    deadline = time.monotonic() + 30
-    while not job.has_ended:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-        job.refresh()
+    wait_until(lambda: job.refresh().has_ended)
     assert job.has_succeeded
     assert "/models/" in job.tuned_model_name
     assert "/endpoints/" in job.tuned_model_endpoint_name

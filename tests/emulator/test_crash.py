@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from include.gcp_emulator.app import Emulator
 from tests.emulator.jobs import request
 from tests.emulator.vertex import LOCATION
 from tests.support.emulator import FAST, classification_rows
+from tests.support.waiting import wait_until_async
 
 MADE_BY_A_JOB = {
     "tuningJobs": 1,
@@ -62,9 +62,7 @@ class Process:
         (await self.client.post(path, content=rows)).raise_for_status()
 
     async def all_ended(self) -> None:
-        async with asyncio.timeout(60):
-            while self.emulator.tuning.lifecycle.active:  # noqa: ASYNC110 - the emulator tells nobody
-                await asyncio.sleep(0.01)
+        await wait_until_async(lambda: not self.emulator.tuning.lifecycle.active, pause=0.01)
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from tests.emulator.jobs import ENDED, metrics
 from tests.emulator.vertex import Vertex
 from tests.support.emulator import classification_rows, running_emulator
+from tests.support.waiting import wait_until
 
 PROJECT = "projects/guide-project"
 JOBS = f"{PROJECT}/locations/us-central1/tuningJobs"
@@ -41,11 +41,12 @@ def body(**fields: Any) -> dict[str, Any]:
 
 def waited(vertex: Vertex, name: str) -> dict[str, Any]:
     """Row 5: poll until it has ended; the guide does so once a minute."""
-    deadline = time.monotonic() + 30
-    while (job := vertex.ok("GET", name, version="v1"))["state"] not in ENDED:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return dict(job)
+
+    def look() -> dict[str, Any] | None:
+        job: dict[str, Any] = vertex.ok("GET", name, version="v1")
+        return job if job["state"] in ENDED else None
+
+    return wait_until(look)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from tests.emulator.process import emulator_process
 from tests.emulator.vertex import Vertex
 from tests.support.emulator import classification_rows
 from tests.support.paths import PROJECT_DIR
+from tests.support.waiting import wait_until
 
 SLOW = ("--queue-seconds", "0.05", "--experiment-seconds", "0.05", "--step-seconds", "0.03", "--log-level", "warning")
 
@@ -30,8 +31,7 @@ def test_after_a_kill_everything_is_there_and_jobs_begin_again(tmp_path: Path) -
         wait(vertex, quick["name"])
         running = create(vertex, validationDatasetUri=VALIDATION, hyperParameters={"epochCount": 3})
         waiting = create(vertex, "projects/my-project/locations/europe-west4")
-        while len(get(vertex, running["name"]).get("tunedModel", {}).get("checkpoints", [])) < 2:
-            time.sleep(0.02)
+        wait_until(lambda: len(get(vertex, running["name"]).get("tunedModel", {}).get("checkpoints", [])) >= 2)
         cut_off = get(vertex, running["name"])
         before = {kind: resources(vertex, kind) for kind in ("models", "endpoints", "contexts")}
         process.kill()

@@ -16,7 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.emulator.process import is_healthy
 from tests.emulator.storage_support import QUANTUM, Http, http_bucket, md5
+from tests.support.waiting import wait_until
 
 MIB = 2**20
 
@@ -35,13 +37,7 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "include.gcp_emulator", "--port", str(self.port), "--log-level", "warning"]
         self.process = subprocess.Popen([*command, "--data-dir", str(self.data_dir)])
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(f"{self.url}/storage/v1/b", params={"project": "p"}).raise_for_status()
-                return
-            assert time.monotonic() < deadline, "the emulator did not start"
-            time.sleep(0.05)
+        wait_until(lambda: is_healthy(self.url))
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -114,10 +110,7 @@ def test_killed_in_the_middle_of_uploads(server: Server, http: Http) -> None:
 
 
 def _wait_for_files(directory: Path, size: int, count: int) -> None:
-    deadline = time.monotonic() + 10
-    while sum(path.stat().st_size >= size for path in directory.iterdir()) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: sum(path.stat().st_size >= size for path in directory.iterdir()) >= count, pause=0.01)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -29,6 +29,7 @@ from tests.emulator.training_support import (
     of_kind,
 )
 from tests.support.paths import PROJECT_DIR
+from tests.support.waiting import wait_until
 
 BANKING77 = PROJECT_DIR.parent / "shared" / "data" / "banking77"
 
@@ -66,6 +67,7 @@ class Log:
         return self.events
 
     async def until(self, true: Callable[[], bool]) -> None:
+        """Wait event by event: what a test does next comes before the event after it."""
         async with asyncio.timeout(60):
             while not true():
                 self._heard.clear()
@@ -282,10 +284,7 @@ def test_the_process_ends_when_its_parent_is_killed(request_: TrainRequest, pace
         child = int(parent.stdout.readline())
         assert alive(child)
         parent.kill()
-    deadline = time.monotonic() + 5
-    while alive(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(child)
+    wait_until(lambda: not alive(child), 5)
 
 
 @pytest.mark.skipif(not BANKING77.is_dir(), reason=f"needs the Banking77 dataset in {BANKING77}")

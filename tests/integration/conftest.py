@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.jobs.spec import TuningSpec
 
-from tests.support.emulator import classification_rows, running_emulator, upload
+from tests.support.emulator import classification_rows, one_certificate, running_emulator, tell, upload
+from tests.support.google_cloud import LOCATION, PROJECT, TRAINING, VALIDATION, connection, spec
 from tests.support.proxy import Proxy, proxy_before
+from tests.support.scripted_jobs import ScriptedJobs
+from tests.support.tasks import TaskContext, create, execute
 
-PROJECT = "test-project"
-LOCATION = "us-central1"
-TRAINING = "gs://data/train.jsonl"
-VALIDATION = "gs://data/validation.jsonl"
+__all__ = ["LOCATION", "PROJECT", "TRAINING", "VALIDATION", "connection", "spec"]
 
-
-def connection(url: str, **extra: Any) -> str:
-    """A Google Cloud connection, as AIRFLOW_CONN_… holds it."""
-    endpoints = {"vertex_api_endpoint": url, "storage_api_endpoint": url}
-    return json.dumps(
-        {
-            "conn_type": "google_cloud_platform",
-            "extra": {"project": PROJECT, "is_anonymous": True, **endpoints, **extra},
-        }
-    )
+Control = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
-def emulator() -> Iterator[str]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with one_certificate(tmp_path_factory.mktemp("certificates")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def emulator(certificates: None) -> Iterator[str]:
     with running_emulator(concurrent_tuning_jobs=10_000) as url:
         httpx.post(f"{url}/storage/v1/b", params={"project": PROJECT}, json={"name": "bucket"}).raise_for_status()
         upload(url, TRAINING, classification_rows(120))
@@ -43,19 +40,18 @@ def emulator() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def cleaner() -> Iterator[httpx.Client]:
-    """One for all tests: a client reads all CA certificates when it is made, which takes 50 ms."""
+def cleaner(certificates: None) -> Iterator[httpx.Client]:
+    """One client for all tests."""
     with httpx.Client() as client:
         yield client
 
 
 @pytest.fixture(autouse=True)
 def google_cloud(emulator: str, cleaner: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Every test talks to the emulator, and leaves it without faults and scripts."""
+    """Every test talks to the emulator, and leaves its log of requests empty."""
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(emulator))
     yield emulator
-    for kind in ("faults", "lifecycle", "requests"):
-        cleaner.delete(f"{emulator}/_internal/{kind}").raise_for_status()
+    cleaner.delete(f"{emulator}/_internal/requests").raise_for_status()
 
 
 @pytest.fixture
@@ -67,13 +63,45 @@ def proxied(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def control(emulator: str) -> Callable[..., None]:
-    """Tell the emulator what goes wrong (`faults`) or how jobs run (`lifecycle`)."""
+def control(google_cloud: str, cleaner: httpx.Client) -> Iterator[Control]:
+    """Tell the emulator what goes wrong (`faults`) or how jobs run (`lifecycle`), until the test ends."""
+    told = set()
 
     def tell(kind: str, **rule: Any) -> None:
-        httpx.post(f"{emulator}/_internal/{kind}", json=rule).raise_for_status()
+        told.add(kind)
+        cleaner.post(f"{google_cloud}/_internal/{kind}", json=rule).raise_for_status()
 
-    return tell
+    yield tell
+    for kind in told:
+        cleaner.delete(f"{google_cloud}/_internal/{kind}").raise_for_status()
+
+
+@pytest.fixture
+def jobs(control: Control, hook: VertexTuningHook) -> ScriptedJobs:
+    """The jobs of this test."""
+    return ScriptedJobs(control, hook)
+
+
+@pytest.fixture
+def context() -> TaskContext:
+    """Of a task in a run of this test's own."""
+    return TaskContext(uuid4().hex)
+
+
+@pytest.fixture
+def crowded(certificates: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A service with quota for one job, which refuses the next."""
+    with running_emulator(concurrent_tuning_jobs=1, quota_mode="refuse") as url:
+        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
+        for uri in (TRAINING, VALIDATION):
+            upload(url, uri, classification_rows(24))
+        yield url
+
+
+@pytest.fixture
+def crowded_jobs(crowded: str) -> ScriptedJobs:
+    """The jobs of this test in the crowded service."""
+    return ScriptedJobs(partial(tell, crowded), VertexTuningHook(GoogleConnection(location=LOCATION)))
 
 
 @pytest.fixture
@@ -86,12 +114,6 @@ def storage() -> StorageHook:
     return StorageHook(GoogleConnection(location=LOCATION))
 
 
-def spec(**fields: Any) -> TuningSpec:
-    """A small job on data that is learnt in a moment."""
-    given = {"base_model": "gemini-2.5-flash", "training_uri": TRAINING, "validation_uri": VALIDATION, "epoch_count": 3}
-    return TuningSpec.parse(**{**given, **fields})
-
-
 @pytest.fixture(scope="session")
 def succeeded() -> dict[str, Any]:
     result: dict[str, Any] = {}
@@ -101,8 +123,6 @@ def succeeded() -> dict[str, Any]:
 @pytest.fixture
 def done(succeeded: dict[str, Any]) -> dict[str, Any]:
     """A job that has succeeded, as the create operator returns it."""
-    from tests.support.tasks import TaskContext, create, execute
-
     if not succeeded:
         context = TaskContext("a run that succeeds")
         succeeded.update(execute(create(wait_for_completion=True, deferrable=False, epoch_count=6), context))

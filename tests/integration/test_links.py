@@ -14,8 +14,8 @@ from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.report.run_links import links_of
 from vertex_tuning.resource_urls import CONSOLE, endpoint_url, experiment_url, job_url, model_url
 
-from tests.integration.conftest import LOCATION, connection
 from tests.support import report_samples as samples
+from tests.support.google_cloud import LOCATION, connection
 
 PLACE = "projects/p/locations/us-central1"
 

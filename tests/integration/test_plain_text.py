@@ -12,88 +12,22 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation import predict
-from vertex_tuning.evaluation.approval_text import markdown
 from vertex_tuning.evaluation.cases import parse_cases
-from vertex_tuning.evaluation.comparison import parse_rule
 from vertex_tuning.evaluation.predict import predict_all
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.experiments import ExperimentsHook
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.jobs.job import TuningJob, terminal_event
-from vertex_tuning.jobs.reconciliation import compare_with_service
-from vertex_tuning.operators.report import keep_error
-from vertex_tuning.plain_text import plain
-from vertex_tuning.report.parts import answers
 
-from tests.integration.conftest import LOCATION, connection
 from tests.integration.operators.test_upload_dataset import uploading
 from tests.support.emulator import classification_rows, upload
+from tests.support.google_cloud import LOCATION, connection
+from tests.support.hostile_text import HOSTILE, is_plain
 from tests.support.proxy import Answer, Proxy
-from tests.support.tasks import TaskContext, create, execute, sensor
+from tests.support.tasks import TaskContext, create, execute
 
-HOSTILE = {
-    "terminal escape": "\x1b[1A\x1b[2Kgone",
-    "8-bit control": "\x9b1A",
-    "line of a log": "x\n[2026-01-01T00:00:00Z] INFO - Marking task as SUCCESS",
-    "carriage return": "right\rwrong",
-    "NEL": "a\x85b",
-    "line separator": "a\u2028b\u2029c",
-    "NUL": "a\0b",
-    "lone surrogate": "a\ud83d",
-    "right to left": "\u202egnp.exe\u2069",
-    "zero width": "a\u200bb\u200d\u2060\ufeff\u00ad",
-    "tags": "a\U000e0068\U000e0069",
-    "filler": "\u3164\u115f",
-}
 TRAIN = "projects/1/locations/us-central1/tuningJobs/1"
-
-
-def is_plain(text: str) -> bool:
-    return len(text.splitlines()) <= 1 and plain(text, len(text) + 1) == text
-
-
-# Jobs
-
-
-def job(**fields: Any) -> TuningJob:
-    return TuningJob.parse({"name": TRAIN, "state": "JOB_STATE_FAILED", **fields})
-
-
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-class TestJobs:
-    def test_the_error_is_one_plain_line(self, text: str) -> None:
-        event = terminal_event(job(error={"code": 3, "message": text}))
-        with pytest.raises(exceptions.TuningJobFailedError) as error:
-            sensor(TRAIN).execute_complete(TaskContext(), event, TRAIN)  # type: ignore[arg-type]
-        assert is_plain(str(error.value))
-
-    def test_names_are_plain_and_all_of_it_can_be_stored(self, text: str) -> None:
-        found = job(
-            tuned_model_display_name=text,
-            description=text,
-            labels={text: text},
-            base_model=text,
-            error={"code": 3, "message": text},
-        )
-        assert is_plain(str(found.tuned_model_display_name))
-        event = json.dumps(terminal_event(found))
-        event.encode()
-        assert "\\u0000" not in event
-        assert TuningJob.parse(found.as_xcom()) == found
-
-    def test_reasons_for_dropped_examples(self, text: str) -> None:
-        stats = {"total_truncated_example_count": 1, "dropped_example_reasons": [text]}
-        found = job(tuning_data_stats={"supervised_tuning_data_stats": stats})
-        [warning] = compare_with_service({"rows": 3, "tokens": 3}, found)
-        assert is_plain(warning)
-
-
-def test_a_long_error_of_a_job_is_cut() -> None:
-    error = job(error={"code": 3, "message": "x" * 10**6}).error
-    assert error
-    assert len(error.message) == 2000
 
 
 # Models and cases
@@ -137,30 +71,6 @@ class TestModels:
         assert all(is_plain(one) for one in (answer.cut().answer, answer.cut().prompt))
         answer.answer.encode()
         assert "\0" not in answer.answer
-
-    def test_names_of_cases(self, text: str) -> None:
-        [named, unnamed] = parse_cases([{"name": text, "prompt": "x"}, {"prompt": text}])
-        assert is_plain(named.name)
-        assert is_plain(unnamed.name)
-        rule = parse_rule({"value": "sample.exact_share", "no_regression": [text]}, [named])
-        assert rule.no_regression == [named.name]
-
-    def test_their_answers_on_the_page(self, text: str) -> None:
-        one = {"name": "n", "prompt": text, "answer": f"first line\n{text}", "problem": text}
-        shown = answers({"passed": 0, "total": 1, "answers": [one]})
-        assert shown
-        assert all(map(is_plain, shown.answers[0].answer.split("\n")))
-        assert shown.answers[0].answer.startswith("first line\n")
-
-    def test_in_the_approval(self, text: str) -> None:
-        assert is_plain(markdown(text).replace("\u2060", ""))
-
-    def test_errors_that_are_kept_for_the_report(self, text: str) -> None:
-        context: Any = TaskContext()
-        context["exception"] = ValueError(f"first line\n{text}")
-        keep_error(context)
-        assert all(map(is_plain, context.xcoms["error"].split("\n")))
-        assert context.xcoms["error"].startswith("first line\n")
 
 
 # Google's answers
@@ -233,7 +143,7 @@ def test_a_password_in_an_endpoint_is_refused_and_not_quoted(
 
 
 def test_answers_wait_in_the_run_folder_and_not_in_the_database(
-    done: dict[str, Any], emulator: str, control: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    control: Callable[..., None], done: dict[str, Any], emulator: str
 ) -> None:
     from vertex_tuning.operators.smoke_test import SmokeTestOperator
 
@@ -241,7 +151,6 @@ def test_answers_wait_in_the_run_folder_and_not_in_the_database(
     for row in rows:
         row["contents"][0]["parts"][0]["text"] += "x" * 8000
     uri = upload(emulator, "gs://data/long.jsonl", rows)
-    monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
     given: dict[str, Any] = {"endpoint": done["tuned_model"]["endpoint"], "sample_uri": uri, "sample_size": 60}
 
     def leave(**arguments: Any) -> tuple[SmokeTestOperator, dict[str, Any]]:
@@ -249,6 +158,7 @@ def test_answers_wait_in_the_run_folder_and_not_in_the_database(
         control("faults", method="endpoints.generateContent", delay=0.001, count=50)
         control("faults", method="endpoints.generateContent", error={"code": 429})
         operator = SmokeTestOperator(task_id="smoke", parallel=1, **given, **arguments)
+        operator.patience = 0.0
         with pytest.raises(TaskDeferred) as deferred:
             execute(operator)
         for kind in ("faults", "requests"):
@@ -306,7 +216,7 @@ def test_a_scheme_that_is_not_on_the_list_is_refused(tmp_path: Any, given: str) 
         execute(uploading(tmp_path, training_data=given.format(tmp_path)))
 
 
-def test_a_display_name_is_shown_plainly(control: Callable[..., None]) -> None:
+def test_a_display_name_is_shown_plainly() -> None:
     name = "Støtte \u200d 🙂"
     made = execute(create(display_name=name), TaskContext("hostile name"))
     assert made["tuned_model_display_name"] == r"Støtte \u200d 🙂"

@@ -12,14 +12,13 @@ from uuid import uuid4
 
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-from vertex_tuning import triggers
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs.job import IDENTITY_LABEL, TuningJob, terminal_event
 from vertex_tuning.jobs.spec import identity_labels
 from vertex_tuning.triggers import TuningJobTrigger
 
-from tests.integration.conftest import spec
+from tests.support.google_cloud import spec
 
 HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 
@@ -95,9 +94,9 @@ async def test_an_eager_neighbour_does_not_use_up_the_time_of_a_patient_one(
 ) -> None:
     other = hook.create_tuning_job(spec(), {"held": "yes"})
     control("faults", method="tuningJobs.*", error={"code": 503, "message": "Down."})
-    patient = asyncio.ensure_future(event_of(waiting_for(held, poll_interval=1.0, max_poll_failures=10)))
+    patient = asyncio.ensure_future(event_of(waiting_for(held, poll_interval=0.4, max_poll_failures=10)))
     eager = asyncio.ensure_future(event_of(waiting_for(other, poll_interval=0.05, max_poll_failures=1000)))
-    done, _ = await asyncio.wait([patient], timeout=4)
+    done, _ = await asyncio.wait([patient], timeout=1.6)
     for waiting in (patient, eager):
         waiting.cancel()
     assert not done
@@ -140,7 +139,7 @@ def stopped(trigger: TuningJobTrigger, states: list[Any], monkeypatch: pytest.Mo
         return {"r": {} if answer == "gone" else {"t_3": answer}}
 
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
-    monkeypatch.setattr(triggers, "FLUX_SECONDS", 0.05)
+    trigger.flux_seconds = 0.05
     return trigger
 
 
@@ -169,7 +168,7 @@ async def test_a_kill_cancels_the_job_only_when_the_task_was_stopped(
 ) -> None:
     trigger = stopped(waiting_for(held, cancel_on_kill=cancel_on_kill), states, monkeypatch)
     waiting = asyncio.ensure_future(event_of(trigger))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.1)
     waiting.cancel()
     await trigger.on_kill()
     assert hook.get_tuning_job(held.name).is_cancelled is cancelled
@@ -194,11 +193,3 @@ async def test_another_job_of_the_same_task_instance_is_noticed(
 async def test_cleanup_leaves_the_job_alone(held: TuningJob, hook: VertexTuningHook) -> None:
     await waiting_for(held).cleanup()
     assert terminal_event(hook.get_tuning_job(held.name)) is None
-
-
-def test_it_is_made_again_from_what_it_serialises_and_holds_no_credential(held: TuningJob) -> None:
-    trigger = waiting_for(held)
-    path, arguments = trigger.serialize()
-    assert path == "vertex_tuning.triggers.TuningJobTrigger"
-    assert TuningJobTrigger(**arguments).serialize() == trigger.serialize()
-    assert not {"credentials", "token", "keyfile"} & set(arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -10,6 +9,7 @@ import pytest
 
 from tests.stacks.compose_services import ComposeStack, missing_packages, running
 from tests.support.compose_file import assignments, make_env_file, needs_compose, resolved_services, written
+from tests.support.waiting import wait_until
 
 DAG = "/dags/retrain_support_triage"
 STEPS = [
@@ -72,16 +72,19 @@ def test_the_services_retrain_a_model(stack: ComposeStack, airflow: httpx.Client
 
 def _retrain(stack: ComposeStack, airflow: httpx.Client) -> str:
     """Run the DAG to its end; gives the run's path in the API."""
-    deadline = time.monotonic() + RUN_SECONDS
-    while airflow.get(DAG).status_code == httpx.codes.NOT_FOUND:
-        assert time.monotonic() < deadline, stack.tail("dag-processor")
-        time.sleep(0.5)
+    missing = httpx.codes.NOT_FOUND
+    wait_until(
+        lambda: airflow.get(DAG).status_code != missing, RUN_SECONDS, pause=0.5, why=lambda: stack.tail("dag-processor")
+    )
     airflow.patch(DAG, json={"is_paused": False}).raise_for_status()
     started = airflow.post(f"{DAG}/dagRuns", json={"logical_date": None}).raise_for_status().json()
     run = f"{DAG}/dagRuns/{started['dag_run_id']}"
-    while airflow.get(run).json()["state"] not in ("success", "failed"):
-        assert time.monotonic() < deadline, stack.tail("scheduler") + stack.tail("worker")
-        time.sleep(0.5)
+    wait_until(
+        lambda: airflow.get(run).json()["state"] in ("success", "failed"),
+        RUN_SECONDS,
+        pause=0.5,
+        why=lambda: stack.tail("scheduler") + stack.tail("worker"),
+    )
     return run
 
 

@@ -35,7 +35,7 @@ BUNDLES = [
     {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
     for name, path in (
         ("project", PROJECT_DIR / "dags"),
-        ("approvals", PROJECT_DIR / "tests" / "approval_dags"),
+        ("approvals", PROJECT_DIR / "tests" / "stacks" / "approval_dags"),
         ("new", NEW_DAGS),
     )
 ]

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
+from vertex_tuning.datasets.prepare import SIZES, Options, Prepared, Sizes, Source, prepare
 
 
 def row(*turns: tuple[str, str], **others: Any) -> dict[str, Any]:
@@ -30,9 +30,11 @@ def source(content: bytes, name: str = "train.jsonl") -> Source:
     return Source(name, lambda: BytesIO(content))
 
 
-def prepared(content: bytes, folder: Path | None = None, name: str = "train.jsonl", **options: Any) -> Prepared:
+def prepared(
+    content: bytes, folder: Path | None = None, name: str = "train.jsonl", sizes: Sizes = SIZES, **options: Any
+) -> Prepared:
     """A dataset of one file, read."""
     if folder:
-        return prepare([source(content, name)], options=Options(**options), folder=folder)
+        return prepare([source(content, name)], options=Options(**options), folder=folder, sizes=sizes)
     with tempfile.TemporaryDirectory() as temporary:
-        return prepare([source(content, name)], options=Options(**options), folder=Path(temporary))
+        return prepare([source(content, name)], options=Options(**options), folder=Path(temporary), sizes=sizes)

@@ -6,18 +6,20 @@ import json
 import socket
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
+import pytest
 import uvicorn
 
 from include.gcp_emulator.app import create_app
 from include.gcp_emulator.settings import Settings
+from tests.support.waiting import wait_until
 
 FAST = Settings(data_dir=Path(), queue_seconds=0.02, experiment_seconds=0.02, cancel_seconds=0.02)
 """Pauses just long enough for each state to be seen."""
@@ -54,11 +56,30 @@ def serving(settings: Settings) -> Iterator[str]:
 
 
 def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
-    deadline = time.monotonic() + 20
-    while not server.started:
-        if not thread.is_alive() or time.monotonic() > deadline:
-            raise RuntimeError("the emulator did not start")
-        time.sleep(0.01)
+    wait_until(lambda: server.started or not thread.is_alive(), 20, pause=0.01)
+    assert server.started, "the emulator did not start"
+
+
+def tell(url: str, kind: str, **rule: Any) -> None:
+    """Tell an emulator what goes wrong (`faults`), how jobs run (`lifecycle`), or that quota is used up."""
+    with httpx.Client(base_url=url) as client:
+        client.post(f"/_internal/{kind}", json=rule).raise_for_status()
+
+
+@contextmanager
+def one_certificate(folder: Path) -> Iterator[None]:
+    """Clients that are made meanwhile read one certificate, and not all there are.
+
+    Nothing here speaks TLS, and reading them all takes each client 20 ms of processor time.
+
+    :param folder: an existing one
+    """
+    bundle, end = Path(certifi.where()).read_text(), "-----END CERTIFICATE-----"
+    first = folder / "one.pem"
+    first.write_text(bundle[bundle.index("-----BEGIN") : bundle.index(end)] + end + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(first))
+        yield
 
 
 def upload(url: str, uri: str, rows: Iterable[Any] | bytes) -> str:

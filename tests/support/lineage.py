@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,16 +12,15 @@ from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
 from vertex_tuning.registry.aliases import TUNING_LABEL
 
-from tests.integration.conftest import LOCATION, spec
+from tests.support.google_cloud import LOCATION, spec
+from tests.support.scripted_jobs import ended
 
 
 def train(tuning: str, **fields: Any) -> TuningJob:
     """A job of a tuning that has succeeded."""
     hook = VertexTuningHook(GoogleConnection(location=LOCATION))
     job = hook.create_tuning_job(spec(**fields), {TUNING_LABEL: tuning, DEPLOYMENT_LABEL: deployment_id()})
-    while job.is_live:
-        time.sleep(0.02)
-        job = hook.get_tuning_job(job.name)
+    job = ended(hook, job.name)
     assert job.succeeded, job
     return job
 

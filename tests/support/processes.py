@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from tests.support.waiting import wait_until
+
+eventually = partial(wait_until, seconds=240, pause=0.2)
+"""`wait_until` for a whole Airflow, which takes its time."""
 
 
 def free_port() -> int:
@@ -34,12 +37,3 @@ def open_to_others(folder: Path) -> dict[str, str]:
     """Everything in a folder, itself included, that other users of the machine have any right to."""
     modes = {path: path.lstat().st_mode for path in (folder, *folder.rglob("*")) if not path.is_symlink()}
     return {str(path): stat.filemode(mode) for path, mode in modes.items() if mode & 0o077}
-
-
-def eventually(what: Callable[[], Any], seconds: float = 240) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (result := what()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-    return result

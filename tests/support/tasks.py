@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow.sdk import BaseOperator
 from vertex_tuning.deployment import deployment_id
 from vertex_tuning.jobs.spec import Origin
-from vertex_tuning.operators.tuning_job import CreateTuningJobOperator
+from vertex_tuning.jobs.submission import SearchTiming
+from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
+from vertex_tuning.operators.waiter import ClearTiming, TuningJobWaiter
 from vertex_tuning.sensors import TuningJobSensor
 
-from tests.integration.conftest import TRAINING, VALIDATION
+from tests.support.google_cloud import TRAINING, VALIDATION
 
 
 class TaskContext(dict[str, Any]):
@@ -56,6 +58,13 @@ def execute(operator: BaseOperator, context: TaskContext | None = None) -> Any:
     return result
 
 
+QUICK_SEARCH = SearchTiming(list_lag=2.2)
+QUICK_CLEAR = ClearTiming(limit=2.0, pause=0.1)
+"""The local Google Cloud shows each job at once, unless a test has it lag by less than this."""
+
+Waiter = TypeVar("Waiter", bound=TuningJobWaiter)
+
+
 def create(**arguments: Any) -> CreateTuningJobOperator:
     defaults = {
         "task_id": "create",
@@ -64,13 +73,26 @@ def create(**arguments: Any) -> CreateTuningJobOperator:
         "validation_uri": VALIDATION,
         "epoch_count": "2",
     }
-    return CreateTuningJobOperator(**{**defaults, **arguments})
+    return quick(CreateTuningJobOperator(**{**defaults, **arguments}))
 
 
 def sensor(job_name: str, **arguments: Any) -> TuningJobSensor:
     """A sensor as `tuning_pipeline()` makes it: its run owns the job."""
     owning = {"cancel_on_kill": True, "cancel_on_timeout": True, "resubmit": True}
-    return TuningJobSensor(task_id="wait", job_name=job_name, **{**owning, **arguments})
+    return quick(TuningJobSensor(task_id="wait", job_name=job_name, **{**owning, **arguments}))
+
+
+def teardown_of(created_by: str) -> CancelUnfinishedJobsOperator:
+    """What cancels the jobs of a task nobody waits for."""
+    operator = CancelUnfinishedJobsOperator(task_id="cancel", created_by=created_by)
+    operator.search_timing, operator.search_pause = SearchTiming(list_lag=1.5), 0.2
+    return operator
+
+
+def quick(operator: Waiter) -> Waiter:
+    """A task that waits for seconds where the service may take half a minute."""
+    operator.search_timing, operator.clear_timing = QUICK_SEARCH, QUICK_CLEAR
+    return operator
 
 
 def origin(context: TaskContext, task_id: str = "task") -> Origin:

@@ -1,13 +1,28 @@
-"""Text from outside, as it may be shown and stored."""
+"""Text from outside: what is shown of it, and what never reaches a page, an error or a result."""
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vertex_tuning import exceptions
+from vertex_tuning.evaluation.approval_text import markdown
+from vertex_tuning.evaluation.cases import parse_cases
+from vertex_tuning.evaluation.comparison import parse_rule
+from vertex_tuning.jobs.job import TuningJob, terminal_event
+from vertex_tuning.jobs.reconciliation import compare_with_service
+from vertex_tuning.operators.report import keep_error
 from vertex_tuning.plain_text import SEARCHED, plain, plain_lines, storable_json, without_secrets
+from vertex_tuning.report.parts import answers
+
+from tests.support.hostile_text import HOSTILE, is_plain
+from tests.support.tasks import TaskContext, sensor
+
+TRAIN = "projects/1/locations/us-central1/tuningJobs/1"
 
 
 class TestPlain:
@@ -157,3 +172,75 @@ def test_time_grows_with_the_text_alone() -> None:
         start = time.process_time()
         without_secrets(text)
         assert time.process_time() - start < 0.5
+
+
+# Jobs
+
+
+def job(**fields: Any) -> TuningJob:
+    return TuningJob.parse({"name": TRAIN, "state": "JOB_STATE_FAILED", **fields})
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+class TestJobs:
+    def test_the_error_is_one_plain_line(self, text: str) -> None:
+        event = terminal_event(job(error={"code": 3, "message": text}))
+        with pytest.raises(exceptions.TuningJobFailedError) as error:
+            sensor(TRAIN).execute_complete(TaskContext(), event, TRAIN)  # type: ignore[arg-type]
+        assert is_plain(str(error.value))
+
+    def test_names_are_plain_and_all_of_it_can_be_stored(self, text: str) -> None:
+        found = job(
+            tuned_model_display_name=text,
+            description=text,
+            labels={text: text},
+            base_model=text,
+            error={"code": 3, "message": text},
+        )
+        assert is_plain(str(found.tuned_model_display_name))
+        event = json.dumps(terminal_event(found))
+        event.encode()
+        assert "\\u0000" not in event
+        assert TuningJob.parse(found.as_xcom()) == found
+
+    def test_reasons_for_dropped_examples(self, text: str) -> None:
+        stats = {"total_truncated_example_count": 1, "dropped_example_reasons": [text]}
+        found = job(tuning_data_stats={"supervised_tuning_data_stats": stats})
+        [warning] = compare_with_service({"rows": 3, "tokens": 3}, found)
+        assert is_plain(warning)
+
+
+def test_a_long_error_of_a_job_is_cut() -> None:
+    error = job(error={"code": 3, "message": "x" * 10**6}).error
+    assert error
+    assert len(error.message) == 2000
+
+
+# Models and cases
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+class TestModels:
+    def test_names_of_cases(self, text: str) -> None:
+        [named, unnamed] = parse_cases([{"name": text, "prompt": "x"}, {"prompt": text}])
+        assert is_plain(named.name)
+        assert is_plain(unnamed.name)
+        rule = parse_rule({"value": "sample.exact_share", "no_regression": [text]}, [named])
+        assert rule.no_regression == [named.name]
+
+    def test_their_answers_on_the_page(self, text: str) -> None:
+        one = {"name": "n", "prompt": text, "answer": f"first line\n{text}", "problem": text}
+        shown = answers({"passed": 0, "total": 1, "answers": [one]})
+        assert shown
+        assert all(map(is_plain, shown.answers[0].answer.split("\n")))
+        assert shown.answers[0].answer.startswith("first line\n")
+
+    def test_in_the_approval(self, text: str) -> None:
+        assert is_plain(markdown(text).replace("\u2060", ""))
+
+    def test_errors_that_are_kept_for_the_report(self, text: str) -> None:
+        context: Any = TaskContext()
+        context["exception"] = ValueError(f"first line\n{text}")
+        keep_error(context)
+        assert all(map(is_plain, context.xcoms["error"].split("\n")))
+        assert context.xcoms["error"].startswith("first line\n")

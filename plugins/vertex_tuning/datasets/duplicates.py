@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
     Records = NDArray[np.int64]
 
-_BLOCK: Final = 2**15
+BLOCK_SIZE: Final = 2**15
 """Examples per write."""
-_PART: Final = 2**19
+PART_SIZE: Final = 2**19
 """Examples per part: 12 MiB, and several times that while they are sorted."""
-_LARGEST_PART: Final = 2 * _PART
 _PROMPT, _ANSWER, _PLACE, _FIELDS = range(4)
 _SIZE: Final = 8
 _VALIDATION: Final = 1 << 62
@@ -61,12 +60,18 @@ class Examples:
     After `pairs`, `not_compared` is the number of examples that were not compared: too many have the same prompt.
 
     :param file: file to write to and to read from; None for a temporary file
+    :param part_size: examples per part; a part has at most twice as many, if their prompts are equal
+    :param block_size: examples per write
     """
 
-    def __init__(self, file: IO[bytes] | None = None) -> None:
+    def __init__(
+        self, file: IO[bytes] | None = None, *, part_size: int = PART_SIZE, block_size: int = BLOCK_SIZE
+    ) -> None:
         self._file: IO[bytes] = file or tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._block = [array("q") for _ in range(_FIELDS)]
         self._count = 0
+        self._part_size = part_size
+        self._block_size = block_size
         self.not_compared = 0
 
     def add(
@@ -84,7 +89,7 @@ class Examples:
         self._block[_PROMPT].extend(prompts)
         self._block[_ANSWER].extend(answers)
         self._block[_PLACE].extend([before + line for line in lines] if before else lines)
-        if len(self._block[_PROMPT]) >= _BLOCK:
+        if len(self._block[_PROMPT]) >= self._block_size:
             self.flush()
 
     def flush(self) -> None:
@@ -114,19 +119,19 @@ class Examples:
     def pairs(self) -> Iterator[Pair]:
         """All pairs, part by part. For ten million examples the temporary file is read twenty times."""
         self.flush()
-        parts = -(-self._count // _PART)
+        parts = -(-self._count // self._part_size)
         for part in range(parts):
             yield from _pairs(self._part(part, parts))
 
     def _part(self, part: int, parts: int) -> Records:
-        """The examples of a part; at most `_LARGEST_PART`, since all prompts may be equal."""
+        """The examples of a part; at most twice `part_size`, since all prompts may be equal."""
         import numpy as np
 
         self._file.seek(0)
         chosen_records, size = [], 0
         for records in _blocks(self._file):
             chosen = records[records[:, _PROMPT] % parts == part]
-            chosen_records.append(chosen[: _LARGEST_PART - size])
+            chosen_records.append(chosen[: 2 * self._part_size - size])
             size += len(chosen_records[-1])
             self.not_compared += len(chosen) - len(chosen_records[-1])
         return np.concatenate(chosen_records)
@@ -175,7 +180,7 @@ def _as_before(ordered: Records, fields: list[int]) -> NDArray[np.bool_]:
 def _as_pairs(rows: Records) -> Iterator[Pair]:
     import numpy as np
 
-    for chunk in np.array_split(rows[rows[:, 0].argsort(kind="stable")], len(rows) // _BLOCK + 1):
+    for chunk in np.array_split(rows[rows[:, 0].argsort(kind="stable")], len(rows) // BLOCK_SIZE + 1):
         for place, first, kind in chunk.tolist():
             yield Pair(_KINDS[kind], _place(place), _place(first))
 

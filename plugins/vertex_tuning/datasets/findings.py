@@ -70,10 +70,12 @@ class Findings:
     """Collects findings in a fixed amount of memory.
 
     :param file: file to write findings to, a JSON object per line; None to write none
+    :param max_written: findings that are written to the file
     """
 
-    def __init__(self, file: IO[bytes] | None = None) -> None:
+    def __init__(self, file: IO[bytes] | None = None, *, max_written: int = MAX_WRITTEN) -> None:
         self._file = file
+        self._max_written = max_written
         self._encode = msgspec.json.Encoder().encode
         self._written = 0
         self.counts: dict[Severity, Counter[str]] = {"error": Counter(), "warning": Counter(), "dropped": Counter()}
@@ -86,7 +88,7 @@ class Findings:
             finding.severity != "warning" or counts[finding.kind] <= WARNINGS_OF_A_KIND
         ):
             shown.append(finding)
-        if self._file is not None and self._written < MAX_WRITTEN:
+        if self._file is not None and self._written < self._max_written:
             self._file.write(self._encode(finding) + b"\n")
             self._written += 1
 

@@ -83,38 +83,42 @@ def unpacked(name: str, file: IO[bytes]) -> IO[bytes]:
 
 
 def read_lines(
-    file: IO[bytes], update: Update | None = None, *, length: int | None = None, begins: bool = True
+    file: IO[bytes],
+    update: Update | None = None,
+    *,
+    length: int | None = None,
+    begins: bool = True,
+    max_line: int = MAX_LINE,
+    chunk_size: int = READ_CHUNK,
 ) -> Iterator[Lines]:
     """Read all lines of a file in chunks.
 
-    A line that is longer than `MAX_LINE` is cut after a little more than `MAX_LINE` bytes. The caller sees that it is
+    A line that is longer than `max_line` is cut after a little more than `max_line` bytes. The caller sees that it is
     too long.
 
     :param file: file at the position of the first line
     :param update: function that gets all bytes that are read, e.g. `update` of a hash
     :param length: number of bytes to read; None for all
     :param begins: whether the position is the beginning of the file, where a byte order mark is removed
+    :param max_line: bytes of a line
+    :param chunk_size: bytes per read
     """
     first, rest = 1, b""
     left = float("inf") if length is None else length
-    while chunk := file.read(int(min(READ_CHUNK, left))):
+    while chunk := file.read(int(min(chunk_size, left))):
         left -= len(chunk)
         if update:
             update(chunk)
         marked = begins and chunk.startswith(codecs.BOM_UTF8)
         lines = (chunk.removeprefix(codecs.BOM_UTF8) if marked else chunk).split(b"\n")
         begins = False
-        lines[0] = _joined(rest, lines[0])
+        lines[0] = rest if len(rest) > max_line else rest + lines[0]
         rest = lines.pop()
         if lines or marked:
             yield Lines(first, lines, marked=marked)
             first += len(lines)
     if rest:
         yield Lines(first, [rest], cut=True)
-
-
-def _joined(rest: bytes, more: bytes) -> bytes:
-    return rest if len(rest) > MAX_LINE else rest + more
 
 
 class Record(NamedTuple):

@@ -17,8 +17,8 @@ import msgspec
 
 from vertex_tuning.datasets import dataset_rules
 from vertex_tuning.datasets.dataset_reader import Columns, DatasetReader, Options, Source, Split, open_source
-from vertex_tuning.datasets.duplicates import Examples
-from vertex_tuning.datasets.findings import Finding, Findings, Severity
+from vertex_tuning.datasets.duplicates import PART_SIZE, Examples
+from vertex_tuning.datasets.findings import MAX_WRITTEN, Finding, Findings, Severity
 from vertex_tuning.datasets.lines import os_errors
 from vertex_tuning.datasets.parallel import ShardReader, can_be_split
 from vertex_tuning.datasets.rows import Content, Part, Row
@@ -44,9 +44,23 @@ __all__ = [
     "write_report",
 ]
 
-MIN_SPLIT: Final = 32 * 2**20
-"""Bytes of a file that take longer to check than another process takes to start."""
 FINDINGS_FILE: Final = "findings.jsonl"
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """How much of a dataset is read, written and compared at once.
+
+    :param min_split: bytes of a file that take longer to check than another process takes to start
+    :param max_written: findings written to the file
+    :param part_size: examples compared at once
+    """
+
+    min_split: int = 32 * 2**20
+    max_written: int = MAX_WRITTEN
+    part_size: int = PART_SIZE
+
+
+SIZES: Final = Sizes()
 
 
 class DatasetReport(msgspec.Struct, frozen=True):
@@ -161,6 +175,7 @@ def prepare(
     options: Options,
     folder: Path,
     processes: int = 1,
+    sizes: Sizes = SIZES,
 ) -> Prepared:
     """Read a dataset and make of it what a tuning job takes.
 
@@ -169,15 +184,18 @@ def prepare(
     :param folder: an existing, empty one. `training.jsonl` and `validation.jsonl` are written to it unless the
         source's own bytes are the dataset, and `findings.jsonl`
     :param processes: how many check a large local file of Gemini rows; all else is read in this one
+    :param sizes: how much is read, written and compared at once
     :raises ConfigurationError: when there is a validation set and one is to be split off as well
     """
     if validation and options.validation_fraction:
         raise ConfigurationError("validation_fraction: found one beside validation data, expected one of the two.")
     with ExitStack() as stack:
-        findings = Findings(stack.enter_context((folder / FINDINGS_FILE).open("wb")))
-        examples = stack.enter_context(closing(Examples()))
+        file = stack.enter_context((folder / FINDINGS_FILE).open("wb"))
+        findings = Findings(file, max_written=sizes.max_written)
+        examples = stack.enter_context(closing(Examples(part_size=sizes.part_size)))
         sets = [sources for sources in (training, validation) if sources]
-        parts = ShardReader(processes, folder) if processes > 1 and _is_large(sets, options) else None
+        is_large = processes > 1 and _is_large(sets, options, sizes.min_split)
+        parts = ShardReader(processes, folder) if is_large else None
         reports = _Work(options, findings, examples, folder, parts).run(training, validation)
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
     return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
@@ -285,11 +303,11 @@ class _Work:
             self._add(dataset_rules.label_differences(validation.name, training.labels, validation.labels))
 
 
-def _is_large(sets: list[Sequence[Source]], options: Options) -> bool:
+def _is_large(sets: list[Sequence[Source]], options: Options, min_split: int) -> bool:
     """Whether more processes are worth starting, and all files of a kind that can be read in parts."""
     if any(len(sources) > 1 or not can_be_split(sources[0], options) for sources in sets):
         return False
-    return max(source.path.stat().st_size for sources in sets for source in sources if source.path) >= MIN_SPLIT
+    return max(source.path.stat().st_size for sources in sets for source in sources if source.path) >= min_split
 
 
 def _statistics(totals: Totals) -> Statistics:

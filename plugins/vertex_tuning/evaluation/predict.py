@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
 import pendulum
 import tenacity
 
@@ -26,21 +27,33 @@ if TYPE_CHECKING:
 PARALLEL_REQUESTS: Final = 4
 """Prompts asked at the same time."""
 
-MAX_WAIT_ON_WORKER: float = 60.0
+MAX_WAIT_ON_WORKER: Final = 60.0
 """Seconds of pauses that are no reason yet to leave the worker."""
 
 MIN_DEFERRAL: Final = 60.0
 """Seconds to stay away from an endpoint at least, once the worker is left."""
 
-FIRST_BACKOFF: Final = 1.0
-LONGEST_BACKOFF: Final = 16.0
-"""Seconds from a refusal to the next try, doubled each time. The service's guide to retries advises 1 s at least:
-https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/retry-strategy"""
-
 REFUSALS_LOGGED: Final = 3
 """Of an endpoint that refuses many prompts."""
 
 log = logging.getLogger(__name__)
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Seconds from a refusal to the next try, doubled each time.
+
+    The service's guide to retries advises 1 s at least:
+    https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/retry-strategy
+
+    :param first: after the first refusal
+    :param longest: limit of the pauses
+    """
+
+    first: float = 1.0
+    longest: float = 16.0
+
+
+BACKOFF: Final = Backoff()
 
 
 class Predictor(Protocol):
@@ -71,7 +84,8 @@ def predict_all(
     *,
     deadline: float,
     parallel: int = PARALLEL_REQUESTS,
-    patience: float | None = None,
+    patience: float = MAX_WAIT_ON_WORKER,
+    backoff: Backoff = BACKOFF,
     answered: Iterable[SmokeAnswer] = (),
 ) -> list[SmokeAnswer]:
     """Ask an endpoint all cases, several at a time, and judge its answers.
@@ -82,7 +96,8 @@ def predict_all(
     :param cases: with unique names
     :param deadline: Unix time from which on no refusal is waited out
     :param parallel: cases asked at the same time
-    :param patience: seconds of pauses in a thread after which to give up for now; `MAX_WAIT_ON_WORKER` when not given
+    :param patience: seconds of pauses in a thread after which to give up for now
+    :param backoff: pauses between a refusal and the next try
     :param answered: answers of an earlier call, which are not asked again
     :returns: an answer for each case, in their order
     :raises PredictLaterError: patience is over, but not time; has the answers there are
@@ -91,8 +106,8 @@ def predict_all(
     """
     known = {(one.name, one.prompt): one for one in answered}
     todo = [case for case in cases if (case.name, storable(case.question)) not in known]
-    retry_budget = _RetryBudget(deadline, MAX_WAIT_ON_WORKER if patience is None else patience)
-    futures = _run(_CasePredictor(hook, endpoint, retry_budget), todo, parallel)
+    retry_budget = _RetryBudget(deadline, patience)
+    futures = _run(_CasePredictor(hook, endpoint, retry_budget, backoff), todo, parallel)
     fresh = [future.result() for future in futures if not future.cancelled() and not future.exception()]
     known |= {(one.name, one.prompt): one for one in fresh}
     if failure := _failure(futures):
@@ -159,11 +174,11 @@ class _RetryBudget:
 
 
 class _CasePredictor:
-    def __init__(self, hook: Predictor, endpoint: str, retry_budget: _RetryBudget) -> None:
+    def __init__(self, hook: Predictor, endpoint: str, retry_budget: _RetryBudget, backoff: Backoff) -> None:
         self.hook, self.endpoint, self.retry_budget = hook, endpoint, retry_budget
         self._patiently = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(VertexUnavailableError),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_BACKOFF, max=LONGEST_BACKOFF),
+            wait=tenacity.wait_exponential_jitter(initial=backoff.first, max=backoff.longest),
             stop=retry_budget.is_over,
             sleep=tenacity.sleep_using_event(retry_budget.over),
             before_sleep=retry_budget.log_refusal,

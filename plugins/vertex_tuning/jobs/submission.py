@@ -16,6 +16,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Final, Literal, Protocol
 
+import msgspec
+
 from vertex_tuning.exceptions import ChangedSpecError, LostAnswerError, TaskKilledError, TuningError
 from vertex_tuning.jobs.job import ATTEMPT_LABEL, DEPLOYMENT_LABEL, ONCE_LABEL, TuningJob, elect
 from vertex_tuning.jobs.spec import TuningSpec, identity_labels
@@ -24,14 +26,23 @@ from vertex_tuning.registry.aliases import TUNING_LABEL
 Reuse = Literal["active", "succeeded", "never"]
 OnChangedSpec = Literal["cancel_and_recreate", "fail"]
 
-LIST_LAG: Final = 30.0
-"""Seconds a new job may be missing from the list; how long the service really takes is not known."""
-
-FIRST_SEARCH_PAUSE: Final = 0.2
-LONGEST_SEARCH_PAUSE: Final = 5.0
-"""Seconds between two searches for a job that the list may not show yet."""
-
 log = logging.getLogger(__name__)
+
+
+class SearchTiming(msgspec.Struct, frozen=True):
+    """How long a search goes on for a job that the list may not show yet. All in seconds.
+
+    :param list_lag: how long a new job may be missing from the list; how long the service really takes is not known
+    :param first_pause: pause after the first search, doubled after each further one
+    :param longest_pause: limit of the pauses
+    """
+
+    list_lag: float = 30.0
+    first_pause: float = 0.2
+    longest_pause: float = 5.0
+
+
+SEARCH_TIMING: Final = SearchTiming()
 
 
 class JobService(Protocol):
@@ -53,9 +64,12 @@ class Creations:
 
     A request runs in a thread of its own: a signal that interrupts the task does not interrupt the request, and
     whoever handles the signal can wait for its answer.
+
+    :param timing: of the search for jobs whose answer was lost
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timing: SearchTiming = SEARCH_TIMING) -> None:
+        self.timing = timing
         self.names: list[str] = []
         self.identity = ""
         self._closed = False
@@ -118,7 +132,7 @@ class Creations:
         :returns: the names of what was cancelled
         """
         self.close()
-        deadline, pause, cancelled = time.monotonic() + LIST_LAG, FIRST_SEARCH_PAUSE, list[str]()
+        deadline, pause, cancelled = time.monotonic() + self.timing.list_lag, self.timing.first_pause, list[str]()
         while True:
             for name in sorted({*self.names, *self._listed(hook)} - set(cancelled)):
                 _cancel_one(hook, name, "the task was killed")
@@ -247,13 +261,14 @@ def _create(hook: JobService, spec: TuningSpec, labels: dict[str, str], creation
         created = creations.create(hook, spec, labels, wanted.identity)
     except LostAnswerError as error:
         log.warning("The answer to the request for a tuning job was lost (%s); searching for the job.", error)
-        rivals = _search(hook, wanted, until=lambda jobs: bool(jobs))
+        rivals = _search(hook, wanted, creations.timing, until=lambda jobs: bool(jobs))
         if not rivals:
             raise
         creations.found(rivals)
     else:
         log.info("Created %s: %s on %s.", created.name, spec.base_model, spec.training_uri)
-        listed = _search(hook, wanted, until=lambda jobs: any(job.name == created.name for job in jobs))
+        is_listed = lambda jobs: any(job.name == created.name for job in jobs)  # noqa: E731
+        listed = _search(hook, wanted, creations.timing, until=is_listed)
         rivals = [created, *(job for job in listed if job.name != created.name)]
     chosen = elect(rivals) or rivals[0]
     _cancel(
@@ -262,12 +277,14 @@ def _create(hook: JobService, spec: TuningSpec, labels: dict[str, str], creation
     return chosen
 
 
-def _search(hook: JobService, wanted: TuningJob, until: Callable[[list[TuningJob]], bool]) -> list[TuningJob]:
+def _search(
+    hook: JobService, wanted: TuningJob, timing: SearchTiming, until: Callable[[list[TuningJob]], bool]
+) -> list[TuningJob]:
     """The jobs of the same identity, fingerprint and attempt, as soon as they satisfy a condition or time is up.
 
     A job may exist by now, so nothing is final here: a search that is refused is repeated like one that fails.
     """
-    deadline, pause = time.monotonic() + LIST_LAG, FIRST_SEARCH_PAUSE
+    deadline, pause = time.monotonic() + timing.list_lag, timing.first_pause
     while True:
         rivals: list[TuningJob] = []
         try:
@@ -277,7 +294,7 @@ def _search(hook: JobService, wanted: TuningJob, until: Callable[[list[TuningJob
         if until(rivals) or time.monotonic() + pause > deadline:
             return rivals
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_SEARCH_PAUSE)
+        pause = min(2 * pause, timing.longest_pause)
 
 
 def _is_rival(job: TuningJob, wanted: TuningJob) -> bool:

@@ -15,7 +15,14 @@ from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases, sample_cases
 from vertex_tuning.evaluation.checks import ON_REFUSED
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
-from vertex_tuning.evaluation.predict import PARALLEL_REQUESTS, PredictLaterError, next_attempt, predict_all
+from vertex_tuning.evaluation.predict import (
+    BACKOFF,
+    MAX_WAIT_ON_WORKER,
+    PARALLEL_REQUESTS,
+    PredictLaterError,
+    next_attempt,
+    predict_all,
+)
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError, VertexRequestError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
@@ -58,6 +65,9 @@ class PredictionOperator(VertexOperator):
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "cases", "ask_cases", "sample_uri", "run_folder")
     operator_extra_links: Collection[BaseOperatorLink] = (ReportLink(),)
+
+    patience: float = MAX_WAIT_ON_WORKER
+    backoff = BACKOFF
 
     def __init__(
         self,
@@ -133,7 +143,8 @@ class PredictionOperator(VertexOperator):
             cases,
             deadline=deadline,
             parallel=self.parallel,
-            patience=None if self.deferrable else math.inf,
+            patience=self.patience if self.deferrable else math.inf,
+            backoff=self.backoff,
             answered=answered,
         )
 

@@ -24,6 +24,7 @@ from vertex_tuning.jobs.job import (
     newest,
 )
 from vertex_tuning.jobs.spec import Origin, TuningSpec, identity_labels
+from vertex_tuning.jobs.submission import SEARCH_TIMING, OnChangedSpec, Reuse, jobs_of_other_runs, submit
 from vertex_tuning.jobs.wait import failure_of
 from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, origin_of, task_states
 from vertex_tuning.operators.waiter import RETRIED, TuningJobWaiter
@@ -33,12 +34,8 @@ from vertex_tuning.resource_names import location_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.jobs.submission import OnChangedSpec, Reuse
     from vertex_tuning.registry.aliases import ModelVersion
 
-
-LIST_PAUSE: Final = 3.0
-"""Seconds between two searches for a job that may not be listed yet."""
 
 CREATED: Final = "tuning_job"
 """Key in the task state store: the name of the job that this task instance created last."""
@@ -184,8 +181,6 @@ class CreateTuningJobOperator(TuningJobWaiter):
         return self.wait_for(context, self.job) if self.wait_for_completion else self.job.as_xcom()
 
     def _create(self, context: Context, spec: TuningSpec, origin: Origin) -> TuningJob:
-        from vertex_tuning.jobs.submission import submit
-
         store = context["task_state_store"]
         requested = str(store.get(REQUESTED) or "").split()
 
@@ -246,8 +241,6 @@ class CreateTuningJobOperator(TuningJobWaiter):
     # One job for all runs that would make the same model
 
     def _skip_if_repeated(self, spec: TuningSpec, origin: Origin) -> None:
-        from vertex_tuning.jobs.submission import jobs_of_other_runs
-
         if TUNING_LABEL not in spec.labels:
             raise exceptions.ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which skip_if_unchanged needs.")
         if any(job.is_worth_waiting_for for job in self.hook.jobs_of(origin.identity)):
@@ -317,17 +310,20 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         task's own when it is mapped as well.
     """
 
+    search_timing = SEARCH_TIMING
+
+    search_pause: float = 3.0
+    """Seconds between two searches for a job that may not be listed yet."""
+
     def __init__(self, *, created_by: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.created_by = created_by
 
     def execute(self, context: Context) -> list[str]:
-        from vertex_tuning.jobs import submission
-
         indices = [index for index, state in self._creations(context).items() if state not in NEVER_RAN]
         identities = [origin_of(context, self.created_by, index).identity for index in indices]
         cancelled: list[str] = []
-        deadline = time.monotonic() + submission.LIST_LAG
+        deadline = time.monotonic() + self.search_timing.list_lag
         while identities:
             failures: list[str] = []
             identities = [one for one in identities if not self._cancel(one, cancelled, failures)]
@@ -336,7 +332,7 @@ class CancelUnfinishedJobsOperator(VertexOperator):
                     raise exceptions.VertexUnavailableError("\n".join(failures))
                 break
             if identities:
-                time.sleep(LIST_PAUSE)
+                time.sleep(self.search_pause)
         return cancelled
 
     def _cancel(self, identity: str, cancelled: list[str], failures: list[str]) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import msgspec
 import pendulum
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
@@ -21,6 +22,7 @@ from vertex_tuning import exceptions
 from vertex_tuning.hooks.job_poller import check_interval
 from vertex_tuning.jobs.job import ENDED, TuningJob
 from vertex_tuning.jobs.spec import Origin, TuningSpec
+from vertex_tuning.jobs.submission import SEARCH_TIMING, Creations, kin, resubmit, settle, twin_of_another_run
 from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, origin_of
@@ -29,8 +31,6 @@ from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from vertex_tuning.jobs.submission import Creations
 
 STATUSES: Final = frozenset({*ENDED.values(), "timeout", "error", "rivals"})
 DAY: Final = 86_400.0
@@ -45,16 +45,23 @@ CLEARED: Final = "cleared_tuning_job"
 RETRIED: Final = "retried"
 """Key in the task state store: an attempt failed for a passing reason while its job ran, so no clear came between."""
 
-CLEAR_SECONDS: Final = 45.0
-"""How long the kill of a cleared attempt may still cancel its job: Airflow gives `on_kill` 30 s, and notices within a
-few."""
-CLEAR_PAUSE: Final = 2.0
-
 STATE_SECONDS: Final = 2.5
 """How long a task that is being killed waits for its own state: Airflow gives it 5 s."""
 
 LEAST_INTERVAL: Final = 1.0
 """Seconds between two polls of the real service, at least."""
+
+
+class ClearTiming(msgspec.Struct, frozen=True):
+    """How long an attempt that follows a clear watches the job of the one before. In seconds.
+
+    :param limit: how long the kill of a cleared attempt may still cancel its job: Airflow gives `on_kill` 30 s, and
+        notices within a few
+    :param pause: between two looks at the job
+    """
+
+    limit: float = 45.0
+    pause: float = 2.0
 
 
 class TuningJobWaiter(VertexOperator):
@@ -81,6 +88,9 @@ class TuningJobWaiter(VertexOperator):
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "manifest_uri")
     operator_extra_links = (TuningJobLink(), ExperimentLink())
+
+    search_timing = SEARCH_TIMING
+    clear_timing = ClearTiming()
 
     def __init__(
         self,
@@ -117,9 +127,7 @@ class TuningJobWaiter(VertexOperator):
     @cached_property
     def creations(self) -> Creations:
         """What this attempt has created, for its kill."""
-        from vertex_tuning.jobs.submission import Creations
-
-        return Creations()
+        return Creations(self.search_timing)
 
     @property
     def interval(self) -> float:
@@ -281,8 +289,6 @@ class TuningJobWaiter(VertexOperator):
 
     def _kin(self, job: TuningJob) -> list[TuningJob]:
         """The jobs that say how the wait stands; of those that run at once for one task instance, one stays."""
-        from vertex_tuning.jobs.submission import kin, settle
-
         if not job.identity or (job.is_live and not self._owned):
             return [job]
         try:
@@ -326,8 +332,6 @@ class TuningJobWaiter(VertexOperator):
 
         :raises AirflowSkipException: it is another run's; this one is cancelled
         """
-        from vertex_tuning.jobs.submission import twin_of_another_run
-
         if self._owned and job.is_live and (other := twin_of_another_run(self.hook, job)):
             self.hook.cancel_tuning_job(job.name)
             self.skip_for(other)
@@ -341,8 +345,6 @@ class TuningJobWaiter(VertexOperator):
         raise AirflowSkipException(reason)
 
     def _resubmit(self, context: Context, step: Resubmit) -> TuningJob:
-        from vertex_tuning.jobs.submission import resubmit, twin_of_another_run
-
         if other := twin_of_another_run(self.hook, step.job):
             self.skip_for(other)
         number = step.job.attempt + 1
@@ -400,9 +402,9 @@ class TuningJobWaiter(VertexOperator):
         if name is None or not (self.cancel_on_kill and self._owns(context, job)):
             return job
         waited_for = job if name == job.name else self._read(str(name))
-        end = time.monotonic() + CLEAR_SECONDS
+        end = time.monotonic() + self.clear_timing.limit
         while waited_for.is_live and not waited_for.is_cancelled and time.monotonic() < end:
-            time.sleep(CLEAR_PAUSE)
+            time.sleep(self.clear_timing.pause)
             waited_for = self._read(waited_for.name)
         if waited_for.is_cancelled:
             context["task_state_store"].set(CLEARED, waited_for.name)

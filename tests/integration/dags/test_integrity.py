@@ -130,10 +130,13 @@ def run_python(code: str, home: Path) -> list[str]:
 
 def test_parsing_is_quick_and_loads_no_google_library(project_dir: Path, tmp_path: Path) -> None:
     code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
-    seconds, heavy, steps = min((run_python(code, tmp_path)[-3:] for _ in range(3)), key=lambda lines: float(lines[0]))
-    assert heavy == ""
-    assert set(steps.split(",")) == {*STEPS, *OUTCOMES, *TEARDOWNS}
-    assert float(seconds) <= 0.2
+    for _ in range(3):  # a machine that is busy with other things makes one slow
+        seconds, heavy, steps = run_python(code, tmp_path)[-3:]
+        assert heavy == ""
+        assert set(steps.split(",")) == {*STEPS, *OUTCOMES, *TEARDOWNS}
+        if float(seconds) <= 0.2:
+            return
+    raise AssertionError(f"Parsing took {seconds} s.")
 
 
 def test_parsing_needs_no_network(project_dir: Path, tmp_path: Path) -> None:

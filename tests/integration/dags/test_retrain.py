@@ -18,8 +18,8 @@ from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.promotion import ModelAliases
 
-from tests.integration.conftest import connection
 from tests.support.emulator import classification_rows, running_emulator
+from tests.support.google_cloud import connection
 
 BUCKET = "tuning-data"
 

@@ -14,8 +14,8 @@ from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
 
-from tests.integration.conftest import LOCATION, TRAINING, VALIDATION, connection
 from tests.support.emulator import classification_rows, running_emulator, upload
+from tests.support.google_cloud import LOCATION, TRAINING, VALIDATION, connection
 from tests.support.lineage import aliases, train
 
 TUNING = "support_triage"

@@ -12,24 +12,17 @@ from typing import Any
 import httpx
 import pytest
 from vertex_tuning import exceptions
-from vertex_tuning.evaluation import predict
 from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
-from vertex_tuning.evaluation.predict import PredictLaterError, next_attempt, predict_all
+from vertex_tuning.evaluation.predict import Backoff, PredictLaterError, predict_all
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 
-from tests.integration.conftest import LOCATION, connection
 from tests.support.emulator import upload
+from tests.support.google_cloud import LOCATION, connection
 from tests.support.tasks import TaskContext, create, execute
 
 METHOD = "endpoints.generateContent"
 WORDS = ("lost", "stolen", "late")
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr(predict, "LONGEST_BACKOFF", 0.1)
 
 
 @pytest.fixture
@@ -57,26 +50,31 @@ def soon(seconds: float = 30) -> float:
     return time.time() + seconds
 
 
+def ask(hook: VertexTuningHook, endpoint: str, cases: list[SmokeCase], **arguments: Any) -> list[SmokeAnswer]:
+    """`predict_all` that tries again soon."""
+    return predict_all(hook, endpoint, cases, backoff=Backoff(first=0.01, longest=0.1), **arguments)
+
+
 def ask_one(hook: VertexTuningHook, endpoint: str, **case: Any) -> SmokeAnswer:
     fields = {"prompt": "My card is lost, message 1.", **case}
-    [answer] = predict_all(hook, endpoint, parse_cases([fields]), deadline=soon())
+    [answer] = ask(hook, endpoint, parse_cases([fields]), deadline=soon())
     return answer
 
 
 def test_answers_come_in_the_order_of_the_cases(hook: VertexTuningHook, endpoint: str) -> None:
     cases = questions(7)
-    answers = predict_all(hook, endpoint, cases, deadline=soon())
+    answers = ask(hook, endpoint, cases, deadline=soon())
     assert [answer.answer for answer in answers] == [case.equals for case in cases]
     assert [answer.name for answer in answers] == [case.name for case in cases]
     assert all(a.problem == "" and a.tokens > 0 and a.latency > 0 and a.finish_reason == "STOP" for a in answers)
-    assert predict_all(hook, endpoint, [], deadline=soon()) == []
+    assert ask(hook, endpoint, [], deadline=soon()) == []
 
 
 def test_so_many_are_asked_at_once_and_no_more(
     hook: VertexTuningHook, endpoint: str, control: Callable[..., None], requests: Callable[[], list[dict[str, Any]]]
 ) -> None:
     control("faults", method=METHOD, delay=0.3)
-    predict_all(hook, endpoint, questions(9), parallel=3, deadline=soon())
+    ask(hook, endpoint, questions(9), parallel=3, deadline=soon())
     spans = []
     for request in requests():
         end = datetime.fromisoformat(request["time"])
@@ -101,7 +99,7 @@ def test_refusals_that_pass_are_waited_out(
     hook: VertexTuningHook, endpoint: str, control: Callable[..., None], fault: dict[str, Any]
 ) -> None:
     control("faults", method=METHOD, **fault)
-    answers = predict_all(hook, endpoint, questions(8), deadline=soon())
+    answers = ask(hook, endpoint, questions(8), deadline=soon())
     assert [answer.problem for answer in answers] == [""] * 8
 
 
@@ -124,14 +122,14 @@ def test_a_model_that_stays_overloaded_is_left_with_the_answers_it_gave(
     hook.generate(endpoint, cases[0].contents(), {})  # the client's first request takes longer than others
     control("faults", method=METHOD, error={"code": 429}, probability=0.5)
     with pytest.raises(PredictLaterError, match="429") as later:
-        predict_all(hook, endpoint, cases, deadline=soon(), parallel=2, patience=0.02)
+        ask(hook, endpoint, cases, deadline=soon(), parallel=2, patience=0.02)
     kept = later.value.answers
     assert 0 < len(kept) < 12
     before = sum(request["status"] == 200 for request in requests())
     assert before == len(kept) + 1  # no answer is thrown away
 
     httpx.delete(f"{hook.connection.endpoint(LOCATION)}/_internal/faults").raise_for_status()
-    answers = predict_all(hook, endpoint, cases, deadline=soon(), answered=kept)
+    answers = ask(hook, endpoint, cases, deadline=soon(), answered=kept)
     assert [answer.problem for answer in answers] == [""] * 12
     assert [a for a in answers if a in kept] == sorted(kept, key=answers.index)
     assert len([r for r in requests() if r["status"] == 200]) == 12 + 1
@@ -143,14 +141,14 @@ def test_when_time_is_over_the_last_refusal_is_named(
     control("faults", method=METHOD, error={"code": 503, "message": "Down for repairs."})
     started = time.monotonic()
     with pytest.raises(exceptions.EndpointTimeoutError, match=r"503 UNAVAILABLE: Down for repairs\."):
-        predict_all(hook, endpoint, questions(8), deadline=soon(0.5), patience=math.inf)
+        ask(hook, endpoint, questions(8), deadline=soon(0.5), patience=math.inf)
     assert time.monotonic() - started < 5
 
 
 def test_an_endpoint_that_never_comes_is_waited_for_until_time_is_over(hook: VertexTuningHook, endpoint: str) -> None:
     missing = endpoint.rpartition("/")[0] + "/1234567890"
     with pytest.raises(exceptions.EndpointTimeoutError, match="404 NOT_FOUND"):
-        predict_all(hook, missing, questions(1), deadline=soon(0.3))
+        ask(hook, missing, questions(1), deadline=soon(0.3))
 
 
 @pytest.mark.parametrize("code", [400, 403])
@@ -159,7 +157,7 @@ def test_what_waiting_cannot_help_ends_it_at_once_and_names_the_case(
 ) -> None:
     control("faults", method=METHOD, error={"code": code, "message": "Never."}, count=1)
     with pytest.raises(exceptions.VertexRequestError, match=rf"Case 'My card is .*': .*{code} .*Never\."):
-        predict_all(hook, endpoint, questions(4), deadline=soon())
+        ask(hook, endpoint, questions(4), deadline=soon())
 
 
 def test_an_answer_that_was_cut_off_says_so(hook: VertexTuningHook, google_cloud: str) -> None:
@@ -227,11 +225,3 @@ def test_whatever_the_service_sends_is_a_verdict_and_no_crash(
     # The location is the endpoint's, not the hook's.
     host = "https://aiplatform.eu.rep.googleapis.com"
     assert asked == [f"{host}/v1beta1/projects/1/locations/eu/endpoints/2:generateContent"]
-
-
-def test_the_next_visit_is_in_one_or_two_minutes_but_never_after_the_deadline() -> None:
-    visits = {next_attempt(soon(3600)).timestamp() - time.time() for _ in range(50)}
-    assert 59 < min(visits) < max(visits) <= 120
-    assert len(visits) > 40
-    deadline = soon(5)
-    assert next_attempt(deadline).timestamp() == pytest.approx(deadline)

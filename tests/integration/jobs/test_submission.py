@@ -15,16 +15,14 @@ from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
-from vertex_tuning.jobs import submission
-from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.jobs.job import IDENTITY_LABEL, TuningJob
 from vertex_tuning.jobs.spec import identity_labels
-from vertex_tuning.jobs.submission import resubmit, submit, successor
+from vertex_tuning.jobs.submission import Creations, resubmit, submit, successor
 
-from tests.integration.conftest import LOCATION, TRAINING, VALIDATION, connection, spec
-from tests.support.emulator import classification_rows, running_emulator, upload
-from tests.support.tasks import TaskContext, create, execute, sensor
+from tests.support.google_cloud import LOCATION, spec
+from tests.support.scripted_jobs import FAILS_IN_PASSING, RUNS, SUCCEEDS, ScriptedJobs, ended, fails, live
+from tests.support.tasks import QUICK_SEARCH, TaskContext, create, execute, sensor
 
-RUNNING = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 Control = Callable[..., None]
 
 
@@ -34,19 +32,9 @@ def identity() -> str:
 
 
 @pytest.fixture
-def held(control: Control, identity: str) -> None:
+def held(control: Control, hook: VertexTuningHook, identity: str) -> None:
     """Jobs of this test run until they are cancelled."""
-    control("lifecycle", labels={"airflow-task-identity": identity}, script=RUNNING)
-
-
-@pytest.fixture
-def short_lag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission, "LIST_LAG", 3.0)
-
-
-def live(hook: VertexTuningHook, identity: str) -> list[TuningJob]:
-    """Jobs that go on: neither ended nor being cancelled."""
-    return [job for job in hook.jobs_of(identity) if job.is_live and job.state != "JOB_STATE_CANCELLING"]
+    ScriptedJobs(control, hook, IDENTITY_LABEL, identity).follow(RUNS)
 
 
 def create_count(emulator: str) -> int:
@@ -68,16 +56,16 @@ def test_attempts_that_run_at_once_end_with_one_job(hook: VertexTuningHook, held
     with ThreadPoolExecutor(6) as pool:
         results = [future.result() for future in [pool.submit(attempt) for _ in range(6)]]
     assert len({job.name for job in results}) == 1
-    assert [job.name for job in live(hook, identity)] == [results[0].name]
+    assert live(hook.jobs_of(identity)) == [results[0].name]
 
 
 def test_a_list_that_lags_does_not_hide_a_rival(
     hook: VertexTuningHook, held: None, identity: str, control: Control
 ) -> None:
     first = submit(hook, spec(), identity)
-    control("faults", method="tuningJobs.list", staleList=2.0)
+    control("faults", method="tuningJobs.list", staleList=1.0)
     assert submit(hook, spec(), identity).name == first.name
-    assert [job.name for job in live(hook, identity)] == [first.name]
+    assert live(hook.jobs_of(identity)) == [first.name]
 
 
 # Lost answers
@@ -95,11 +83,11 @@ def test_a_create_whose_answer_was_lost_is_found(
 
 
 def test_a_create_that_never_arrived_is_not_repeated_blindly(
-    hook: VertexTuningHook, identity: str, control: Control, emulator: str, short_lag: None
+    hook: VertexTuningHook, identity: str, control: Control, emulator: str
 ) -> None:
     control("faults", method="tuningJobs.create", error={"code": 503}, count=1)
     with pytest.raises(exceptions.LostAnswerError):
-        submit(hook, spec(), identity)
+        submit(hook, spec(), identity, creations=Creations(QUICK_SEARCH))
     assert create_count(emulator) == 1
     assert submit(hook, spec(), identity).attempt == 1
 
@@ -109,7 +97,7 @@ def test_a_create_that_never_arrived_is_not_repeated_blindly(
 
 def test_a_succeeded_job_is_reused_unless_told_otherwise(hook: VertexTuningHook, identity: str) -> None:
     first = submit(hook, spec(epoch_count=1), identity)
-    finish(hook, first)
+    ended(hook, first.name)
     assert submit(hook, spec(epoch_count=1), identity).name == first.name
     second = submit(hook, spec(epoch_count=1), identity, reuse="active")
     assert (second.name != first.name, second.attempt) == (True, 2)
@@ -119,7 +107,7 @@ def test_never_reuse_leaves_just_the_new_one(hook: VertexTuningHook, held: None,
     first = submit(hook, spec(), identity)
     second = submit(hook, spec(), identity, reuse="never")
     assert first.name != second.name
-    assert [job.name for job in live(hook, identity)] == [second.name]
+    assert live(hook.jobs_of(identity)) == [second.name]
 
 
 def test_a_job_that_asks_for_something_else_is_replaced_or_refused(
@@ -129,13 +117,13 @@ def test_a_job_that_asks_for_something_else_is_replaced_or_refused(
     with pytest.raises(exceptions.ChangedSpecError, match=first.name):
         submit(hook, spec(epoch_count=3), identity, on_changed_spec="fail")
     second = submit(hook, spec(epoch_count=3), identity)
-    assert [job.name for job in live(hook, identity)] == [second.name]
+    assert live(hook.jobs_of(identity)) == [second.name]
 
 
 def test_twins_a_crash_left_behind_are_reduced_to_the_oldest(hook: VertexTuningHook, held: None, identity: str) -> None:
     twins = [hook.create_tuning_job(spec(), identity_labels(identity, spec(), 1)) for _ in range(3)]
     assert submit(hook, spec(), identity).name == twins[0].name
-    assert [job.name for job in live(hook, identity)] == [twins[0].name]
+    assert live(hook.jobs_of(identity)) == [twins[0].name]
 
 
 def test_a_cancelled_job_is_not_adopted(hook: VertexTuningHook, held: None, identity: str) -> None:
@@ -169,55 +157,40 @@ def test_a_cancel_that_has_no_effect_says_so(
 # Jobs that fail in passing
 
 
-def finish(hook: VertexTuningHook, job: TuningJob) -> TuningJob:
-    deadline = time.monotonic() + 60
-    while job.is_live:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-        job = hook.get_tuning_job(job.name)
-    return job
-
-
-def failing(control: Control, code: int, count: int | None = None) -> None:
-    control("lifecycle", labels={"team": "x"}, failure={"code": code, "message": "Oh.", "step": 1}, count=count)
-
-
 def test_a_job_that_fails_in_passing_is_created_again_and_everything_downstream_gets_the_one_that_succeeded(
-    hook: VertexTuningHook, control: Control
+    jobs: ScriptedJobs, context: TaskContext
 ) -> None:
-    failing(control, 13, count=2)
-    context = TaskContext(uuid4().hex)
-    created = execute(create(labels={"team": "x"}), context)
+    jobs.follow(FAILS_IN_PASSING, FAILS_IN_PASSING, SUCCEEDS)
+    created = jobs.create(context)
     result = execute(sensor(created["name"], deferrable=False, poke_interval=0.05), context)
     assert result["state"] == "JOB_STATE_SUCCEEDED"
     assert result["name"] != created["name"]
-    jobs = hook.jobs_of(result["labels"]["airflow-task-identity"])
-    assert sorted(job.attempt for job in jobs) == [1, 2, 3]
-    assert {job.fingerprint for job in jobs} == {result["labels"]["airflow-fingerprint"]}
+    assert sorted(job.attempt for job in jobs.all()) == [1, 2, 3]
+    assert {job.fingerprint for job in jobs.all()} == {result["labels"]["airflow-fingerprint"]}
 
 
-def test_so_many_attempts_and_no_more(hook: VertexTuningHook, control: Control) -> None:
-    failing(control, 14)
-    context = TaskContext(uuid4().hex)
-    created = execute(create(labels={"team": "x"}), context)
+def test_so_many_attempts_and_no_more(jobs: ScriptedJobs, context: TaskContext) -> None:
+    jobs.follow(fails(14))
+    created = jobs.create(context)
     with pytest.raises(exceptions.TuningJobFailedError, match=r"Oh\."):
         execute(sensor(created["name"], deferrable=False, poke_interval=0.05, max_job_attempts=2), context)
-    assert len(hook.jobs_of(created["labels"]["airflow-task-identity"])) == 2
+    assert len(jobs.all()) == 2
 
 
 @pytest.mark.parametrize("code", [3, 5, 7, 9, 12, 16])
-def test_a_job_that_would_fail_again_ends_the_run_at_once(hook: VertexTuningHook, control: Control, code: int) -> None:
-    failing(control, code)
-    context = TaskContext(uuid4().hex)
-    created = execute(create(labels={"team": "x"}), context)
+def test_a_job_that_would_fail_again_ends_the_run_at_once(jobs: ScriptedJobs, context: TaskContext, code: int) -> None:
+    jobs.follow(fails(code))
+    created = jobs.create(context)
     with pytest.raises(exceptions.TuningJobFailedError, match=r"Oh\."):
         execute(sensor(created["name"], deferrable=False, poke_interval=0.05), context)
-    assert len(hook.jobs_of(created["labels"]["airflow-task-identity"])) == 1
+    assert len(jobs.all()) == 1
 
 
-def test_a_job_started_elsewhere_is_never_created_again(hook: VertexTuningHook, control: Control) -> None:
-    failing(control, 13)
-    job = hook.create_tuning_job(spec(), {"team": "x"})
+def test_a_job_started_elsewhere_is_never_created_again(
+    hook: VertexTuningHook, jobs: ScriptedJobs, context: TaskContext
+) -> None:
+    jobs.follow(FAILS_IN_PASSING)
+    job = hook.create_tuning_job(spec(), jobs.labels)
     with pytest.raises(exceptions.TuningJobFailedError):
         execute(sensor(job.name, deferrable=False, poke_interval=0.05))
 
@@ -225,7 +198,7 @@ def test_a_job_started_elsewhere_is_never_created_again(hook: VertexTuningHook, 
 def test_a_crash_after_creating_again_does_not_pay_twice(hook: VertexTuningHook, held: None, identity: str) -> None:
     first = submit(hook, spec(), identity)
     hook.cancel_tuning_job(first.name)
-    second = resubmit(hook, finish(hook, first))
+    second = resubmit(hook, ended(hook, first.name))
     assert second.attempt == 2
     found = successor(hook, hook.get_tuning_job(first.name))
     assert found is not None
@@ -235,32 +208,27 @@ def test_a_crash_after_creating_again_does_not_pay_twice(hook: VertexTuningHook,
 # A kill at any moment
 
 
-def test_a_kill_while_creating_cancels_what_was_created(hook: VertexTuningHook, control: Control) -> None:
-    control("lifecycle", labels={"team": "x"}, script=RUNNING)
-    operator, context = create(labels={"team": "x"}), TaskContext(uuid4().hex)
-    created = execute(operator, context)
+def test_a_kill_while_creating_cancels_what_was_created(jobs: ScriptedJobs, context: TaskContext) -> None:
+    jobs.follow(RUNS)
+    operator = create(labels=jobs.labels)
+    execute(operator, context)
     operator.on_kill()
-    assert live(hook, created["labels"]["airflow-task-identity"]) == []
+    assert jobs.live() == []
 
 
 # Quota
 
 
-def test_without_quota_the_task_leaves_the_worker_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running_emulator(concurrent_tuning_jobs=1, quota_mode="refuse") as url:
-        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
-        for uri in (TRAINING, VALIDATION):
-            upload(url, uri, classification_rows(24))
-        script = {"labels": {"team": "x"}, "script": RUNNING, "count": 1}
-        httpx.post(f"{url}/_internal/lifecycle", json=script).raise_for_status()
-        first = execute(create(labels={"team": "x"}), TaskContext("first"))
-        operator, context = create(labels={"team": "x"}, poll_interval=1), TaskContext("second")
-        with pytest.raises(TaskDeferred) as deferred:
-            execute(operator, context)
-        assert deferred.value.method_name == "retry_submit"
-        operator.hook.cancel_tuning_job(first["name"])
-        finish(operator.hook, operator.hook.get_tuning_job(first["name"]))
-        second = operator.retry_submit(context, **(deferred.value.kwargs or {}))  # type: ignore[arg-type]
-        assert second["name"] != first["name"]
-        with pytest.raises(exceptions.QuotaTimeoutError, match="No quota"):
-            create(epoch_count="1").retry_submit(TaskContext("third"), quota_deadline=time.time() - 1)  # type: ignore[arg-type]
+def test_without_quota_the_task_leaves_the_worker_and_comes_back(crowded_jobs: ScriptedJobs) -> None:
+    crowded_jobs.follow(RUNS)
+    first = crowded_jobs.create(TaskContext("first"))
+    operator, context = create(labels=crowded_jobs.labels, poll_interval=1), TaskContext("second")
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(operator, context)
+    assert deferred.value.method_name == "retry_submit"
+    operator.hook.cancel_tuning_job(first["name"])
+    ended(operator.hook, first["name"])
+    second = operator.retry_submit(context, **(deferred.value.kwargs or {}))  # type: ignore[arg-type]
+    assert second["name"] != first["name"]
+    with pytest.raises(exceptions.QuotaTimeoutError, match="No quota"):
+        create(epoch_count="1").retry_submit(TaskContext("third"), quota_deadline=time.time() - 1)  # type: ignore[arg-type]

@@ -14,8 +14,8 @@ from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 
-from tests.integration.conftest import LOCATION
 from tests.support.emulator import classification_rows, upload
+from tests.support.google_cloud import LOCATION
 from tests.support.tasks import TaskContext, create, execute, origin, sensor
 
 Control = Callable[..., None]

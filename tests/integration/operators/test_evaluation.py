@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
-from vertex_tuning.evaluation import predict
+from vertex_tuning.evaluation.predict import Backoff
 from vertex_tuning.exceptions import ChampionError, ConfigurationError, ModelRefusedError
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
@@ -20,8 +20,8 @@ from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.registry.aliases import CHAMPION
 
-from tests.integration.conftest import LOCATION, VALIDATION
 from tests.support.emulator import classification_rows, upload
+from tests.support.google_cloud import LOCATION, VALIDATION
 from tests.support.lineage import aliases, models, train
 from tests.support.tasks import TaskContext, execute
 
@@ -245,30 +245,22 @@ class TestAsking:
         registry.merge_aliases(gone, [f"-{alias}"])
         assert execute(evaluation(good, alias))["verdict"] == "first"
 
-    def test_a_storm_is_waited_out(
-        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, control: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(predict, "FIRST_BACKOFF", 0.01)
+    def test_a_storm_is_waited_out(self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, control: Any) -> None:
         control("faults", method="endpoints.generateContent", count=6, error={"code": 429})
         crown(bad)
-        assert execute(evaluation(good, alias))["verdict"] == "better"
+        operator = evaluation(good, alias)
+        operator.backoff = Backoff(first=0.01)
+        assert execute(operator)["verdict"] == "better"
 
     def test_a_long_one_without_a_worker_and_answers_are_kept(
-        self,
-        good: TuningJob,
-        bad: TuningJob,
-        alias: str,
-        crown: Any,
-        control: Any,
-        emulator: str,
-        monkeypatch: pytest.MonkeyPatch,
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, control: Any, emulator: str
     ) -> None:
         crown(bad)
         assert good.tuned_model
-        monkeypatch.setattr(predict, "MAX_WAIT_ON_WORKER", 0.0)
         place = good.tuned_model.endpoint.rpartition("/")[2]
         control("faults", method="endpoints.generateContent", resource=place, error={"code": 503})
         operator = evaluation(good, alias)
+        operator.patience = 0.0
         with pytest.raises(TaskDeferred) as deferred:
             execute(operator)
         kwargs = json.loads(json.dumps(deferred.value.kwargs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from uuid import uuid4
+from typing import Any
 
 import httpx
 import pytest
@@ -12,11 +12,14 @@ from vertex_tuning import exceptions
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs import submission
+from vertex_tuning.jobs.job import IDENTITY_LABEL, TuningJob
 from vertex_tuning.jobs.spec import identity_labels
-from vertex_tuning.jobs.submission import submit
+from vertex_tuning.jobs.submission import Creations
 
-from tests.integration.conftest import LOCATION, connection, spec
+from tests.support.google_cloud import LOCATION, connection, spec
 from tests.support.proxy import JSON, NOT_GOOGLES, Answer, Proxy, pass_on, proxy_before
+from tests.support.scripted_jobs import RUNS, ScriptedJobs
+from tests.support.tasks import QUICK_SEARCH
 
 pytestmark = [
     # of the proxy's own connections, which it leaves to the client
@@ -32,25 +35,30 @@ ANSWERS: dict[str, Answer] = {
     "a job with another resource's name": (200, JSON, b'{"name": "%s"}' % NAME.replace(b"tuningJobs", b"endpoints")),
     "a job whose labels are a list": (200, JSON, b'{"name": "%s", "labels": [1]}' % NAME),
 }
-RUNNING = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
 EMPTY: Answer = (200, JSON, b"{}")
+
+
+Control = Callable[..., None]
+
+
+def submit(hook: VertexTuningHook, identity: str, **options: Any) -> TuningJob:
+    """Create a small job, or find the one there is, at a service that shows a job within 3 s."""
+    return submission.submit(hook, spec(), identity, creations=Creations(QUICK_SEARCH), **options)
 
 
 @pytest.fixture
 def proxy(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    monkeypatch.setattr(submission, "LIST_LAG", 3.0)
     with proxy_before(emulator) as made:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(made.url))
         yield made
 
 
 @pytest.fixture
-def identity(control: Callable[..., None]) -> str:
-    made = uuid4().hex
-    control(
-        "lifecycle", labels={"airflow-task-identity": made}, script=[{"state": "JOB_STATE_RUNNING", "seconds": 600}]
-    )
-    return made
+def identity(control: Control, hook: VertexTuningHook) -> str:
+    """Of a task whose jobs run until they are cancelled."""
+    jobs = ScriptedJobs(control, hook, IDENTITY_LABEL)
+    jobs.follow(RUNS)
+    return jobs.value
 
 
 @pytest.fixture
@@ -74,7 +82,7 @@ def test_the_job_is_found_whatever_the_create_was_answered(
     proxy: Proxy, hook: VertexTuningHook, identity: str, answer: str
 ) -> None:
     proxy.replace = once("POST", "/tuningJobs", ANSWERS.get(answer, EMPTY))
-    job = submit(hook, spec(), identity)
+    job = submit(hook, identity)
     assert [one.name for one in hook.jobs_of(identity)] == [job.name]
 
 
@@ -84,7 +92,7 @@ def test_a_look_that_is_answered_so_creates_nothing(
 ) -> None:
     proxy.replace = lambda method, path: ANSWERS[answer] if method == "GET" and "/tuningJobs" in path else None
     with pytest.raises(exceptions.TransientError):
-        submit(hook, spec(), identity)
+        submit(hook, identity)
     proxy.replace = pass_on
     assert hook.jobs_of(identity) == []
 
@@ -92,9 +100,9 @@ def test_a_look_that_is_answered_so_creates_nothing(
 def test_an_empty_list_that_is_none_leads_to_one_job_all_the_same(
     proxy: Proxy, hook: VertexTuningHook, identity: str
 ) -> None:
-    first = submit(hook, spec(), identity)
+    first = submit(hook, identity)
     proxy.replace = once("GET", "/tuningJobs", EMPTY)
-    second = submit(hook, spec(), identity)
+    second = submit(hook, identity)
     assert [job.name for job in hook.jobs_of(identity) if not job.is_cancelled] == [first.name] == [second.name]
 
 
@@ -102,7 +110,7 @@ def test_an_empty_list_that_is_none_leads_to_one_job_all_the_same(
 def test_an_odd_job_in_the_list_is_left_out_and_hides_no_other(
     proxy: Proxy, hook: VertexTuningHook, identity: str, job: str
 ) -> None:
-    first = submit(hook, spec(), identity)
+    first = submit(hook, identity)
     listed = httpx.get(f"{proxy.url}/v1beta1/projects/test-project/locations/{LOCATION}/tuningJobs").json()[
         "tuningJobs"
     ]
@@ -110,32 +118,32 @@ def test_an_odd_job_in_the_list_is_left_out_and_hides_no_other(
     proxy.replace = lambda method, path: (
         (200, JSON, json.dumps(page).encode()) if method == "GET" and "/tuningJobs?" in path else None
     )
-    assert submit(hook, spec(), identity).name == first.name
+    assert submit(hook, identity).name == first.name
 
 
 def test_a_list_that_never_ends_ends(proxy: Proxy, hook: VertexTuningHook, identity: str) -> None:
     proxy.replace = once("GET", "/tuningJobs", (200, JSON, b'{"tuningJobs": [], "nextPageToken": "again"}'), times=9)
     with pytest.raises(exceptions.VertexUnavailableError, match="does not end"):
-        submit(hook, spec(), identity)
+        submit(hook, identity)
 
 
 @pytest.mark.parametrize("code", [400, 403, 404])
 def test_after_a_create_a_refused_look_is_repeated(
-    emulator: str, control: Callable[..., None], hook: VertexTuningHook, identity: str, code: int
+    control: Control, hook: VertexTuningHook, identity: str, code: int
 ) -> None:
     def refuse() -> None:
         control("faults", method="tuningJobs.list", count=2, error={"code": code, "message": "Not now."})
 
-    job = submit(hook, spec(), identity, before_creating=refuse)
+    job = submit(hook, identity, before_creating=refuse)
     assert [one.name for one in hook.jobs_of(identity)] == [job.name]
 
 
 def test_a_twin_that_is_being_cancelled_does_not_cost_the_healthy_job(
-    control: Callable[..., None], hook: VertexTuningHook, identity: str
+    control: Control, hook: VertexTuningHook, identity: str
 ) -> None:
     killed = hook.create_tuning_job(spec(), identity_labels(identity, spec(), 1))
     control("faults", method="tuningJobs.list", staleList=5.0, count=1)  # the next process sees none
     hook.cancel_tuning_job(killed.name)
-    job = submit(hook, spec(), identity)
+    job = submit(hook, identity)
     assert job.name != killed.name
     assert not hook.get_tuning_job(job.name).is_cancelled

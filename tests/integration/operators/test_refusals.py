@@ -26,18 +26,27 @@ try:
     operator.refuse(exceptions.ModelRefusedError("Refused: 61 %, model in use 96 %."))
 except exceptions.ModelRefusedError:
     runner.exception("Task failed with exception")
-try:
-    raise {error}
-except Exception:
-    runner.exception("Task failed with exception")
+for error in {errors}:
+    try:
+        raise error
+    except Exception:
+        runner.exception("Task failed with exception")
 """
 
+ERRORS = {
+    "exceptions.SmokeTestError('Refused: 1 of 6')": True,
+    "exceptions.ChampionError('two models')": False,
+    "ValueError('a bug')": False,
+}
+"""Whether an error is a refusal."""
 
-def lines_of(error: str) -> list[dict[str, Any]]:
+
+@pytest.fixture(scope="module")
+def lines() -> list[dict[str, Any]]:
+    """What such a process writes, one after the other for each of the errors."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"}
-    done = subprocess.run(
-        [sys.executable, "-c", TASK.format(error=error)], env=environment, capture_output=True, text=True, check=True
-    )
+    program = TASK.format(errors=f"[{', '.join(ERRORS)}]")
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [
         line for line in found if line["event"] in ("started", "Task failed with exception") or "Refused" in str(line)
@@ -51,20 +60,16 @@ def frames(line: dict[str, Any]) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("error", "is_refusal"),
-    [
-        ("exceptions.SmokeTestError('Refused: 1 of 6')", True),
-        ("exceptions.ChampionError('two models')", False),
-        ("ValueError('a bug')", False),
-    ],
-)
-def test_a_refusal_is_told_first_and_without_traceback_and_other_errors_keep_theirs(
-    error: str, is_refusal: bool
-) -> None:
-    started, refused, failed, other = lines_of(error)
+def test_a_refusal_is_told_first_and_without_traceback(lines: list[dict[str, Any]]) -> None:
+    started, refused, failed, *_ = lines
     assert started["event"] == "started"
     assert (refused["event"], refused["level"]) == ("Refused: 61 %, model in use 96 %.", "warning")
     assert frames(failed) == []
     assert "Refused: 61 %" in str(failed["exception"])
-    assert (frames(other) == []) is is_refusal
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_other_errors_keep_theirs(lines: list[dict[str, Any]], error: str) -> None:
+    line = lines[3:][list(ERRORS).index(error)]
+    assert (frames(line) == []) is ERRORS[error]
+    assert len(lines) == 3 + len(ERRORS)

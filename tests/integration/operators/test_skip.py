@@ -18,7 +18,7 @@ from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.registry.aliases import TUNING_LABEL
 from vertex_tuning.registry.promotion import ModelAliases
 
-from tests.integration.conftest import LOCATION
+from tests.support.google_cloud import LOCATION
 from tests.support.tasks import TaskContext, create, execute
 
 TUNING = "repeats"

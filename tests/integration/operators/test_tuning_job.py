@@ -10,23 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs.job import TuningJob
-from vertex_tuning.operators.dataset import UploadDatasetOperator
-from vertex_tuning.operators.metrics import CollectMetricsOperator
-from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import (
     CancelTuningJobOperator,
-    CreateTuningJobOperator,
     GetTuningJobOperator,
     ListTuningJobsOperator,
 )
-from vertex_tuning.sensors import TuningJobSensor
 
-from tests.integration.conftest import spec
+from tests.support.google_cloud import spec
 from tests.support.tasks import TaskContext, create, execute, origin, sensor
 
 HOLD = [{"state": "JOB_STATE_RUNNING", "seconds": 600}]
@@ -101,8 +95,6 @@ def test_one_task_can_wait_as_well(done: dict[str, Any]) -> None:
 
 # Waiting
 
-NAME = "projects/1/locations/us-central1/tuningJobs/2"
-
 
 def held(hook: VertexTuningHook, control: Callable[..., None], owner: TaskContext | None = None) -> TuningJob:
     """A job that runs until it is cancelled; of a task's own run, or started elsewhere."""
@@ -154,42 +146,6 @@ def test_a_job_may_be_named_with_the_projects_id(done: dict[str, Any]) -> None:
     named = re.sub("^projects/[^/]+", "projects/test-project", done["name"])
     event = {"status": "succeeded", "job_name": done["name"], "job": done}
     assert sensor(named).execute_complete(TaskContext(), event, job_name=named) == done  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        None,
-        {},
-        {"status": "done", "job_name": NAME},
-        {"status": "succeeded", "job_name": NAME.replace("/2", "/3")},
-        {"status": "succeeded", "job_name": NAME.replace("projects/1/", "projects/7/")},
-        {"status": "succeeded", "job_name": NAME.replace("us-central1", "europe-west4")},
-        {"status": "succeeded", "job_name": "2"},
-        {"status": "succeeded"},
-    ],
-)
-def test_a_strange_event_fails_loudly(event: Any) -> None:
-    with pytest.raises(exceptions.UnexpectedEventError):
-        sensor(NAME).execute_complete(TaskContext(), event, job_name=NAME)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        ("failed", exceptions.TuningJobFailedError),
-        ("expired", exceptions.TuningJobExpiredError),
-        ("partially_succeeded", exceptions.TuningJobPartiallySucceededError),
-        ("cancelled", exceptions.TuningJobCancelledError),
-        ("error", exceptions.PollingError),
-    ],
-)
-def test_each_end_but_success_has_its_error(status: str, kind: type[Exception]) -> None:
-    state = f"JOB_STATE_{status.upper()}"
-    job = TuningJob.parse({"name": NAME, "state": state, "error": {"code": 3, "message": "The service's words."}})
-    event = {"status": status, "job_name": NAME, "message": "The service's words.", "job": job.as_xcom()}
-    with pytest.raises(kind, match=r"The service's words\."):
-        sensor(NAME).execute_complete(TaskContext(), event, job_name=NAME)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cancel", [True, False])
@@ -252,23 +208,3 @@ def test_get_list_and_cancel(hook: VertexTuningHook, control: Callable[..., None
     assert [one["name"] for one in listed] == [job.name]
     cancelled = execute(CancelTuningJobOperator(task_id="cancel", job_name=job.name))
     assert cancelled["state"].startswith("JOB_STATE_CANCELL")
-
-
-# All of them
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        UploadDatasetOperator,
-        CreateTuningJobOperator,
-        GetTuningJobOperator,
-        ListTuningJobsOperator,
-        CancelTuningJobOperator,
-        CollectMetricsOperator,
-        SmokeTestOperator,
-        TuningJobSensor,
-    ],
-)
-def test_connection_and_place_are_templates_everywhere(kind: type[BaseOperator]) -> None:
-    assert {"location", "project_id", "gcp_conn_id", "impersonation_chain"} <= set(kind.template_fields)

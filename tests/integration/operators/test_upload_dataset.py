@@ -22,8 +22,8 @@ from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 
-from tests.integration.conftest import TRAINING
 from tests.support.emulator import classification_rows, upload
+from tests.support.google_cloud import TRAINING
 from tests.support.paths import PRICES
 from tests.support.tasks import TaskContext, create, execute
 

@@ -62,8 +62,8 @@ def test_a_message_that_cannot_be_converted_is_named_where_it_stands(kind: str, 
 
 def test_csv_becomes_rows(tmp_path: Path) -> None:
     content = '\ufeffcategory,text\r\ncard,"Where, ""please""?\nNow"\r\n\r\nloan,Ça va ?\r\n'.encode()
-    options = {"columns": Columns("text", "category"), "system_instruction": "Be kind."}
-    found = prepared(content, tmp_path, "data.csv", **options)
+    columns = Columns("text", "category")
+    found = prepared(content, tmp_path, "data.csv", columns=columns, system_instruction="Be kind.")
     assert (found.training.format, found.training.converted, found.error_count) == ("csv", 2, 0)
     expected = [pair('Where, "please"?\nNow', "card", **KIND), pair("Ça va ?", "loan", **KIND)]
     assert rows_of(found.training.path) == expected

@@ -15,11 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 from vertex_tuning.costs.token_estimate import estimate_tokens
-from vertex_tuning.datasets import duplicates, findings
-from vertex_tuning.datasets import prepare as prepare_module
 from vertex_tuning.datasets.duplicates import Examples, Pair, Place
 from vertex_tuning.datasets.lines import read_lines
-from vertex_tuning.datasets.prepare import Options, Source, parse_options, prepare, sample, write_report
+from vertex_tuning.datasets.prepare import Options, Sizes, Source, parse_options, prepare, sample, write_report
 from vertex_tuning.datasets.statistics import distribution, draw
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
 
@@ -105,9 +103,8 @@ def test_the_report_of_a_good_dataset_has_no_findings(tmp_path: Path) -> None:
     assert json.loads(output.getvalue())["findings"] == []
 
 
-def test_what_is_not_written_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings, "MAX_WRITTEN", 10)
-    found = prepared(lines([b"x"] * 50), tmp_path)
+def test_what_is_not_written_is_counted(tmp_path: Path) -> None:
+    found = prepared(lines([b"x"] * 50), tmp_path, sizes=Sizes(max_written=10))
     assert found.counts["error"]["json"] == 50
     assert len((tmp_path / "findings.jsonl").read_bytes().splitlines()) == 10
 
@@ -155,8 +152,7 @@ def large_file(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("processes", [2, 5])
-def test_several_processes_find_the_same(processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module, "MIN_SPLIT", 0)
+def test_several_processes_find_the_same(processes: int, tmp_path: Path) -> None:
     training = Source.local(large_file(tmp_path / "train.jsonl"))
     (tmp_path / "validation.jsonl").write_bytes(lines([pair("new"), pair("question 5 é", "a5")]))
     sets = [training], [Source.local(tmp_path / "validation.jsonl")]
@@ -164,7 +160,8 @@ def test_several_processes_find_the_same(processes: int, tmp_path: Path, monkeyp
     for count in (1, processes):
         folder = tmp_path / str(count)
         folder.mkdir()
-        found.append(prepare(*sets, options=Options(), folder=folder, processes=count))
+        sizes = Sizes(min_split=0)
+        found.append(prepare(*sets, options=Options(), folder=folder, processes=count, sizes=sizes))
     one, several = found
     assert (one.training, one.validation) == (several.training, several.validation)
     assert one.counts == several.counts
@@ -173,18 +170,14 @@ def test_several_processes_find_the_same(processes: int, tmp_path: Path, monkeyp
     assert written[0] == written[1]
 
 
-def test_lines_longer_than_any_row_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vertex_tuning.datasets.lines.MAX_LINE", 1000)
-    monkeypatch.setattr("vertex_tuning.datasets.lines.READ_CHUNK", 100)
-    found = list(read_lines(BytesIO(b"a\n" + b"x" * 50_000 + b"\nb")))
+def test_lines_longer_than_any_row_take_little_memory() -> None:
+    found = list(read_lines(BytesIO(b"a\n" + b"x" * 50_000 + b"\nb"), max_line=1000, chunk_size=100))
     assert sum(len(one.lines) for one in found) == 3
     assert max(len(line) for one in found for line in one.lines) <= 1100
 
 
-def test_examples_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_PART", 10)
-    monkeypatch.setattr(duplicates, "_BLOCK", 7)
-    known = Examples()
+def test_examples_are_compared_in_parts() -> None:
+    known = Examples(part_size=10, block_size=7)
     known.add([n % 40 - 20 for n in range(80)], [5] * 80, range(1, 81), 0, training=True)
     known.add([3, 4], [5, 6], [1, 2], 1, training=False)
     pairs = set(known.pairs())
@@ -198,9 +191,8 @@ def test_examples_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     }
 
 
-def test_what_is_not_compared_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_LARGEST_PART", 30)
-    found = prepared(lines([pair("always the same", "yes")] * 50))
+def test_what_is_not_compared_is_said() -> None:
+    found = prepared(lines([pair("always the same", "yes")] * 50), sizes=Sizes(part_size=15))
     assert found.counts["warning"] == {"duplicate": 29, "not_compared": 1, "one_sided_labels": 1}
     assert "found 20 rows that were not compared" in found.text("warning")
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.datasets import prepare as dataset
-from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
+from vertex_tuning.datasets.prepare import Options, Prepared, Sizes, Source, prepare
 from vertex_tuning.datasets.row_sets import RowSet
 
 from tests.support.dataset_files import lines, pair, prepared
@@ -70,12 +69,12 @@ def test_blank_lines_and_the_ends_of_lines_do_not_count() -> None:
     assert prepared(windows).training.rows_hash == prepared(lines(ROWS)).training.rows_hash
 
 
-def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "MIN_SPLIT", 1)
+def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(lines(ROWS))
     found = []
     for processes in (1, 2):
         (folder := tmp_path / str(processes)).mkdir()
-        found.append(prepare([Source.local(path)], options=Options(), folder=folder, processes=processes))
+        source, sizes = Source.local(path), Sizes(min_split=1)
+        found.append(prepare([source], options=Options(), folder=folder, processes=processes, sizes=sizes))
     assert hashes(found[0]) == hashes(found[1])
