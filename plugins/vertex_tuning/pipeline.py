@@ -24,6 +24,7 @@ from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, Cre
 from vertex_tuning.operators.waiter import DAY
 from vertex_tuning.operators.xcom_templates import pulled, required
 from vertex_tuning.registry.aliases import CHAMPION, TUNING_LABEL, check_alias
+from vertex_tuning.results import Role
 from vertex_tuning.sensors import TuningJobSensor
 from vertex_tuning.templates import is_known_now
 
@@ -57,17 +58,16 @@ class Pipeline:
         return [task for task in tasks if task]
 
     @property
-    def task_ids(self) -> dict[str, str]:
-        """By what the tasks do, as reports call it."""
-        roles = {
-            "upload": self.upload_dataset,
-            "create": self.create_tuning_job,
-            "wait": self.wait_for_tuning_job,
-            "metrics": self.collect_metrics,
-            "smoke": self.smoke_test,
-            "evaluation": self.evaluate_model,
-            "approval": self.approve_model,
-            "promotion": self.promote_model,
+    def task_ids(self) -> dict[Role, str]:
+        roles: dict[Role, BaseOperator | None] = {
+            Role.UPLOAD: self.upload_dataset,
+            Role.CREATE: self.create_tuning_job,
+            Role.WAIT: self.wait_for_tuning_job,
+            Role.METRICS: self.collect_metrics,
+            Role.SMOKE: self.smoke_test,
+            Role.EVALUATION: self.evaluate_model,
+            Role.APPROVAL: self.approve_model,
+            Role.PROMOTION: self.promote_model,
         }
         return {role: task.task_id for role, task in roles.items() if task}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 TEXT_SHOWN: Final = 500
@@ -75,6 +76,14 @@ def storable_json(value: Any) -> Any:
 def without_secrets(text: str) -> str:
     """A text whose URLs have neither user, password nor query: the query of an upload session's URL is a key to it."""
     return _QUERY.sub(r"\1?…", _USER.sub("://", text))
+
+
+def moment(text: str) -> str:
+    """An RFC 3339 time to the second, in UTC; anything else as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return text
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -16,6 +16,7 @@ from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.report import WriteReportOperator, keep_error
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
 from vertex_tuning.pipeline import tuning_pipeline
+from vertex_tuning.results import Role
 
 from tests.integration.conftest import LOCATION, TRAINING, VALIDATION
 
@@ -50,7 +51,7 @@ def test_in_a_task_group_every_task_reads_from_the_others_of_its_group() -> None
     assert "task_ids='nightly.create_tuning_job'" in made.wait_for_tuning_job.job_name
     report, cancel = dag.task_dict["nightly.write_report"], dag.task_dict["nightly.cancel_unfinished_jobs"]
     assert isinstance(report, WriteReportOperator)
-    assert report.tasks["evaluation"] == "nightly.evaluate_model"
+    assert report.tasks[Role.EVALUATION] == "nightly.evaluate_model"
     assert isinstance(cancel, CancelUnfinishedJobsOperator)
     assert cancel.created_by == "nightly.create_tuning_job"
 

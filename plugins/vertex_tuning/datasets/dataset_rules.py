@@ -16,8 +16,8 @@ from vertex_tuning.datasets.limits import (
     MAX_VALIDATION_ROWS,
     MAX_VALIDATION_SHARE,
 )
-from vertex_tuning.datasets.statistics import Statistics
 from vertex_tuning.datasets.validator import Totals
+from vertex_tuning.results import Statistics
 
 _MIN_LABELLED: Final = 20
 """Rows it takes to speak of labels, and so of classification; ours, as all figures below."""

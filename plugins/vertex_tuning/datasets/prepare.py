@@ -23,10 +23,11 @@ from vertex_tuning.datasets.lines import os_errors
 from vertex_tuning.datasets.parallel import ShardReader, can_be_split
 from vertex_tuning.datasets.rows import Content, Part, Row
 from vertex_tuning.datasets.splitting import keep_first
-from vertex_tuning.datasets.statistics import Statistics, statistics
+from vertex_tuning.datasets.statistics import statistics
 from vertex_tuning.datasets.validator import Totals
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
 from vertex_tuning.plain_text import TEXT_SHOWN, plain, shorten
+from vertex_tuning.results import FileSummary, Statistics
 
 __all__ = [
     "Columns",
@@ -82,10 +83,9 @@ class DatasetReport(msgspec.Struct, frozen=True):
         """Billable tokens of one epoch, estimated."""
         return self.statistics.total_billable_token_count
 
-    def summary(self) -> dict[str, Any]:
-        """The small part of it, as plain values."""
-        left_out = {"statistics", "labels", "path"}
-        return {**{k: v for k, v in msgspec.to_builtins(self).items() if k not in left_out}, "tokens": self.tokens}
+    def summary(self) -> FileSummary:
+        """The small part of it."""
+        return msgspec.convert(self, FileSummary, from_attributes=True)
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ class Prepared(msgspec.Struct, frozen=True):
         """The small part of it, as plain values."""
         sets = {"training": self.training, "validation": self.validation}
         return {
-            **{name: report.summary() if report else None for name, report in sets.items()},
+            **{name: msgspec.to_builtins(report.summary()) if report else None for name, report in sets.items()},
             "counts": self.counts,
         }
 

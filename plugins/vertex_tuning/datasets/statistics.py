@@ -7,47 +7,13 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Final
 
-import msgspec
+from vertex_tuning.results import Bucket, Distribution, Statistics
 
 Counts = Mapping[int, int]
 """How often each value occurs."""
 
 BUCKETS: Final = 10
 _BAR: Final = 40
-
-
-class Bucket(msgspec.Struct, frozen=True):
-    """`count` values from `left` up to `right`, which belongs to the next bucket. Both are whole numbers."""
-
-    count: int
-    left: float
-    right: float
-
-
-class Distribution(msgspec.Struct, frozen=True):
-    """A number that each example has one of. Percentiles are interpolated as numpy does by default."""
-
-    sum: int
-    min: int
-    max: int
-    mean: float
-    median: float
-    p5: float
-    p95: float
-    buckets: list[Bucket]
-
-
-class Statistics(msgspec.Struct, frozen=True, rename="camel"):
-    """The fields of the service's `supervisedTuningDataStats` of the same name; tokens are estimates.
-
-    `messages` counts turns without the system instruction, which is counted with the input.
-    """
-
-    tuning_dataset_example_count: int
-    total_billable_token_count: int
-    user_input_token_distribution: Distribution | None = None
-    user_output_token_distribution: Distribution | None = None
-    user_message_per_example_distribution: Distribution | None = None
 
 
 def statistics(inputs: Counts, outputs: Counts, messages: Counts) -> Statistics:

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from vertex_tuning.evaluation.cases import GenerationSettings, SmokeCase, Thinking, Turn, parse_cases
-from vertex_tuning.evaluation.comparison import PromotionRule, parse_rule
+from vertex_tuning.evaluation.comparison import parse_rule
 from vertex_tuning.evaluation.gates import LIMITS, ON_MISSING, parse_gate
 from vertex_tuning.evaluation.value_names import unknown_value
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.results import PromotionRule
 from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, in_full, summarize, values_of
+from vertex_tuning.evaluation.cases import SmokeCase, in_full, summarize, values_of
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
-from vertex_tuning.evaluation.gates import Gate, GateResult, OnMissing, check_gates
+from vertex_tuning.evaluation.gates import Gate, OnMissing, check_gates
 from vertex_tuning.evaluation.tables import text_table
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.plain_text import NAME_SHOWN, plain, shorten
 from vertex_tuning.report.names import change_text, value_label, value_text, value_texts
+from vertex_tuning.results import AnswerSet, BothValues, GateResult, ModelAnswers, PromotionRule, SmokeAnswer, Verdict
 
-Verdict = Literal["first", "better", "equal", "unchanged", "refused"]
-"""`first`: there was none to compare with; `equal`: as good, which may be enough; `unchanged`: it is the one in use."""
-
-VERDICTS: Final[dict[str, str]] = {
+VERDICTS: Final[dict[Verdict, str]] = {
     "first": "First model: nothing to compare with",
     "better": "Better than the model in use",
     "equal": "As good as the model in use",
@@ -30,27 +28,6 @@ VERDICTS: Final[dict[str, str]] = {
 
 ROUNDING: Final = 1e-9
 """What subtracting two floats may be off by."""
-
-
-class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When a new model is better than the one in use.
-
-    :param value: what is compared, e.g. `sample.exact_share`; names as in gates. Values of training, such as
-        `eval_total_loss.last`, are of one kind only while both were measured on the same validation data; those of
-        `sample` and `smoke` always are, for both models are asked the same now.
-    :param higher_is_better: false for losses
-    :param min_gain: by how much it must be better; 0 lets an equal one through, which has learnt from newer data
-    :param no_regression: names of cases that must not fail if the model in use passes them
-    """
-
-    value: str
-    higher_is_better: bool = True
-    min_gain: float = 0.0
-    no_regression: list[str] = msgspec.field(default_factory=list)
-
-    def gain(self, challenger: float, champion: float) -> float:
-        """By how much the challenger is better; below 0 when it is worse."""
-        return challenger - champion if self.higher_is_better else champion - challenger
 
 
 class JudgedModel(msgspec.Struct, frozen=True):
@@ -72,17 +49,14 @@ class JudgedModel(msgspec.Struct, frozen=True):
         """:param values: of its training; what is asked now counts before what was asked earlier"""
         return cls({**values, **values_of(cases, sampled)}, cases, sampled)
 
-    def answers(self) -> dict[str, Any]:
-        """All it answered, in full."""
-        return {"cases": in_full(self.cases), "sample": in_full(self.sampled)}
+    def answers(self) -> ModelAnswers:
+        """All answers."""
+        return ModelAnswers(in_full(self.cases), in_full(self.sampled))
 
-    def short(self) -> dict[str, Any]:
-        """The same, small enough for an XCom: some answers with texts cut, and of the examples only how many."""
-        sampled = summarize(self.sampled)
-        return {
-            "cases": summarize(self.cases),
-            "sample": {name: sampled[name] for name in ("passed", "total")},
-        }
+    def short(self) -> ModelAnswers:
+        """Small enough for an XCom: some answers to the cases, with texts cut, and of the sample only the counts."""
+        sampled = in_full(self.sampled)
+        return ModelAnswers(summarize(self.cases), AnswerSet(sampled.passed, sampled.total))
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -95,7 +69,7 @@ class Judgement(msgspec.Struct, frozen=True):
     verdict: Verdict
     reasons: list[str]
     gates: list[GateResult]
-    values: dict[str, dict[str, float | None]]
+    values: dict[str, BothValues]
 
 
 def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> PromotionRule:
@@ -154,13 +128,13 @@ def _words(gate: GateResult) -> str:
     return f"{value_label(gate.value)}: {found}, expected {gate.limit}."
 
 
-def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) -> dict[str, dict[str, float | None]]:
-    return {name: {"champion": champion.values.get(name), "challenger": challenger.values.get(name)} for name in names}
+def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) -> dict[str, BothValues]:
+    return {name: BothValues(champion.values.get(name), challenger.values.get(name)) for name in names}
 
 
-def comparison_table(values: Mapping[str, Mapping[str, float | None]]) -> str:
+def comparison_table(values: Mapping[str, BothValues]) -> str:
     """Both models' values as text, for the log."""
-    rows = [(name, both["champion"], both["challenger"]) for name, both in values.items()]
+    rows = [(name, both.champion, both.challenger) for name, both in values.items()]
     return text_table(("value", "model in use", "new model"), rows)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 LOSSES: Final = ("/train_total_loss", "/preference_optimization_train_loss")
 """What training makes smaller: of supervised tuning, and of preference tuning."""
 VALIDATION_LOSS: Final = "/eval_total_loss"
+VALIDATION_ACCURACY: Final = "/eval_fraction_of_correct_next_step_preds"
 LOWER_IS_BETTER: Final = frozenset({*LOSSES, VALIDATION_LOSS})
 COUNTS: Final = ("num_predictions",)
 CURVE_POINTS: Final = 20
@@ -51,6 +52,14 @@ class Series(msgspec.Struct, frozen=True):
         start, end = (bisect_right(self.points, edge, key=lambda point: point.step) for edge in (after, step))
         values = [point.value for point in self.points[start:end]]
         return finite(sum(values) / len(values)) if values else None
+
+
+class SeriesColumns(msgspec.Struct, frozen=True):
+    """A series as columns, small and ready to be drawn; a value that is no finite number is None."""
+
+    step: list[int]
+    value: list[float | None]
+    time: list[str] = []
 
 
 class SeriesSummary(msgspec.Struct, frozen=True):
@@ -92,14 +101,14 @@ def summarise(series: Iterable[Series]) -> dict[str, SeriesSummary]:
     return {one.name: _summarise(one) for one in series if one.points}
 
 
-def columns(series: Series) -> dict[str, list[Any]]:
-    """A series as a file holds it, small and ready to be drawn: steps, values and times side by side."""
+def columns(series: Series) -> SeriesColumns:
+    """A series as a file holds it."""
     points = series.points
-    return {
-        "step": [point.step for point in points],
-        "value": [finite(point.value) for point in points],
-        "time": [point.time for point in points],
-    }
+    return SeriesColumns(
+        step=[point.step for point in points],
+        value=[finite(point.value) for point in points],
+        time=[point.time for point in points],
+    )
 
 
 def headline(summary: dict[str, SeriesSummary]) -> dict[str, float]:

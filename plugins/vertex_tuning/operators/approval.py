@@ -6,7 +6,6 @@ import hashlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
@@ -16,16 +15,13 @@ from vertex_tuning.exceptions import QuestionChangedError
 from vertex_tuning.operators.base import no_result_of
 from vertex_tuning.operators.xcom_templates import pulled, required
 from vertex_tuning.plain_text import NAME_SHOWN, TEXT_SHOWN, plain
-from vertex_tuning.report.content import Decision
+from vertex_tuning.results import Decision
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 QUESTION: Final = "question"
 """Key in the task state store: a digest of the question that Airflow shows for this task instance."""
-
-DECISION: Final = "decision"
-"""XCom key of a :class:`~vertex_tuning.report.content.Decision`."""
 
 REASON: Final = "reason"
 
@@ -70,7 +66,7 @@ class ApproveModelOperator(ApprovalOperator):
             decision = self._decision(event)
             # Said and kept before what follows is skipped: that wakes the tasks which tell how the run ended.
             self.log.info("%s%s", decision, f" Reason given: {decision.reason}" if decision.reason else "")
-            context["ti"].xcom_push(key=DECISION, value=msgspec.to_builtins(decision))
+            context["ti"].xcom_push(key=decision.xcom_keys[0], value=decision.as_xcom())
         return super().execute_complete(context, event)
 
     def _decision(self, event: dict[str, Any]) -> Decision:

@@ -17,6 +17,7 @@ from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, r
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.plain_text import TEXT_SHOWN, shorten
+from vertex_tuning.results import FileSummary, UploadResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -157,20 +158,22 @@ class UploadDatasetOperator(VertexOperator):
             require_same = partial(self._require_same, before, sources)
             require_same()
             folder, manifest = publisher.publish(prepared, files, dag_id, run_id, require_same)
-        return {
-            "training_uri": manifest.training.uri,
-            "validation_uri": manifest.validation.uri if manifest.validation else None,
-            "dataset_hash": manifest.dataset_hash,
-            "rows_hash": _rows_hash(files),
-            "folder": folder,
-            "run_folder": f"{folder}/runs/{run}",
-            "report_uri": manifest.report_uri,
-            "manifest_uri": f"{folder}/{MANIFEST}",
-            "epoch_count": cost.epochs,
-            "cost": msgspec.to_builtins(cost) if terms.model else None,
-            **{kind: _summary(files[kind]) if kind in files else None for kind in SETS},
-            "warnings": [*warnings, *counted.warnings, *_warnings(prepared)],
-        }
+        result = UploadResult(
+            training_uri=manifest.training.uri,
+            validation_uri=manifest.validation.uri if manifest.validation else None,
+            dataset_hash=manifest.dataset_hash,
+            rows_hash=_rows_hash(files),
+            folder=folder,
+            run_folder=f"{folder}/runs/{run}",
+            report_uri=manifest.report_uri,
+            manifest_uri=f"{folder}/{MANIFEST}",
+            epoch_count=cost.epochs,
+            cost=cost if terms.model else None,
+            training=_summary(files["training"]),
+            validation=_summary(files["validation"]) if "validation" in files else None,
+            warnings=[*warnings, *counted.warnings, *_warnings(prepared)],
+        )
+        return result.as_xcom()
 
     # Arguments
 
@@ -340,8 +343,8 @@ class Counted(msgspec.Struct, frozen=True):
     warnings: list[str] = []
 
 
-def _summary(files: Files) -> dict[str, Any]:
-    return {**files.report.summary(), "tokens": files.tokens, "counted": files.counted}
+def _summary(files: Files) -> FileSummary:
+    return msgspec.structs.replace(files.report.summary(), tokens=files.tokens, counted=files.counted)
 
 
 def _warnings(prepared: Prepared) -> list[str]:

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.evaluation.approval_text import MAX_REASONS, approval_text
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.evaluation.cases import SmokeCase, parse_cases
 from vertex_tuning.evaluation.comparison import (
     VERDICTS,
     JudgedModel,
@@ -28,6 +28,7 @@ from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.operators.prediction import PredictionOperator
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.plain_text import first_lines
+from vertex_tuning.results import SUMMARY_KEY, ComparisonResult, EvaluationResult, ModelRef, SmokeAnswer
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -163,14 +164,15 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         judged = judge_models(rule, gates, self.on_missing_metrics, sides["challenger"], sides.get("champion"))
         if champion and champion.name == challenger.name and judged.verdict == "first":
             judged = msgspec.structs.replace(judged, verdict="unchanged")
-        result = {
-            "verdict": judged.verdict,
-            "reasons": judged.reasons,
-            "gates": msgspec.to_builtins(judged.gates),
-            "model": challenger.name,
-            "champion": {"model": champion.name, "job": champion.job_name} if champion else None,
-            "comparison": {"rule": msgspec.to_builtins(rule), "values": judged.values, "notes": notes},
-        }
+        result = EvaluationResult(
+            verdict=judged.verdict,
+            reasons=judged.reasons,
+            gates=judged.gates,
+            model=challenger.name,
+            champion=ModelRef(champion.name, champion.job_name) if champion else None,
+            champion_model=champion.name if champion else "",
+            comparison=ComparisonResult(rule, judged.values, notes),
+        )
         self._log(judged, challenger, champion)
         return self._publish(context, result, sides)
 
@@ -184,25 +186,28 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         if judged.verdict != "refused":  # which is told as such
             self.log.info("%s.", VERDICTS[judged.verdict])
 
-    def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, JudgedModel]) -> dict[str, Any]:
-        """Write all of it, push what an XCom should hold of it, and end the run when the model is refused."""
-        whole = {**result, "answers": {side: one.answers() for side, one in sides.items()}}
-        result["result_uri"] = self.write("evaluation.json", whole)
-        result["answers"] = {side: one.short() for side, one in sides.items()}
-        result["reasons"] = first_lines(result["reasons"], MAX_REASONS)
-        context["ti"].xcom_push(key="evaluation", value=result)
-        context["ti"].xcom_push(key="summary", value=approval_text(result, sides["challenger"].values))
-        if result["verdict"] == "refused":
-            self.refuse(ModelRefusedError(f"Refused: {' '.join(result['reasons'])} New model: {result['model']}"))
+    def _publish(self, context: Context, result: EvaluationResult, sides: dict[str, JudgedModel]) -> dict[str, Any]:
+        """Write the whole result, push the part that fits an XCom, and end the run if the model is refused."""
+        whole = msgspec.structs.replace(result, answers={side: model.answers() for side, model in sides.items()})
+        result = msgspec.structs.replace(
+            result,
+            reasons=first_lines(result.reasons, MAX_REASONS),
+            answers={side: model.short() for side, model in sides.items()},
+            result_uri=self.write(result.file_name, whole),
+        )
+        context["ti"].xcom_push(key=result.xcom_keys[0], value=result.as_xcom())
+        context["ti"].xcom_push(key=SUMMARY_KEY, value=approval_text(result, sides["challenger"].values))
+        if result.verdict == "refused":
+            self.refuse(ModelRefusedError(f"Refused: {' '.join(result.reasons)} New model: {result.model}"))
         if self.cases and not parse_switch("ask_cases", self.ask_cases):
-            stays = " The model in use stays." if result["champion"] else ""
+            stays = " The model in use stays." if result.champion else ""
             reason = (
                 "Trained and tested only: the new model is not put into use, because this data does not belong to the "
                 f"tuning's smoke test.{stays}"
             )
             self.log.info("%s", reason)
             raise AirflowSkipException(reason)
-        return result
+        return result.as_xcom()
 
 
 def _values(given: Mapping[str, float] | str) -> dict[str, float]:

@@ -18,6 +18,7 @@ from vertex_tuning.links import ReportLink
 from vertex_tuning.metrics.series import Series, columns, headline
 from vertex_tuning.metrics.summary import JobMetrics, job_metrics, missing
 from vertex_tuning.operators.base import NOT_GIVEN, TuningJobOperator
+from vertex_tuning.results import HEADLINE_KEY, MetricsFile, MetricsResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -106,12 +107,9 @@ class CollectMetricsOperator(TuningJobOperator):
         found = msgspec.structs.replace(found, warnings=[*warnings, *found.warnings])
         self._log(found)
         self._compare_counts(job)
-        result = {"job_name": self.job_name, "experiment": job.experiment, "series_uri": None}
-        result |= msgspec.to_builtins(found)
-        context["ti"].xcom_push(key="headline", value=headline(found.metrics))
-        if self.run_folder not in NOT_GIVEN:
-            result["series_uri"] = self._write(result, series)
-        return result
+        context["ti"].xcom_push(key=HEADLINE_KEY, value=headline(found.metrics))
+        fields = {**msgspec.structs.asdict(found), "job_name": self.job_name, "experiment": job.experiment}
+        return MetricsResult(**fields, series_uri=self._write(fields, series)).as_xcom()
 
     def _log(self, found: JobMetrics) -> None:
         for name, values in found.metrics.items():
@@ -128,9 +126,12 @@ class CollectMetricsOperator(TuningJobOperator):
         for warning in compare_with_service(summary or {}, job):
             self.log.warning("%s", warning)
 
-    def _write(self, result: dict[str, Any], series: list[Series]) -> str:
-        uri = f"{str(self.run_folder).rstrip('/')}/metrics.json"
-        whole = {**result, "series_uri": uri, "series": {one.name: columns(one) for one in series}}
+    def _write(self, fields: dict[str, Any], series: list[Series]) -> str | None:
+        """Write the metrics with all points into the run's folder, if there is one; the URI of the file."""
+        if self.run_folder in NOT_GIVEN:
+            return None
+        uri = f"{str(self.run_folder).rstrip('/')}/{MetricsFile.file_name}"
+        whole = MetricsFile(**fields, series_uri=uri, series={one.name: columns(one) for one in series})
         return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
 
 

@@ -12,7 +12,7 @@ import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.config.switches import parse_switch
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases, sample_cases
+from vertex_tuning.evaluation.cases import SmokeCase, parse_cases, sample_cases
 from vertex_tuning.evaluation.checks import ON_REFUSED
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
 from vertex_tuning.evaluation.predict import PARALLEL_REQUESTS, PredictLaterError, next_attempt, predict_all
@@ -21,6 +21,7 @@ from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
 from vertex_tuning.operators.refusals import log_refusals_without_traceback
 from vertex_tuning.plain_text import plain
+from vertex_tuning.results import SmokeAnswer
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context

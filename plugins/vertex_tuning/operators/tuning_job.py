@@ -29,6 +29,7 @@ from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, orig
 from vertex_tuning.operators.waiter import RETRIED, TuningJobWaiter
 from vertex_tuning.registry.aliases import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
 from vertex_tuning.resource_names import location_of
+from vertex_tuning.results import JobResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -181,7 +182,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         self.creations.require_open()
         self._owned = True
         self.yield_to_another_run(self.job)
-        return self.wait_for(context, self.job) if self.wait_for_completion else self.job.as_xcom()
+        return self.wait_for(context, self.job) if self.wait_for_completion else JobResult.of(self.job).as_xcom()
 
     def _create(self, context: Context, spec: TuningSpec, origin: Origin) -> TuningJob:
         from vertex_tuning.jobs.submission import submit
@@ -274,7 +275,7 @@ class GetTuningJobOperator(TuningJobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.get_tuning_job(self.job_name)
-        return self.job.as_xcom()
+        return JobResult.of(self.job).as_xcom()
 
 
 class ListTuningJobsOperator(VertexOperator):
@@ -294,7 +295,7 @@ class ListTuningJobsOperator(VertexOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         jobs = islice(self.hook.list_tuning_jobs(self.filter or None), self.limit)
-        return [job.as_xcom() for job in jobs]
+        return [JobResult.of(job).as_xcom() for job in jobs]
 
 
 class CancelTuningJobOperator(TuningJobOperator):
@@ -302,7 +303,7 @@ class CancelTuningJobOperator(TuningJobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.cancel_tuning_job(self.job_name)
-        return self.job.as_xcom()
+        return JobResult.of(self.job).as_xcom()
 
 
 class CancelUnfinishedJobsOperator(VertexOperator):

@@ -25,6 +25,7 @@ from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, origin_of
 from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.results import JobResult
 from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class TuningJobWaiter(VertexOperator):
     def succeed(self, job: TuningJob) -> dict[str, Any]:
         """The result of the task, from a job that has succeeded."""
         self.log.info("%s succeeded: %s", job.name, job.tuned_model)
-        return job.as_xcom()
+        return JobResult.of(job).as_xcom()
 
     def follow(self, context: Context, job: TuningJob) -> TuningJob:
         """The job to wait for: this one while it runs, the one that took its place, or a new one.

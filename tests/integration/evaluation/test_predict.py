@@ -13,9 +13,10 @@ import httpx
 import pytest
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation import predict
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.evaluation.cases import SmokeCase, parse_cases
 from vertex_tuning.evaluation.predict import PredictLaterError, next_attempt, predict_all
 from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.results import SmokeAnswer
 
 from tests.integration.conftest import LOCATION, connection
 from tests.support.emulator import upload

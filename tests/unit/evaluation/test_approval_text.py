@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from vertex_tuning.evaluation.approval_text import approval_text, markdown
 from vertex_tuning.exceptions import ConfigurationError, QuestionChangedError
 from vertex_tuning.operators.approval import ApproveModelOperator, approval_task, in_words
-from vertex_tuning.report.content import Decision
+from vertex_tuning.results import Decision, EvaluationResult
 
 from tests.support.tasks import TaskContext
 
@@ -61,6 +61,10 @@ HOSTILE = [
 ]
 
 
+def text_about(evaluation: dict[str, Any]) -> str:
+    return approval_text(msgspec.convert(evaluation, EvaluationResult), VALUES)
+
+
 def html(text: str) -> str:
     """As a browser gets it: CommonMark with GitHub's tables, HTML let through."""
     return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text))
@@ -79,7 +83,7 @@ def test_a_text_comes_out_as_it_is(text: str) -> None:
 def test_wherever_it_stands(text: str) -> None:
     evaluation = {**EVALUATION, "reasons": [text], "model": text}
     evaluation["comparison"] = {"values": {text: {"champion": 1.0, "challenger": 2.0}}, "notes": [text]}
-    expected, found = html(approval_text(EVALUATION, VALUES)), html(approval_text(evaluation, VALUES))
+    expected, found = html(text_about(EVALUATION)), html(text_about(evaluation))
     for tag in ("<script", "<a ", "<img", "<em", "<code", "<h1", "<del"):
         assert tag not in found
     assert found.count("<table") == expected.count("<table") == 2
@@ -88,7 +92,7 @@ def test_wherever_it_stands(text: str) -> None:
 
 
 def test_what_it_says() -> None:
-    page = html(approval_text(EVALUATION, VALUES))
+    page = html(text_about(EVALUATION))
     assert "<strong>Better than the model in use</strong>" in page
     label = "Exact answers on the validation sample (sample.exact_share)"
     assert f"<td>{label}</td>\n<td>90 %</td>\n<td>95 %</td>" in page
@@ -98,17 +102,17 @@ def test_what_it_says() -> None:
 
 
 def test_of_a_first_model_it_says_what_it_answered() -> None:
-    page = html(approval_text({**EVALUATION, "champion": None}, VALUES))
+    page = html(text_about({**EVALUATION, "champion": None}))
     assert "There is no model in use." in page
     assert "First model: nothing to compare with" in html(
-        approval_text({**EVALUATION, "champion": None, "verdict": "first"}, VALUES)
+        text_about({**EVALUATION, "champion": None, "verdict": "first"})
     )
     assert "(sample.exact_share)</td>\n<td>95 %</td>" in page
     assert "queue_seconds" not in page
 
 
 def test_of_many_reasons_the_first_are_shown() -> None:
-    text = approval_text({**EVALUATION, "reasons": [f"reason {number}" for number in range(1000)]}, VALUES)
+    text = text_about({**EVALUATION, "reasons": [f"reason {number}" for number in range(1000)]})
     assert len(text) < 2000
 
 
