@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import TriggerRule, XComArg, chain
+from airflow.sdk import TriggerRule, chain
 
 from vertex_tuning.config.labels import label_mistakes
 from vertex_tuning.config.locations import check_bucket, check_location
@@ -22,9 +22,8 @@ from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOpera
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.operators.waiter import DAY
-from vertex_tuning.operators.xcom_templates import pulled, required
 from vertex_tuning.registry.aliases import CHAMPION, TUNING_LABEL, check_alias
-from vertex_tuning.results import Role
+from vertex_tuning.results import HEADLINE_KEY, Role
 from vertex_tuning.sensors import TuningJobSensor
 from vertex_tuning.templates import is_known_now
 
@@ -165,32 +164,32 @@ def tuning_pipeline(
     create = CreateTuningJobOperator(
         task_id="create_tuning_job",
         base_model=base_model,
-        training_uri=_result_of(upload, "['training_uri']"),
-        validation_uri=_result_of(upload, "['validation_uri'] or ''"),
-        epoch_count=_result_of(upload, "['epoch_count']"),
+        training_uri=upload.output["training_uri"],
+        validation_uri=upload.output["validation_uri"],
+        epoch_count=upload.output["epoch_count"],
         labels={**(labels or {}), TUNING_LABEL: tuning},
-        dataset_hash=_result_of(upload, "['rows_hash']"),
+        dataset_hash=upload.output["rows_hash"],
         champion_alias=champion_alias,
-        manifest_uri=_result_of(upload, "['manifest_uri']"),
+        manifest_uri=upload.output["manifest_uri"],
         **(job or {}),
         **where,
     )
     wait = TuningJobSensor(
         task_id="wait_for_tuning_job",
-        job_name=_result_of(create, "['name']"),
+        job_name=create.output["name"],
         timeout=job_timeout,
         # The run owns the job: whoever clears, fails or kills its wait gives the job up.
         cancel_on_kill=True,
         cancel_on_timeout=True,
         resubmit=True,
-        manifest_uri=create.manifest_uri,
+        manifest_uri=upload.output["manifest_uri"],
         **where,
     )
-    run_folder = _result_of(upload, "['run_folder']")
+    run_folder = upload.output["run_folder"]
     collect = CollectMetricsOperator(
         task_id="collect_metrics",
-        job_name=_result_of(wait, "['name']"),
-        dataset=_result_of(upload, "['training'] | tojson"),
+        job_name=wait.output["name"],
+        dataset=upload.output["training"],
         run_folder=run_folder,
         **(metrics or {}),
         **where,
@@ -198,13 +197,13 @@ def tuning_pipeline(
     asked: dict[str, Any] = {
         "cases": cases,
         "ask_cases": ask_cases,
-        "sample_uri": _result_of(upload, "['validation_uri']"),
+        "sample_uri": upload.output["validation_uri"],
         "sample_size": sample_size,
         "run_folder": run_folder,
     }
     test = SmokeTestOperator(
         task_id="smoke_test",
-        endpoint=_result_of(wait, "['tuned_model']['endpoint']"),
+        endpoint=wait.output["endpoint"],
         **asked,
         **(smoke_test or {}),
         **where,
@@ -212,8 +211,8 @@ def tuning_pipeline(
     models: dict[str, Any] = {"tuning": tuning, "champion_alias": champion_alias}
     evaluate = EvaluateModelOperator(
         task_id="evaluate_model",
-        job_name=_result_of(wait, "['name']"),
-        values=_values_of(collect, test),
+        job_name=wait.output["name"],
+        values=[collect.output["values"], test.output["values"]],
         rule=rule,
         **asked,
         **models,
@@ -228,16 +227,16 @@ def tuning_pipeline(
         # Imported here: few DAGs ask a person, and Airflow parses DAG files again and again.
         from vertex_tuning.operators.approval import approval_task
 
-        approve = approval_task(evaluated_by=evaluate.task_id, deadline=approval_deadline, reported_by=draft.task_id)
+        approve = approval_task(evaluation=evaluate, deadline=approval_deadline, report=draft)
     promote = PromoteModelOperator(
         task_id="promote_model",
-        model=_result_of(wait, "['tuned_model']['model']"),
-        expected_champion=_result_of(evaluate, ".get('champion') | default({}, true)", ".get('model', '')"),
+        model=evaluate.output["model"],
+        expected_champion=evaluate.output["champion_model"],
         outlets=[model_asset] if model_asset else [],
         event_extra={
-            "dataset_hash": _result_of(upload, "['dataset_hash']"),
-            "metrics": XComArg(collect, key="headline"),
-            "verdict": _result_of(evaluate, "['verdict']"),
+            "dataset_hash": upload.output["dataset_hash"],
+            "metrics": collect.output[HEADLINE_KEY],
+            "verdict": evaluate.output["verdict"],
         },
         **models,
         **where,
@@ -307,22 +306,7 @@ def _report_arguments(upload: UploadDatasetOperator, title: str, where: Mapping[
     # The arguments of a mapped task group are known to its tasks alone.
     has_folder = isinstance(upload.bucket, str) and isinstance(upload.prefix, str)
     return {
-        "run_folder": f"{{{{ ({pulled(upload.task_id)} or {{}}).get('run_folder', '') }}}}",
         "refused_folder": f"gs://{upload.bucket}/{upload.prefix}/refused" if has_folder else None,
         "title": title,
         **where,
     }
-
-
-def _result_of(task: Any, *path: str) -> str:
-    """A template that reads from what a task returned; each step of the path reads from what the one before found."""
-    found = required(task.task_id)
-    for step in path:
-        found = f"({found}{step})"
-    return f"{{{{ {found} }}}}"
-
-
-def _values_of(collect: CollectMetricsOperator, test: SmokeTestOperator) -> str:
-    """A template of the `values` of both, as one JSON object."""
-    trained, asked = (f"{required(task.task_id)}['values']" for task in (collect, test))
-    return f"{{{{ dict({trained}, **{asked}) | tojson }}}}"

@@ -1,9 +1,13 @@
-"""Jinja templates in what people write, told before Airflow renders them. Pure."""
+"""Jinja templates in what people write: found before Airflow renders them, and read afterwards. Pure."""
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError
 
@@ -38,6 +42,37 @@ def is_known_now(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_known_now, value))
     return value is None or (isinstance(value, str | int | float) and template_place(value) is None)
+
+
+def rendered(value: Any) -> Any:
+    """A value after rendering; None for a template that found nothing, rendered as empty text or as `None`."""
+    return None if isinstance(value, str) and value.strip() in ("", "None") else value
+
+
+def parse_rendered(name: str, value: Any, kind: Any, expected: str) -> Any:
+    """A value as an argument or a template gives it: as it is, or as a text (number, JSON or Python's notation).
+
+    :param name: the argument, for the error
+    :param kind: type to convert to
+    :param expected: what the argument can be, in words
+    :returns: None when nothing was given
+    :raises ConfigurationError: the value is not of this kind
+    """
+    found = rendered(value)
+    try:
+        if isinstance(found, str) and found.lstrip()[:1] in ("[", "{"):
+            found = _structure(found)
+        return None if found is None else msgspec.convert(found, kind, strict=False)
+    except (ValueError, SyntaxError) as error:
+        raise ConfigurationError(f"{name}: found {value!r:.200}, expected {expected}.") from error
+
+
+def _structure(text: str) -> Any:
+    """A list or a mapping from its text: JSON, or what Jinja makes of a Python object."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return ast.literal_eval(text.strip())
 
 
 def check_template(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import DAG, TaskGroup, XComArg
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.report import WriteReportOperator, keep_error
@@ -48,7 +48,8 @@ def test_in_a_task_group_every_task_reads_from_the_others_of_its_group() -> None
     with DAG("d", schedule=None) as dag, TaskGroup("nightly"):
         made = pipeline()
     assert all(task_id.startswith("nightly.") for task_id in dag.task_ids)
-    assert "task_ids='nightly.create_tuning_job'" in made.wait_for_tuning_job.job_name
+    [(read, field)] = XComArg.iter_xcom_references(made.wait_for_tuning_job.job_name)
+    assert (read.task_id, field) == ("nightly.create_tuning_job", "name")
     report, cancel = dag.task_dict["nightly.write_report"], dag.task_dict["nightly.cancel_unfinished_jobs"]
     assert isinstance(report, WriteReportOperator)
     assert report.tasks[Role.EVALUATION] == "nightly.evaluate_model"
@@ -61,7 +62,7 @@ def test_what_is_known_of_a_tuning_goes_onto_its_job() -> None:
         made = pipeline(labels={"team": "cards"})
     labels = made.create_tuning_job.labels
     assert (labels["team"], labels["airflow-tuning"]) == ("cards", "cards")
-    assert "['rows_hash']" in str(made.create_tuning_job.dataset_hash)
+    assert made.create_tuning_job.dataset_hash == made.upload_dataset.output["rows_hash"]
 
 
 @pytest.mark.parametrize(
@@ -232,4 +233,4 @@ def test_a_report_is_written_all_the_same() -> None:
     assert isinstance(report, WriteReportOperator)
     instance = SimpleNamespace(map_index=-1, xcom_pull=lambda **_: None)
     report.render_template_fields({"ti": instance, "task": report})  # type: ignore[typeddict-item]
-    assert report.run_folder == ""
+    assert not report.run_folder

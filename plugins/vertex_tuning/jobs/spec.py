@@ -22,6 +22,7 @@ from vertex_tuning.jobs.job import (
     JobHyperParameters,
     TuningJob,
 )
+from vertex_tuning.templates import rendered
 
 _LABEL = re.compile(r"[\w-]{0,63}")
 
@@ -59,7 +60,7 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
 
         :raises ConfigurationError: names the field, what was found and what is expected
         """
-        given = {name: value for name, value in fields.items() if value not in (None, "", "None")}
+        given = {name: value for name, value in fields.items() if rendered(value) is not None}
         try:
             spec = msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:

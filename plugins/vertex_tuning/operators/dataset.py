@@ -15,9 +15,10 @@ from vertex_tuning.costs.recommendations import Recommendation, recommendation
 from vertex_tuning.costs.token_estimate import ESTIMATED
 from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.plain_text import TEXT_SHOWN, shorten
 from vertex_tuning.results import FileSummary, UploadResult
+from vertex_tuning.templates import rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -187,16 +188,16 @@ class UploadDatasetOperator(VertexOperator):
 
     @property
     def _has_validation_data(self) -> bool:
-        return str(self.validation_data or "").strip() not in NOT_GIVEN
+        return rendered(self.validation_data) is not None
 
     def _terms(self) -> Terms:
         terms = Terms(
-            model="" if self.base_model in NOT_GIVEN else str(self.base_model),
+            model=rendered(self.base_model) or "",
             recommended=recommendation(self.tuning_task),
             epochs=parse_count("epoch_count", self.epoch_count),
             max_cost=parse_limit("max_cost", self.max_cost),
             max_training_tokens=parse_count("max_training_tokens", self.max_training_tokens),
-            prices=None if self.prices in NOT_GIVEN else load_prices(Path(str(self.prices))),
+            prices=load_prices(Path(self.prices)) if rendered(self.prices) and self.prices else None,
             sample=parse_count("count_tokens_sample", self.count_tokens_sample) or 0,
         )
         if terms.sample and not terms.model:
@@ -208,9 +209,11 @@ class UploadDatasetOperator(VertexOperator):
 
         folders = readable_folders(self.base_dir)
         # A template may leave space around what it finds.
+        if rendered(self.training_data) is None:
+            raise DatasetError(
+                f"training_data: found {self.training_data!r}, expected a file, or a template that finds one."
+            )
         training = str(self.training_data).strip()
-        if training in NOT_GIVEN:
-            raise DatasetError(f"training_data: found {training!r}, expected a file, or a template that finds one.")
         found = {"training": find_sources(training, folders, self.storage)}
         if self._has_validation_data:
             found["validation"] = find_sources(str(self.validation_data).strip(), folders, self.storage)

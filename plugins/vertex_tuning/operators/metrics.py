@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,8 +16,9 @@ from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.links import ReportLink
 from vertex_tuning.metrics.series import Series, columns, headline
 from vertex_tuning.metrics.summary import JobMetrics, job_metrics, missing
-from vertex_tuning.operators.base import NOT_GIVEN, TuningJobOperator
-from vertex_tuning.results import HEADLINE_KEY, MetricsFile, MetricsResult
+from vertex_tuning.operators.base import TuningJobOperator
+from vertex_tuning.results import HEADLINE_KEY, FileSummary, MetricsFile, MetricsResult
+from vertex_tuning.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,8 +37,8 @@ class CollectMetricsOperator(TuningJobOperator):
     none: then there is only what the job itself reports, and a warning. The result is that of
     :class:`~vertex_tuning.metrics.summary.JobMetrics`; the last value of each metric is pushed as XCom `headline`.
 
-    :param dataset: `training` of what the upload task returned, or its JSON: what the service counted in the data is
-        held against it, and differences are warned of in the log. (templated)
+    :param dataset: `upload.output["training"]`: the log warns if the service counted something else in the data.
+        (templated)
     :param run_folder: `gs://…` folder to write all of it to, as `metrics.json`; nothing is written without. (templated)
     :param metrics_timeout: seconds after the job's end that its metrics are waited for; then those that are there
         count.
@@ -120,15 +120,13 @@ class CollectMetricsOperator(TuningJobOperator):
             self.log.warning("%s", warning)
 
     def _compare_counts(self, job: TuningJob) -> None:
-        if self.dataset in NOT_GIVEN:
-            return
-        summary = json.loads(self.dataset) if isinstance(self.dataset, str) else self.dataset
-        for warning in compare_with_service(summary or {}, job):
+        summary = parse_rendered("dataset", self.dataset, FileSummary, "`training` of what the upload task returned")
+        for warning in compare_with_service(msgspec.structs.asdict(summary), job) if summary else ():
             self.log.warning("%s", warning)
 
     def _write(self, fields: dict[str, Any], series: list[Series]) -> str | None:
         """Write the metrics with all points into the run's folder, if there is one; the URI of the file."""
-        if self.run_folder in NOT_GIVEN:
+        if not rendered(self.run_folder):
             return None
         uri = f"{str(self.run_folder).rstrip('/')}/{MetricsFile.file_name}"
         whole = MetricsFile(**fields, series_uri=uri, series={one.name: columns(one) for one in series})

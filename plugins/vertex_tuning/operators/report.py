@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
+from vertex_tuning.operators.base import VertexOperator, task_states
 from vertex_tuning.plain_text import plain_lines
 from vertex_tuning.report.content import RunOutcome, RunVerdict
 from vertex_tuning.resource_urls import object_url
@@ -35,6 +35,7 @@ from vertex_tuning.results import (
     StepResult,
     UploadResult,
 )
+from vertex_tuning.templates import rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -100,7 +101,7 @@ class RunOperator(VertexOperator):
     """
     Base of the operators that say how a run ended.
 
-    :param run_folder: `gs://…` folder of the run. (templated)
+    :param run_folder: `gs://…` folder of the run; the one that the upload task returned when not set. (templated)
     :param refused_folder: `gs://…` folder for the reports of runs that have no folder, such as those whose dataset was
         refused; each gets one in it. Without either nothing is written, and the log says how the run ended. (templated)
     :param title: what the page is called; the DAG's id when not given. (templated)
@@ -129,7 +130,6 @@ class RunOperator(VertexOperator):
 
     def conclude(self, context: Context, verdict: RunVerdict) -> OutcomeResult:
         """Say how the run ended, to the log and in the task's result; the links are there from now on."""
-        self.run_folder = self.folder(context)
         self.verdict = verdict
         self.log.info("%s. %s", verdict.title, verdict.sentence)
         for reason in verdict.reasons[:REASONS_LOGGED]:
@@ -142,19 +142,21 @@ class RunOperator(VertexOperator):
 
         ti, states = context["ti"], _states(context)
         left = _Left(ti, self.tasks, states, self.log)
+        upload = left.result(UploadResult)
+        self.run_folder = self._folder(ti, upload)
         return Material(
             title=self.title or ti.dag_id,
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             created=pendulum.now("UTC").isoformat(),
             run_url=ti.log_url.partition("/tasks/")[0],
-            run_folder=self.folder(context),
+            run_folder=self.run_folder,
             storage_endpoint=self.storage.storage_endpoint,
             vertex_endpoint=self.storage.local_url,
             tasks=self.tasks,
             states=states,
             errors=left.errors(),
-            upload=left.result(UploadResult),
+            upload=upload,
             job=left.job(),
             metrics=left.result(MetricsResult),
             smoke=left.result(SmokeResult),
@@ -163,12 +165,12 @@ class RunOperator(VertexOperator):
             previous=left.result(PreviousResult),
         )
 
-    def folder(self, context: Context) -> str:
-        ti = context["ti"]
-        if self.run_folder not in NOT_GIVEN:
-            return str(self.run_folder).rstrip("/")
-        if self.refused_folder not in NOT_GIVEN:
-            return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id, ti.map_index)}"
+    def _folder(self, ti: Any, upload: UploadResult | None) -> str:
+        """The folder of the run; empty when there is none."""
+        if folder := rendered(self.run_folder) or (upload and upload.run_folder):
+            return str(folder).rstrip("/")
+        if folder := rendered(self.refused_folder):
+            return f"{str(folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id, ti.map_index)}"
         return ""
 
 
@@ -290,7 +292,7 @@ class _Left:
             return None
 
     def _pull(self, role: Role, key: str) -> Any:
-        return self._ti.xcom_pull(task_ids=self._tasks[role], key=key, map_indexes=self._ti.map_index)
+        return self._ti.xcom_pull(key=key, task_ids=self._tasks[role], map_indexes=self._ti.map_index)
 
 
 def _states(context: Context) -> dict[str, str | None]:

@@ -30,6 +30,7 @@ from vertex_tuning.operators.waiter import RETRIED, TuningJobWaiter
 from vertex_tuning.registry.aliases import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
 from vertex_tuning.resource_names import location_of
 from vertex_tuning.results import JobResult
+from vertex_tuning.templates import parse_rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -118,7 +119,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         adapter_size: int | str | None = None,
         display_name: str | None = None,
         description: str | None = None,
-        labels: dict[str, str] | None = None,
+        labels: dict[str, str] | str | None = None,
         export_last_checkpoint_only: bool = False,
         checkpoint_id: str | None = None,
         dataset_hash: str | None = None,
@@ -234,6 +235,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
 
     def _spec(self, origin: Origin) -> TuningSpec:
         fields = {field: getattr(self, field) for field in self.spec_fields}
+        fields["labels"] = parse_rendered("labels", self.labels, dict[str, str], "texts by name")
         spec = TuningSpec.parse(**fields, export_last_checkpoint_only=self.export_last_checkpoint_only)
         labels = {**spec.labels, **origin.labels}
         if spec.dataset_hash:
@@ -289,6 +291,7 @@ class ListTuningJobsOperator(VertexOperator):
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "filter")
 
     def __init__(self, *, filter: str | None = None, limit: int | None = None, **kwargs: Any) -> None:  # noqa: A002
+        kwargs.setdefault("multiple_outputs", False)  # it returns a list
         super().__init__(**kwargs)
         self.filter = filter
         self.limit = limit
@@ -319,6 +322,7 @@ class CancelUnfinishedJobsOperator(VertexOperator):
     """
 
     def __init__(self, *, created_by: str, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", False)  # it returns a list
         super().__init__(**kwargs)
         self.created_by = created_by
 
@@ -391,6 +395,7 @@ class CancelOrphanedJobsOperator(VertexOperator):
     """
 
     def __init__(self, *, grace_period: float = 900.0, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", False)  # it returns a list
         super().__init__(**kwargs)
         self.grace_period = grace_period
 

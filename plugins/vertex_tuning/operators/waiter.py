@@ -23,9 +23,10 @@ from vertex_tuning.jobs.job import ENDED, TuningJob
 from vertex_tuning.jobs.spec import Origin, TuningSpec
 from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
 from vertex_tuning.links import ExperimentLink, TuningJobLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, origin_of
+from vertex_tuning.operators.base import VertexOperator, origin_of
 from vertex_tuning.resource_names import ResourceName
 from vertex_tuning.results import JobResult
+from vertex_tuning.templates import rendered
 from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
 if TYPE_CHECKING:
@@ -316,7 +317,7 @@ class TuningJobWaiter(VertexOperator):
 
         :raises DatasetError: the data differs from what was checked
         """
-        if self.manifest_uri not in NOT_GIVEN:
+        if rendered(self.manifest_uri):
             from vertex_tuning.datasets.publish import require_unchanged
 
             uris = filter(None, (spec.training_uri, spec.validation_uri))

@@ -21,6 +21,8 @@ from markdown_it import MarkdownIt
 from vertex_tuning.evaluation.approval_text import approval_text, markdown
 from vertex_tuning.exceptions import ConfigurationError, QuestionChangedError
 from vertex_tuning.operators.approval import ApproveModelOperator, approval_task, in_words
+from vertex_tuning.operators.evaluation import EvaluateModelOperator
+from vertex_tuning.operators.report import WriteReportOperator
 from vertex_tuning.results import Decision, EvaluationResult
 
 from tests.support.tasks import TaskContext
@@ -118,7 +120,8 @@ def test_of_many_reasons_the_first_are_shown() -> None:
 
 def test_the_task_has_a_deadline_at_which_it_rejects() -> None:
     with DAG("d", schedule=None) as dag:
-        task = approval_task(evaluated_by="pipeline.evaluate_model", deadline=timedelta(hours=3))
+        evaluation = EvaluateModelOperator(task_id="evaluate", job_name="j", values={}, rule={})
+        task = approval_task(evaluation=evaluation, deadline=timedelta(hours=3))
     assert task.defaults == [ApprovalOperator.REJECT]
     assert task.response_timeout == timedelta(hours=3)
     assert not task.fail_on_reject
@@ -132,21 +135,21 @@ def rendered(task: ApproveModelOperator, **xcoms: Any) -> str:
     return str(task.body)
 
 
-def asking(**arguments: Any) -> ApproveModelOperator:
+def asking(*, reported: bool = False, **arguments: Any) -> ApproveModelOperator:
     with DAG("d", schedule=None, params={"epoch_count": 3}):
-        return approval_task(evaluated_by="evaluate", deadline=timedelta(hours=72), **arguments)
+        evaluation = EvaluateModelOperator(task_id="evaluate", job_name="j", values={}, rule={})
+        report = WriteReportOperator(task_id="draft") if reported else None
+        return approval_task(evaluation=evaluation, report=report, deadline=timedelta(hours=72), **arguments)
+
+
+EVALUATED = {"evaluate__summary": "**Better**", "evaluate__return_value": {"verdict": "better"}}
 
 
 def test_the_question_links_to_the_report() -> None:
     url = "http://127.0.0.1:8085/storage/v1/b/b/o/runs%2F1%2Freport.html?alt=media"
-    question = rendered(
-        asking(reported_by="draft"), evaluate__summary="**Better**", draft__return_value={"report_url": url}
-    )
+    question = rendered(asking(reported=True), **EVALUATED, draft__report_url=url)
     assert f'<a href="{url}">The report of this run</a>' in html(question)
-    without = rendered(
-        asking(reported_by="draft"), evaluate__summary="**Better**", draft__return_value={"report_url": None}
-    )
-    assert without == rendered(asking(), evaluate__summary="**Better**") == "**Better**"
+    assert rendered(asking(reported=True), **EVALUATED) == rendered(asking(), **EVALUATED) == "**Better**"
 
 
 def test_nobody_is_asked_about_an_evaluation_that_was_marked_by_hand() -> None:
@@ -213,8 +216,8 @@ def test_who_decided_is_said_and_kept_before_what_follows_is_skipped(
     event: dict[str, Any], said: str, skips: bool, capfd: Any
 ) -> None:
     context = TaskContext()
-    with DAG("d", schedule=None):
-        task = approval_task(evaluated_by="evaluate", deadline=timedelta(hours=72))
+    task = asking()
+    with task.dag:
         task >> EmptyOperator(task_id="promote")
     context["task"] = task
     with pytest.raises(DownstreamTasksSkipped) if skips else nullcontext():
