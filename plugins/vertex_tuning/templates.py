@@ -35,13 +35,20 @@ def template_place(value: object) -> str | None:
     return next((f"{step}{place}" for step, place in places if place is not None), None)
 
 
+def is_run_value(value: object) -> bool:
+    """Whether only a run knows a value: a template, or the result of another task as Airflow resolves it."""
+    if isinstance(value, str):
+        return bool(template_mark(value))
+    return hasattr(value, "iter_references") and hasattr(value, "resolve")
+
+
 def is_known_now(value: object) -> bool:
-    """Whether a value is plain data: no template, and no result of a task, which only a run knows."""
+    """Whether nothing in a value is known in a run alone."""
     if isinstance(value, Mapping):
         return all(is_known_now(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple):
         return all(map(is_known_now, value))
-    return value is None or (isinstance(value, str | int | float) and template_place(value) is None)
+    return not is_run_value(value)
 
 
 def rendered(value: Any) -> Any:

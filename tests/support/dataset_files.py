@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, Source, prepare
 
 
 def row(*turns: tuple[str, str], **others: Any) -> dict[str, Any]:
@@ -32,7 +32,8 @@ def source(content: bytes, name: str = "train.jsonl") -> Source:
 
 def prepared(content: bytes, folder: Path | None = None, name: str = "train.jsonl", **options: Any) -> Prepared:
     """A dataset of one file, read."""
+    kind = options.pop("kind", "supervised")
     if folder:
-        return prepare([source(content, name)], options=Options(**options), folder=folder)
+        return prepare([source(content, name)], options=DatasetOptions(**options), folder=folder, kind=kind)
     with tempfile.TemporaryDirectory() as temporary:
-        return prepare([source(content, name)], options=Options(**options), folder=Path(temporary))
+        return prepare([source(content, name)], options=DatasetOptions(**options), folder=Path(temporary), kind=kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Final
@@ -16,24 +16,25 @@ from typing import IO, Any, Final
 import msgspec
 
 from vertex_tuning.datasets import dataset_rules
-from vertex_tuning.datasets.dataset_reader import Columns, DatasetReader, Options, Source, Split, open_source
+from vertex_tuning.datasets.dataset_reader import DatasetReader, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import Examples
 from vertex_tuning.datasets.findings import Finding, Findings, Severity
 from vertex_tuning.datasets.lines import os_errors
+from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.datasets.parallel import ShardReader, can_be_split
+from vertex_tuning.datasets.row_rules import RowKind
 from vertex_tuning.datasets.rows import Content, Part, Row
 from vertex_tuning.datasets.splitting import keep_first
 from vertex_tuning.datasets.statistics import statistics
 from vertex_tuning.datasets.validator import Totals
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
-from vertex_tuning.plain_text import TEXT_SHOWN, plain, shorten
+from vertex_tuning.plain_text import TEXT_SHOWN, shorten
 from vertex_tuning.results import FileSummary, Statistics
 
 __all__ = [
-    "Columns",
     "Content",
+    "DatasetOptions",
     "DatasetReport",
-    "Options",
     "Part",
     "Prepared",
     "Row",
@@ -130,18 +131,6 @@ class Prepared(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
-def parse_options(values: Mapping[str, Any]) -> Options:
-    """
-    :param values: fields of :class:`Options`; those that are None or empty count as not given
-    :raises ConfigurationError: names the field
-    """
-    given = {name: value for name, value in values.items() if value not in (None, "", "None")}
-    try:
-        return msgspec.convert(given, Options, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(plain(f"dataset: {error}.")) from error
-
-
 def write_report(prepared: Prepared, file: IO[bytes]) -> None:
     """Everything that was found, as one JSON object: both sets, counts and all findings. Takes no memory for them."""
     head = msgspec.to_builtins(prepared)
@@ -157,9 +146,10 @@ def prepare(
     training: Sequence[Source],
     validation: Sequence[Source] = (),
     *,
-    options: Options,
+    options: DatasetOptions,
     folder: Path,
     processes: int = 1,
+    kind: RowKind = "supervised",
 ) -> Prepared:
     """Read a dataset and make of it what a tuning job takes.
 
@@ -168,6 +158,7 @@ def prepare(
     :param folder: an existing, empty one. `training.jsonl` and `validation.jsonl` are written to it unless the
         source's own bytes are the dataset, and `findings.jsonl`
     :param processes: how many check a large local file of Gemini rows; all else is read in this one
+    :param kind: `preference` for rows with two completions
     :raises ConfigurationError: when there is a validation set and one is to be split off as well
     """
     if validation and options.validation_fraction:
@@ -176,8 +167,9 @@ def prepare(
         findings = Findings(stack.enter_context((folder / FINDINGS_FILE).open("wb")))
         examples = stack.enter_context(closing(Examples()))
         sets = [sources for sources in (training, validation) if sources]
-        parts = ShardReader(processes, folder) if processes > 1 and _is_large(sets, options) else None
-        reports = _Work(options, findings, examples, folder, parts).run(training, validation)
+        in_parts = processes > 1 and kind == "supervised" and _is_large(sets, options)
+        parts = ShardReader(processes, folder) if in_parts else None
+        reports = _Work(options, findings, examples, folder, parts, kind).run(training, validation)
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
     return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
 
@@ -186,9 +178,16 @@ class _Work:
     """The steps of `prepare`, and what they share."""
 
     def __init__(
-        self, options: Options, findings: Findings, examples: Examples, folder: Path, parts: ShardReader | None
+        self,
+        options: DatasetOptions,
+        findings: Findings,
+        examples: Examples,
+        folder: Path,
+        parts: ShardReader | None,
+        kind: RowKind,
     ) -> None:
         self._options = options
+        self._kind = kind
         self._findings = findings
         self._parts = parts
         self._examples = examples
@@ -209,7 +208,7 @@ class _Work:
         return report, other
 
     def _read(self, sources: Sequence[Source], splits: list[Split]) -> DatasetReader:
-        preparation = DatasetReader(self._options, self._findings, splits)
+        preparation = DatasetReader(self._options, self._findings, splits, self._kind)
         with ExitStack() as stack:
             for split in splits:
                 stack.callback(split.close)
@@ -264,7 +263,7 @@ class _Work:
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
             split = Split(unused, path, training=False)
-            done = DatasetReader(Options(kind=self._options.kind), Findings(), [split])
+            done = DatasetReader(DatasetOptions(), Findings(), [split], self._kind)
             done.read([source], 0)
         return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
 
@@ -280,7 +279,7 @@ class _Work:
             self._add(dataset_rules.label_differences(validation.name, training.labels, validation.labels))
 
 
-def _is_large(sets: list[Sequence[Source]], options: Options) -> bool:
+def _is_large(sets: list[Sequence[Source]], options: DatasetOptions) -> bool:
     """Whether more processes are worth starting, and all files of a kind that can be read in parts."""
     if any(len(sources) > 1 or not can_be_split(sources[0], options) for sources in sets):
         return False

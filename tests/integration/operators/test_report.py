@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
+from vertex_tuning.config.tuning import Promotion, SmokeTest, Tuning
 from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.links import ReportLink
@@ -48,6 +49,16 @@ OK, REFUSED, FAILED, SKIPPED, NOT_RUN = (
     "failed",
     "skipped",
     "upstream_failed",
+)
+
+
+TUNING = Tuning(
+    name="t",
+    base_model="gemini-2.5-flash",
+    training_data="x",
+    bucket="bucket",
+    smoke_test=SmokeTest(cases=[{"prompt": "?"}]),
+    promotion=Promotion(rule={"value": "smoke.pass_share"}),
 )
 
 
@@ -451,14 +462,7 @@ def test_an_outcome_shows_in_the_grid(
     known = {TASK_IDS[role]: state for role, state in {**dict.fromkeys(states, None), **states}.items()}
     context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: known}
     with DAG("d", schedule=None):
-        made = tuning_pipeline(
-            tuning="t",
-            base_model="gemini-2.5-flash",
-            training_data="x",
-            validation_data=None,
-            bucket="bucket",
-            cases=[],
-        )
+        made = tuning_pipeline(TUNING)
     dag = made.promote_model.dag
     for task_id in ("promoted", "refused", "undecided"):
         task = dag.task_dict[task_id]
@@ -476,14 +480,7 @@ def test_an_outcome_shows_in_the_grid(
 def test_a_failed_promotion_is_no_outcome_that_hides_it() -> None:
     """Airflow takes a run's state from its last tasks: that one passes a failure on, the others are skipped."""
     with DAG("d", schedule=None):
-        made = tuning_pipeline(
-            tuning="t",
-            base_model="gemini-2.5-flash",
-            training_data="x",
-            validation_data=None,
-            bucket="bucket",
-            cases=[],
-        )
+        made = tuning_pipeline(TUNING)
     rules = {
         task_id: made.promote_model.dag.task_dict[task_id].trigger_rule
         for task_id in ("promoted", "refused", "undecided")

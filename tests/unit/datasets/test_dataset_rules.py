@@ -10,7 +10,7 @@ import pytest
 from vertex_tuning.datasets import dataset_rules, limits
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Problem
-from vertex_tuning.datasets.prepare import Options, Prepared, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, prepare
 from vertex_tuning.datasets.validator import examine
 
 from tests.support.dataset_files import lines, pair, prepared, row, source
@@ -254,7 +254,7 @@ def test_texts_in_findings_are_short_and_escaped() -> None:
 
 def both(training: list[Any], validation: list[Any], folder: Path) -> Prepared:
     sets = source(lines(training)), source(lines(validation), "validation.jsonl")
-    return prepare([sets[0]], [sets[1]], options=Options(), folder=folder)
+    return prepare([sets[0]], [sets[1]], options=DatasetOptions(), folder=folder)
 
 
 def test_duplicates_contradictions_and_leaks_are_warned_about(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vertex_tuning.datasets import prepare as dataset
-from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, Source, prepare
 from vertex_tuning.datasets.row_sets import RowSet
 
 from tests.support.dataset_files import lines, pair, prepared
@@ -77,5 +77,5 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
     found = []
     for processes in (1, 2):
         (folder := tmp_path / str(processes)).mkdir()
-        found.append(prepare([Source.local(path)], options=Options(), folder=folder, processes=processes))
+        found.append(prepare([Source.local(path)], options=DatasetOptions(), folder=folder, processes=processes))
     assert hashes(found[0]) == hashes(found[1])
