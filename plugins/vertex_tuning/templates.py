@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -57,7 +56,7 @@ def rendered(value: Any) -> Any:
 
 
 def parse_rendered(name: str, value: Any, kind: Any, expected: str) -> Any:
-    """A value as an argument or a template gives it: as it is, or as a text (number, JSON or Python's notation).
+    """A value as an argument or a template gives it: as it is, or as a text (a number or JSON).
 
     :param name: the argument, for the error
     :param kind: type to convert to
@@ -68,18 +67,10 @@ def parse_rendered(name: str, value: Any, kind: Any, expected: str) -> Any:
     found = rendered(value)
     try:
         if isinstance(found, str) and found.lstrip()[:1] in ("[", "{"):
-            found = _structure(found)
+            found = json.loads(found)
         return None if found is None else msgspec.convert(found, kind, strict=False)
-    except (ValueError, SyntaxError) as error:
+    except ValueError as error:  # msgspec's and json's errors are such
         raise ConfigurationError(f"{name}: found {value!r:.200}, expected {expected}.") from error
-
-
-def _structure(text: str) -> Any:
-    """A list or a mapping from its text: JSON, or what Jinja makes of a Python object."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return ast.literal_eval(text.strip())
 
 
 def check_template(text: str) -> None:

@@ -156,7 +156,9 @@ class UploadDatasetOperator(VertexOperator):
     # Arguments
 
     def _options(self) -> DatasetOptions:
-        options = parse_options(parse_rendered("options", self.options, dict[str, Any], "options by name") or {})
+        options = parse_options(
+            parse_rendered("options", self.options, dict[str, Any], "options by name, or their JSON") or {}
+        )
         return options.model_copy(update={"validation_fraction": None}) if self._has_validation_data else options
 
     @property

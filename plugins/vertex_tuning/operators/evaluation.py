@@ -160,8 +160,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         sides: dict[str, JudgedModel],
         notes: list[str],
     ) -> dict[str, Any]:
-        rule = parse_rule(parse_rendered("rule", self.rule, dict[str, Any], "a rule"), self.parsed_cases())
-        gates = parse_gates(parse_rendered("gates", self.gates, list[Any], "a list of gates") or [])
+        rule = parse_rule(parse_rendered("rule", self.rule, dict[str, Any], "a rule or its JSON"), self.parsed_cases())
+        gates = parse_gates(parse_rendered("gates", self.gates, list[Any], "a list of gates or its JSON") or [])
         judged = judge_models(rule, gates, self.on_missing_metrics, sides["challenger"], sides.get("champion"))
         if champion and champion.name == challenger.name and judged.verdict == "first":
             judged = msgspec.structs.replace(judged, verdict="unchanged")
@@ -217,7 +217,7 @@ def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) ->
     """
     found: dict[str, float] = {}
     for part in given if isinstance(given, list | tuple) else [given]:
-        found |= parse_rendered("values", part, dict[str, float], "numbers by name") or {}
+        found |= parse_rendered("values", part, dict[str, float], "numbers by name, or their JSON") or {}
     return found
 
 

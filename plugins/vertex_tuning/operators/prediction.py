@@ -107,7 +107,7 @@ class PredictionOperator(VertexOperator):
         raise NotImplementedError
 
     def parsed_cases(self) -> list[SmokeCase]:
-        return parse_cases(parse_rendered("cases", self.cases, list[Any], "a list of cases") or [])
+        return parse_cases(parse_rendered("cases", self.cases, list[Any], "a list of cases or its JSON") or [])
 
     def questions(self) -> tuple[list[SmokeCase], list[SmokeCase]]:
         """The cases and the sample.

@@ -235,7 +235,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
 
     def _spec(self, origin: Origin) -> TuningSpec:
         fields = {field: getattr(self, field) for field in self.spec_fields}
-        fields["labels"] = parse_rendered("labels", self.labels, dict[str, str], "texts by name")
+        fields["labels"] = parse_rendered("labels", self.labels, dict[str, str], "texts by name, or their JSON")
         spec = TuningSpec.parse(**fields, export_last_checkpoint_only=self.export_last_checkpoint_only)
         labels = {**spec.labels, **origin.labels}
         if spec.dataset_hash:
