@@ -40,7 +40,8 @@ def write(path: Path, *rows: Any) -> str:
 
 def uploading(folder: Path, **arguments: Any) -> UploadDatasetOperator:
     arguments = {"training_data": "t.jsonl", "bucket": "bucket", "base_dir": str(folder), **arguments}
-    return UploadDatasetOperator(task_id="upload", **arguments)
+    options = {name: arguments.pop(name) for name in DatasetOptions.model_fields if name in arguments}
+    return UploadDatasetOperator(task_id="upload", **{"options": options, **arguments})
 
 
 def read(storage: StorageHook, uri: str) -> Any:
