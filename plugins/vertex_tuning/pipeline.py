@@ -267,8 +267,8 @@ def _report_arguments(tuning: Tuning, pipeline: Pipeline, place: Place) -> dict[
 
 
 def _connect(pipeline: Pipeline, place: Place, reported: Mapping[str, Any]) -> None:
-    """Put the steps in order, with the outcomes behind them and the teardowns beside them."""
-    for step in pipeline.steps:  # beside the callbacks the DAG gives its tasks
+    """Put the steps in order, then the outcomes and the teardowns."""
+    for step in pipeline.steps:  # in addition to the callbacks of the DAG
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
     if pipeline.draft_report:
         pipeline.draft_report.tasks |= pipeline.task_ids  # the later ones were not there yet

@@ -21,7 +21,7 @@ RETURN_VALUE: Final = "return_value"
 
 
 class Role(StrEnum):
-    """What a task does in a retraining or a rollback, in the order of the tasks.
+    """The part of a task in a retraining or a rollback, in the order of the tasks.
 
     :param label: name of the step in a report
     :param task_id: task id in `tuning_pipeline` and in `dags/rollback.py`
@@ -253,7 +253,7 @@ NO_ANSWERS: Final = AnswerSet(0, 0)
 
 
 class SmokeResult(StepResult, frozen=True, kw_only=True):
-    """What a tuned model answered.
+    """The answers of a tuned model.
 
     :param values: values for gates and for the promotion rule, by name
     :param cases: answers to the cases
@@ -356,8 +356,8 @@ class EvaluationResult(StepResult, frozen=True, kw_only=True):
     """The verdict on a new model.
 
     :param reasons: why the model is refused, one line each
-    :param champion: the model in use; None when there is none
-    :param champion_model: the same as a name; empty when there is none
+    :param champion: the model in use; None for a first model
+    :param champion_model: its name; empty for a first model
     :param answers: by `champion` and `challenger`
     :param result_uri: the file with all answers; None when none was written
     """
@@ -417,7 +417,7 @@ class PreviousResult(StepResult, frozen=True, kw_only=True):
 class PromotionResult(ModelDescription, frozen=True, kw_only=True):
     """The model in use now.
 
-    :param previous: the model that was in use before; None when there was none
+    :param previous: the model that was in use before; None after a first model
     """
 
     role: ClassVar[Role] = Role.PROMOTION
@@ -439,7 +439,7 @@ class RollbackResult(PromotionResult, frozen=True, kw_only=True):
 
 
 class Decision(StepResult, frozen=True):
-    """What a person decided.
+    """The decision of a person.
 
     :param answer: approved, rejected or undecided
     :param by: the person's name in Airflow; empty when nobody answered

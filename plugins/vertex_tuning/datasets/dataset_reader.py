@@ -159,6 +159,7 @@ class DatasetReader:
         self, options: DatasetOptions, findings: Findings, splits: list[Split], kind: RowKind = "supervised"
     ) -> None:
         self.options = options
+        self.columns = options.column_names
         self.findings = findings
         self.splits = splits
         severity: Literal["error", "dropped"] = "dropped" if options.on_invalid_row == "drop" else "error"
@@ -201,7 +202,7 @@ class DatasetReader:
         first = next(chunks, None)
         if first is None:
             return
-        columns = self.options.column_names
+        columns = self.columns
         form = self.options.format or (
             "csv" if is_csv(source.name) else recognise(first.lines, columns.prompt, columns.response)
         )
@@ -252,7 +253,7 @@ class DatasetReader:
 
     def _convert(self, line: bytes, name: str, number: int, form: Format) -> bytes | None:
         """The row made of a line; the line itself when it is for the checks to say what is wrong."""
-        columns, instruction = self.options.column_names, self.options.system_instruction
+        columns, instruction = self.columns, self.options.system_instruction
         try:
             found = msgspec.json.decode(line)
             row = (
@@ -284,7 +285,7 @@ class DatasetReader:
 
     def _columns(self, name: str, header: Record | None) -> tuple[int, int, int] | None:
         """Places of prompt and response, and how many columns there are."""
-        wanted = (self.options.column_names.prompt, self.options.column_names.response)
+        wanted = (self.columns.prompt, self.columns.response)
         fields = header.fields if header else []
         if all(fields.count(column) == 1 for column in wanted):
             return fields.index(wanted[0]), fields.index(wanted[1]), len(fields)
@@ -298,7 +299,7 @@ class DatasetReader:
             found = record.problem or f"{len(fields)} fields"
             self.check.refuse(Problem("csv", "", found, f"a record of {width} fields"), name, record.line)
         elif not fields[prompt] or not fields[response]:
-            column = self.options.column_names.response if fields[prompt] else self.options.column_names.prompt
+            column = self.columns.response if fields[prompt] else self.columns.prompt
             self.check.refuse(Problem("empty", column, "an empty field", "a text"), name, record.line)
         else:
             self.converted += 1
