@@ -56,11 +56,13 @@ def test_results_of_tasks_and_templates_are_kept_as_they_are() -> None:
     with DAG("d", schedule=None):
         found = EmptyOperator(task_id="export").output
     made = HyperParameters(epoch_count=found, adapter_size="{{ params.size }}")
-    assert (made.epoch_count, made.adapter_size) == (found, "{{ params.size }}")
+    assert dict(made) == {
+        "epoch_count": found, "adapter_size": "{{ params.size }}", "learning_rate_multiplier": 1.0
+    }  # fmt: skip
 
 
 def test_the_form_decides_what_it_has_and_the_file_the_rest(tmp_path: Path) -> None:
     tuning = read(tmp_path, f"{FILE}budget: {{max_cost: 5, max_training_tokens: 9}}\n")
     run = from_form(tuning)
-    assert (run.budget.max_cost, run.budget.max_training_tokens) == ("{{ params.max_cost or '' }}", 9)
+    assert dict(run.budget) == {"max_cost": "{{ params.max_cost or '' }}", "max_training_tokens": 9}
     assert (run.bucket, run.smoke_test) == (tuning.bucket, tuning.smoke_test)
