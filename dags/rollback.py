@@ -20,7 +20,6 @@ from vertex_tuning.config.tuning_folders import tuning_folders
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
-from vertex_tuning.operators.xcom_templates import required
 
 
 def rollback_dag(tuning: Tuning) -> DAG:
@@ -39,18 +38,17 @@ def rollback_dag(tuning: Tuning) -> DAG:
         auto_register=False,  # check_tunings.py runs this file, too
     ) as dag:
         find = FindPreviousOperator(task_id="find_previous", pre_execute=known_keys_only(()), **models)
-        found = required(find.task_id)
         test = SmokeTestOperator(
             task_id="smoke_test",
-            endpoint=f"{{{{ {found}['previous']['endpoint'] }}}}",
+            endpoint=find.output["previous_endpoint"],
             cases=tuning.smoke_test.asked(),
             min_pass_share=tuning.smoke_test.min_pass_share,
             location=tuning.location,
         )
         roll_back = RollbackOperator(
             task_id="roll_back",
-            model=f"{{{{ {found}['previous']['model'] }}}}",
-            expected_champion=f"{{{{ {found}['champion'] }}}}",
+            model=find.output["previous_model"],
+            expected_champion=find.output["champion"],
             outlets=[Asset(f"{tuning.name}_model")],
             **models,
         )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import TriggerRule, XComArg, chain
+from airflow.sdk import TaskGroup, TriggerRule, chain
 
-from vertex_tuning.config.labels import label_mistakes
-from vertex_tuning.config.locations import check_bucket, check_location
+from vertex_tuning.config.loader import load_tuning
 from vertex_tuning.config.switches import parse_switch
-from vertex_tuning.evaluation.checks import case_mistakes, choice_mistakes, gate_mistakes, require_none, rule_mistakes
-from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
@@ -21,19 +20,21 @@ from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
-from vertex_tuning.operators.waiter import DAY
-from vertex_tuning.operators.xcom_templates import pulled, required
-from vertex_tuning.registry.aliases import CHAMPION, TUNING_LABEL, check_alias
+from vertex_tuning.registry.aliases import TUNING_LABEL
+from vertex_tuning.results import HEADLINE_KEY, Role
 from vertex_tuning.sensors import TuningJobSensor
-from vertex_tuning.templates import is_known_now
+from vertex_tuning.templates import is_run_value
 
 if TYPE_CHECKING:
-    from airflow.sdk import Asset, BaseOperator
+    from airflow.sdk import Asset, BaseOperator, Context
 
     from vertex_tuning.operators.approval import ApproveModelOperator
 
-TEARDOWN_RETRIES = 6
+TEARDOWN_RETRIES: Final = 6
 """An hour of them with this project's delays: what ended a run must not keep its job from being cancelled."""
+
+ConnectionArguments = Mapping[str, Any]
+"""Where the tasks work: `location`, `project_id`, `gcp_conn_id` and `impersonation_chain`, as far as they are set."""
 
 
 @dataclass(frozen=True)
@@ -57,236 +58,230 @@ class Pipeline:
         return [task for task in tasks if task]
 
     @property
-    def task_ids(self) -> dict[str, str]:
-        """By what the tasks do, as reports call it."""
-        roles = {
-            "upload": self.upload_dataset,
-            "create": self.create_tuning_job,
-            "wait": self.wait_for_tuning_job,
-            "metrics": self.collect_metrics,
-            "smoke": self.smoke_test,
-            "evaluation": self.evaluate_model,
-            "approval": self.approve_model,
-            "promotion": self.promote_model,
-        }
-        return {role: task.task_id for role, task in roles.items() if task}
+    def task_ids(self) -> dict[Role, str]:
+        roles = {role.task_id: role for role in Role}
+        tasks = {roles[field.name]: getattr(self, field.name) for field in fields(self) if field.name in roles}
+        return {role: task.task_id for role, task in tasks.items() if task}
 
 
 def tuning_pipeline(
+    tuning: Tuning | Path | str,
     *,
-    tuning: str,
-    base_model: str,
-    training_data: str,
-    validation_data: str | None,
-    bucket: str,
-    cases: list[dict[str, Any]],
+    group_id: str | None = None,
     ask_cases: bool | str = True,
-    sample_size: int = 20,
-    rule: dict[str, Any] | None = None,
-    champion_alias: str = CHAMPION,
-    approval_deadline: timedelta | None = None,
-    labels: Mapping[str, str] | None = None,
-    dataset: Mapping[str, Any] | None = None,
-    job: Mapping[str, Any] | None = None,
-    job_timeout: float = DAY,
-    metrics: Mapping[str, Any] | None = None,
-    smoke_test: Mapping[str, Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
+    base_dir: Path | str = ".",
+    prices: Path | str | None = None,
+    pre_execute: Callable[[Context], None] | None = None,
     model_asset: Asset | None = None,
-    location: str | None = None,
     project_id: str | None = None,
     gcp_conn_id: str | None = None,
     impersonation_chain: str | Sequence[str] | None = None,
 ) -> Pipeline:
-    """Add all steps of a retraining, in order, to the DAG or task group one is in.
+    """Add all steps of a retraining, in order, to the current DAG or task group.
 
-    Behind them the tasks `promoted`, `refused` and `undecided` show in the grid how a run ended whose promotion was
-    skipped. Two teardowns stand beside them: one cancels a job that a run left behind, as when it was marked failed
-    before the waiting began; one writes the run's report, whatever became of it.
+    After them the tasks `promoted`, `refused` and `undecided` show in the grid how a run ended whose promotion was
+    skipped. Two teardowns run whatever happens. One cancels a job that the run left behind. One writes the report.
 
-    What can be known of the arguments when the DAG is parsed is checked then, before anything is paid for. In a mapped
-    task group any templated argument may be one of the group's.
-
-    :param tuning: name of the recurring tuning: its models stand against each other
-    :param base_model: as every text here, may be a template
-    :param training_data: local file, pattern or `gs://` URI
-    :param bucket: bucket to upload to
-    :param cases: what a model is asked; see :class:`~vertex_tuning.evaluation.cases.SmokeCase`
-    :param ask_cases: whether these cases suit the data; without them only a sample of the validation data is asked
-    :param rule: when the new model is better; see :class:`~vertex_tuning.evaluation.comparison.Rule`
-    :param approval_deadline: how long a person has to approve of the promotion; nobody is asked when not given
-    :param dataset: further arguments of :class:`~vertex_tuning.operators.dataset.UploadDatasetOperator`
-    :param job: of :class:`~vertex_tuning.operators.tuning_job.CreateTuningJobOperator`
-    :param job_timeout: seconds the job may take
-    :param metrics: of :class:`~vertex_tuning.operators.metrics.CollectMetricsOperator`
-    :param smoke_test: of :class:`~vertex_tuning.operators.smoke_test.SmokeTestOperator`
-    :param evaluation: of :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`
+    :param tuning: the tuning, or the path of its YAML file
+    :param group_id: name of a task group for the tasks; without it their ids are as they are
+    :param ask_cases: whether the cases of the smoke test suit the data; if not, the model in use stays
+    :param base_dir: folder that relative paths of data start from
+    :param prices: path of a price table; see :class:`~vertex_tuning.costs.pricing.PriceTable`
+    :param pre_execute: called before the first task; an error it raises ends the run
     :param model_asset: updated when a model is promoted; its event says job, model, endpoint, dataset, metrics, verdict
-    :param location: Google Cloud location; that of the DAG's `default_args` when not given, else `us-central1`
-    :param project_id: likewise, else the connection's
+    :param project_id: Google Cloud project; that of the DAG's `default_args` when not set, else the connection's
     :param gcp_conn_id: likewise, else `google_cloud_default`
     :param impersonation_chain: likewise, else none
-    :raises ConfigurationError: names every mistake by its argument
+    :raises ConfigurationError: the file has mistakes; it names each with its line and field
     """
-    rule = {"value": "sample.exact_share"} if rule is None else rule
-    require_none(
-        _mistakes(
-            cases=cases,
-            rule=rule,
-            champion_alias=champion_alias,
-            labels=labels or {},
-            bucket=bucket,
-            location=location,
-            smoke_test=smoke_test or {},
-            evaluation=evaluation or {},
-        )
-    )
-    if is_known_now(ask_cases):
+    if not isinstance(tuning, Tuning):
+        tuning = load_tuning(Path(tuning))
+    if not is_run_value(ask_cases):
         ask_cases = parse_switch("ask_cases", ask_cases)
-    # Left out when not given, so that they come from the DAG's default_args.
-    places = {
-        "location": location,
-        "project_id": project_id,
-        "gcp_conn_id": gcp_conn_id,
-        "impersonation_chain": impersonation_chain,
+    # Only what is set, so that the rest comes from the DAG's default_args.
+    place: dict[str, Any] = {"location": tuning.location} if "location" in tuning.model_fields_set else {}
+    connection = {"project_id": project_id, "gcp_conn_id": gcp_conn_id, "impersonation_chain": impersonation_chain}
+    place |= {name: value for name, value in connection.items() if value is not None}
+    with TaskGroup(group_id) if group_id else nullcontext():
+        upload = _upload(tuning, place, base_dir=str(base_dir), prices=prices and str(prices), pre_execute=pre_execute)
+        pipeline = _steps(tuning, place, upload, ask_cases, model_asset)
+        _connect(pipeline, place, _report_arguments(tuning, pipeline, place))
+    return pipeline
+
+
+def _steps(
+    tuning: Tuning,
+    place: ConnectionArguments,
+    upload: UploadDatasetOperator,
+    ask_cases: bool | str,
+    model_asset: Asset | None,
+) -> Pipeline:
+    create = _create(tuning, place, upload)
+    wait = _wait(tuning, place, upload, create)
+    collect = _collect(tuning, place, upload, wait)
+    questions = {
+        "cases": tuning.smoke_test.asked(),
+        "ask_cases": ask_cases,
+        "sample_uri": upload.output["validation_uri"],
+        "sample_size": tuning.smoke_test.sample_size,
+        "run_folder": upload.output["run_folder"],
+        "on_refused": tuning.promotion.on_refused,
     }
-    where: dict[str, Any] = {name: place for name, place in places.items() if place is not None}
-    upload = UploadDatasetOperator(
-        task_id="upload_dataset",
-        training_data=training_data,
-        validation_data=validation_data,
-        bucket=bucket,
-        base_model=base_model,
-        **(dataset or {}),
-        **where,
+    test = SmokeTestOperator(
+        task_id=Role.SMOKE.task_id,
+        endpoint=wait.output["endpoint"],
+        min_pass_share=tuning.smoke_test.min_pass_share,
+        min_sample_share=tuning.smoke_test.min_sample_share,
+        **questions,
+        **place,
     )
-    create = CreateTuningJobOperator(
-        task_id="create_tuning_job",
-        base_model=base_model,
-        training_uri=_result_of(upload, "['training_uri']"),
-        validation_uri=_result_of(upload, "['validation_uri'] or ''"),
-        epoch_count=_result_of(upload, "['epoch_count']"),
-        labels={**(labels or {}), TUNING_LABEL: tuning},
-        dataset_hash=_result_of(upload, "['rows_hash']"),
-        champion_alias=champion_alias,
-        manifest_uri=_result_of(upload, "['manifest_uri']"),
-        **(job or {}),
-        **where,
+    evaluate = EvaluateModelOperator(
+        task_id=Role.EVALUATION.task_id,
+        job_name=wait.output["name"],
+        values=[collect.output["values"], test.output["values"]],
+        rule=tuning.promotion.rule,
+        gates=tuning.gates,
+        on_missing_metrics=tuning.on_missing_metrics,
+        **_models(tuning),
+        **questions,
+        **place,
     )
-    wait = TuningJobSensor(
-        task_id="wait_for_tuning_job",
-        job_name=_result_of(create, "['name']"),
-        timeout=job_timeout,
+    draft, approve = _approve(tuning, place, evaluate)
+    promote = _promote(tuning, place, upload, collect, evaluate, model_asset)
+    return Pipeline(upload, create, wait, collect, test, evaluate, draft, approve, promote)
+
+
+def _models(tuning: Tuning) -> dict[str, Any]:
+    """Which models are compared with each other."""
+    return {"tuning": tuning.name, "champion_alias": tuning.promotion.champion_alias}
+
+
+def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> UploadDatasetOperator:
+    return UploadDatasetOperator(
+        task_id=Role.UPLOAD.task_id,
+        training_data=tuning.training_data,
+        validation_data=tuning.validation_data,
+        bucket=tuning.bucket,
+        base_model=tuning.base_model,
+        options=tuning.dataset,
+        tuning_task=tuning.task,
+        epoch_count=tuning.hyper_parameters.epoch_count,
+        max_cost=tuning.budget.max_cost,
+        max_training_tokens=tuning.budget.max_training_tokens,
+        **arguments,
+        **place,
+    )
+
+
+def _create(tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator) -> CreateTuningJobOperator:
+    return CreateTuningJobOperator(
+        task_id=Role.CREATE.task_id,
+        base_model=tuning.base_model,
+        training_uri=upload.output["training_uri"],
+        validation_uri=upload.output["validation_uri"],
+        epoch_count=upload.output["epoch_count"],
+        learning_rate_multiplier=tuning.hyper_parameters.learning_rate_multiplier,
+        adapter_size=tuning.hyper_parameters.adapter_size,
+        display_name=tuning.display_name,
+        labels={**tuning.labels, TUNING_LABEL: tuning.name},
+        dataset_hash=upload.output["rows_hash"],
+        manifest_uri=upload.output["manifest_uri"],
+        champion_alias=tuning.promotion.champion_alias,
+        skip_if_unchanged=tuning.skip_if_unchanged,
+        **place,
+    )
+
+
+def _wait(
+    tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator, create: CreateTuningJobOperator
+) -> TuningJobSensor:
+    return TuningJobSensor(
+        task_id=Role.WAIT.task_id,
+        job_name=create.output["name"],
+        timeout=tuning.job_timeout_hours * 3600,
         # The run owns the job: whoever clears, fails or kills its wait gives the job up.
         cancel_on_kill=True,
         cancel_on_timeout=True,
         resubmit=True,
-        manifest_uri=create.manifest_uri,
-        **where,
+        manifest_uri=upload.output["manifest_uri"],
+        **place,
     )
-    run_folder = _result_of(upload, "['run_folder']")
-    collect = CollectMetricsOperator(
-        task_id="collect_metrics",
-        job_name=_result_of(wait, "['name']"),
-        dataset=_result_of(upload, "['training'] | tojson"),
-        run_folder=run_folder,
-        **(metrics or {}),
-        **where,
-    )
-    asked: dict[str, Any] = {
-        "cases": cases,
-        "ask_cases": ask_cases,
-        "sample_uri": _result_of(upload, "['validation_uri']"),
-        "sample_size": sample_size,
-        "run_folder": run_folder,
-    }
-    test = SmokeTestOperator(
-        task_id="smoke_test",
-        endpoint=_result_of(wait, "['tuned_model']['endpoint']"),
-        **asked,
-        **(smoke_test or {}),
-        **where,
-    )
-    models: dict[str, Any] = {"tuning": tuning, "champion_alias": champion_alias}
-    evaluate = EvaluateModelOperator(
-        task_id="evaluate_model",
-        job_name=_result_of(wait, "['name']"),
-        values=_values_of(collect, test),
-        rule=rule,
-        **asked,
-        **models,
-        **(evaluation or {}),
-        **where,
-    )
-    reported = _report_arguments(upload, tuning, where)
-    draft = approve = None
-    if approval_deadline is not None:
-        # Whoever is asked needs the report; the teardown writes it again when all is decided.
-        draft = WriteReportOperator(task_id="draft_report", **reported)
-        # Imported here: few DAGs ask a person, and Airflow parses DAG files again and again.
-        from vertex_tuning.operators.approval import approval_task
 
-        approve = approval_task(evaluated_by=evaluate.task_id, deadline=approval_deadline, reported_by=draft.task_id)
-    promote = PromoteModelOperator(
-        task_id="promote_model",
-        model=_result_of(wait, "['tuned_model']['model']"),
-        expected_champion=_result_of(evaluate, ".get('champion') | default({}, true)", ".get('model', '')"),
+
+def _collect(
+    tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator, wait: TuningJobSensor
+) -> CollectMetricsOperator:
+    return CollectMetricsOperator(
+        task_id=Role.METRICS.task_id,
+        job_name=wait.output["name"],
+        dataset=upload.output["training"],
+        run_folder=upload.output["run_folder"],
+        metrics_timeout=tuning.metrics_timeout_minutes * 60,
+        **place,
+    )
+
+
+def _approve(
+    tuning: Tuning, place: ConnectionArguments, evaluate: EvaluateModelOperator
+) -> tuple[WriteReportOperator | None, ApproveModelOperator | None]:
+    """A person's decision, and the report it needs; a teardown writes the report again when all is decided."""
+    deadline = tuning.promotion.approval_deadline
+    if deadline is None:
+        return None, None
+    # Imported here: few DAGs ask a person, and Airflow parses DAG files again and again.
+    from vertex_tuning.operators.approval import approval_task
+
+    draft = WriteReportOperator(task_id="draft_report", title=tuning.name, **place)
+    return draft, approval_task(evaluation=evaluate, deadline=deadline, report=draft)
+
+
+def _promote(
+    tuning: Tuning,
+    place: ConnectionArguments,
+    upload: UploadDatasetOperator,
+    collect: CollectMetricsOperator,
+    evaluate: EvaluateModelOperator,
+    model_asset: Asset | None,
+) -> PromoteModelOperator:
+    return PromoteModelOperator(
+        task_id=Role.PROMOTION.task_id,
+        model=evaluate.output["model"],
+        expected_champion=evaluate.output["champion_model"],
         outlets=[model_asset] if model_asset else [],
         event_extra={
-            "dataset_hash": _result_of(upload, "['dataset_hash']"),
-            "metrics": XComArg(collect, key="headline"),
-            "verdict": _result_of(evaluate, "['verdict']"),
+            "dataset_hash": upload.output["dataset_hash"],
+            "metrics": collect.output[HEADLINE_KEY],
+            "verdict": evaluate.output["verdict"],
         },
-        **models,
-        **where,
+        **_models(tuning),
+        **place,
     )
-    pipeline = Pipeline(upload, create, wait, collect, test, evaluate, draft, approve, promote)
-    if draft:
-        draft.tasks |= pipeline.task_ids  # the later ones were not there yet
-    _connect(pipeline, where, {**reported, "tasks": pipeline.task_ids})
-    return pipeline
 
 
-def _mistakes(
-    *,
-    cases: Any,
-    rule: Any,
-    champion_alias: Any,
-    labels: Mapping[str, Any],
-    bucket: Any,
-    location: Any,
-    smoke_test: Mapping[str, Any],
-    evaluation: Mapping[str, Any],
-) -> Iterator[str]:
-    """What is wrong with the pipeline's arguments, as far as it can be known now."""
-    if isinstance(cases, list):
-        yield from case_mistakes(cases)
-    yield from rule_mistakes(rule, cases if isinstance(cases, list) else None)
-    yield from gate_mistakes(evaluation.get("gates") or [])
-    yield from label_mistakes(labels)
-    yield from choice_mistakes(smoke_test, evaluation)
-    for name, value, check in (
-        ("champion_alias", champion_alias, check_alias),
-        ("bucket", bucket, check_bucket),
-        ("location", location, check_location),
-    ):
-        try:
-            if isinstance(value, str) and is_known_now(value):
-                check(value)
-        except ConfigurationError as error:
-            yield str(error) if str(error).startswith(name) else f"{name}: found {value!r}, {error}"
+def _report_arguments(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments) -> dict[str, Any]:
+    upload = pipeline.upload_dataset
+    # The arguments of a mapped task group are known to its tasks alone.
+    has_bucket = isinstance(upload.bucket, str)
+    return {
+        "refused_folder": f"gs://{upload.bucket}/{upload.prefix}/refused" if has_bucket else None,
+        "title": tuning.name,
+        "tasks": pipeline.task_ids,
+        **place,
+    }
 
 
-def _connect(pipeline: Pipeline, where: Mapping[str, Any], reported: Mapping[str, Any]) -> None:
-    """Put the steps in order, with the outcomes behind them and the teardowns beside them."""
-    for step in pipeline.steps:  # beside the callbacks the DAG gives its tasks
+def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]) -> None:
+    """Put the steps in order, then the outcomes and the teardowns."""
+    for step in pipeline.steps:  # in addition to the callbacks of the DAG
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
+    if pipeline.draft_report:
+        pipeline.draft_report.tasks |= pipeline.task_ids  # the later ones were not there yet
     chain(*pipeline.steps)
     cancel = CancelUnfinishedJobsOperator(
         task_id="cancel_unfinished_jobs",
         created_by=pipeline.create_tuning_job.task_id,
         retries=TEARDOWN_RETRIES,
-        **where,
+        **place,
     )
     pipeline.wait_for_tuning_job >> cancel.as_teardown()
     # A failure ends the run as failed by way of `promoted`: the others show why a promotion was skipped.
@@ -296,28 +291,3 @@ def _connect(pipeline: Pipeline, where: Mapping[str, Any], reported: Mapping[str
     undecided = ShowOutcomeOperator(task_id="undecided", outcomes=["undecided"], **skipped)
     report = WriteReportOperator(task_id="write_report", **reported)
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]
-
-
-def _report_arguments(upload: UploadDatasetOperator, title: str, where: Mapping[str, Any]) -> dict[str, Any]:
-    # The arguments of a mapped task group are known to its tasks alone.
-    has_folder = isinstance(upload.bucket, str) and isinstance(upload.prefix, str)
-    return {
-        "run_folder": f"{{{{ ({pulled(upload.task_id)} or {{}}).get('run_folder', '') }}}}",
-        "refused_folder": f"gs://{upload.bucket}/{upload.prefix}/refused" if has_folder else None,
-        "title": title,
-        **where,
-    }
-
-
-def _result_of(task: Any, *path: str) -> str:
-    """A template that reads from what a task returned; each step of the path reads from what the one before found."""
-    found = required(task.task_id)
-    for step in path:
-        found = f"({found}{step})"
-    return f"{{{{ {found} }}}}"
-
-
-def _values_of(collect: CollectMetricsOperator, test: SmokeTestOperator) -> str:
-    """A template of the `values` of both, as one JSON object."""
-    trained, asked = (f"{required(task.task_id)}['values']" for task in (collect, test))
-    return f"{{{{ dict({trained}, **{asked}) | tojson }}}}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 TEXT_SHOWN: Final = 500
@@ -145,6 +146,14 @@ def _query_start(word: str) -> int | None:
     if mark and mark.start() < word.rfind("="):
         starts.append(mark.start())
     return min(starts, default=None)
+
+
+def moment(text: str) -> str:
+    """An RFC 3339 time to the second, in UTC; anything else as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return text
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -1,9 +1,12 @@
-"""Detect Jinja templates in configuration before Airflow renders them. Pure."""
+"""Detect Jinja templates in configuration before Airflow renders them, and read the rendered values. Pure."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError
 
@@ -34,13 +37,43 @@ def template_place(value: object) -> str | None:
     return next((f"{step}{place}" for step, place in places if place is not None), None)
 
 
+def is_run_value(value: object) -> bool:
+    """Whether only a run knows a value: a template, or the result of another task as Airflow resolves it."""
+    if isinstance(value, str):
+        return bool(template_mark(value))
+    return hasattr(value, "iter_references") and hasattr(value, "resolve")
+
+
 def is_known_now(value: object) -> bool:
     """Whether a value is known before the run: it has no template and no result of a task."""
     if isinstance(value, Mapping):
         return all(is_known_now(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple):
         return all(map(is_known_now, value))
-    return value is None or (isinstance(value, str | int | float) and template_place(value) is None)
+    return not is_run_value(value)
+
+
+def rendered(value: Any) -> Any:
+    """A value after rendering; None for a template that found nothing, rendered as empty text or as `None`."""
+    return None if isinstance(value, str) and value.strip() in ("", "None") else value
+
+
+def parse_rendered(name: str, value: Any, kind: Any, expected: str) -> Any:
+    """A value as an argument or a template gives it: as it is, or as a text (a number or JSON).
+
+    :param name: the argument, for the error
+    :param kind: type to convert to
+    :param expected: what the argument can be, in words
+    :returns: None when nothing was given
+    :raises ConfigurationError: the value is not of this kind
+    """
+    found = rendered(value)
+    try:
+        if isinstance(found, str) and found.lstrip()[:1] in ("[", "{"):
+            found = json.loads(found)
+        return None if found is None else msgspec.convert(found, kind, strict=False)
+    except ValueError as error:  # msgspec's and json's errors are such
+        raise ConfigurationError(f"{name}: found {value!r:.200}, expected {expected}.") from error
 
 
 def without_templates(value: Any) -> None:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
-from vertex_tuning.datasets.prepare import Options, Row, Source, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Row, Source, prepare
 
 
 def ours(path: Path, processes: int = 1) -> int:
     """Everything: all checks, statistics, hashes, comparison of all examples."""
     with tempfile.TemporaryDirectory() as folder:
-        found = prepare([Source.local(path)], options=Options(), folder=Path(folder), processes=processes)
+        found = prepare([Source.local(path)], options=DatasetOptions(), folder=Path(folder), processes=processes)
     found.require_valid()
     return found.training.rows
 

@@ -53,10 +53,8 @@ def test_a_tasks_links_lead_there(hook: VertexTuningHook, job: TuningJob) -> Non
 
 
 def test_the_reports_links_lead_there(hook: VertexTuningHook, job: TuningJob) -> None:
-    links = {
-        link.label: link.url
-        for link in links_of(samples.material(vertex_endpoint=GoogleConnection(location=LOCATION).local_url), job)
-    }
+    local_url = GoogleConnection(location=LOCATION).local_url
+    links = {link.label: link.url for link in links_of(samples.material(vertex_endpoint=local_url, job=job))}
     assert opened(links["Tuning job"] or "")["name"] == job.name
     assert not [url for url in links.values() if url and url.startswith(CONSOLE)]
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from rich.console import Console
 from vertex_tuning.config.loader import Tuning, load_tuning
-from vertex_tuning.datasets.prepare import Options, Source, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Source, prepare
 
 from include.local.outcome import Failure, exit_code
 from include.local.own_data import OwnData, write_tuning
@@ -366,10 +366,12 @@ def test_labels_that_yaml_would_read_as_something_else_stay_texts(tmp_path: Path
 
 def test_it_runs_by_itself_only_with_a_schedule_that_the_user_has_written(tmp_path: Path) -> None:
     stack, tuning = own_data(tmp_path)
+    assert tuning.schedule
     assert tuning.schedule.cron == NO_SCHEDULE
     path = stack.tunings.path(tuning.name)
     path.write_text(path.read_text().replace(f"cron: {NO_SCHEDULE}", "cron: 0 6 * * 1"))
     _, tuning = own_data(tmp_path)
+    assert tuning.schedule
     assert tuning.schedule.cron == "0 6 * * 1"
 
 
@@ -393,7 +395,7 @@ def test_the_printed_examples_are_those_of_the_run(tmp_path: Path, rows: int, fr
     folder = tmp_path / "prepared"
     folder.mkdir()
     source = Source.local(tmp_path / "mine.csv", "mine.csv")
-    prepared = prepare([source], options=Options(validation_fraction=fraction), folder=folder)
+    prepared = prepare([source], options=DatasetOptions(validation_fraction=fraction), folder=folder)
     assert prepared.validation
     counts = f"{prepared.training.rows:,} training examples, {prepared.validation.rows:,} held out"
     assert counts in console.export_text()

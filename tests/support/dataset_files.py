@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from vertex_tuning.datasets.prepare import SIZES, Options, Prepared, Sizes, Source, prepare
+from vertex_tuning.datasets.prepare import SIZES, DatasetOptions, Prepared, Sizes, Source, prepare
 
 
 def row(*turns: tuple[str, str], **others: Any) -> dict[str, Any]:
@@ -35,6 +35,6 @@ def prepared(
 ) -> Prepared:
     """A dataset of one file, read."""
     if folder:
-        return prepare([source(content, name)], options=Options(**options), folder=folder, sizes=sizes)
+        return prepare([source(content, name)], options=DatasetOptions(**options), folder=folder, sizes=sizes)
     with tempfile.TemporaryDirectory() as temporary:
-        return prepare([source(content, name)], options=Options(**options), folder=Path(temporary), sizes=sizes)
+        return prepare([source(content, name)], options=DatasetOptions(**options), folder=Path(temporary), sizes=sizes)

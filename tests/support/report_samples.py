@@ -7,9 +7,24 @@ from typing import Any
 
 import msgspec
 from vertex_tuning.costs.pricing import Cost
-from vertex_tuning.metrics.series import Point, Series, columns, summarise
+from vertex_tuning.metrics.series import Point, Series, SeriesColumns, columns, summarise
 from vertex_tuning.operators.report import TASK_IDS
-from vertex_tuning.report.material import DatasetFile, Material
+from vertex_tuning.report.material import Material
+from vertex_tuning.results import (
+    RETRAINING_ROLES,
+    AnswerSet,
+    DatasetFile,
+    Distribution,
+    EvaluationResult,
+    FileReport,
+    JobResult,
+    MetricsResult,
+    Role,
+    SmokeAnswer,
+    SmokeResult,
+    Statistics,
+    UploadResult,
+)
 
 PLACE = "projects/123456789/locations/us-central1"
 FOLDER = "gs://bucket/datasets/ab12"
@@ -33,13 +48,15 @@ def series(steps: int = 400, validations: int = 8) -> list[Series]:
     ]
 
 
-def answer(prompt: str, text: str, problem: str = "", **fields: Any) -> dict[str, Any]:
+def answer(prompt: str, text: str, problem: str = "", **fields: Any) -> SmokeAnswer:
     common = {"name": "case", "finish_reason": "STOP", "latency": 0.42, "tokens": 31}
-    return {**common, "prompt": prompt, "answer": text, "problem": problem, **fields}
+    return SmokeAnswer(**{**common, "prompt": prompt, "answer": text, "problem": problem, **fields})
 
 
-def asked(*answers: dict[str, Any]) -> dict[str, Any]:
-    return {"passed": sum(not one["problem"] for one in answers), "total": len(answers), "answers": list(answers)}
+def asked(*answers: SmokeAnswer) -> dict[str, Any]:
+    passed = sum(not answer.problem for answer in answers)
+    found: dict[str, Any] = msgspec.to_builtins(AnswerSet(passed, len(answers), list(answers)))
+    return found
 
 
 def distribution() -> dict[str, Any]:
@@ -96,13 +113,28 @@ def upload() -> dict[str, Any]:
 
 def metrics(curves: list[Series], steps: int = 400) -> dict[str, Any]:
     checkpoints = [
-        {"checkpoint_id": str(n), "epoch": n, "step": steps * n // 4, "metrics": {"/eval_total_loss": 0.9 - n / 10}}
+        {
+            "checkpoint_id": str(n),
+            "epoch": n,
+            "step": steps * n // 4,
+            "endpoint": "",
+            "metrics": {"/eval_total_loss": 0.9 - n / 10},
+        }
         for n in (1, 2, 3, 4)
     ]
     return {
         "metrics": msgspec.to_builtins(summarise(curves)),
         "values": {"eval_total_loss.last": 0.51, "billed_tokens": 192844.0},
-        "overfitting": {"found": True, "step": steps * 3 // 4, "epoch": 3},
+        "overfitting": {
+            "found": True,
+            "step": steps * 3 // 4,
+            "epoch": 3,
+            "best": 0.5,
+            "best_step": 1,
+            "last": 0.6,
+            "tolerance": 0,
+        },
+        "epochs": [],
         "checkpoints": checkpoints,
         "best_checkpoint": checkpoints[1],
         "warnings": [f"The model is over-fitted from epoch 3 (step {steps * 3 // 4}) on."],
@@ -130,6 +162,18 @@ def evaluation() -> dict[str, Any]:
     }
 
 
+def smoke() -> dict[str, Any]:
+    return {
+        "cases": asked(answer("Refund, please.", "billing"), answer("Cancel it.", "billing", "expected 'cancel'")),
+        "sample": asked(answer("Where is it?", "shipping")),
+    }
+
+
+KINDS: dict[str, Any] = {
+    "upload": UploadResult, "metrics": MetricsResult, "smoke": SmokeResult, "evaluation": EvaluationResult
+}  # fmt: skip
+
+
 def material(steps: int = 400, validations: int = 8, **fields: Any) -> Material:
     """A run that went well, but for what is given."""
     curves = series(steps, validations)
@@ -140,25 +184,24 @@ def material(steps: int = 400, validations: int = 8, **fields: Any) -> Material:
         "created": "2026-03-02T06:55:12.5+00:00",
         "run_url": "http://localhost:8080/dags/retrain_support_triage/runs/scheduled__2026-03-02",
         "run_folder": f"{FOLDER}/runs/0011223344556677",
-        "tasks": dict(TASK_IDS),
+        "tasks": {role: role.task_id for role in RETRAINING_ROLES},
         "states": {task: "success" for role, task in TASK_IDS.items() if role != "approval"},
         "upload": upload(),
         "dataset_report": DatasetFile(
-            training={
-                "statistics": {"userInputTokenDistribution": distribution()},
-                "labels": {"shipping": 20, "billing": 500},
-            }
+            training=FileReport(
+                statistics=Statistics(500, 2210, msgspec.convert(distribution(), Distribution)),
+                labels={"shipping": 20, "billing": 500},
+            )
         ),
-        "job": job(steps),
+        "job": JobResult.parse(job(steps)),
         "metrics": metrics(curves, steps),
-        "series": {"series": {one.name: columns(one) for one in curves}},
-        "smoke": {
-            "cases": asked(answer("Refund, please.", "billing"), answer("Cancel it.", "billing", "expected 'cancel'")),
-            "sample": asked(answer("Where is it?", "shipping")),
-        },
+        "series": {one.name: columns(one) for one in curves},
+        "smoke": smoke(),
         "evaluation": evaluation(),
     }
-    return Material(**{**good, **fields})
+    given = {**good, **fields}
+    results = {name: msgspec.convert(given[name], kind | None) for name, kind in KINDS.items()}
+    return Material(**{**given, **results})
 
 
 def hostile() -> Material:
@@ -167,7 +210,7 @@ def hostile() -> Material:
     answers = asked(
         answer(HOSTILE, "</script><script>alert(3)</script>" + HOSTILE, f"expected {HOSTILE!r}", name=HOSTILE),
         answer(RIGHT_TO_LEFT, RIGHT_TO_LEFT * 3, finish_reason=HOSTILE),
-        answer("Write a lot.", long, latency=None, tokens=None),
+        answer("Write a lot.", long, latency=0.0, tokens=0),
         answer("W" * 3000, "", "no answer"),
         answer("An emoji cut in two", "\ud83d"),
     )
@@ -178,19 +221,20 @@ def hostile() -> Material:
     bad = upload() | {"warnings": [HOSTILE, RIGHT_TO_LEFT], "dataset_hash": HOSTILE}
     bad["training"] |= {"name": HOSTILE, "format": HOSTILE}
     made = material(title=HOSTILE, run_id=HOSTILE + "x" * 300, upload=bad, evaluation=judged)
-    assert made.series
     assert made.job
-    made.series["series"][f"/eval_{HOSTILE}"] = {"step": [1, 2, 3], "value": [1.0, None, 2.0], "time": []}
-    made.dataset_report = DatasetFile(training={"labels": {HOSTILE: 1}})
-    made.job["tuned_model_display_name"] = HOSTILE
+    made.series[f"/eval_{HOSTILE}"] = SeriesColumns(step=[1, 2, 3], value=[1.0, None, 2.0])
+    made.dataset_report = DatasetFile(training=FileReport(labels={HOSTILE: 1}))
+    made.job = msgspec.structs.replace(made.job, tuned_model_display_name=HOSTILE)
     states = {**made.states, TASK_IDS["evaluation"]: "failed", TASK_IDS["promotion"]: "upstream_failed"}
-    return msgspec.structs.replace(made, states=states, smoke={"cases": answers}, errors={"evaluation": HOSTILE})
+    asked_cases = msgspec.convert({"cases": answers}, SmokeResult)
+    return msgspec.structs.replace(made, states=states, smoke=asked_cases, errors={Role.EVALUATION: HOSTILE})
 
 
 def nothing() -> Material:
     """The very first task failed."""
     states: dict[str, str | None] = dict.fromkeys(TASK_IDS.values(), "upstream_failed")
     return Material(
-        title="t", dag_id="d", run_id="r", created="2026-03-02T06:55:12+00:00", tasks=dict(TASK_IDS),
-        states={**states, TASK_IDS["upload"]: "failed"}, errors={"upload": "training.jsonl, line 3: not JSON"},
+        title="t", dag_id="d", run_id="r", created="2026-03-02T06:55:12+00:00",
+        tasks={role: role.task_id for role in RETRAINING_ROLES},
+        states={**states, TASK_IDS["upload"]: "failed"}, errors={Role.UPLOAD: "training.jsonl, line 3: not JSON"},
     )  # fmt: skip

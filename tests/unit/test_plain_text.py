@@ -18,6 +18,7 @@ from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.operators.report import keep_error
 from vertex_tuning.plain_text import SEARCHED, plain, plain_lines, storable_json, without_secrets
 from vertex_tuning.report.parts import answers
+from vertex_tuning.results import AnswerSet, SmokeAnswer
 
 from tests.support.hostile_text import HOSTILE, is_plain
 from tests.support.tasks import TaskContext, sensor
@@ -229,8 +230,8 @@ class TestModels:
         assert rule.no_regression == [named.name]
 
     def test_their_answers_on_the_page(self, text: str) -> None:
-        one = {"name": "n", "prompt": text, "answer": f"first line\n{text}", "problem": text}
-        shown = answers({"passed": 0, "total": 1, "answers": [one]})
+        answer = SmokeAnswer("n", text, f"first line\n{text}", text, latency=0.1, tokens=3, finish_reason="STOP")
+        shown = answers(AnswerSet(0, 1, [answer]))
         assert shown
         assert all(map(is_plain, shown.answers[0].answer.split("\n")))
         assert shown.answers[0].answer.startswith("first line\n")

@@ -9,26 +9,21 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args
+from typing import Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from vertex_tuning.config.strict_yaml import (
     MISTAKES_SHOWN,
     Document,
-    FieldPath,
     Mistake,
     NotYamlError,
-    field_name,
-    field_path,
     read_yaml_file,
 )
 from vertex_tuning.config.tuning import (
-    FIELD_MISTAKE,
-    LISTED_MISTAKES,
     MAX_EPOCHS,
     MAX_LEARNING_RATE_MULTIPLIER,
     NAME,
@@ -36,7 +31,7 @@ from vertex_tuning.config.tuning import (
 )
 from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
 from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
-from vertex_tuning.suggestions import did_you_mean, nearest
+from vertex_tuning.schema import FROM_FILE, describe_error
 
 __all__ = [
     "MAX_EPOCHS",
@@ -188,7 +183,7 @@ def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning |
     # The file's name, when it is wrong, is told already.
     named = {**content, "name": path.stem if re.fullmatch(NAME, path.stem) else "unnamed"}
     try:
-        tuning = Tuning.model_validate(named)
+        tuning = Tuning.model_validate(named, context=dict(FROM_FILE))
     except ValidationError as error:
         items = error.errors(include_url=False)
         found = (
@@ -201,82 +196,12 @@ def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning |
 
 
 def _mistakes(item: ErrorDetails, document: Document, *, with_advice: bool) -> Iterator[Mistake]:
-    """One of pydantic's errors, in this project's words.
+    """Describe one of pydantic's errors with its line.
 
-    :param with_advice: whether to look for a name that somebody may have meant, which takes time
+    :param with_advice: whether to look for a similar name, which takes time
     """
-    if item["type"] == LISTED_MISTAKES:
-        for text in item["msg"].splitlines():
-            inside = field_path(text)
-            yield Mistake(inside, document.line(inside), text)
-        return
-    path: FieldPath = tuple(step for step in item["loc"] if step != "[key]")
-    if item["type"] == "extra_forbidden":
-        text = f"unknown field; {_advice(path)}" if with_advice else "unknown field."
-    elif item["type"] == "missing":
-        text = "found nothing, expected a value: the field is required."
-    else:
-        text = f"found {_short(item['input'])}, {_expected(item)}"
-    yield Mistake(path, document.line(path), f"{field_name(path)}: {text}")
-
-
-_EXPECTED: Final[Mapping[str, str]] = {
-    "string_type": "expected a text",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
-    "float_type": "expected a number",
-    "finite_number": "expected a finite number",
-    "bool_type": "expected true or false",
-    "list_type": "expected a list",
-    "dict_type": "expected fields and their values",
-    "model_type": "expected fields and their values",
-    "literal_error": "expected {expected}",
-    "greater_than": "expected more than {gt:g}",
-    "greater_than_equal": "expected {ge:g} or more",
-    "less_than": "expected less than {lt:g}",
-    "less_than_equal": "expected {le:g} or less",
-    "string_too_long": "expected at most {max_length} characters",
-    "too_short": "expected at least {min_length} of them",
-}
-"""By pydantic's type of error."""
-
-
-def _expected(item: ErrorDetails) -> str:
-    if item["type"] == FIELD_MISTAKE:
-        return item["msg"]
-    words = _EXPECTED.get(item["type"])
-    return f"{words.format(**item.get('ctx', {}))}." if words else f"{item['msg'][0].lower()}{item['msg'][1:]}."
-
-
-def _advice(path: FieldPath) -> str:
-    """The field that somebody may have meant: of that name in another place, or of a name like it."""
-    *parent, name = path
-    fields = {field_name(field): field for field in _fields(Tuning)}
-    elsewhere = [text for text, field in fields.items() if field[-1] == name]
-    siblings = [str(field[-1]) for field in fields.values() if list(field[:-1]) == parent]
-    if elsewhere:
-        return f"did you mean `{elsewhere[0]}`?"
-    if nearest(str(name), siblings):
-        return did_you_mean(str(name), siblings)
-    by_last = {str(field[-1]): text for text, field in fields.items()}
-    near = nearest(str(name), by_last)
-    return f"did you mean `{by_last[near]}`?" if near else f"expected one of {', '.join(siblings)}."
-
-
-def _fields(model: type[BaseModel], above: FieldPath = ()) -> Iterator[FieldPath]:
-    """Paths of all fields but the name, which no file has."""
-    for name, field in model.model_fields.items():
-        if not above and name == "name":
-            continue
-        yield (*above, name)
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _fields(kind, (*above, name))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    for path, text in describe_error(item, Tuning, hidden=("name",), with_advice=with_advice):
+        yield Mistake(path, document.line(path), text)
 
 
 def _describe(error: Exception) -> str:

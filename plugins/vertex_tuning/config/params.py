@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import Param
 
 from vertex_tuning.config.base_models import tunable_models
-from vertex_tuning.config.switches import PATTERN
+from vertex_tuning.config.switches import PATTERN, parse_switch
 from vertex_tuning.config.tuning import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
@@ -40,6 +40,46 @@ def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
                 raise ConfigurationError(f"conf: found the unknown key {key!r}; {advice} Nothing was started.")
 
     return check
+
+
+def from_form(tuning: Tuning) -> Tuning:
+    """The tuning of a run: what the form has is read from the run's `params`."""
+    hyper = {
+        "epoch_count": "{{ params.epoch_count or '' }}",
+        "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
+        "adapter_size": "{{ params.adapter_size }}",
+    }
+    unchanged = "{{ not switch('force', params.force) }}" if tuning.skip_if_unchanged else False
+    values = {
+        "base_model": "{{ params.base_model }}",
+        "training_data": _source(tuning, "training_data"),
+        "validation_data": _source(tuning, "validation_data"),
+        "hyper_parameters": tuning.hyper_parameters.model_copy(update=hyper),
+        "budget": tuning.budget.model_copy(update={"max_cost": "{{ params.max_cost or '' }}"}),
+        "display_name": "{{ params.display_name }}",
+        "skip_if_unchanged": unchanged,
+    }
+    return tuning.model_copy(update=values)
+
+
+ASK_CASES_FROM_FORM: Final = "{{ switch('ask_smoke_cases', params.ask_smoke_cases) }}"
+
+
+def form_macros(tuning: Tuning) -> dict[str, Any]:
+    """A DAG's `user_defined_macros`, for the templates of `from_form`."""
+    return {"tuning": tuning, "switch": parse_switch}
+
+
+def _source(tuning: Tuning, field: str) -> str:
+    """What the form says, as it is; the file's own text, if the form has it unchanged, as the template it may be.
+
+    Nothing else from the form is ever rendered: a template can read connections and variables.
+    """
+    in_form = f"{{{{ params.{field} or '' }}}}"
+    own = getattr(tuning, field)
+    if not own or not template_mark(own):
+        return in_form
+    return f"{{% if params.{field} == tuning.{field} %}}{own}{{% else %}}{in_form}{{% endif %}}"
 
 
 def _data(tuning: Tuning) -> dict[str, Param]:
@@ -128,7 +168,7 @@ def _model(tuning: Tuning) -> dict[str, Param]:
         "display_name": _text(
             "Tuned model's display name",
             "What people see in the Model Registry.",
-            tuning.display_name,
+            tuning.display_name or "",
             pattern=NOT_BLANK,
             maxLength=128,
         ),

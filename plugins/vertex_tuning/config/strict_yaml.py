@@ -16,6 +16,9 @@ import yaml
 
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.plain_text import control_character
+from vertex_tuning.schema import FieldPath as FieldPath
+from vertex_tuning.schema import field_name as field_name
+from vertex_tuning.schema import field_path as field_path
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50
@@ -25,8 +28,6 @@ MISTAKES_SHOWN: Final = 20
 MAX_INTEGER: Final = 2**63 - 1
 MAX_DIGITS: Final = 400
 """Characters of a number: all that a float can have before its point."""
-
-FieldPath = tuple[str | int, ...]
 
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -117,18 +118,6 @@ def read_yaml(text: str, dates: Container[FieldPath] = ()) -> Document:
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
         raise NotYamlError(f"is not YAML: {problem}.", mark.line + 1 if mark else 1) from error
     return Document(content, reader.lines, reader.mistakes)
-
-
-def field_name(path: FieldPath) -> str:
-    """A field as people write it: `smoke_test.cases[0].prompt`."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-
-
-def field_path(name: str) -> FieldPath:
-    """The path that `field_name` made a text of, at its beginning."""
-    written = re.match(r"[\w.\[\]-]*", name)
-    steps = re.findall(r"\[(\d+)\]|([\w-]+)", written[0] if written else "")
-    return tuple(int(index) if index else key for index, key in steps)
 
 
 class _Reader:

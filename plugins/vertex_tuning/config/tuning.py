@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WrapValidator, model_validator
 
 from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.labels import label_mistakes
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
 from vertex_tuning.config.strict_yaml import FieldPath, field_name
-from vertex_tuning.config.template_syntax import check_template
 from vertex_tuning.costs.recommendations import TUNING_TASKS
+from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.source_names import check_source_template
 from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes
 from vertex_tuning.evaluation.value_names import needs_sample, needs_validation
@@ -23,7 +22,19 @@ from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
 from vertex_tuning.plain_text import control_character
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
-from vertex_tuning.templates import without_templates
+from vertex_tuning.schema import (
+    Model,
+    Plain,
+    PlainText,
+    Template,
+    checked,
+    checked_in_parts,
+    is_from_file,
+    known_in_a_run,
+    refuse,
+    required_in_files,
+)
+from vertex_tuning.templates import is_known_now, is_run_value
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
 """A tuning's name: it is part of a DAG's id and a label's value."""
@@ -41,46 +52,6 @@ MIN_HOURS: Final = 0.01
 """Half a minute; less is a slip, and 1e-10 would round to no time at all."""
 MAX_HOURS: Final = 24 * 365
 """A year; Airflow's own dates end soon after some thousand."""
-
-FIELD_MISTAKE: Final = "field_mistake"
-"""Type of an error whose text says what is expected of its field."""
-LISTED_MISTAKES: Final = "listed_mistakes"
-"""Type of an error whose text has a mistake in each line, with its field."""
-
-
-def _checked(check: Callable[[Any], Any]) -> AfterValidator:
-    """A validator made of a check that raises ConfigurationError."""
-
-    def validate(value: Any) -> Any:
-        try:
-            check(value)
-        except ConfigurationError as error:
-            raise PydanticCustomError(FIELD_MISTAKE, "{text}", {"text": str(error)}) from error
-        return value
-
-    return AfterValidator(validate)
-
-
-def _checked_in_parts(mistakes: Callable[[Any], Iterable[str]]) -> AfterValidator:
-    """A validator made of a check that yields mistakes, each with its field."""
-
-    def validate(value: Any) -> Any:
-        _refuse(mistakes(value))
-        return value
-
-    return AfterValidator(validate)
-
-
-def _refuse(mistakes: Iterable[str]) -> None:
-    if found := list(mistakes):
-        raise PydanticCustomError(
-            LISTED_MISTAKES, "{text}", {"text": "\n".join(" ".join(one.splitlines()) for one in found)}
-        )
-
-
-def _not_blank(text: str) -> None:
-    if not text.strip():
-        raise ConfigurationError("expected a text.")
 
 
 def _adapter_size(size: int) -> None:
@@ -103,7 +74,7 @@ def _data(field: str) -> AfterValidator:
         except ConfigurationError as error:
             yield f"{field}: {str(error).removeprefix('Dataset: ')}"
 
-    return _checked_in_parts(mistakes)
+    return checked_in_parts(mistakes)
 
 
 def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
@@ -114,6 +85,9 @@ def _control_mistakes(value: Any, path: FieldPath = ()) -> Iterable[str]:
     """Control characters in any text, which neither Airflow's database nor a log can hold."""
     if isinstance(value, str) and (control := control_character(value)):
         yield f"{field_name(path)}: found the control character {control}; expected none."
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _control_mistakes(getattr(value, name), (*path, name))
     elif isinstance(value, Mapping):
         for key, part in value.items():
             yield from _control_mistakes(str(key), path)
@@ -123,77 +97,53 @@ def _control_mistakes(value: Any, path: FieldPath = ()) -> Iterable[str]:
             yield from _control_mistakes(part, (*path, index))
 
 
-Plain = _checked(without_templates)
-PlainText = Annotated[str, _checked(_not_blank), Plain]
-"""A text that no template may be in: Airflow would render it, or send it to Google as it is."""
-Template = Annotated[str, _checked(_not_blank), _checked(check_template)]
-"""A text that Airflow renders for each run."""
+def _as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
-class _Model(BaseModel):
-    # An error does not quote what was given: a password may be in it.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+def _label_value(value: Any, check: Callable[[Any], Any], info: ValidationInfo) -> Any:
+    return value if is_run_value(value) and not is_from_file(info) else check(value)
 
 
-class Schedule(_Model):
+Label = Annotated[str, WrapValidator(_label_value)]
+Listed = Annotated[list[dict[str, Any]], BeforeValidator(_as_list), Plain]
+
+
+class Schedule(Model):
     """When a retraining starts by itself."""
 
-    cron: Annotated[str, _checked(check_cron)]
-    timezone: Annotated[str, _checked(check_timezone)] = "UTC"
+    cron: Annotated[str, checked(check_cron)]
+    timezone: Annotated[str, checked(check_timezone)] = "UTC"
 
 
-class HyperParameters(_Model):
+class HyperParameters(Model):
     """What the tuning job is asked for, unless the form says otherwise.
 
     :param epoch_count: passes over the data; what the guide recommends for the `task` when not given. Never left to
         the service, which was seen to pick 40
     """
 
+    _known_in_a_run = known_in_a_run("epoch_count", "learning_rate_multiplier", "adapter_size")
+
     epoch_count: int | None = Field(default=None, ge=1, le=MAX_EPOCHS)
     learning_rate_multiplier: float = Field(default=1.0, gt=0, le=MAX_LEARNING_RATE_MULTIPLIER)
-    adapter_size: Annotated[int, _checked(_adapter_size)] = 4
+    adapter_size: Annotated[int, checked(_adapter_size)] = 4
 
 
-class ColumnNames(_Model):
-    """Names of the columns of a CSV file."""
-
-    prompt: PlainText = "prompt"
-    response: PlainText = "response"
-
-
-class Dataset(_Model):
-    """What is done with the data before it is uploaded.
-
-    :param format: see `vertex_tuning.datasets.formats`; recognised when not given
-    :param columns: of a CSV file: which is the `prompt` and which the `response`
-    :param system_instruction: for formats whose rows have none
-    :param on_invalid_row: `fail`, or `drop` up to `max_dropped_share` of the rows
-    :param validation_fraction: share of the training data to set aside when there is no validation data
-    :param count_tokens_sample: so many examples have their tokens counted by the service; all are estimated without
-    """
-
-    format: Literal["gemini", "messages", "chat", "csv"] | None = None
-    columns: ColumnNames | None = None
-    system_instruction: PlainText | None = None
-    on_invalid_row: Literal["fail", "drop"] = "fail"
-    max_dropped_share: float = Field(default=0.01, ge=0, le=1)
-    validation_fraction: float | None = Field(default=None, gt=0, le=0.5)
-    split_seed: int = Field(default=0, ge=-(2**63), lt=2**63)
-    count_tokens_sample: int | None = Field(default=None, ge=1, le=10_000)
-
-
-class Budget(_Model):
+class Budget(Model):
     """Above which a run ends before its job is created.
 
     :param max_cost: in the currency of the price table (include/prices.yaml)
     :param max_training_tokens: tokens times epochs
     """
 
+    _known_in_a_run = known_in_a_run("max_cost", "max_training_tokens")
+
     max_cost: float | None = Field(default=None, gt=0, le=MAX_COST)
     max_training_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
 
 
-class SmokeTest(_Model):
+class SmokeTest(Model):
     """Prompts the tuned model is asked.
 
     :param min_pass_share: share of the cases that must pass
@@ -203,18 +153,22 @@ class SmokeTest(_Model):
     :param min_sample_share: share of them that must be answered exactly; reported only when not given
     """
 
+    _known_in_a_run = known_in_a_run("system_instruction", "cases")
+
     min_pass_share: float = Field(default=1.0, ge=0, le=1)
     system_instruction: PlainText | None = None
-    cases: Annotated[list[dict[str, Any]], Plain, _checked_in_parts(case_mistakes)] = Field(min_length=1)
+    cases: Annotated[Listed, checked_in_parts(case_mistakes)] = Field(min_length=1)
     sample_size: int = Field(default=20, ge=0, le=1000)
     min_sample_share: float | None = Field(default=None, ge=0, le=1)
 
     def asked(self) -> list[dict[str, Any]]:
         """The cases as the smoke test takes them."""
+        if is_run_value(self.cases):
+            return self.cases
         return [{"system_instruction": self.system_instruction, **case} for case in self.cases]
 
 
-class Promotion(_Model):
+class Promotion(Model):
     """When a new model takes the place of the one in use.
 
     :param rule: when it is better; see `vertex_tuning.evaluation.comparison.Rule`
@@ -226,10 +180,12 @@ class Promotion(_Model):
     :param approval_hours: how long they have; the model is not promoted afterwards
     """
 
-    rule: Annotated[dict[str, Any], Plain, _checked_in_parts(_promotion_rule)] = Field(
+    _known_in_a_run = known_in_a_run("rule", "champion_alias")
+
+    rule: Annotated[dict[str, Any], Plain, checked_in_parts(_promotion_rule)] = Field(
         default_factory=lambda: {"value": "sample.exact_share"}
     )
-    champion_alias: Annotated[str, _checked(check_alias)] = CHAMPION
+    champion_alias: Annotated[str, checked(check_alias)] = CHAMPION
     on_refused: Literal["fail", "skip"] = "fail"
     require_approval: bool = False
     approval_hours: float = Field(default=72.0, ge=MIN_HOURS, le=MAX_HOURS)
@@ -240,9 +196,14 @@ class Promotion(_Model):
         return timedelta(hours=self.approval_hours) if self.require_approval else None
 
 
-class Tuning(_Model):
-    """One file of `include/tunings/`; its name is the file's.
+class Tuning(Model):
+    """A recurring tuning: one file of `include/tunings/`, whose name it has, or arguments in Python.
 
+    In Python, most fields may also be a template or the result of another task: all but those of `schedule`, the
+    limits of time, the shares and sizes of `smoke_test`, and what follows from a refusal.
+
+    :param name: models of one name are compared with each other
+    :param schedule: required in a file
     :param location: where the job runs; may be a template
     :param bucket: where data is uploaded to; may be a template
     :param training_data: path relative to the project, or a URI such as `gs://…`; may be a template, as may
@@ -255,24 +216,30 @@ class Tuning(_Model):
     :param on_missing_metrics: whether a gate whose value nobody knows fails or passes
     """
 
+    _known_in_a_run = known_in_a_run(
+        "name", "location", "bucket", "base_model", "training_data", "validation_data", "task", "display_name",
+        "skip_if_unchanged", "gates",
+    )  # fmt: skip
+    _required_in_files = required_in_files("schedule", "display_name")
+
     name: str = Field(pattern=NAME)
     description: Annotated[str, Plain] = ""
-    schedule: Schedule
-    location: Annotated[Template, _checked(check_location)] = "us-central1"
-    bucket: Annotated[Template, _checked(check_bucket)]
-    base_model: Annotated[PlainText, _checked(check_base_model)]
+    schedule: Schedule | None = Field(default=None, validate_default=True)
+    location: Annotated[Template, checked(check_location)] = "us-central1"
+    bucket: Annotated[Template, checked(check_bucket)]
+    base_model: Annotated[PlainText, checked(check_base_model)]
     training_data: Annotated[Template, _data("training_data")]
     validation_data: Annotated[Template, _data("validation_data")] | None = None
-    dataset: Dataset = Dataset()
+    dataset: DatasetOptions = DatasetOptions()
     budget: Budget = Budget()
-    task: Annotated[str, _checked(_task)] | None = None
+    task: Annotated[str, checked(_task)] | None = None
     hyper_parameters: HyperParameters = HyperParameters()
-    display_name: PlainText = Field(max_length=128)
-    labels: Annotated[dict[str, str], Plain, _checked_in_parts(label_mistakes)] = Field(default_factory=dict)
+    display_name: PlainText | None = Field(default=None, max_length=128, validate_default=True)
+    labels: Annotated[dict[str, Label], Plain, checked_in_parts(label_mistakes)] = Field(default_factory=dict)
     job_timeout_hours: float = Field(default=24.0, ge=MIN_HOURS, le=MAX_HOURS)
     skip_if_unchanged: bool = True
     metrics_timeout_minutes: float = Field(default=30.0, ge=0, le=MAX_HOURS * 60)
-    gates: Annotated[list[dict[str, Any]], Plain, _checked_in_parts(gate_mistakes)] = Field(default_factory=list)
+    gates: Annotated[Listed, checked_in_parts(gate_mistakes)] = Field(default_factory=list)
     on_missing_metrics: Literal["fail", "pass"] = "fail"
     smoke_test: SmokeTest
     promotion: Promotion = Promotion()
@@ -280,25 +247,27 @@ class Tuning(_Model):
     @property
     def retirement_note(self) -> str:
         """What to know of the base model before paying for a job; empty when there is nothing."""
-        return retirement_note(self.base_model)
+        return retirement_note(self.base_model) if is_known_now(self.base_model) else ""
 
     @model_validator(mode="after")
     def _is_storable_and_measured(self) -> Tuning:
         """Refuse texts that cannot be stored, and a rule or gates that no model could pass, for lack of a value."""
-        _refuse([*_control_mistakes(self.model_dump()), *self._rule_mistakes(), *self._gate_mistakes()])
+        refuse([*_control_mistakes(self), *self._rule_mistakes(), *self._gate_mistakes()])
         return self
 
     def _rule_mistakes(self) -> Iterable[str]:
+        if not is_known_now(self.promotion.rule):
+            return
         for mistake in rule_mistakes(self.promotion.rule, self.smoke_test.cases):
             yield f"promotion.{mistake}"
         if missing := self._missing(self.promotion.rule["value"]):
             yield f"promotion.rule.value: found {self.promotion.rule['value']!r}, {missing}"
 
     def _gate_mistakes(self) -> Iterable[str]:
-        if self.on_missing_metrics == "pass":
+        if self.on_missing_metrics == "pass" or is_run_value(self.gates):
             return
         for index, gate in enumerate(self.gates):
-            if missing := self._missing(gate["value"]):
+            if is_known_now(gate) and (missing := self._missing(gate["value"])):
                 yield f"gates[{index}].value: found {gate['value']!r}, {missing}"
 
     def _missing(self, value: str) -> str:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from vertex_tuning.exceptions import ConfigurationError, CostLimitError
+from vertex_tuning.exceptions import CostLimitError
+from vertex_tuning.templates import parse_rendered
 
 Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 _VERSION = re.compile(r"-\d{3}$")
@@ -104,23 +105,14 @@ def parse_limit(name: str, value: Any) -> float | None:
 
     :raises ConfigurationError: when it is neither
     """
-    limit: float | None = _parse(name, value, Price, "a number over 0")
+    limit: float | None = parse_rendered(name, value, Price, "a number over 0")
     return limit
 
 
 def parse_count(name: str, value: Any) -> int | None:
     """The same for a whole number."""
-    count: int | None = _parse(name, value, Annotated[int, msgspec.Meta(ge=1)], "a whole number, 1 or more")
+    count: int | None = parse_rendered(name, value, Annotated[int, msgspec.Meta(ge=1)], "a whole number, 1 or more")
     return count
-
-
-def _parse(name: str, value: Any, kind: Any, expected: str) -> Any:
-    if value in (None, "", "None"):
-        return None
-    try:
-        return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{name}: found {value!r}, expected {expected}.") from error
 
 
 _HINT = "Take fewer epochs, less data or a cheaper model, or raise the limit."

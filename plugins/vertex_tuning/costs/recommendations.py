@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.templates import rendered
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -61,7 +62,8 @@ def recommendation(task_type: str | None) -> Recommendation:
     :param task_type: a key of `TUNING_TASKS`; empty or None for any other task
     :raises ConfigurationError: `task_type` is not a known kind; the message lists the known kinds
     """
-    if task_type in (None, "", "None"):
+    task_type = rendered(task_type)
+    if task_type is None:
         return OTHER
     if task_type not in TUNING_TASKS:
         raise ConfigurationError(f"task: found {task_type!r}, expected one of {', '.join(TUNING_TASKS)}, or empty.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path
-from typing import IO, Annotated, Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,7 @@ from vertex_tuning.datasets.lines import (
     read_lines,
     unpacked,
 )
+from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.row_rules import PREFERENCE_EXPECTED, PREFERENCE_FOUND
 from vertex_tuning.datasets.row_sets import RowSet
 from vertex_tuning.datasets.rows import UNREADABLE_ROW, Measured
@@ -42,36 +43,6 @@ from vertex_tuning.plain_text import plain
 
 _CONVERTED = ("messages", "chat", "csv", "fields")
 _BATCH = 500
-
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-
-class Columns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which columns of a CSV file are which, or which fields of JSON objects."""
-
-    prompt: str = "prompt"
-    response: str = "response"
-
-
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a dataset is read.
-
-    :param format: of all its files; recognised for each file when None
-    :param columns: of CSV files, or fields of JSON objects
-    :param system_instruction: given to converted rows that have none
-    :param on_invalid_row: `fail` refuses a dataset with such a row, `drop` leaves the row out
-    :param max_dropped_share: of all rows; more of them refuse the dataset
-    :param validation_fraction: share of the examples that is set aside for validation; 0 for none
-    :param split_seed: which ones they are
-    """
-
-    format: Format | None = None
-    columns: Columns = Columns()
-    system_instruction: str | None = None
-    on_invalid_row: Literal["fail", "drop"] = "fail"
-    max_dropped_share: Share = 0.01
-    validation_fraction: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.0
-    split_seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] = 0
 
 
 class Source(NamedTuple):
@@ -183,8 +154,9 @@ class DatasetReader:
     :param splits: for training, for validation, or both when the set is to be split
     """
 
-    def __init__(self, options: Options, findings: Findings, splits: list[Split]) -> None:
+    def __init__(self, options: DatasetOptions, findings: Findings, splits: list[Split]) -> None:
         self.options = options
+        self.columns = options.column_names
         self.findings = findings
         self.splits = splits
         severity: Literal["error", "dropped"] = "dropped" if options.on_invalid_row == "drop" else "error"
@@ -228,7 +200,7 @@ class DatasetReader:
         first = next(chunks, None)
         if first is None:
             return
-        columns = self.options.columns
+        columns = self.columns
         form = self.options.format or (
             "csv" if is_csv(source.name) else recognise(first.lines, columns.prompt, columns.response)
         )
@@ -272,7 +244,7 @@ class DatasetReader:
             split.take(*chosen, file)
 
     def _is_for_validation(self, line: bytes) -> bool:
-        return for_validation(msgspec.json.decode(line), self.options.split_seed, self.options.validation_fraction)
+        return for_validation(msgspec.json.decode(line), self.options.split_seed, self.options.validation_fraction or 0)
 
     def _from_json(self, name: str, rows: Rows, form: Format) -> Rows:
         made = [
@@ -283,7 +255,7 @@ class DatasetReader:
 
     def _convert(self, line: bytes, name: str, number: int, form: Format) -> bytes | None:
         """The row made of a line; the line itself when it is for the checks to say what is wrong."""
-        columns, instruction = self.options.columns, self.options.system_instruction
+        columns, instruction = self.columns, self.options.system_instruction
         try:
             found = msgspec.json.decode(line)
             row = (
@@ -315,7 +287,7 @@ class DatasetReader:
 
     def _columns(self, name: str, header: Record | None) -> tuple[int, int, int] | None:
         """Places of prompt and response, and how many columns there are."""
-        wanted = (self.options.columns.prompt, self.options.columns.response)
+        wanted = (self.columns.prompt, self.columns.response)
         fields = header.fields if header else []
         if all(fields.count(column) == 1 for column in wanted):
             return fields.index(wanted[0]), fields.index(wanted[1]), len(fields)
@@ -329,7 +301,7 @@ class DatasetReader:
             found = record.problem or f"{len(fields)} fields"
             self.check.refuse(Problem("csv", "", found, f"a record of {width} fields"), name, record.line)
         elif not fields[prompt] or not fields[response]:
-            column = self.options.columns.response if fields[prompt] else self.options.columns.prompt
+            column = self.columns.response if fields[prompt] else self.columns.prompt
             self.check.refuse(Problem("empty", column, "an empty field", "a text"), name, record.line)
         else:
             self.converted += 1

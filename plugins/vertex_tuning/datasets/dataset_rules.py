@@ -16,8 +16,8 @@ from vertex_tuning.datasets.limits import (
     MAX_VALIDATION_ROWS,
     MAX_VALIDATION_SHARE,
 )
-from vertex_tuning.datasets.statistics import Statistics
 from vertex_tuning.datasets.validator import Totals
+from vertex_tuning.results import Statistics
 
 _MIN_LABELLED: Final = 20
 """Fewest rows with short answers in a classification dataset. This and the figures below are this project's own."""

@@ -18,11 +18,12 @@ from typing import IO, Final, cast
 
 import msgspec
 
-from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Options, Rows, Source, Split, open_source
+from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Rows, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import Examples
 from vertex_tuning.datasets.findings import Findings, Severity, read_findings
 from vertex_tuning.datasets.formats import recognise
 from vertex_tuning.datasets.lines import READ_CHUNK, Lines, is_csv, is_gzip, read_lines
+from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.row_sets import RowSet
 from vertex_tuning.datasets.validator import Totals
 
@@ -81,7 +82,7 @@ def check(shard: Shard) -> ShardResult:
         file = stack.enter_context(Path(shard.path).open("rb"))
         file.seek(shard.start)
         split = Split(examples, Path(shard.path), training=shard.training)
-        work, lines = DatasetReader(Options(), findings, [split]), 0
+        work, lines = DatasetReader(DatasetOptions(), findings, [split]), 0
         for rows in read_lines(file, length=shard.end - shard.start, begins=False):
             lines += len(rows.lines)
             work.take(Rows.of(rows), shard.name, shard.file)
@@ -99,7 +100,7 @@ def check(shard: Shard) -> ShardResult:
     )
 
 
-def can_be_split(source: Source, options: Options) -> bool:
+def can_be_split(source: Source, options: DatasetOptions) -> bool:
     """Whether a file can be checked in shards: it is local and not compressed, and its rows need no conversion."""
     if source.path is None or is_gzip(source.name) or is_csv(source.name) or options.validation_fraction:
         return False
@@ -107,7 +108,8 @@ def can_be_split(source: Source, options: Options) -> bool:
         return False
     with open_source(source) as file:
         first = next(read_lines(file), Lines(1, []))
-    return not first.marked and recognise(first.lines, options.columns.prompt, options.columns.response) == "gemini"
+    columns = options.column_names
+    return not first.marked and recognise(first.lines, columns.prompt, columns.response) == "gemini"
 
 
 class ShardReader:

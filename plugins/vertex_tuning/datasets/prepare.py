@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Final
@@ -16,23 +16,24 @@ from typing import IO, Any, Final
 import msgspec
 
 from vertex_tuning.datasets import dataset_rules
-from vertex_tuning.datasets.dataset_reader import Columns, DatasetReader, Options, Source, Split, open_source
+from vertex_tuning.datasets.dataset_reader import DatasetReader, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import PART_SIZE, Examples
 from vertex_tuning.datasets.findings import MAX_WRITTEN, Finding, Findings, Severity
 from vertex_tuning.datasets.lines import os_errors
+from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.datasets.parallel import ShardReader, can_be_split
 from vertex_tuning.datasets.rows import Content, Part, Row
 from vertex_tuning.datasets.splitting import keep_first
-from vertex_tuning.datasets.statistics import Statistics, statistics
+from vertex_tuning.datasets.statistics import statistics
 from vertex_tuning.datasets.validator import Totals
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
-from vertex_tuning.plain_text import TEXT_SHOWN, plain, shorten
+from vertex_tuning.plain_text import TEXT_SHOWN, shorten
+from vertex_tuning.results import FileSummary, Statistics
 
 __all__ = [
-    "Columns",
     "Content",
+    "DatasetOptions",
     "DatasetReport",
-    "Options",
     "Part",
     "Prepared",
     "Row",
@@ -96,10 +97,9 @@ class DatasetReport(msgspec.Struct, frozen=True):
         """Billable tokens of one epoch, estimated."""
         return self.statistics.total_billable_token_count
 
-    def summary(self) -> dict[str, Any]:
-        """The small part of it, as plain values."""
-        left_out = {"statistics", "labels", "path"}
-        return {**{k: v for k, v in msgspec.to_builtins(self).items() if k not in left_out}, "tokens": self.tokens}
+    def summary(self) -> FileSummary:
+        """The small part of it."""
+        return msgspec.convert(self, FileSummary, from_attributes=True)
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -130,7 +130,7 @@ class Prepared(msgspec.Struct, frozen=True):
         """The small part of it, as plain values."""
         sets = {"training": self.training, "validation": self.validation}
         return {
-            **{name: report.summary() if report else None for name, report in sets.items()},
+            **{name: msgspec.to_builtins(report.summary()) if report else None for name, report in sets.items()},
             "counts": self.counts,
         }
 
@@ -143,18 +143,6 @@ class Prepared(msgspec.Struct, frozen=True):
         if len(lines) > 1:
             lines.append("  by kind: " + ", ".join(f"{kind} {count}" for kind, count in sorted(counts.items())))
         return "\n".join(lines)
-
-
-def parse_options(values: Mapping[str, Any]) -> Options:
-    """
-    :param values: fields of :class:`Options`; those that are None or empty count as not given
-    :raises ConfigurationError: names the field
-    """
-    given = {name: value for name, value in values.items() if value not in (None, "", "None")}
-    try:
-        return msgspec.convert(given, Options, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(plain(f"dataset: {error}.")) from error
 
 
 def write_report(prepared: Prepared, file: IO[bytes]) -> None:
@@ -172,7 +160,7 @@ def prepare(
     training: Sequence[Source],
     validation: Sequence[Source] = (),
     *,
-    options: Options,
+    options: DatasetOptions,
     folder: Path,
     processes: int = 1,
     sizes: Sizes = SIZES,
@@ -205,7 +193,12 @@ class _Work:
     """The steps of `prepare`, and what they share."""
 
     def __init__(
-        self, options: Options, findings: Findings, examples: Examples, folder: Path, parts: ShardReader | None
+        self,
+        options: DatasetOptions,
+        findings: Findings,
+        examples: Examples,
+        folder: Path,
+        parts: ShardReader | None,
     ) -> None:
         self._options = options
         self._findings = findings
@@ -287,7 +280,7 @@ class _Work:
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
             split = Split(unused, path, training=False)
-            done = DatasetReader(Options(), Findings(), [split])
+            done = DatasetReader(DatasetOptions(), Findings(), [split])
             done.read([source], 0)
         return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
 
@@ -303,7 +296,7 @@ class _Work:
             self._add(dataset_rules.label_differences(validation.name, training.labels, validation.labels))
 
 
-def _is_large(sets: list[Sequence[Source]], options: Options, min_split: int) -> bool:
+def _is_large(sets: list[Sequence[Source]], options: DatasetOptions, min_split: int) -> bool:
     """Whether more processes are worth starting, and all files of a kind that can be read in parts."""
     if any(len(sources) > 1 or not can_be_split(sources[0], options) for sources in sets):
         return False

@@ -7,52 +7,13 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Final
 
-import msgspec
+from vertex_tuning.results import Bucket, Distribution, Statistics
 
 Counts = Mapping[int, int]
 """Number of occurrences of each value."""
 
 BUCKETS: Final = 10
 _BAR: Final = 40
-
-
-class Bucket(msgspec.Struct, frozen=True):
-    """A bar of a histogram.
-
-    :param count: number of values in the bucket
-    :param left: lowest value of the bucket, a whole number
-    :param right: lowest value of the next bucket, a whole number
-    """
-
-    count: int
-    left: float
-    right: float
-
-
-class Distribution(msgspec.Struct, frozen=True):
-    """Distribution of a number over the examples. Percentiles are interpolated linearly, like numpy's default."""
-
-    sum: int
-    min: int
-    max: int
-    mean: float
-    median: float
-    p5: float
-    p95: float
-    buckets: list[Bucket]
-
-
-class Statistics(msgspec.Struct, frozen=True, rename="camel"):
-    """Statistics in fields of the service's `supervisedTuningDataStats`. Tokens are estimates.
-
-    A system instruction counts as input tokens, but not as a message.
-    """
-
-    tuning_dataset_example_count: int
-    total_billable_token_count: int
-    user_input_token_distribution: Distribution | None = None
-    user_output_token_distribution: Distribution | None = None
-    user_message_per_example_distribution: Distribution | None = None
 
 
 def statistics(inputs: Counts, outputs: Counts, messages: Counts) -> Statistics:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from vertex_tuning.evaluation.comparison import VERDICTS
 from vertex_tuning.plain_text import MESSAGE_SHOWN, plain
 from vertex_tuning.report.names import value_label, value_text
+from vertex_tuning.results import BothValues, EvaluationResult, GateResult
 
 MAX_REASONS: Final = 20
 """Lines of a kind that are shown to whoever decides; the report has them all."""
@@ -24,22 +25,21 @@ _ADDRESS: Final = re.compile(r"(?i)(https?:|www|[-.\w+]@)(?=//|\.|[-\w]+\.)")
 _WORD_JOINER: Final = "\u2060"
 
 
-def approval_text(evaluation: Mapping[str, Any], values: Mapping[str, float]) -> str:
+def approval_text(evaluation: EvaluationResult, values: Mapping[str, float]) -> str:
     """What there is to know, as Markdown.
 
-    :param evaluation: the result of `evaluate_model`
     :param values: all that is known of the new model; those of its answers are shown when it stands alone
     """
-    champion = evaluation["champion"]
+    champion, comparison = evaluation.champion, evaluation.comparison
     alone = {name: value for name, value in values.items() if name.startswith(ANSWERS)}
     lines = [
-        f"**{VERDICTS[evaluation['verdict']]}**",
-        f"New model: {markdown(evaluation['model'])}",
-        f"Model in use: {markdown(champion['model'])}" if champion else "There is no model in use.",
-        *(f"- {markdown(reason)}" for reason in evaluation["reasons"][:MAX_REASONS]),
-        "\n".join(_values(evaluation["comparison"]["values"]) if champion else _alone(alone)),
-        "\n".join(_gates(evaluation["gates"])),
-        *(markdown(note) for note in evaluation["comparison"]["notes"]),
+        f"**{VERDICTS[evaluation.verdict]}**",
+        f"New model: {markdown(evaluation.model)}",
+        f"Model in use: {markdown(champion.model)}" if champion else "There is no model in use.",
+        *(f"- {markdown(reason)}" for reason in evaluation.reasons[:MAX_REASONS]),
+        "\n".join(_values(comparison.values) if champion else _alone(alone)),
+        "\n".join(_gates(evaluation.gates)),
+        *(markdown(note) for note in comparison.notes),
         "Approve: the new model is put into use. Reject: nothing is changed.",
     ]
     return "\n\n".join(line for line in lines if line)
@@ -51,11 +51,11 @@ def markdown(text: object) -> str:
     return _PUNCTUATION.sub(r"\\\1", line)
 
 
-def _values(values: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
+def _values(values: Mapping[str, BothValues]) -> Iterator[str]:
     if values:
         yield from ("| value | model in use | new model |", "|---|---|---|")
     for name, both in values.items():
-        yield f"| {_name(name)} | {_value(name, both['champion'])} | {_value(name, both['challenger'])} |"
+        yield f"| {_name(name)} | {_value(name, both.champion)} | {_value(name, both.challenger)} |"
 
 
 def _alone(values: Mapping[str, float]) -> Iterator[str]:
@@ -65,12 +65,12 @@ def _alone(values: Mapping[str, float]) -> Iterator[str]:
         yield f"| {_name(name)} | {_value(name, value)} |"
 
 
-def _gates(gates: list[dict[str, Any]]) -> Iterator[str]:
+def _gates(gates: list[GateResult]) -> Iterator[str]:
     if gates:
         yield from ("| gate | found | limit | verdict |", "|---|---|---|---|")
     for gate in gates[:MAX_REASONS]:
-        found = _value(gate["value"], gate["found"])
-        yield f"| {_name(gate['value'])} | {found} | {markdown(gate['limit'])} | {gate['verdict']} |"
+        found = _value(gate.value, gate.found)
+        yield f"| {_name(gate.value)} | {found} | {markdown(gate.limit)} | {gate.verdict} |"
 
 
 def _name(name: str) -> str:

@@ -15,6 +15,7 @@ from vertex_tuning.datasets.rows import Content, Row
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Expectations, NonEmpty
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.plain_text import NAME_SHOWN, plain
+from vertex_tuning.results import AnswerSet, SmokeAnswer
 
 NAME_LENGTH: Final = 60
 """Characters of a prompt that make the name of a case without one."""
@@ -111,23 +112,6 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
         return {name: value for name, value in given.items() if value is not None}
 
 
-class SmokeAnswer(msgspec.Struct, frozen=True):
-    """What became of a case. `problem` is empty when it passed; `latency` is in seconds."""
-
-    name: str
-    prompt: str
-    answer: str
-    problem: str
-    latency: float
-    tokens: int
-    finish_reason: str
-
-    def cut(self) -> SmokeAnswer:
-        """With plain texts, short enough for an XCom."""
-        texts = {field: plain(getattr(self, field)) for field in ("prompt", "answer", "problem")}
-        return msgspec.structs.replace(self, **texts)
-
-
 def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
     """Check cases and give each a name of its own, in plain text.
 
@@ -167,17 +151,16 @@ def case_of(row: Row, name: str = "") -> SmokeCase:
     )
 
 
-def in_full(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
-    """How many passed, of how many, and all of them: for a file."""
-    passed = sum(not answer.problem for answer in answers)
-    return {"passed": passed, "total": len(answers), "answers": msgspec.to_builtins(answers)}
+def in_full(answers: Sequence[SmokeAnswer]) -> AnswerSet:
+    """All answers and how many passed: for a file."""
+    return AnswerSet(sum(not answer.problem for answer in answers), len(answers), list(answers))
 
 
-def summarize(answers: Sequence[SmokeAnswer]) -> dict[str, Any]:
+def summarize(answers: Sequence[SmokeAnswer]) -> AnswerSet:
     """The same for an XCom: with `ANSWERS_SHOWN` answers at most, rather those that failed, and their texts cut."""
     failed_first = sorted(range(len(answers)), key=lambda index: not answers[index].problem)
     shown = [answers[index].cut() for index in sorted(failed_first[:ANSWERS_SHOWN])]
-    return {**in_full(answers), "answers": msgspec.to_builtins(shown)}
+    return msgspec.structs.replace(in_full(answers), answers=shown)
 
 
 def values_of(cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> dict[str, float]:

@@ -19,10 +19,11 @@ from vertex_tuning.evaluation.cases import (
     parse_cases,
     too_many,
 )
-from vertex_tuning.evaluation.comparison import PromotionRule, parse_rule
-from vertex_tuning.evaluation.gates import CHANGES, LIMITS, MAX_GATES, ON_MISSING, Gate, parse_gate
+from vertex_tuning.evaluation.comparison import parse_rule
+from vertex_tuning.evaluation.gates import CHANGES, LIMITS, MAX_GATES, Gate, parse_gate
 from vertex_tuning.evaluation.value_names import impossible_limit, unknown_value
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.results import PromotionRule
 from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
 
@@ -95,27 +96,11 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
         yield from filter(None, [impossible_limit("rule.min_gain", parsed.value, parsed.min_gain)])
 
 
-def choice_mistakes(smoke_test: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """Mistakes in the other arguments of the tasks that judge a model."""
-    for task, arguments in (("smoke_test", smoke_test), ("evaluation", evaluation)):
-        for name, allowed in (("on_refused", ON_REFUSED), ("on_missing_metrics", ON_MISSING)):
-            if name in arguments and arguments[name] not in allowed:
-                yield f"{task}.{name}: found {arguments[name]!r}, expected {' or '.join(allowed)}."
-    for name in ("min_pass_share", "min_sample_share"):
-        yield from filter(None, [share_mistake(f"smoke_test.{name}", smoke_test.get(name))])
-
-
 def share_mistake(field: str, share: Any) -> str:
     """What is wrong with a share of answers; empty when it is one or None. NaN would let every model pass."""
     if share is None or (isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1):
         return ""
     return f"{field}: found {share!r}, expected a number from 0 to 1."
-
-
-def require_none(mistakes: Iterator[str]) -> None:
-    """:raises ConfigurationError: there are mistakes; it names them all"""
-    if found := list(mistakes):
-        raise ConfigurationError("\n".join(found))
 
 
 def _with_advice(mistake: str, fields: Sequence[str]) -> str:

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.evaluation.cases import MAX_CASES, SmokeAnswer, SmokeCase, in_full, summarize, too_many, values_of
+from vertex_tuning.evaluation.cases import MAX_CASES, SmokeCase, in_full, summarize, too_many, values_of
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
-from vertex_tuning.evaluation.gates import Gate, GateResult, OnMissing, check_gates
+from vertex_tuning.evaluation.gates import Gate, OnMissing, check_gates
 from vertex_tuning.evaluation.tables import text_table
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.plain_text import NAME_SHOWN, plain, shorten
 from vertex_tuning.report.names import change_text, value_label, value_text, value_texts
+from vertex_tuning.results import AnswerSet, BothValues, GateResult, ModelAnswers, PromotionRule, SmokeAnswer, Verdict
 
-Verdict = Literal["first", "better", "equal", "unchanged", "refused"]
-"""Verdict on a new model.
-
-`first`: there is no model in use. `better`, `equal`: in comparison with the model in use; `equal` can be enough for a
-promotion. `unchanged`: the new model is already in use. `refused`: it fails a gate or is worse.
-"""
-
-VERDICTS: Final[dict[str, str]] = {
+VERDICTS: Final[dict[Verdict, str]] = {
     "first": "First model: nothing to compare with",
     "better": "Better than the model in use",
     "equal": "As good as the model in use",
@@ -34,31 +28,6 @@ VERDICTS: Final[dict[str, str]] = {
 
 ROUNDING: Final = 1e-9
 """Largest rounding error of the difference of two floats, as a share of the larger value."""
-
-
-class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The rule by which a new model is better than the model in use.
-
-    :param value: name of the value to compare, e.g. `sample.exact_share`; the names are those of gates. Prefer
-        values of `sample` and `smoke`: both models get the same prompts in this run. Values of training, such as
-        `eval_total_loss.last`, are comparable only if both models had the same validation data.
-    :param higher_is_better: false for losses
-    :param min_gain: amount by which the new model must be better. 0 accepts an equal model: its data is newer.
-    :param no_regression: names of cases that the new model must pass if the model in use passes them
-    """
-
-    value: str
-    higher_is_better: bool = True
-    min_gain: float = 0.0
-    no_regression: list[str] = msgspec.field(default_factory=list)
-
-    def gain(self, challenger: float, champion: float) -> float:
-        """Amount by which the new model is better; below 0 if it is worse.
-
-        :param challenger: the value of the new model
-        :param champion: the value of the model in use
-        """
-        return challenger - champion if self.higher_is_better else champion - challenger
 
 
 class JudgedModel(msgspec.Struct, frozen=True):
@@ -85,20 +54,17 @@ class JudgedModel(msgspec.Struct, frozen=True):
         """
         return cls({**values, **values_of(cases, sampled)}, cases, sampled)
 
-    def answers(self) -> dict[str, Any]:
+    def answers(self) -> ModelAnswers:
         """All responses of the model, complete."""
-        return {"cases": in_full(self.cases), "sample": in_full(self.sampled)}
+        return ModelAnswers(in_full(self.cases), in_full(self.sampled))
 
-    def short(self) -> dict[str, Any]:
+    def short(self) -> ModelAnswers:
         """Summary of the responses that is small enough for an XCom.
 
         It has some responses to cases, with shortened texts. Of the examples it has only counts.
         """
-        sampled = summarize(self.sampled)
-        return {
-            "cases": summarize(self.cases),
-            "sample": {name: sampled[name] for name in ("passed", "total")},
-        }
+        sampled = in_full(self.sampled)
+        return ModelAnswers(summarize(self.cases), AnswerSet(sampled.passed, sampled.total))
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -114,7 +80,7 @@ class Judgement(msgspec.Struct, frozen=True):
     verdict: Verdict
     reasons: list[str]
     gates: list[GateResult]
-    values: dict[str, dict[str, float | None]]
+    values: dict[str, BothValues]
 
 
 def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> PromotionRule:
@@ -186,16 +152,16 @@ def _words(gate: GateResult) -> str:
     return f"{value_label(gate.value)}: {text}, expected {gate.limit}."
 
 
-def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) -> dict[str, dict[str, float | None]]:
-    return {name: {"champion": champion.values.get(name), "challenger": challenger.values.get(name)} for name in names}
+def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) -> dict[str, BothValues]:
+    return {name: BothValues(champion.values.get(name), challenger.values.get(name)) for name in names}
 
 
-def comparison_table(values: Mapping[str, Mapping[str, float | None]]) -> str:
+def comparison_table(values: Mapping[str, BothValues]) -> str:
     """The values of both models as a text table, for the log.
 
-    :param values: `champion` and `challenger` by the name of the value
+    :param values: values of both models, by the name of the value
     """
-    rows = [(name, both["champion"], both["challenger"]) for name, both in values.items()]
+    rows = [(name, both.champion, both.challenger) for name, both in values.items()]
     return text_table(("value", "model in use", "new model"), rows)
 
 

@@ -16,10 +16,10 @@ import msgspec
 from vertex_tuning.evaluation.tables import text_table
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.report.names import change_text, value_text
+from vertex_tuning.results import GateResult, GateVerdict
 
 Limit = Literal["min", "max", "max_increase", "max_decrease"]
 OnMissing = Literal["fail", "pass"]
-GateVerdict = Literal["passed", "failed", "missing"]
 
 LIMITS: Final[tuple[Limit, ...]] = ("min", "max", "max_increase", "max_decrease")
 ON_MISSING: Final[tuple[OnMissing, ...]] = ("fail", "pass")
@@ -37,24 +37,6 @@ class Gate(msgspec.Struct, frozen=True):
     value: str
     kind: Limit
     limit: float
-
-
-class GateResult(msgspec.Struct, frozen=True):
-    """What became of a gate.
-
-    :param found: the value; None when it is not there
-    :param limit: what it may be, in words
-    :param verdict: `missing` is a failure too, of a value nobody knows; where that is allowed, the gate has passed
-    """
-
-    value: str
-    found: float | None
-    limit: str
-    verdict: GateVerdict
-
-    @property
-    def passed(self) -> bool:
-        return self.verdict == "passed"
 
 
 def parse_gates(gates: list[dict[str, Any]]) -> list[Gate]:

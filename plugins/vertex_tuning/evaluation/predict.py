@@ -15,10 +15,11 @@ import msgspec
 import pendulum
 import tenacity
 
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase
+from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Reply
 from vertex_tuning.exceptions import EndpointTimeoutError, VertexRequestError, VertexUnavailableError
 from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable
+from vertex_tuning.results import SmokeAnswer
 
 if TYPE_CHECKING:
     from google.genai import types

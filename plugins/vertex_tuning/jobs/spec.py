@@ -22,6 +22,7 @@ from vertex_tuning.jobs.job import (
     JobHyperParameters,
     TuningJob,
 )
+from vertex_tuning.templates import rendered
 
 _LABEL = re.compile(r"[\w-]{0,63}")
 
@@ -63,7 +64,7 @@ class TuningSpec(msgspec.Struct, frozen=True, kw_only=True):
         :param fields: values of the fields of this class, by name
         :raises ConfigurationError: a value is wrong; the message gives field, value and expectation
         """
-        arguments = {name: value for name, value in fields.items() if value not in (None, "", "None")}
+        arguments = {name: value for name, value in fields.items() if rendered(value) is not None}
         try:
             spec = msgspec.convert(arguments, cls, strict=False)
         except msgspec.ValidationError as error:

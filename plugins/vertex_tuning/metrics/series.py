@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 LOSSES: Final = ("/train_total_loss", "/preference_optimization_train_loss")
 """Training loss of supervised tuning, and of preference tuning."""
 VALIDATION_LOSS: Final = "/eval_total_loss"
+VALIDATION_ACCURACY: Final = "/eval_fraction_of_correct_next_step_preds"
 LOWER_IS_BETTER: Final = frozenset({*LOSSES, VALIDATION_LOSS})
 COUNTS: Final = ("num_predictions",)
 CURVE_POINTS: Final = 20
@@ -65,6 +66,14 @@ class Series(msgspec.Struct, frozen=True):
         return finite(sum(values) / len(values)) if values else None
 
 
+class SeriesColumns(msgspec.Struct, frozen=True):
+    """A series as columns, small and ready to be drawn; a value that is no finite number is None."""
+
+    step: list[int]
+    value: list[float | None]
+    time: list[str] = []
+
+
 class SeriesSummary(msgspec.Struct, frozen=True):
     """Summary of a series. Values that are not finite become None and are never the best.
 
@@ -112,14 +121,14 @@ def summarise(series: Iterable[Series]) -> dict[str, SeriesSummary]:
     return {metric.name: _summarise(metric) for metric in series if metric.points}
 
 
-def columns(series: Series) -> dict[str, list[Any]]:
+def columns(series: Series) -> SeriesColumns:
     """A series as three parallel lists, for a file: steps, values (None if not finite) and times."""
     points = series.points
-    return {
-        "step": [point.step for point in points],
-        "value": [finite(point.value) for point in points],
-        "time": [point.time for point in points],
-    }
+    return SeriesColumns(
+        step=[point.step for point in points],
+        value=[finite(point.value) for point in points],
+        time=[point.time for point in points],
+    )
 
 
 def headline(summary: dict[str, SeriesSummary]) -> dict[str, float]:

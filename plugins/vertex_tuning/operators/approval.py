@@ -3,52 +3,65 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from vertex_tuning.exceptions import ConfigurationError, QuestionChangedError
-from vertex_tuning.operators.base import no_result_of
-from vertex_tuning.operators.xcom_templates import pulled, required
+from vertex_tuning.operators.base import ResultReader
 from vertex_tuning.plain_text import NAME_SHOWN, TEXT_SHOWN, plain
-from vertex_tuning.report.content import Decision
+from vertex_tuning.results import SUMMARY_KEY, Decision
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from jinja2 import Environment
+
+    from vertex_tuning.operators.evaluation import EvaluateModelOperator
+    from vertex_tuning.operators.report import WriteReportOperator
 
 QUESTION: Final = "question"
 """Key in the task state store: a digest of the question that Airflow shows for this task instance."""
 
-DECISION: Final = "decision"
-"""XCom key of a :class:`~vertex_tuning.report.content.Decision`."""
-
 REASON: Final = "reason"
 
 
-class ApproveModelOperator(ApprovalOperator):
+class ApproveModelOperator(ResultReader, ApprovalOperator):
     """
     Ask a person whether the new model is put into use. Who decided what, when and why is pushed as XCom `decision`.
 
     Airflow keeps the first question of a task instance and shows it again after a clear, whatever it has become
     (https://github.com/apache/airflow/issues/73235). So this task fails before it asks when the question has changed.
-    What follows is skipped when the person rejects, or when nobody answers in time. Parameters as in
+    What follows is skipped when the person rejects, or when nobody answers in time. Further parameters as in
     :class:`~airflow.providers.standard.operators.hitl.ApprovalOperator`.
+
+    :param summary: what the person must know, as Markdown. (templated)
+    :param report_url: address of the run's report. (templated)
     """
 
-    no_result_of = staticmethod(no_result_of)
+    template_fields: Collection[str] = (*ApprovalOperator.template_fields, "summary", "report_url")
+    optional_results = frozenset({"report_url"})
 
-    def __init__(self, *, params: ParamsDict | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, summary: str, report_url: str | None = None, params: ParamsDict | None = None, **kwargs: Any
+    ) -> None:
         # Airflow hands over those of the DAG as well, which nobody is asked for here.
         asked = ParamsDict.filter_params_by_source(params or ParamsDict(), source="task")
         asked[REASON] = Param(
             "", description="Shown in the report.", type=["string", "null"], maxLength=TEXT_SHOWN, title="Reason"
         )
         super().__init__(params=asked, **kwargs)
+        self.summary = summary
+        self.report_url = report_url
+
+    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
+        super().render_template_fields(context, jinja_env)
+        link = f"\n\n[The report of this run](<{self.report_url}>)" if self.report_url else ""
+        self.body = f"{self.summary}{link}"
 
     def execute(self, context: Context) -> Any:
         """
@@ -70,7 +83,7 @@ class ApproveModelOperator(ApprovalOperator):
             decision = self._decision(event)
             # Said and kept before what follows is skipped: that wakes the tasks which tell how the run ended.
             self.log.info("%s%s", decision, f" Reason given: {decision.reason}" if decision.reason else "")
-            context["ti"].xcom_push(key=DECISION, value=msgspec.to_builtins(decision))
+            context["ti"].xcom_push(key=decision.xcom_keys[0], value=decision.as_xcom())
         return super().execute_complete(context, event)
 
     def _decision(self, event: dict[str, Any]) -> Decision:
@@ -101,9 +114,9 @@ def in_words(time: timedelta) -> str:
 
 def approval_task(
     *,
-    evaluated_by: str,
+    evaluation: EvaluateModelOperator,
     deadline: timedelta,
-    reported_by: str = "",
+    report: WriteReportOperator | None = None,
     task_id: str = "approve_model",
     **arguments: Any,
 ) -> ApproveModelOperator:
@@ -111,23 +124,19 @@ def approval_task(
 
     When a person rejects it, or the deadline passes, the promotion is skipped.
 
-    :param evaluated_by: task id of the :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`
+    :param evaluation: the task whose verdict the person reads
     :param deadline: for the answer, from when the question is asked
-    :param reported_by: task id of a :class:`~vertex_tuning.operators.report.WriteReportOperator` that has run by then;
-        the question links to its report
+    :param report: a task that has written the report by then; the question links to it
     :param arguments: further ones of :class:`~vertex_tuning.operators.approval.ApproveModelOperator`
     :raises ConfigurationError: the deadline is over before the question is asked
     """
     if deadline <= timedelta(0):
         raise ConfigurationError(f"deadline: found {deadline}, expected more than no time.")
-    body = f"{{{{ {required(evaluated_by, 'summary')} }}}}"
-    if reported_by:
-        url = f"({pulled(reported_by)} or {{}}).get('report_url')"
-        body += f"{{% if {url} %}}\n\n[The report of this run](<{{{{ {url} }}}}>){{% endif %}}"
     return ApproveModelOperator(
         task_id=task_id,
         subject="Put the new model into use?",
-        body=body,
+        summary=evaluation.output[SUMMARY_KEY],
+        report_url=report.output["report_url"] if report else None,
         response_timeout=deadline,
         # Without a default the task would fail at the deadline, and ask again with each of its retries.
         defaults=ApproveModelOperator.REJECT,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, XComArg
 
 from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import ConfigurationError
@@ -15,6 +15,7 @@ from vertex_tuning.links import ExperimentLink, TuningJobLink
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
+    from jinja2 import Environment
 
     from vertex_tuning.hooks.connection import GoogleConnection
     from vertex_tuning.hooks.experiments import ExperimentsHook
@@ -24,17 +25,36 @@ if TYPE_CHECKING:
     from vertex_tuning.jobs.job import TuningJob
 
 
-def no_result_of(task_id: str) -> NoReturn:
-    """For a template that found nothing to read.
-
-    :raises ConfigurationError: always; it names the task that left no result
+class ResultReader(BaseOperator):
     """
-    raise ConfigurationError(f"{task_id} has no result; was it marked by hand? Clear it to run it again.")
+    Base of tasks whose arguments are results of other tasks, as in `job_name=create.output["name"]`.
+
+    A task that a person marked as success has no result. Without this base, Airflow would render None for it.
+    """
+
+    optional_results: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that may stay empty when the other task has no result."""
+
+    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
+        """
+        :raises ConfigurationError: names the task that has no result
+        """
+        arguments = [getattr(self, name) for name in self.template_fields if name not in self.optional_results]
+        others = {other for other, _ in XComArg.iter_xcom_references(arguments)}
+        super().render_template_fields(context, jinja_env)
+        for other in others:
+            # With multiple outputs, a task that ran has returned a mapping.
+            if getattr(other, "multiple_outputs", False) and XComArg(other).resolve(context) is None:
+                raise ConfigurationError(
+                    f"{other.task_id} has no result; was it marked by hand? Clear it to run it again."
+                )
 
 
-class VertexOperator(BaseOperator):
+class VertexOperator(ResultReader):
     """
     Base of the operators and of the sensor: a connection, a project and a location. All of them templated.
+
+    Each field of a result is an XCom of its own, so that tasks can be wired by it: `upload.output["training_uri"]`.
 
     :param location: Google Cloud location, e.g. `us-central1`.
     :param project_id: Google Cloud project; the connection's when not given.
@@ -43,7 +63,6 @@ class VertexOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("location", "project_id", "gcp_conn_id", "impersonation_chain")
-    no_result_of = staticmethod(no_result_of)
 
     def __init__(
         self,
@@ -54,11 +73,17 @@ class VertexOperator(BaseOperator):
         impersonation_chain: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("multiple_outputs", True)
         super().__init__(**kwargs)
         self.location = location
         self.project_id = project_id
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
+
+    @property
+    def output(self) -> Any:
+        """The result, to wire another task by: `upload.output["training_uri"]`. Airflow's own type has no fields."""
+        return super().output
 
     # Hooks are imported where they are made: the Google libraries take seconds, and DAG files are parsed all the time.
 
@@ -100,10 +125,6 @@ class VertexOperator(BaseOperator):
             "impersonation_chain": self.impersonation_chain,
             "project_id": self.project_id,
         }
-
-
-NOT_GIVEN: Final = (None, "", "None")
-"""An argument that was left out, or a template that found nothing."""
 
 
 def task_states(context: Context, dag_id: str | None = None, run_id: str | None = None) -> dict[str, str | None]:

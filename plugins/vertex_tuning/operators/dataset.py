@@ -15,14 +15,17 @@ from vertex_tuning.costs.pricing import Cost, PriceTable, check_limits, parse_co
 from vertex_tuning.costs.recommendations import Recommendation, recommendation
 from vertex_tuning.costs.token_estimate import ESTIMATED
 from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key
+from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.plain_text import TEXT_SHOWN, shorten
+from vertex_tuning.results import FileSummary, UploadResult
+from vertex_tuning.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from vertex_tuning.datasets.prepare import DatasetReport, Options, Prepared, Source
+    from vertex_tuning.datasets.prepare import DatasetReport, Prepared, Source
     from vertex_tuning.datasets.publish import DatasetPublisher, Files
 
 SETS: Final = ("training", "validation")
@@ -48,13 +51,8 @@ class UploadDatasetOperator(VertexOperator):
     :param prefix: folder in the bucket. (templated)
     :param base_dir: what relative paths are relative to. Only files in it, or in one of the folders of
         `[vertex_tuning] dataset_dirs` (separated by colons), are read: a path may come from a form.
-    :param format: `gemini`, `messages`, `chat` or `csv`; recognised when not given. (templated)
-    :param columns: of a CSV file: the names of the `prompt` and the `response` column. (templated)
-    :param system_instruction: given to converted rows that have none. (templated)
-    :param on_invalid_row: `fail`, or `drop` to leave such rows out. (templated)
-    :param max_dropped_share: share of the rows that may be left out. (templated)
-    :param validation_fraction: share of the examples that is set aside when there is no validation data. (templated)
-    :param split_seed: which ones they are. (templated)
+    :param options: how the data is read, as :class:`~vertex_tuning.datasets.options.DatasetOptions` or its fields.
+        (templated)
     :param tuning_task: `classification`, `summarization`, `extractive_qa`, `chat`, or none: what the guide recommends
         for it in examples and epochs. (templated)
     :param base_model: the model to be tuned, for its price. (templated)
@@ -64,7 +62,6 @@ class UploadDatasetOperator(VertexOperator):
         (templated)
     :param max_training_tokens: most tokens times epochs. (templated)
     :param prices: path of a price table; see :class:`~vertex_tuning.costs.pricing.PriceTable`. (templated)
-    :param count_tokens_sample: so many examples are counted by the service, and the estimate corrected. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -73,22 +70,15 @@ class UploadDatasetOperator(VertexOperator):
         "validation_data",
         "bucket",
         "prefix",
-        "format",
-        "columns",
-        "system_instruction",
-        "on_invalid_row",
-        "max_dropped_share",
-        "validation_fraction",
-        "split_seed",
+        "options",
         "tuning_task",
         "base_model",
         "epoch_count",
         "max_cost",
         "max_training_tokens",
         "prices",
-        "count_tokens_sample",
     )
-    template_fields_renderers = {"columns": "json"}
+    template_fields_renderers = {"options": "json"}
 
     def __init__(
         self,
@@ -98,20 +88,13 @@ class UploadDatasetOperator(VertexOperator):
         bucket: str,
         prefix: str = "datasets",
         base_dir: str = ".",
-        format: str | None = None,  # noqa: A002 - what it is called everywhere
-        columns: Mapping[str, str] | None = None,
-        system_instruction: str | None = None,
-        on_invalid_row: str = "fail",
-        max_dropped_share: float | str = 0.01,
-        validation_fraction: float | str | None = None,
-        split_seed: int | str = 0,
+        options: DatasetOptions | Mapping[str, Any] | str | None = None,
         tuning_task: str | None = None,
         base_model: str | None = None,
         epoch_count: int | str | None = None,
         max_cost: float | str | None = None,
         max_training_tokens: int | str | None = None,
         prices: str | None = None,
-        count_tokens_sample: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -120,26 +103,21 @@ class UploadDatasetOperator(VertexOperator):
         self.bucket = bucket
         self.prefix = prefix
         self.base_dir = base_dir
-        self.format = format
-        self.columns = columns
-        self.system_instruction = system_instruction
-        self.on_invalid_row = on_invalid_row
-        self.max_dropped_share = max_dropped_share
-        self.validation_fraction = validation_fraction
-        self.split_seed = split_seed
+        # Airflow renders plain values only.
+        self.options = options.as_argument() if isinstance(options, DatasetOptions) else options
         self.tuning_task = tuning_task
         self.base_model = base_model
         self.epoch_count = epoch_count
         self.max_cost = max_cost
         self.max_training_tokens = max_training_tokens
         self.prices = prices
-        self.count_tokens_sample = count_tokens_sample
 
     def execute(self, context: Context) -> dict[str, Any]:
         from vertex_tuning.datasets.publish import DatasetPublisher
 
         # Arguments that cannot be right are told before anything is read.
-        options, terms, parent = self._options(), self._terms(), folder_of(self.bucket, self.prefix)
+        options = self._options()
+        terms, parent = self._terms(options), folder_of(self.bucket, self.prefix)
         dag_id, run_id = context["ti"].dag_id, context["ti"].run_id
         run = run_key(dag_id, run_id, context["ti"].map_index)
         sources = self._sources()
@@ -154,44 +132,44 @@ class UploadDatasetOperator(VertexOperator):
             require_same = partial(self._require_same, before, sources)
             require_same()
             folder, manifest = publisher.publish(prepared, files, dag_id, run_id, require_same)
-        return {
-            "training_uri": manifest.training.uri,
-            "validation_uri": manifest.validation.uri if manifest.validation else None,
-            "dataset_hash": manifest.dataset_hash,
-            "rows_hash": _rows_hash(files),
-            "folder": folder,
-            "run_folder": f"{folder}/runs/{run}",
-            "report_uri": manifest.report_uri,
-            "manifest_uri": f"{folder}/{MANIFEST}",
-            "epoch_count": cost.epochs,
-            "cost": msgspec.to_builtins(cost) if terms.model else None,
-            **{kind: _summary(files[kind]) if kind in files else None for kind in SETS},
-            "warnings": [*warnings, *counted.warnings, *_warnings(prepared)],
-        }
+        result = UploadResult(
+            training_uri=manifest.training.uri,
+            validation_uri=manifest.validation.uri if manifest.validation else None,
+            dataset_hash=manifest.dataset_hash,
+            rows_hash=_rows_hash(files),
+            folder=folder,
+            run_folder=f"{folder}/runs/{run}",
+            report_uri=manifest.report_uri,
+            manifest_uri=f"{folder}/{MANIFEST}",
+            epoch_count=cost.epochs,
+            cost=cost if terms.model else None,
+            training=_summary(files["training"]),
+            validation=_summary(files["validation"]) if "validation" in files else None,
+            warnings=[*warnings, *counted.warnings, *_warnings(prepared)],
+        )
+        return result.as_xcom()
 
     # Arguments
 
-    def _options(self) -> Options:
-        from vertex_tuning.datasets.prepare import parse_options
-
-        names = ("format", "columns", "system_instruction", "on_invalid_row", "max_dropped_share", "split_seed")
-        values = {name: getattr(self, name) for name in names}
-        fraction = None if self._has_validation_data else self.validation_fraction
-        return parse_options({**values, "validation_fraction": fraction})
+    def _options(self) -> DatasetOptions:
+        options = parse_options(
+            parse_rendered("options", self.options, dict[str, Any], "options by name, or their JSON") or {}
+        )
+        return options.model_copy(update={"validation_fraction": None}) if self._has_validation_data else options
 
     @property
     def _has_validation_data(self) -> bool:
-        return str(self.validation_data or "").strip() not in NOT_GIVEN
+        return rendered(self.validation_data) is not None
 
-    def _terms(self) -> Terms:
+    def _terms(self, options: DatasetOptions) -> Terms:
         terms = Terms(
-            model="" if self.base_model in NOT_GIVEN else str(self.base_model),
+            model=rendered(self.base_model) or "",
             recommended=recommendation(self.tuning_task),
             epochs=parse_count("epoch_count", self.epoch_count),
             max_cost=parse_limit("max_cost", self.max_cost),
             max_training_tokens=parse_count("max_training_tokens", self.max_training_tokens),
-            prices=None if self.prices in NOT_GIVEN else load_prices(Path(str(self.prices))),
-            sample=parse_count("count_tokens_sample", self.count_tokens_sample) or 0,
+            prices=load_prices(Path(self.prices)) if rendered(self.prices) and self.prices else None,
+            sample=options.count_tokens_sample or 0,
         )
         if terms.sample and not terms.model:
             raise ConfigurationError("base_model: not given, expected the model to count tokens for.")
@@ -202,9 +180,11 @@ class UploadDatasetOperator(VertexOperator):
 
         folders = readable_folders(self.base_dir)
         # A template may leave space around what it finds.
+        if rendered(self.training_data) is None:
+            raise DatasetError(
+                f"training_data: found {self.training_data!r}, expected a file, or a template that finds one."
+            )
         training = str(self.training_data).strip()
-        if training in NOT_GIVEN:
-            raise DatasetError(f"training_data: found {training!r}, expected a file, or a template that finds one.")
         found = {"training": find_sources(training, folders, self.storage)}
         if self._has_validation_data:
             found["validation"] = find_sources(str(self.validation_data).strip(), folders, self.storage)
@@ -212,7 +192,7 @@ class UploadDatasetOperator(VertexOperator):
 
     # Checking
 
-    def _prepare(self, sources: Mapping[str, list[Source]], options: Options, scratch: str) -> Prepared:
+    def _prepare(self, sources: Mapping[str, list[Source]], options: DatasetOptions, scratch: str) -> Prepared:
         from vertex_tuning.datasets.prepare import prepare
         from vertex_tuning.datasets.statistics import draw
 
@@ -337,8 +317,8 @@ class Counted(msgspec.Struct, frozen=True):
     warnings: list[str] = []
 
 
-def _summary(files: Files) -> dict[str, Any]:
-    return {**files.report.summary(), "tokens": files.tokens, "counted": files.counted}
+def _summary(files: Files) -> FileSummary:
+    return msgspec.structs.replace(files.report.summary(), tokens=files.tokens, counted=files.counted)
 
 
 def _warnings(prepared: Prepared) -> list[str]:

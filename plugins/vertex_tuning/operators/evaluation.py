@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.evaluation.approval_text import MAX_REASONS, approval_text
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.comparison import (
     VERDICTS,
     JudgedModel,
@@ -28,6 +27,8 @@ from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.operators.prediction import PredictionOperator
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.plain_text import first_lines
+from vertex_tuning.results import SUMMARY_KEY, ComparisonResult, EvaluationResult, ModelRef, SmokeAnswer
+from vertex_tuning.templates import parse_rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,8 +56,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
     :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
     :param job_name: the new model's job. (templated)
-    :param values: what gates and rule speak of: `values` of `collect_metrics` and `smoke_test` as one mapping, or as
-        JSON text. (templated)
+    :param values: values for gates and rule by name: `[metrics.output["values"], smoke_test.output["values"]]`, or one
+        mapping. Of two values of one name the later counts. (templated)
     :param rule: when it is better; see :class:`~vertex_tuning.evaluation.comparison.Rule`. (templated)
     :param gates: limits; see :mod:`vertex_tuning.evaluation.gates`. (templated)
     :param on_missing_metrics: whether a gate whose value nobody knows fails (`fail`) or passes (`pass`).
@@ -80,9 +81,9 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
     def __init__(
         self,
         *,
-        values: Mapping[str, float] | str,
-        rule: dict[str, Any],
-        gates: list[dict[str, Any]] | None = None,
+        values: Mapping[str, float] | Sequence[Mapping[str, float]] | str,
+        rule: Mapping[str, Any] | str,
+        gates: Sequence[Mapping[str, Any]] | str | None = None,
         on_missing_metrics: OnMissing = "fail",
         **kwargs: Any,
     ) -> None:
@@ -159,18 +160,20 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         sides: dict[str, JudgedModel],
         notes: list[str],
     ) -> dict[str, Any]:
-        rule, gates = parse_rule(self.rule, parse_cases(self.cases)), parse_gates(self.gates)
+        rule = parse_rule(parse_rendered("rule", self.rule, dict[str, Any], "a rule or its JSON"), self.parsed_cases())
+        gates = parse_gates(parse_rendered("gates", self.gates, list[Any], "a list of gates or its JSON") or [])
         judged = judge_models(rule, gates, self.on_missing_metrics, sides["challenger"], sides.get("champion"))
         if champion and champion.name == challenger.name and judged.verdict == "first":
             judged = msgspec.structs.replace(judged, verdict="unchanged")
-        result = {
-            "verdict": judged.verdict,
-            "reasons": judged.reasons,
-            "gates": msgspec.to_builtins(judged.gates),
-            "model": challenger.name,
-            "champion": {"model": champion.name, "job": champion.job_name} if champion else None,
-            "comparison": {"rule": msgspec.to_builtins(rule), "values": judged.values, "notes": notes},
-        }
+        result = EvaluationResult(
+            verdict=judged.verdict,
+            reasons=judged.reasons,
+            gates=judged.gates,
+            model=challenger.name,
+            champion=ModelRef(champion.name, champion.job_name) if champion else None,
+            champion_model=champion.name if champion else "",
+            comparison=ComparisonResult(rule, judged.values, notes),
+        )
         self._log(judged, challenger, champion)
         return self._publish(context, result, sides)
 
@@ -184,35 +187,38 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         if judged.verdict != "refused":  # which is told as such
             self.log.info("%s.", VERDICTS[judged.verdict])
 
-    def _publish(self, context: Context, result: dict[str, Any], sides: dict[str, JudgedModel]) -> dict[str, Any]:
-        """Write all of it, push what an XCom should hold of it, and end the run when the model is refused."""
-        whole = {**result, "answers": {side: one.answers() for side, one in sides.items()}}
-        result["result_uri"] = self.write("evaluation.json", whole)
-        result["answers"] = {side: one.short() for side, one in sides.items()}
-        result["reasons"] = first_lines(result["reasons"], MAX_REASONS)
-        context["ti"].xcom_push(key="evaluation", value=result)
-        context["ti"].xcom_push(key="summary", value=approval_text(result, sides["challenger"].values))
-        if result["verdict"] == "refused":
-            self.refuse(ModelRefusedError(f"Refused: {' '.join(result['reasons'])} New model: {result['model']}"))
+    def _publish(self, context: Context, result: EvaluationResult, sides: dict[str, JudgedModel]) -> dict[str, Any]:
+        """Write the whole result, push the part that fits an XCom, and end the run if the model is refused."""
+        whole = msgspec.structs.replace(result, answers={side: model.answers() for side, model in sides.items()})
+        result = msgspec.structs.replace(
+            result,
+            reasons=first_lines(result.reasons, MAX_REASONS),
+            answers={side: model.short() for side, model in sides.items()},
+            result_uri=self.write(result.file_name, whole),
+        )
+        context["ti"].xcom_push(key=result.xcom_keys[0], value=result.as_xcom())
+        context["ti"].xcom_push(key=SUMMARY_KEY, value=approval_text(result, sides["challenger"].values))
+        if result.verdict == "refused":
+            self.refuse(ModelRefusedError(f"Refused: {' '.join(result.reasons)} New model: {result.model}"))
         if self.cases and not parse_switch("ask_cases", self.ask_cases):
-            stays = " The model in use stays." if result["champion"] else ""
+            stays = " The model in use stays." if result.champion else ""
             reason = (
                 "Trained and tested only: the new model is not put into use, because this data does not belong to the "
                 f"tuning's smoke test.{stays}"
             )
             self.log.info("%s", reason)
             raise AirflowSkipException(reason)
-        return result
+        return result.as_xcom()
 
 
-def _values(given: Mapping[str, float] | str) -> dict[str, float]:
+def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) -> dict[str, float]:
     """
-    :raises ConfigurationError: it is no mapping from names to numbers, nor the JSON of one
+    :raises ConfigurationError: a part is no mapping from names to numbers, nor the text of one
     """
-    try:
-        return msgspec.convert(json.loads(given) if isinstance(given, str) else given, dict[str, float])
-    except (ValueError, msgspec.ValidationError) as error:
-        raise ConfigurationError(f"values: found {given!r:.200}, expected numbers by name. {error}.") from error
+    found: dict[str, float] = {}
+    for part in given if isinstance(given, list | tuple) else [given]:
+        found |= parse_rendered("values", part, dict[str, float], "numbers by name, or their JSON") or {}
+    return found
 
 
 def _answers(result: list[SmokeAnswer] | PredictLaterError) -> list[SmokeAnswer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -17,7 +16,9 @@ from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.links import ReportLink
 from vertex_tuning.metrics.series import Series, columns, headline
 from vertex_tuning.metrics.summary import JobMetrics, job_metrics, missing
-from vertex_tuning.operators.base import NOT_GIVEN, TuningJobOperator
+from vertex_tuning.operators.base import TuningJobOperator
+from vertex_tuning.results import HEADLINE_KEY, FileSummary, MetricsFile, MetricsResult
+from vertex_tuning.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,8 +37,8 @@ class CollectMetricsOperator(TuningJobOperator):
     none: then there is only what the job itself reports, and a warning. The result is that of
     :class:`~vertex_tuning.metrics.summary.JobMetrics`; the last value of each metric is pushed as XCom `headline`.
 
-    :param dataset: `training` of what the upload task returned, or its JSON: what the service counted in the data is
-        held against it, and differences are warned of in the log. (templated)
+    :param dataset: `upload.output["training"]`: the log warns if the service counted something else in the data.
+        (templated)
     :param run_folder: `gs://…` folder to write all of it to, as `metrics.json`; nothing is written without. (templated)
     :param metrics_timeout: seconds after the job's end that its metrics are waited for; then those that are there
         count.
@@ -106,12 +107,9 @@ class CollectMetricsOperator(TuningJobOperator):
         found = msgspec.structs.replace(found, warnings=[*warnings, *found.warnings])
         self._log(found)
         self._compare_counts(job)
-        result = {"job_name": self.job_name, "experiment": job.experiment, "series_uri": None}
-        result |= msgspec.to_builtins(found)
-        context["ti"].xcom_push(key="headline", value=headline(found.metrics))
-        if self.run_folder not in NOT_GIVEN:
-            result["series_uri"] = self._write(result, series)
-        return result
+        context["ti"].xcom_push(key=HEADLINE_KEY, value=headline(found.metrics))
+        fields = {**msgspec.structs.asdict(found), "job_name": self.job_name, "experiment": job.experiment}
+        return MetricsResult(**fields, series_uri=self._write(fields, series)).as_xcom()
 
     def _log(self, found: JobMetrics) -> None:
         for name, values in found.metrics.items():
@@ -122,15 +120,16 @@ class CollectMetricsOperator(TuningJobOperator):
             self.log.warning("%s", warning)
 
     def _compare_counts(self, job: TuningJob) -> None:
-        if self.dataset in NOT_GIVEN:
-            return
-        summary = json.loads(self.dataset) if isinstance(self.dataset, str) else self.dataset
-        for warning in compare_with_service(summary or {}, job):
+        summary = parse_rendered("dataset", self.dataset, FileSummary, "`training` of what the upload task returned")
+        for warning in compare_with_service(msgspec.structs.asdict(summary), job) if summary else ():
             self.log.warning("%s", warning)
 
-    def _write(self, result: dict[str, Any], series: list[Series]) -> str:
-        uri = f"{str(self.run_folder).rstrip('/')}/metrics.json"
-        whole = {**result, "series_uri": uri, "series": {one.name: columns(one) for one in series}}
+    def _write(self, fields: dict[str, Any], series: list[Series]) -> str | None:
+        """Write the metrics with all points into the run's folder, if there is one; the URI of the file."""
+        if not rendered(self.run_folder):
+            return None
+        uri = f"{str(self.run_folder).rstrip('/')}/{MetricsFile.file_name}"
+        whole = MetricsFile(**fields, series_uri=uri, series={one.name: columns(one) for one in series})
         return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
@@ -12,7 +12,7 @@ import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.config.switches import parse_switch
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases, sample_cases
+from vertex_tuning.evaluation.cases import SmokeCase, parse_cases, sample_cases
 from vertex_tuning.evaluation.checks import ON_REFUSED
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
 from vertex_tuning.evaluation.predict import (
@@ -25,9 +25,11 @@ from vertex_tuning.evaluation.predict import (
 )
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningError, VertexRequestError
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator
+from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.operators.refusals import log_refusals_without_traceback
 from vertex_tuning.plain_text import plain
+from vertex_tuning.results import SmokeAnswer
+from vertex_tuning.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
@@ -72,7 +74,7 @@ class PredictionOperator(VertexOperator):
     def __init__(
         self,
         *,
-        cases: list[dict[str, Any]] | None = None,
+        cases: Sequence[Mapping[str, Any]] | str | None = None,
         ask_cases: bool | str = True,
         sample_uri: str | None = None,
         sample_size: int = 10,
@@ -114,13 +116,16 @@ class PredictionOperator(VertexOperator):
         """
         raise NotImplementedError
 
+    def parsed_cases(self) -> list[SmokeCase]:
+        return parse_cases(parse_rendered("cases", self.cases, list[Any], "a list of cases or its JSON") or [])
+
     def questions(self) -> tuple[list[SmokeCase], list[SmokeCase]]:
         """The cases and the sample.
 
         :raises DatasetError: the sample is of something else than rows of a dataset
         """
-        cases = parse_cases(self.cases) if parse_switch("ask_cases", self.ask_cases) else []
-        if self.sample_uri in NOT_GIVEN:
+        cases = self.parsed_cases() if parse_switch("ask_cases", self.ask_cases) else []
+        if not rendered(self.sample_uri):
             return cases, []
         # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.
         from vertex_tuning.datasets.prepare import sample
@@ -185,7 +190,7 @@ class PredictionOperator(VertexOperator):
 
     def write(self, name: str, whole: Any) -> str | None:
         """Write a result into the run's folder, if there is one; its URI."""
-        if self.run_folder in NOT_GIVEN:
+        if not rendered(self.run_folder):
             return None
         uri = f"{str(self.run_folder).rstrip('/')}/{name}"
         return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")

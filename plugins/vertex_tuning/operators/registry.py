@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from vertex_tuning.deployment import require_own
 from vertex_tuning.exceptions import ChampionError
 from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, check_alias
+from vertex_tuning.results import ModelDescription, PreviousResult, PromotionResult, RollbackResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,17 +43,16 @@ class ChampionOperator(VertexOperator):
 
         return ModelAliases(self.registry, self.tuning, check_alias(self.champion_alias))
 
-    def describe(self, version: ModelVersion) -> dict[str, Any]:
-        """A version as a result has it.
-
+    def describe(self, version: ModelVersion) -> ModelDescription:
+        """
         :raises ChampionError: nothing can be asked of it any more
         """
-        return {
-            "model": version.name,
-            "endpoint": self.registry.endpoint_of(version),
-            "job": version.job_name,
-            "created": version.created.isoformat(),
-        }
+        return ModelDescription(
+            model=version.name,
+            endpoint=self.registry.endpoint_of(version),
+            job=version.job_name,
+            created=version.created.isoformat(),
+        )
 
 
 class FindPreviousOperator(ChampionOperator):
@@ -68,7 +70,14 @@ class FindPreviousOperator(ChampionOperator):
                 f"{PREVIOUS!r}, so there is nothing to go back to. Give {PREVIOUS!r} to a model in the Model Registry "
                 "and run the rollback again."
             )
-        return {"champion": champion, "previous": self.describe(current.previous)}
+        model = self.describe(current.previous)
+        result = PreviousResult(
+            champion=current.champion.name,
+            previous=model,
+            previous_model=model.model,
+            previous_endpoint=model.endpoint,
+        )
+        return result.as_xcom()
 
 
 class ReplaceChampionOperator(ChampionOperator):
@@ -101,17 +110,17 @@ class ReplaceChampionOperator(ChampionOperator):
             require_own(sibling.name, sibling.labels, "model")
         return version
 
-    def conclude(self, context: Context, current: CurrentModels, event: dict[str, Any]) -> dict[str, Any]:
-        """What putting `self.model` into use returns, and tells those who wait for the model's asset."""
+    def conclude(self, context: Context, current: CurrentModels, event: dict[str, Any]) -> PromotionResult:
+        """The result after `self.model` was put into use; the events of the model's asset say so, too."""
         in_use = self.describe(self.registry.get(self.model))
         previous = current.previous.name if current.previous else None
         for asset in self.outlets:
-            told = {name: in_use[name] for name in ("job", "model", "endpoint")}
-            context["outlet_events"][asset].extra = {**event, **told}
-        self.log.info("Now in use: %s", in_use["model"])
-        self.log.info("Answers at: %s", in_use["endpoint"])
+            names = {"job": in_use.job, "model": in_use.model, "endpoint": in_use.endpoint}
+            context["outlet_events"][asset].extra = {**event, **names}
+        self.log.info("Now in use: %s", in_use.model)
+        self.log.info("Answers at: %s", in_use.endpoint)
         self.log.info("Before it: %s", previous or "no model")
-        return {**in_use, "previous": previous}
+        return PromotionResult(**msgspec.structs.asdict(in_use), previous=previous)
 
 
 class PromoteModelOperator(ReplaceChampionOperator):
@@ -136,7 +145,7 @@ class PromoteModelOperator(ReplaceChampionOperator):
         # Found before anything is changed: a model that cannot be asked is not put into use.
         self.registry.endpoint_of(self.own_version())
         current = self.aliases.promote(self.model, self.expected())
-        return self.conclude(context, current, self.event_extra or {})
+        return self.conclude(context, current, self.event_extra or {}).as_xcom()
 
 
 class RollbackOperator(ReplaceChampionOperator):
@@ -151,5 +160,7 @@ class RollbackOperator(ReplaceChampionOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         self.own_version()
         current = self.aliases.roll_back(self.model, self.expected())
-        told = {"rolled_back": self.expected_champion}
-        return self.conclude(context, current, {"verdict": "rolled back", **told}) | told
+        event = {"verdict": "rolled back", "rolled_back": self.expected_champion}
+        promoted = self.conclude(context, current, event)
+        result = RollbackResult(**msgspec.structs.asdict(promoted), rolled_back=self.expected_champion)
+        return result.as_xcom()

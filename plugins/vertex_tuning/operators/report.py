@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import msgspec
 import pendulum
@@ -13,43 +13,48 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, task_states
+from vertex_tuning.operators.base import VertexOperator, task_states
 from vertex_tuning.plain_text import plain_lines
-from vertex_tuning.report.content import Decision, RunOutcome, RunVerdict
+from vertex_tuning.report.content import RunOutcome, RunVerdict
 from vertex_tuning.resource_urls import object_url
+from vertex_tuning.results import (
+    RETRAINING_ROLES,
+    RETURN_VALUE,
+    ROLLBACK_ROLES,
+    DatasetFile,
+    Decision,
+    EvaluationResult,
+    JobResult,
+    MetricsFile,
+    MetricsResult,
+    OutcomeResult,
+    PreviousResult,
+    ReportResult,
+    Role,
+    SmokeResult,
+    StepResult,
+    UploadResult,
+)
+from vertex_tuning.templates import rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
+    from vertex_tuning.jobs.job import TuningJob
     from vertex_tuning.report.material import Material
 
-TASK_IDS: Final = {
-    "upload": "upload_dataset",
-    "create": "create_tuning_job",
-    "wait": "wait_for_tuning_job",
-    "metrics": "collect_metrics",
-    "smoke": "smoke_test",
-    "evaluation": "evaluate_model",
-    "approval": "approve_model",
-    "promotion": "promote_model",
-}
-"""What a retraining's tasks do, and what they are called in `tuning_pipeline`."""
+TASK_IDS: Final[Mapping[str, str]] = {role: role.task_id for role in RETRAINING_ROLES}
+"""Task ids of a retraining, as `tuning_pipeline` names its tasks."""
 
-ROLLBACK_TASKS: Final = {"previous": "find_previous", "smoke": "smoke_test", "rollback": "roll_back"}
-"""Likewise of a rollback."""
+ROLLBACK_TASKS: Final[Mapping[str, str]] = {role: role.task_id for role in ROLLBACK_ROLES}
+"""Task ids of a rollback, as `dags/rollback.py` names its tasks."""
 
-RESULTS: Final = (
-    ("upload",),
-    ("metrics",),
-    ("smoke", "answers"),
-    ("evaluation", "evaluation"),
-    ("wait",),
-    ("create",),
-    ("approval", "decision"),
-    ("previous",),
-)
-"""Tasks whose results the report shows, and under which key they leave one even when they fail or skip themselves."""
+LEFT_EARLY: Final = frozenset(kind.role for kind in (SmokeResult, EvaluationResult, Decision))
+"""Roles whose tasks leave a result even if they skip themselves after it."""
+
+_Result = TypeVar("_Result", bound=StepResult)
+_File = TypeVar("_File")
 
 RAN: Final = ("success", "failed")
 
@@ -96,11 +101,11 @@ class RunOperator(VertexOperator):
     """
     Base of the operators that say how a run ended.
 
-    :param run_folder: `gs://…` folder of the run. (templated)
+    :param run_folder: `gs://…` folder of the run; the one that the upload task returned when not set. (templated)
     :param refused_folder: `gs://…` folder for the reports of runs that have no folder, such as those whose dataset was
         refused; each gets one in it. Without either nothing is written, and the log says how the run ended. (templated)
     :param title: what the page is called; the DAG's id when not given. (templated)
-    :param tasks: task ids by what they do; see `TASK_IDS`, which also stands for those left out.
+    :param tasks: task ids by :class:`~vertex_tuning.results.Role`; those of `TASK_IDS` for the roles left out.
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "run_folder", "refused_folder", "title")
@@ -119,72 +124,53 @@ class RunOperator(VertexOperator):
         self.run_folder = run_folder
         self.refused_folder = refused_folder
         self.title = title
-        self.tasks = {**TASK_IDS, **(tasks or {})}
+        task_ids = {**TASK_IDS, **(tasks or {})}
+        self.tasks = {Role(role): task_id for role, task_id in task_ids.items()}
         self.verdict: RunVerdict | None = None
 
-    def conclude(self, context: Context, verdict: RunVerdict) -> dict[str, Any]:
+    def conclude(self, context: Context, verdict: RunVerdict) -> OutcomeResult:
         """Say how the run ended, to the log and in the task's result; the links are there from now on."""
-        self.run_folder = self.folder(context)
         self.verdict = verdict
         self.log.info("%s. %s", verdict.title, verdict.sentence)
         for reason in verdict.reasons[:REASONS_LOGGED]:
             self.log.info("- %s", reason)
-        return {"verdict": verdict.outcome, "title": verdict.title, "reasons": verdict.reasons}
+        return OutcomeResult(verdict=verdict.outcome, title=verdict.title, reasons=verdict.reasons)
 
     def material(self, context: Context) -> Material:
         """What the tasks of the run returned."""
         from vertex_tuning.report.material import Material
 
         ti, states = context["ti"], _states(context)
-        # What never ran has left nothing; asking for it all the same would fill the log with errors.
-        ran = {role for role, task_id in self.tasks.items() if states.get(task_id) in RAN}
-        # The first that was skipped has skipped itself.
-        skipped = next((role for role, task_id in self.tasks.items() if states.get(task_id) == "skipped"), None)
-        ran |= {role for role, *keys in RESULTS if keys and role == skipped}
-        # A person's decision wakes this task, perhaps before the one that asked has ended.
-        ran |= {"approval"} if states.get(self.tasks["approval"]) == "running" else set()
-        results = {role: self._result(ti, role, *keys) if role in ran else None for role, *keys in RESULTS}
+        left = _Left(ti, self.tasks, states, self.log)
+        upload = left.result(UploadResult)
+        self.run_folder = self._folder(ti, upload)
         return Material(
             title=self.title or ti.dag_id,
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             created=pendulum.now("UTC").isoformat(),
             run_url=ti.log_url.partition("/tasks/")[0],
-            run_folder=self.folder(context),
+            run_folder=self.run_folder,
             storage_endpoint=self.connection.storage_endpoint,
             vertex_endpoint=self.connection.local_url,
             tasks=self.tasks,
             states=states,
-            errors={
-                role: error
-                for role in ran
-                if states.get(self.tasks[role]) == "failed" and (error := self._pull(ti, role, ERROR))
-            },
-            upload=results["upload"],
-            job=results["wait"] or results["create"],
-            metrics=results["metrics"],
-            smoke=results["smoke"],
-            evaluation=results["evaluation"],
-            decision=_decision(results["approval"]),
-            previous=results["previous"],
+            errors=left.errors(),
+            upload=upload,
+            job=left.job(),
+            metrics=left.result(MetricsResult),
+            smoke=left.result(SmokeResult),
+            evaluation=left.result(EvaluationResult),
+            decision=left.result(Decision),
+            previous=left.result(PreviousResult),
         )
 
-    def _result(self, ti: Any, role: str, *keys: str) -> dict[str, Any] | None:
-        """What a task returned, or what it had pushed by the time it failed."""
-        for key in (*keys, "return_value"):
-            if isinstance(found := self._pull(ti, role, key), dict):
-                return found
-        return None
-
-    def _pull(self, ti: Any, role: str, key: str) -> Any:
-        return ti.xcom_pull(task_ids=self.tasks[role], key=key, map_indexes=ti.map_index)
-
-    def folder(self, context: Context) -> str:
-        ti = context["ti"]
-        if self.run_folder not in NOT_GIVEN:
-            return str(self.run_folder).rstrip("/")
-        if self.refused_folder not in NOT_GIVEN:
-            return f"{str(self.refused_folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id, ti.map_index)}"
+    def _folder(self, ti: Any, upload: UploadResult | None) -> str:
+        """The folder of the run; empty when there is none."""
+        if folder := rendered(self.run_folder) or (upload and upload.run_folder):
+            return str(folder).rstrip("/")
+        if folder := rendered(self.refused_folder):
+            return f"{str(folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id, ti.map_index)}"
         return ""
 
 
@@ -204,36 +190,35 @@ class WriteReportOperator(RunOperator):
         from vertex_tuning.report.page import to_html, to_json
 
         report = build(self._with_files(self.material(context)))
-        result = self.conclude(context, report.verdict)
+        result = ReportResult(**msgspec.structs.asdict(self.conclude(context, report.verdict)))
         if not self.run_folder:
             self.log.warning("The run has no folder, so no report is written.")
-            return {**result, "report_uri": None, "report_url": None}
+            return result.as_xcom()
         uri = f"{self.run_folder}/report.html"
         self.storage.write_object(f"{self.run_folder}/report.json", to_json(report), "application/json")
         self.storage.write_object(uri, to_html(report).encode(), "text/html; charset=utf-8")
         url = object_url(uri, self.connection.storage_endpoint)
         self.log.info("Report: %s", url)
-        return {**result, "report_uri": uri, "report_url": url}
+        return msgspec.structs.replace(result, report_uri=uri, report_url=url).as_xcom()
 
     def _with_files(self, given: Material) -> Material:
         """The whole of what the tasks have written, where an XCom has a part of it."""
-        from vertex_tuning.report.material import DatasetFile
-
+        upload, metrics, smoke, evaluation = given.upload, given.metrics, given.smoke, given.evaluation
+        points = self._read(metrics.series_uri, MetricsFile) if metrics else None
         return msgspec.structs.replace(
             given,
-            dataset_report=self._read(given.upload, "report_uri", DatasetFile),
-            series=self._read(given.metrics, "series_uri"),
-            smoke=self._read(given.smoke, "result_uri") or given.smoke,
-            evaluation=self._read(given.evaluation, "result_uri") or given.evaluation,
+            dataset_report=self._read(upload.report_uri, DatasetFile) if upload else None,
+            series=points.series if points else {},
+            smoke=(smoke and self._read(smoke.result_uri, SmokeResult)) or smoke,
+            evaluation=(evaluation and self._read(evaluation.result_uri, EvaluationResult)) or evaluation,
         )
 
-    def _read(self, result: dict[str, Any] | None, field: str, kind: Any = dict[str, Any]) -> Any:
+    def _read(self, uri: str | None, kind: type[_File]) -> _File | None:
         """The whole of what a task wrote; None when it cannot be had: the page then has what is in the XCom."""
-        uri = result and result.get(field)
         if not uri:
             return None
         try:
-            return msgspec.json.decode(self.storage.read_object(str(uri), LIMIT), type=kind)
+            return msgspec.json.decode(self.storage.read_object(uri, LIMIT), type=kind)
         except (TuningError, msgspec.MsgspecError) as error:
             self.log.warning("%s is left out of the report: %s", uri, error)
             return None
@@ -263,12 +248,51 @@ class ShowOutcomeOperator(RunOperator):
             reason = f"The run ended otherwise: {verdict.title}. {verdict.sentence}"
             self.log.info("%s", reason)
             raise AirflowSkipException(reason)
-        return self.conclude(context, verdict)
+        return self.conclude(context, verdict).as_xcom()
 
 
-def _decision(found: Mapping[str, Any] | None) -> Decision | None:
-    """None as well for an approval by another operator, which says nothing that is known here."""
-    return msgspec.convert(found, Decision) if found and "answer" in found else None
+class _Left:
+    """What the tasks of a run left as XComs."""
+
+    def __init__(self, ti: Any, tasks: Mapping[Role, str], states: Mapping[str, str | None], log: Any) -> None:
+        self._ti, self._tasks, self._states, self._log = ti, tasks, states, log
+        # What never ran has left nothing; asking for it all the same would fill the log with errors.
+        self._ran = {role for role, task_id in tasks.items() if states.get(task_id) in RAN}
+        # The first that was skipped has skipped itself.
+        skipped = next((role for role, task_id in tasks.items() if states.get(task_id) == "skipped"), None)
+        self._ran |= {role for role in LEFT_EARLY if role == skipped}
+        # A person's decision wakes this task, perhaps before the one that asked has ended.
+        self._ran |= {Role.APPROVAL} if states.get(tasks[Role.APPROVAL]) == "running" else set()
+
+    def result(self, kind: type[_Result]) -> _Result | None:
+        """What the task of a role returned, or what it had pushed by the time it failed."""
+        if kind.role not in self._ran:
+            return None
+        for key in kind.xcom_keys:
+            if isinstance(found := self._pull(kind.role, key), dict):
+                return self._decode(found, kind)
+        return None
+
+    def job(self) -> TuningJob | None:
+        """The job that was waited for, or else the one that was created."""
+        for role in (Role.WAIT, Role.CREATE):
+            if role in self._ran and isinstance(found := self._pull(role, RETURN_VALUE), dict):
+                return JobResult.parse(found)
+        return None
+
+    def errors(self) -> dict[Role, str]:
+        failed = [role for role in self._ran if self._states.get(self._tasks[role]) == "failed"]
+        return {role: str(error) for role in failed if (error := self._pull(role, ERROR))}
+
+    def _decode(self, found: dict[str, Any], kind: type[_Result]) -> _Result | None:
+        try:
+            return msgspec.convert(found, kind)
+        except msgspec.ValidationError as error:
+            self._log.warning("The result of %s is left out of the report: %s", self._tasks[kind.role], error)
+            return None
+
+    def _pull(self, role: Role, key: str) -> Any:
+        return self._ti.xcom_pull(key=key, task_ids=self._tasks[role], map_indexes=self._ti.map_index)
 
 
 def _states(context: Context) -> dict[str, str | None]:

@@ -9,7 +9,6 @@ import msgspec
 
 from vertex_tuning.evaluation.cases import (
     ANSWERS_SHOWN,
-    SmokeAnswer,
     SmokeCase,
     in_full,
     pass_share,
@@ -21,6 +20,7 @@ from vertex_tuning.evaluation.predict import PredictLaterError
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
 from vertex_tuning.operators.prediction import PredictionOperator
 from vertex_tuning.plain_text import first_lines
+from vertex_tuning.results import SmokeAnswer, SmokeResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,13 +64,13 @@ class SmokeTestOperator(PredictionOperator):
         asked, exact = answers[: len(cases)], answers[len(cases) :]
         result = self._result(asked, exact)
         # Pushed before judging, because a failed task returns nothing and somebody will want to read the answers.
-        context["ti"].xcom_push(key="answers", value=result)
+        context["ti"].xcom_push(key=result.xcom_keys[0], value=result.as_xcom())
         self.log_answers("Model", asked, exact)
-        self.log.info("Values: %s", ", ".join(f"{name} {value:.3g}" for name, value in result["values"].items()))
+        self.log.info("Values: %s", ", ".join(f"{name} {value:.3g}" for name, value in result.values.items()))
         self._require("smoke cases", asked, self.min_pass_share)
         if self.min_sample_share is not None:
             self._require("examples", exact, self.min_sample_share)
-        return result
+        return result.as_xcom()
 
     def _ask_all(
         self, context: Context, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
@@ -80,11 +80,13 @@ class SmokeTestOperator(PredictionOperator):
         except PredictLaterError as later:
             self.defer_rest(context, later, deadline, later.answers)
 
-    def _result(self, asked: list[SmokeAnswer], exact: list[SmokeAnswer]) -> dict[str, Any]:
-        """What goes to XCom: some answers with texts cut. The whole is written to the run's folder."""
-        common = {"endpoint": self.endpoint, "values": values_of(asked, exact)}
-        uri = self.write("smoke-test.json", {**common, "cases": in_full(asked), "sample": in_full(exact)})
-        return {**common, "cases": summarize(asked), "sample": summarize(exact), "result_uri": uri}
+    def _result(self, asked: list[SmokeAnswer], exact: list[SmokeAnswer]) -> SmokeResult:
+        """The result for an XCom: some answers with texts cut. All answers are written to the run's folder."""
+        whole = SmokeResult(
+            endpoint=self.endpoint, values=values_of(asked, exact), cases=in_full(asked), sample=in_full(exact)
+        )
+        uri = self.write(whole.file_name, whole)
+        return msgspec.structs.replace(whole, cases=summarize(asked), sample=summarize(exact), result_uri=uri)
 
     def _require(self, what: str, answers: list[SmokeAnswer], least: float) -> None:
         passed = pass_share(answers)

@@ -30,6 +30,8 @@ from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, orig
 from vertex_tuning.operators.waiter import RETRIED, TuningJobWaiter
 from vertex_tuning.registry.aliases import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
 from vertex_tuning.resource_names import location_of
+from vertex_tuning.results import JobResult
+from vertex_tuning.templates import parse_rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -114,7 +116,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         adapter_size: int | str | None = None,
         display_name: str | None = None,
         description: str | None = None,
-        labels: dict[str, str] | None = None,
+        labels: dict[str, str] | str | None = None,
         export_last_checkpoint_only: bool = False,
         checkpoint_id: str | None = None,
         dataset_hash: str | None = None,
@@ -178,7 +180,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         self.creations.require_open()
         self._owned = True
         self.yield_to_another_run(self.job)
-        return self.wait_for(context, self.job) if self.wait_for_completion else self.job.as_xcom()
+        return self.wait_for(context, self.job) if self.wait_for_completion else JobResult.of(self.job).as_xcom()
 
     def _create(self, context: Context, spec: TuningSpec, origin: Origin) -> TuningJob:
         store = context["task_state_store"]
@@ -228,6 +230,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
 
     def _spec(self, origin: Origin) -> TuningSpec:
         fields = {field: getattr(self, field) for field in self.spec_fields}
+        fields["labels"] = parse_rendered("labels", self.labels, dict[str, str], "texts by name, or their JSON")
         spec = TuningSpec.parse(**fields, export_last_checkpoint_only=self.export_last_checkpoint_only)
         labels = {**spec.labels, **origin.labels}
         if spec.dataset_hash:
@@ -267,7 +270,7 @@ class GetTuningJobOperator(TuningJobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.get_tuning_job(self.job_name)
-        return self.job.as_xcom()
+        return JobResult.of(self.job).as_xcom()
 
 
 class ListTuningJobsOperator(VertexOperator):
@@ -281,13 +284,14 @@ class ListTuningJobsOperator(VertexOperator):
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "filter")
 
     def __init__(self, *, filter: str | None = None, limit: int | None = None, **kwargs: Any) -> None:  # noqa: A002
+        kwargs.setdefault("multiple_outputs", False)  # it returns a list
         super().__init__(**kwargs)
         self.filter = filter
         self.limit = limit
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         jobs = islice(self.hook.list_tuning_jobs(self.filter or None), self.limit)
-        return [job.as_xcom() for job in jobs]
+        return [JobResult.of(job).as_xcom() for job in jobs]
 
 
 class CancelTuningJobOperator(TuningJobOperator):
@@ -295,7 +299,7 @@ class CancelTuningJobOperator(TuningJobOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.cancel_tuning_job(self.job_name)
-        return self.job.as_xcom()
+        return JobResult.of(self.job).as_xcom()
 
 
 class CancelUnfinishedJobsOperator(VertexOperator):
@@ -316,6 +320,7 @@ class CancelUnfinishedJobsOperator(VertexOperator):
     """Seconds between two searches for a job that may not be listed yet."""
 
     def __init__(self, *, created_by: str, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", False)  # it returns a list
         super().__init__(**kwargs)
         self.created_by = created_by
 
@@ -386,6 +391,7 @@ class CancelOrphanedJobsOperator(VertexOperator):
     """
 
     def __init__(self, *, grace_period: float = 900.0, **kwargs: Any) -> None:
+        kwargs.setdefault("multiple_outputs", False)  # it returns a list
         super().__init__(**kwargs)
         self.grace_period = grace_period
 

@@ -25,8 +25,10 @@ from vertex_tuning.jobs.spec import Origin, TuningSpec
 from vertex_tuning.jobs.submission import SEARCH_TIMING, Creations, kin, resubmit, settle, twin_of_another_run
 from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
 from vertex_tuning.links import ExperimentLink, TuningJobLink
-from vertex_tuning.operators.base import NOT_GIVEN, VertexOperator, origin_of
+from vertex_tuning.operators.base import VertexOperator, origin_of
 from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.results import JobResult
+from vertex_tuning.templates import rendered
 from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
 if TYPE_CHECKING:
@@ -160,7 +162,7 @@ class TuningJobWaiter(VertexOperator):
     def succeed(self, job: TuningJob) -> dict[str, Any]:
         """The result of the task, from a job that has succeeded."""
         self.log.info("%s succeeded: %s", job.name, job.tuned_model)
-        return job.as_xcom()
+        return JobResult.of(job).as_xcom()
 
     def follow(self, context: Context, job: TuningJob) -> TuningJob:
         """The job to wait for: this one while it runs, the one that took its place, or a new one.
@@ -321,7 +323,7 @@ class TuningJobWaiter(VertexOperator):
 
         :raises DatasetError: the data differs from what was checked
         """
-        if self.manifest_uri not in NOT_GIVEN:
+        if rendered(self.manifest_uri):
             from vertex_tuning.datasets.publish import require_unchanged
 
             uris = filter(None, (spec.training_uri, spec.validation_uri))

@@ -6,26 +6,13 @@ from typing import Final
 
 import msgspec
 
-from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.plain_text import storable_json
 from vertex_tuning.report import content as to
 from vertex_tuning.report import parts
-from vertex_tuning.report.material import Json, Material
+from vertex_tuning.report.material import Material
 from vertex_tuning.report.run_links import links_of
-from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, ROLES, verdict_of
-
-NAMES: Final = {
-    "upload": "Dataset",
-    "create": "Tuning job",
-    "wait": "Training",
-    "metrics": "Metrics",
-    "previous": "Previous model",
-    "smoke": "Smoke test",
-    "evaluation": "Evaluation",
-    "approval": "Approval",
-    "promotion": "Promotion",
-    "rollback": "Rollback",
-}
+from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, verdict_of
+from vertex_tuning.results import Role
 
 NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED})
 """States of the task that creates the job, of which there is then none."""
@@ -33,13 +20,12 @@ NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED}
 
 def outcome(given: Material) -> to.RunVerdict:
     """How the run ended."""
-    return verdict_of({role: _step(given, role) for role in ROLES}, given.evaluation, given.decision)
+    return verdict_of(_steps(given), given.evaluation, given.decision)
 
 
 def build(given: Material) -> to.Report:
     """The report of a run."""
-    job = TuningJob.parse(given.job) if given.job else None
-    steps = {role: _step(given, role) for role in ROLES}
+    job, steps = given.job, _steps(given)
     report = to.Report(
         title=given.title,
         dag_id=given.dag_id,
@@ -47,25 +33,19 @@ def build(given: Material) -> to.Report:
         created=given.created,
         verdict=outcome(given),
         steps=list(steps.values()),
-        dataset=parts.dataset(given.upload, _statistics(given), job) if given.upload else None,
+        dataset=parts.dataset(given.upload, given.dataset_report, job) if given.upload else None,
         settings=parts.settings(job) if job else [],
-        metrics=parts.metrics(given.metrics, given.series or {}) if given.metrics else None,
+        metrics=parts.metrics(given.metrics, given.series) if given.metrics else None,
         gates=parts.gates(given.evaluation) if given.evaluation else None,
-        smoke=parts.answers((given.smoke or {}).get("cases")),
-        sample=parts.answers((given.smoke or {}).get("sample")),
+        smoke=parts.answers(given.smoke.cases) if given.smoke else None,
+        sample=parts.answers(given.smoke.sample) if given.smoke else None,
         comparison=parts.comparison(given.evaluation) if given.evaluation else None,
         decision=given.decision,
-        cost=parts.cost(
-            given.upload or {}, given.metrics or {}, job_created=bool(job) or steps["create"].state not in NO_JOB
-        ),
+        cost=parts.cost(given.upload, given.metrics, job_created=bool(job) or steps[Role.CREATE].state not in NO_JOB),
         rollback=parts.rollback(given.previous) if given.previous else None,
-        links=links_of(given, job),
+        links=links_of(given),
     )
     return _storable(report)
-
-
-def _statistics(given: Material) -> Json:
-    return msgspec.structs.asdict(given.dataset_report) if given.dataset_report else {}
 
 
 def _storable(report: to.Report) -> to.Report:
@@ -73,10 +53,14 @@ def _storable(report: to.Report) -> to.Report:
     return msgspec.convert(storable_json(msgspec.to_builtins(report)), to.Report)
 
 
-def _step(given: Material, role: str) -> to.Step:
+def _steps(given: Material) -> dict[Role, to.Step]:
+    return {role: _step(given, role) for role in Role}
+
+
+def _step(given: Material, role: Role) -> to.Step:
     task_id = given.tasks.get(role, "")
     state = (given.states[task_id] or NOT_STARTED) if task_id in given.states else NO_STEP
     url = f"{given.run_url}/tasks/{task_id}" if given.run_url and state != NO_STEP else None
-    if role == "approval" and state == "success" and given.decision and given.decision.answer != "approved":
+    if role is Role.APPROVAL and state == "success" and given.decision and given.decision.answer != "approved":
         state = given.decision.answer
-    return to.Step(NAMES[role], task_id, state, given.errors.get(role) if state == "failed" else None, url)
+    return to.Step(role.label, task_id, state, given.errors.get(role) if state == "failed" else None, url)

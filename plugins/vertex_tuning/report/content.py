@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 
 from vertex_tuning.report.charts import Chart
-from vertex_tuning.report.names import moment, number_text
+from vertex_tuning.report.names import number_text
+from vertex_tuning.results import Decision
 
 RunOutcome = Literal[
     "promoted", "first", "passed", "waiting", "refused", "rejected", "undecided", "failed", "skipped", "rolled_back"
@@ -30,28 +31,6 @@ class RunVerdict(msgspec.Struct, frozen=True):
     title: str
     sentence: str
     reasons: list[str]
-
-
-class Decision(msgspec.Struct, frozen=True):
-    """What a person decided.
-
-    :param answer: approved, rejected or undecided
-    :param by: the person's name in Airflow; empty when nobody answered
-    :param at: RFC 3339
-    :param reason: in the person's words; may be empty
-    :param within: how long there was to answer, in words
-    """
-
-    answer: Literal["approved", "rejected", "undecided"]
-    by: str
-    at: str
-    reason: str = ""
-    within: str = ""
-
-    def __str__(self) -> str:
-        if self.answer == "undecided":
-            return f"No answer within {self.within}."
-        return f"{self.answer.capitalize()} by {self.by} on {moment(self.at)}."
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -1,36 +1,34 @@
-"""What a report is made from: all that the tasks of a run have left."""
+"""What a report is made from: everything that the tasks of a run left."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from vertex_tuning.report.content import Decision
-
-Json = dict[str, Any]
-
-
-class DatasetFile(msgspec.Struct):
-    """dataset-report.json less its findings, of which there may be very many."""
-
-    training: Json | None = None
-    validation: Json | None = None
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.metrics.series import SeriesColumns
+from vertex_tuning.results import (
+    DatasetFile,
+    Decision,
+    EvaluationResult,
+    MetricsResult,
+    PreviousResult,
+    Role,
+    SmokeResult,
+    UploadResult,
+)
 
 
 class Material(msgspec.Struct, kw_only=True):
-    """All there is to know of a run; what a task did not leave is None or empty.
+    """Everything known about a run; what a task did not leave is None or empty.
 
     :param run_url: the run's page in Airflow
-    :param tasks: role (see `ROLES`) and task id
-    :param states: task id and Airflow's state
-    :param errors: role and what its task failed with
+    :param tasks: task id of each role
+    :param states: Airflow's state of each task, by task id
+    :param errors: error of each failed task, by role
     :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
     :param vertex_endpoint: base URL of a local Google Cloud; empty for Google's own
-    :param dataset_report: what the upload wrote beside the dataset
-    :param series: metrics.json
-    :param decision: what a person decided
-    :param previous: the models of a rollback, as they were found
+    :param dataset_report: the file that the upload wrote beside the dataset
+    :param series: all points of the metrics, by series
     """
 
     title: str
@@ -41,15 +39,15 @@ class Material(msgspec.Struct, kw_only=True):
     run_folder: str = ""
     storage_endpoint: str = ""
     vertex_endpoint: str = ""
-    tasks: dict[str, str]
+    tasks: dict[Role, str]
     states: dict[str, str | None]
-    errors: dict[str, str] = msgspec.field(default_factory=dict)
-    upload: Json | None = None
+    errors: dict[Role, str] = msgspec.field(default_factory=dict)
+    upload: UploadResult | None = None
     dataset_report: DatasetFile | None = None
-    job: Json | None = None
-    metrics: Json | None = None
-    series: Json | None = None
-    smoke: Json | None = None
-    evaluation: Json | None = None
+    job: TuningJob | None = None
+    metrics: MetricsResult | None = None
+    series: dict[str, SeriesColumns] = msgspec.field(default_factory=dict)
+    smoke: SmokeResult | None = None
+    evaluation: EvaluationResult | None = None
     decision: Decision | None = None
-    previous: Json | None = None
+    previous: PreviousResult | None = None

@@ -13,6 +13,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from vertex_tuning.plain_text import moment
 from vertex_tuning.report import names
 from vertex_tuning.report.charts import bars, picture
 from vertex_tuning.report.content import Report
@@ -98,7 +99,7 @@ def _environment() -> Environment:
         seconds=names.seconds,
         share=names.share_text,
         size=names.size,
-        moment=names.moment,
+        moment=moment,
     )
     environment.globals.update(bars=bars, sign=lambda state: SIGNS.get(state, "\N{WHITE CIRCLE}"))
     return environment

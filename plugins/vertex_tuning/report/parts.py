@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.costs.pricing import Cost
 from vertex_tuning.jobs.job import ADAPTER_SIZES, TuningJob, total_epochs, total_steps
 from vertex_tuning.jobs.reconciliation import compare_with_service
+from vertex_tuning.metrics.series import VALIDATION_ACCURACY, VALIDATION_LOSS, SeriesColumns, SeriesSummary
 from vertex_tuning.plain_text import plain, plain_lines
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
@@ -24,11 +24,24 @@ from vertex_tuning.report.names import (
     words,
 )
 from vertex_tuning.resource_names import location_of
+from vertex_tuning.results import (
+    AnswerSet,
+    DatasetFile,
+    Distribution,
+    EvaluationResult,
+    FileReport,
+    FileSummary,
+    MetricsResult,
+    ModelAnswers,
+    PreviousResult,
+    PromotionRule,
+    SmokeAnswer,
+    Statistics,
+    UploadResult,
+)
 
 ANSWER_CHARACTERS_SHOWN: Final = 10_000
 """Characters of a prompt or an answer on the page."""
-
-Json = dict[str, Any]
 
 _RANKS: Final = {name: rank for rank, name in ADAPTER_SIZES.items()}
 
@@ -38,30 +51,31 @@ def facts(values: Mapping[str, Any]) -> list[to.Fact]:
     return [to.Fact(words(name), value) for name, value in values.items() if isinstance(value, str | int | float)]
 
 
-def dataset(upload: Json, report: Json, job: TuningJob | None) -> to.DatasetSummary:
-    """:param job: what the service counted in the same data, once it has"""
-    files = [_file(kind, upload[kind], report.get(kind)) for kind in ("training", "validation") if upload.get(kind)]
-    warnings = [str(warning) for warning in upload.get("warnings") or []]
-    if job and {"rows", "tokens"} <= (upload.get("training") or {}).keys():
-        warnings = [*compare_with_service(upload["training"], job), *warnings]
-    return to.DatasetSummary(str(upload.get("dataset_hash", "")), files, warnings)
+def dataset(upload: UploadResult, report: DatasetFile | None, job: TuningJob | None) -> to.DatasetSummary:
+    """:param job: holds what the service counted in the same data, once it has"""
+    report = report or DatasetFile()
+    files = [_file("training", upload.training, report.training)]
+    if upload.validation:
+        files.append(_file("validation", upload.validation, report.validation))
+    counts = compare_with_service(msgspec.structs.asdict(upload.training), job) if job else []
+    return to.DatasetSummary(upload.dataset_hash, files, [*counts, *upload.warnings])
 
 
-def _file(kind: str, summary: Json, report: Any) -> to.DataFile:
-    values = {name: value for name, value in summary.items() if name != "name"}
-    counts = ((report or {}).get("labels") or {}).items()
-    labels = [to.Fact(plain(label), count) for label, count in sorted(counts, key=lambda one: (-one[1], one[0]))]
-    return to.DataFile(kind, str(summary.get("name", "")), facts(values), list(_distributions(report)), labels)
+def _file(kind: str, summary: FileSummary, report: FileReport | None) -> to.DataFile:
+    values = msgspec.structs.asdict(summary)
+    del values["name"]
+    counts = (report.labels if report else {}).items()
+    labels = [to.Fact(plain(label), count) for label, count in sorted(counts, key=lambda pair: (-pair[1], pair[0]))]
+    histograms = list(_distributions(report.statistics)) if report and report.statistics else []
+    return to.DataFile(kind, summary.name, facts(values), histograms, labels)
 
 
-def _distributions(report: Any) -> Iterator[to.Histogram]:
-    """Wherever they are in a file's statistics: objects that have buckets, as Vertex AI's own do."""
-    for name, value in report.items() if isinstance(report, dict) else ():
-        if isinstance(value, dict) and value.get("buckets"):
-            bins = [to.Bin(one["left"], one["right"], one["count"]) for one in value["buckets"]]
-            yield to.Histogram(distribution_label(name), facts(value), bins)
-        else:
-            yield from _distributions(value)
+def _distributions(statistics: Statistics) -> Iterator[to.Histogram]:
+    for field in msgspec.structs.fields(statistics):
+        value = getattr(statistics, field.name)
+        if isinstance(value, Distribution) and value.buckets:
+            bins = [to.Bin(bucket.left, bucket.right, bucket.count) for bucket in value.buckets]
+            yield to.Histogram(distribution_label(field.encode_name), facts(msgspec.structs.asdict(value)), bins)
 
 
 def settings(job: TuningJob) -> list[to.Fact]:
@@ -93,21 +107,21 @@ def _between(start: str | None, end: str | None) -> str | None:
     return seconds((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
 
 
-def metrics(collected: Json, series: Json) -> to.Metrics:
-    """:param series: metrics.json; without it the curves are the coarse ones of the summary"""
-    summary: dict[str, Json] = collected.get("metrics") or {}
-    curves = {name: _curve(one["step"], one["value"]) for name, one in (series.get("series") or {}).items()}
-    coarse = {name: _curve(*zip(*one["curve"], strict=True)) for name, one in summary.items() if one.get("curve")}
+def metrics(collected: MetricsResult, series: Mapping[str, SeriesColumns]) -> to.Metrics:
+    """:param series: all points; if there are none, the curves are the coarse ones of the summary"""
+    summary = collected.metrics
+    curves = {name: _curve(columns.step, columns.value) for name, columns in series.items()}
+    coarse = {name: _curve(*zip(*one.curve, strict=True)) for name, one in summary.items() if one.curve}
     checkpoints = list(_checkpoints(collected))
-    marks = [Mark(one.step, one.checkpoint_id, one.best) for one in checkpoints]
-    overfitting = collected.get("overfitting") or {}
+    marks = [Mark(row.step, row.checkpoint_id, row.best) for row in checkpoints]
+    overfitting = collected.overfitting
     return to.Metrics(
         measures=[_measure(name, summary[name]) for name in sorted(summary, key=series_rank)],
-        charts=charts_of(curves or coarse, marks, overfitting.get("step")),
+        charts=charts_of(curves or coarse, marks, overfitting.step if overfitting else None),
         checkpoints=checkpoints,
-        overfitting=overfitting.get("found"),
-        warnings=[str(warning) for warning in collected.get("warnings") or []],
-        values=collected.get("values") or {},
+        overfitting=overfitting.found if overfitting else None,
+        warnings=collected.warnings,
+        values=collected.values,
     )
 
 
@@ -115,44 +129,52 @@ def _curve(steps: Sequence[float], values: Sequence[float | None]) -> Curve:
     return [(int(step), value) for step, value in zip(steps, values, strict=True) if value is not None]
 
 
-def _measure(name: str, summary: Json) -> to.Measure:
-    fields = ("first", "last", "best", "best_step", "points")
-    return to.Measure(name, series_label(name), *(summary[field] for field in fields))
+def _measure(name: str, summary: SeriesSummary) -> to.Measure:
+    return to.Measure(
+        name, series_label(name), summary.first, summary.last, summary.best, summary.best_step, summary.points
+    )
 
 
-def _checkpoints(collected: Json) -> Iterator[to.CheckpointRow]:
-    best = (collected.get("best_checkpoint") or {}).get("checkpoint_id")
-    for one in collected.get("checkpoints") or []:
-        found, names = one["metrics"], ("/eval_total_loss", "/eval_fraction_of_correct_next_step_preds")
-        place = (one["checkpoint_id"], one["epoch"], one["step"], one["checkpoint_id"] == best)
-        yield to.CheckpointRow(*place, *(found.get(name) for name in names))
+def _checkpoints(collected: MetricsResult) -> Iterator[to.CheckpointRow]:
+    best = collected.best_checkpoint.checkpoint_id if collected.best_checkpoint else None
+    for saved in collected.checkpoints:
+        yield to.CheckpointRow(
+            saved.checkpoint_id,
+            saved.epoch,
+            saved.step,
+            saved.checkpoint_id == best,
+            saved.metrics.get(VALIDATION_LOSS),
+            saved.metrics.get(VALIDATION_ACCURACY),
+        )
 
 
-def gates(evaluation: Json) -> list[to.GateRow]:
+def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
     return [
-        to.GateRow(one["value"], value_label(one["value"]), one.get("found"), str(one.get("limit", "")), one["verdict"])
-        for one in evaluation.get("gates") or []
+        to.GateRow(gate.value, value_label(gate.value), gate.found, gate.limit, gate.verdict)
+        for gate in evaluation.gates
     ]
 
 
-def answers(asked: Json | None) -> to.AnswerList | None:
-    """Cases or the validation set's sample."""
-    if not asked or not asked.get("total"):
+def answers(given: AnswerSet) -> to.AnswerList | None:
+    """The answers to the cases or to the validation set's sample; None when there are none."""
+    if not given.total:
         return None
-    return to.AnswerList(asked["passed"], asked["total"], [_answer(one) for one in asked.get("answers") or []])
+    return to.AnswerList(given.passed, given.total, [_answer(answer) for answer in given.answers])
 
 
-def _answer(one: Json) -> to.Answer:
+def _answer(answer: SmokeAnswer) -> to.Answer:
     fields = ("name", "prompt", "answer", "problem", "finish_reason")
-    texts = {field: _shown(one.get(field)) for field in fields}
-    return to.Answer(**texts, latency=one.get("latency"), tokens=one.get("tokens"))
+    texts = {field: _shown(getattr(answer, field)) for field in fields}
+    return to.Answer(**texts, latency=answer.latency, tokens=answer.tokens)
 
 
-def cost(upload: Json, collected: Json, *, job_created: bool = True) -> to.CostSummary | None:
-    """What was expected, and what the service's own count of tokens comes to; without a job, nothing."""
-    if not upload.get("cost"):
+def cost(
+    upload: UploadResult | None, collected: MetricsResult | None, *, job_created: bool = True
+) -> to.CostSummary | None:
+    """The expected cost, and the cost by the service's own count of tokens; without a job, nothing."""
+    if upload is None or upload.cost is None:
         return None
-    expected, billed = msgspec.convert(upload["cost"], Cost), (collected.get("values") or {}).get("billed_tokens")
+    expected, billed = upload.cost, collected.values.get("billed_tokens") if collected else None
     if not job_created:
         return to.CostSummary("Nothing: this run created no tuning job.", None, 0.0, expected.currency)
     if billed is None or expected.price is None:
@@ -162,57 +184,56 @@ def cost(upload: Json, collected: Json, *, job_created: bool = True) -> to.CostS
     return to.CostSummary(str(expected), f"{text} = {expected.currency} {amount:,.2f}", amount, expected.currency)
 
 
-def rollback(found: Json) -> list[to.Fact]:
-    """:param found: what the task returned that looked for the previous model"""
-    previous = found.get("previous") or {}
+def rollback(found: PreviousResult) -> list[to.Fact]:
     given = {
-        "Model in use before this run": found.get("champion"),
-        "Previous model": previous.get("model"),
-        "Endpoint of the previous model": previous.get("endpoint"),
+        "Model in use before this run": found.champion,
+        "Previous model": found.previous.model,
+        "Endpoint of the previous model": found.previous.endpoint,
     }
-    return [to.Fact(name, str(value)) for name, value in given.items() if value]
+    return [to.Fact(name, value) for name, value in given.items() if value]
 
 
-def comparison(evaluation: Json) -> to.Comparison | None:
+def comparison(evaluation: EvaluationResult) -> to.Comparison | None:
     """None when there was no model in use to compare with."""
-    if not evaluation.get("champion"):
+    if not evaluation.champion:
         return None
-    compared = evaluation.get("comparison") or {}
+    compared = evaluation.comparison
     return to.Comparison(
-        champion=str(evaluation["champion"].get("model", "")),
-        challenger=str(evaluation.get("model", "")),
-        rule=_rule(compared["rule"]) if compared.get("rule") else "",
-        notes=[str(note) for note in compared.get("notes") or []],
+        champion=evaluation.champion.model,
+        challenger=evaluation.model,
+        rule=_rule(compared.rule) if compared.rule else "",
+        notes=compared.notes,
         values=[
-            to.Compared(name, value_label(name), both.get("champion"), both.get("challenger"))
-            for name, both in (compared.get("values") or {}).items()
+            to.Compared(name, value_label(name), both.champion, both.challenger)
+            for name, both in compared.values.items()
         ],
-        answers=list(_pairs(evaluation.get("answers") or {})),
+        answers=list(_pairs(evaluation)),
     )
 
 
-def _rule(rule: Json) -> str:
-    direction = "higher" if rule.get("higher_is_better", True) else "lower"
+def _rule(rule: PromotionRule) -> str:
+    direction = "higher" if rule.higher_is_better else "lower"
     gain = (
-        f"must be at least {change_text(rule['value'], rule['min_gain'])} {direction}"
-        if rule.get("min_gain")
+        f"must be at least {change_text(rule.value, rule.min_gain)} {direction}"
+        if rule.min_gain
         else "must not be worse"
     )
-    cases = rule.get("no_regression")
-    kept = f" Cases that the model in use passes must not fail: {', '.join(cases)}." if cases else ""
-    return f"{value_label(rule['value'])} ({rule['value']}) {gain}.{kept}"
+    cases = ", ".join(rule.no_regression)
+    kept = f" Cases that the model in use passes must not fail: {cases}." if cases else ""
+    return f"{value_label(rule.value)} ({rule.value}) {gain}.{kept}"
 
 
-def _pairs(answers: Json) -> Iterator[to.AnswerPair]:
-    for kind in ("cases", "sample"):
-        old, new = ((answers.get(side) or {}).get(kind, {}).get("answers", []) for side in ("champion", "challenger"))
-        answered = {one["name"]: one for one in old}
+def _pairs(evaluation: EvaluationResult) -> Iterator[to.AnswerPair]:
+    champion, challenger = (evaluation.answers.get(side, ModelAnswers()) for side in ("champion", "challenger"))
+    for old, new in ((champion.cases, challenger.cases), (champion.sample, challenger.sample)):
+        answered = {answer.name: answer for answer in old.answers}
         # By name: in an XCom each side has a few answers, not always to the same prompts.
-        for theirs, ours in ((answered[one["name"]], one) for one in new if one["name"] in answered):
-            texts = (_shown(one[field]) for one in (theirs, ours) for field in ("answer", "problem"))
-            yield to.AnswerPair(_shown(ours["name"]), _shown(ours["prompt"]), *texts)
+        for answer in (answer for answer in new.answers if answer.name in answered):
+            before = answered[answer.name]
+            texts = (answer.name, answer.prompt, before.answer, before.problem, answer.answer, answer.problem)
+            yield to.AnswerPair(*map(_shown, texts))
 
 
-def _shown(text: str | None) -> str:
+def _shown(text: str) -> str:
     """A text of a person or a model; the whole of it is in the run's folder."""
-    return plain_lines(text or "", ANSWER_CHARACTERS_SHOWN)
+    return plain_lines(text, ANSWER_CHARACTERS_SHOWN)

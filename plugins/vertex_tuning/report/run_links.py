@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.report.content import Link
 from vertex_tuning.resource_urls import endpoint_url, experiment_url, job_url, model_url, object_url
 
 if TYPE_CHECKING:
+    from vertex_tuning.jobs.job import TuningJob
     from vertex_tuning.report.material import Material
 
 
-def links_of(given: Material, job: TuningJob | None) -> list[Link]:
+def links_of(given: Material) -> list[Link]:
     run = [Link("Run in Airflow", given.run_id, given.run_url)] if given.run_url else []
-    return [*run, *(_job_links(job, given.vertex_endpoint) if job else []), *_object_links(given)]
+    return [*run, *(_job_links(given.job, given.vertex_endpoint) if given.job else []), *_object_links(given)]
 
 
 def _job_links(job: TuningJob, local: str) -> list[Link]:
@@ -30,15 +30,15 @@ def _job_links(job: TuningJob, local: str) -> list[Link]:
 
 
 def _object_links(given: Material) -> list[Link]:
-    upload, folder = given.upload or {}, given.run_folder.rstrip("/")
+    upload, folder = given.upload, given.run_folder.rstrip("/")
     uris = {
-        "Training data": upload.get("training_uri"),
-        "Validation data": upload.get("validation_uri"),
-        "Report on the dataset": upload.get("report_uri"),
-        "Manifest of the dataset": upload.get("manifest_uri"),
-        "All points of the metrics": (given.metrics or {}).get("series_uri"),
-        "All answers of the smoke test": (given.smoke or {}).get("result_uri"),
-        "All of the evaluation": (given.evaluation or {}).get("result_uri"),
+        "Training data": upload and upload.training_uri,
+        "Validation data": upload and upload.validation_uri,
+        "Report on the dataset": upload and upload.report_uri,
+        "Manifest of the dataset": upload and upload.manifest_uri,
+        "All points of the metrics": given.metrics and given.metrics.series_uri,
+        "All answers of the smoke test": given.smoke and given.smoke.result_uri,
+        "All of the evaluation": given.evaluation and given.evaluation.result_uri,
         "This report as JSON": folder and f"{folder}/report.json",
     }
     return [Link(name, uri, object_url(uri, given.storage_endpoint)) for name, uri in uris.items() if uri]

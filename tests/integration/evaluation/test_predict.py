@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from vertex_tuning import exceptions
-from vertex_tuning.evaluation.cases import SmokeAnswer, SmokeCase, parse_cases
+from vertex_tuning.evaluation.cases import SmokeCase, parse_cases
 from vertex_tuning.evaluation.predict import Backoff, PredictLaterError, predict_all
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
+from vertex_tuning.results import SmokeAnswer
 
 from tests.support.emulator import upload
 from tests.support.google_cloud import LOCATION, connection

@@ -272,9 +272,21 @@ class TestAsking:
         assert set(asked(emulator)) == {good.tuned_model.endpoint}
 
 
+def test_arguments_may_be_parts_of_other_results_or_texts_that_templates_render(good: TuningJob, alias: str) -> None:
+    given: dict[str, Any] = {
+        "values": [{"eval_total_loss.last": 9.0}, '{"eval_total_loss.last": 0.2}'],
+        "gates": json.dumps([{"value": "eval_total_loss.last", "max": 0.5}]),
+        "rule": json.dumps(RULE),
+        "cases": json.dumps(CASES),
+    }
+    result = execute(evaluation(good, alias, **given))
+    assert [(gate["found"], gate["verdict"]) for gate in result["gates"]] == [(0.2, "passed")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"gates": "{{"}, "gates: found '{{', expected a list of gates or its JSON."),
         ({"rule": {}}, "rule: found"),
         ({"rule": {"value": "x", "margin": 1}}, "margin"),
         ({"rule": {"value": "x", "min_gain": -1}}, "min_gain from 0"),

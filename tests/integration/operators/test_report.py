@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
+from vertex_tuning.config.tuning import Promotion, SmokeTest, Tuning
 from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.links import ReportLink
@@ -33,9 +34,10 @@ from vertex_tuning.pipeline import tuning_pipeline
 from vertex_tuning.report import page
 from vertex_tuning.report.build import build
 from vertex_tuning.report.charts import BUCKETS_DRAWN, charts_of, picture, thin, ticks
-from vertex_tuning.report.content import Decision, Report, RunOutcome
+from vertex_tuning.report.content import Report, RunOutcome
 from vertex_tuning.report.page import to_html, to_json
 from vertex_tuning.resource_urls import object_url
+from vertex_tuning.results import Decision
 
 from tests.integration.conftest import TRAINING, VALIDATION
 from tests.support import report_samples as samples
@@ -47,6 +49,16 @@ OK, REFUSED, FAILED, SKIPPED, NOT_RUN = (
     "failed",
     "skipped",
     "upstream_failed",
+)
+
+
+TUNING = Tuning(
+    name="t",
+    base_model="gemini-2.5-flash",
+    training_data="x",
+    bucket="bucket",
+    smoke_test=SmokeTest(cases=[{"prompt": "?"}]),
+    promotion=Promotion(rule={"value": "smoke.pass_share"}),
 )
 
 
@@ -200,7 +212,7 @@ def test_every_outcome_has_a_colour_and_a_sign_of_its_own_kind() -> None:
 
 @pytest.mark.parametrize("state", ["skipped", "upstream_failed", None])
 def test_a_run_without_a_job_costs_nothing(state: str | None) -> None:
-    given = samples.material(job=None, metrics=None, series=None, smoke=None, evaluation=None)
+    given = samples.material(job=None, metrics=None, series={}, smoke=None, evaluation=None)
     states = {**given.states, TASK_IDS["create"]: state, TASK_IDS["promotion"]: "skipped"}
     report = build(msgspec.structs.replace(given, states=states))
     assert report.cost
@@ -265,8 +277,7 @@ def test_the_page_says_all_there_is() -> None:
 
 def test_a_large_run_makes_a_small_page_with_the_whole_extremes() -> None:
     given = samples.material(steps=100_000, validations=500)
-    assert given.series
-    given.series["series"]["/train_total_loss"]["value"][77_777] = 99.5
+    given.series["/train_total_loss"].value[77_777] = 99.5
     report = build(given)
     assert report.metrics
     loss = report.metrics.charts[0].lines[0]
@@ -292,14 +303,18 @@ def results(**xcoms: Any) -> TaskContext:
 
 def test_the_report_is_written_from_the_whole_files_and_can_be_opened(storage: StorageHook, emulator: str) -> None:
     given, folder = samples.material(), "gs://bucket/runs/whole"
-    series_uri = storage.write_object(f"{folder}/metrics.json", json.dumps(given.series).encode(), "application/json")
-    smoke_uri = storage.write_object(f"{folder}/smoke-test.json", json.dumps(given.smoke).encode(), "application/json")
+    points = {**samples.metrics(samples.series()), "series": msgspec.to_builtins(given.series)}
+    files = {"metrics.json": points, "smoke-test.json": samples.smoke()}
+    series_uri, smoke_uri = (
+        storage.write_object(f"{folder}/{name}", json.dumps(found).encode(), "application/json")
+        for name, found in files.items()
+    )
     context = results(
-        upload=given.upload,
-        wait=given.job,
-        metrics={**(given.metrics or {}), "series_uri": series_uri},
+        upload=samples.upload(),
+        wait=samples.job(),
+        metrics={**samples.metrics(samples.series()), "series_uri": series_uri},
         smoke__answers={"cases": samples.asked(), "result_uri": smoke_uri},
-        evaluation__evaluation=given.evaluation,
+        evaluation__evaluation=samples.evaluation(),
         promotion={"model": "m"},
     )
     operator = WriteReportOperator(task_id="task", run_folder=folder + "/", title="support_triage")
@@ -384,7 +399,7 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
 
 
 def test_a_smoke_test_that_skipped_itself_is_a_refusal_with_its_answers(storage: StorageHook) -> None:
-    context, folder = results(smoke__answers=samples.material().smoke), "gs://bucket/runs/refused"
+    context, folder = results(smoke__answers=samples.smoke()), "gs://bucket/runs/refused"
     states = {TASK_IDS[role]: "skipped" for role in ("smoke", "evaluation", "promotion")}
     context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
     assert execute(WriteReportOperator(task_id="task", run_folder=folder), context)["title"] == "Refused"
@@ -447,14 +462,7 @@ def test_an_outcome_shows_in_the_grid(
     known = {TASK_IDS[role]: state for role, state in {**dict.fromkeys(states, None), **states}.items()}
     context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: known}
     with DAG("d", schedule=None):
-        made = tuning_pipeline(
-            tuning="t",
-            base_model="gemini-2.5-flash",
-            training_data="x",
-            validation_data=None,
-            bucket="bucket",
-            cases=[],
-        )
+        made = tuning_pipeline(TUNING)
     dag = made.promote_model.dag
     for task_id in ("promoted", "refused", "undecided"):
         task = dag.task_dict[task_id]
@@ -472,14 +480,7 @@ def test_an_outcome_shows_in_the_grid(
 def test_a_failed_promotion_is_no_outcome_that_hides_it() -> None:
     """Airflow takes a run's state from its last tasks: that one passes a failure on, the others are skipped."""
     with DAG("d", schedule=None):
-        made = tuning_pipeline(
-            tuning="t",
-            base_model="gemini-2.5-flash",
-            training_data="x",
-            validation_data=None,
-            bucket="bucket",
-            cases=[],
-        )
+        made = tuning_pipeline(TUNING)
     rules = {
         task_id: made.promote_model.dag.task_dict[task_id].trigger_rule
         for task_id in ("promoted", "refused", "undecided")
@@ -493,7 +494,7 @@ def test_a_rollback_has_a_report_of_its_own(storage: StorageHook) -> None:
         "previous": {"model": "projects/1/locations/l/models/7@1"},
     }
     context = TaskContext()
-    left = {("find_previous", "return_value"): previous, ("smoke_test", "return_value"): samples.material().smoke}
+    left = {("find_previous", "return_value"): previous, ("smoke_test", "return_value"): samples.smoke()}
     context["ti"].xcom_pull = lambda task_ids, key, **_: left.get((task_ids, key))
     context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: dict.fromkeys(ROLLBACK_TASKS.values(), "success")}
     context["ti"].log_url = "http://airflow/dags/dag/runs/run/tasks/write_report"
@@ -513,8 +514,9 @@ def test_only_the_runs_own_verdict_is_a_link() -> None:
 
 
 def test_a_file_that_is_gone_leaves_the_summary(storage: StorageHook) -> None:
-    given, folder = samples.material(), "gs://bucket/runs/gone"
-    context = results(wait=given.job, metrics={**(given.metrics or {}), "series_uri": f"{folder}/metrics.json"})
+    folder = "gs://bucket/runs/gone"
+    metrics = {**samples.metrics(samples.series()), "series_uri": f"{folder}/metrics.json"}
+    context = results(wait=samples.job(), metrics=metrics)
     execute(WriteReportOperator(task_id="task", run_folder=folder), context)
     report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
     assert report.metrics

@@ -17,6 +17,7 @@ import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from vertex_tuning import exceptions
+from vertex_tuning.datasets.options import ColumnNames, DatasetOptions
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.jobs.reconciliation import compare_with_service
@@ -29,6 +30,8 @@ from tests.support.tasks import TaskContext, create, execute
 
 BAD = [{"contents": []}, {"contents": "x"}, {"prompt": "x"}]
 
+FIFTH = DatasetOptions(validation_fraction=0.2)
+
 
 def write(path: Path, *rows: Any) -> str:
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
@@ -37,7 +40,8 @@ def write(path: Path, *rows: Any) -> str:
 
 def uploading(folder: Path, **arguments: Any) -> UploadDatasetOperator:
     arguments = {"training_data": "t.jsonl", "bucket": "bucket", "base_dir": str(folder), **arguments}
-    return UploadDatasetOperator(task_id="upload", **arguments)
+    options = {name: arguments.pop(name) for name in DatasetOptions.model_fields if name in arguments}
+    return UploadDatasetOperator(task_id="upload", **{"options": options, **arguments})
 
 
 def read(storage: StorageHook, uri: str) -> Any:
@@ -194,8 +198,7 @@ def test_csv_with_named_columns_and_an_instruction(tmp_path: Path, storage: Stor
         uploading(
             tmp_path,
             training_data="t.csv",
-            columns={"prompt": "text", "response": "category"},
-            system_instruction="Sort.",
+            options=DatasetOptions(columns=ColumnNames(prompt="text", response="category"), system_instruction="Sort."),
         )
     )
     assert (result["training"]["format"], result["training"]["converted"]) == ("csv", 30)
@@ -293,7 +296,11 @@ def test_local_files_by_other_ways_of_naming_them(tmp_path: Path, given: str) ->
 def test_the_same_rows_in_another_order_have_one_hash_and_two_files(tmp_path: Path) -> None:
     rows = classification_rows(30)
     first, second = (
-        execute(uploading(tmp_path, training_data=write(tmp_path / "t.jsonl", *ordered), validation_fraction=0.2))
+        execute(
+            uploading(
+                tmp_path, training_data=write(tmp_path / "t.jsonl", *ordered), options={"validation_fraction": 0.2}
+            )
+        )
         for ordered in (rows, rows[::-1])
     )
     assert first["rows_hash"] == second["rows_hash"]
@@ -302,7 +309,7 @@ def test_the_same_rows_in_another_order_have_one_hash_and_two_files(tmp_path: Pa
 
 def test_space_around_what_a_template_finds_does_not_count(tmp_path: Path) -> None:
     write(tmp_path / "t.jsonl", *classification_rows(30))
-    result = execute(uploading(tmp_path, training_data="\n t.jsonl ", validation_data=" ", validation_fraction=0.2))
+    result = execute(uploading(tmp_path, training_data="\n t.jsonl ", validation_data=" ", options=FIFTH))
     assert result["training"]["rows"] + result["validation"]["rows"] == 30
 
 
@@ -460,11 +467,11 @@ def test_arguments_that_cannot_be_right_are_named_before_anything_is_read(
 
 def test_a_validation_set_is_set_aside_when_there_is_none(tmp_path: Path, storage: StorageHook) -> None:
     write(tmp_path / "t.jsonl", *classification_rows(200))
-    result = execute(uploading(tmp_path, validation_fraction="0.1"))
+    result = execute(uploading(tmp_path, options={"validation_fraction": "0.1"}))
     sizes = result["training"]["rows"], result["validation"]["rows"]
     assert sum(sizes) == 200
     assert 5 <= sizes[1] <= 40
-    given = execute(uploading(tmp_path, validation_data=TRAINING, validation_fraction="0.1"))
+    given = execute(uploading(tmp_path, validation_data=TRAINING, options={"validation_fraction": "0.1"}))
     assert (given["training"]["rows"], given["validation_uri"]) == (200, TRAINING)
 
 
@@ -520,7 +527,7 @@ def test_tokens_are_counted_by_the_service_where_that_is_asked_for(tmp_path: Pat
     write(tmp_path / "t.jsonl", *({"systemInstruction": {"parts": [{"text": "Sort it."}]}, **row} for row in rows))
     given = {"base_model": "gemini-2.5-flash", "prices": PRICES}
     guessed = execute(uploading(tmp_path, **given))
-    counted = execute(uploading(tmp_path, **given, count_tokens_sample="100"))
+    counted = execute(uploading(tmp_path, **given, options={"count_tokens_sample": "100"}))
     assert httpx.get(f"{emulator}/_internal/requests").json()["counts"]["publishers.models.countTokens"]["200"] == 100
     assert "countTokens on 100 examples" in counted["training"]["counted"]
     assert counted["cost"]["tokens"] == counted["training"]["tokens"] != guessed["training"]["tokens"]
@@ -538,7 +545,7 @@ def test_a_model_whose_tokens_cannot_be_counted_keeps_the_estimate(
 ) -> None:
     write(tmp_path / "t.jsonl", *classification_rows(100))
     control("faults", method="publishers.models.countTokens", error={"code": 404, "message": "Not here."})
-    result = execute(uploading(tmp_path, base_model="gemini-3.5-flash", count_tokens_sample=5))
+    result = execute(uploading(tmp_path, base_model="gemini-3.5-flash", options={"count_tokens_sample": 5}))
     assert "Not here." in "\n".join(result["warnings"])
     assert result["training"]["counted"].startswith("estimated")
 
@@ -567,7 +574,7 @@ def test_a_correction_that_cannot_be_right_is_shown_and_not_applied(
     contents = [{"role": "user", "parts": [prompt]}, {"role": "model", "parts": [answer]}]
     write(tmp_path / "t.jsonl", *[{"contents": contents}] * 10)
     answered_with(monkeypatch, {"totalTokens": count})
-    result = execute(uploading(tmp_path, base_model="gemini-2.5-flash", count_tokens_sample=10))
+    result = execute(uploading(tmp_path, base_model="gemini-2.5-flash", options={"count_tokens_sample": 10}))
     assert result["training"]["tokens"] == (10 * count if applied else 90)
     assert ("countTokens on 10 examples" in result["training"]["counted"]) == applied
     if not applied:

@@ -13,9 +13,9 @@ import yaml
 from pydantic import BaseModel
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.evaluation.cases import SmokeCase
-from vertex_tuning.evaluation.comparison import PromotionRule
 from vertex_tuning.evaluation.gates import LIMITS
 from vertex_tuning.evaluation.value_names import KNOWN
+from vertex_tuning.results import PromotionRule
 
 TESTS = r"\btest_\w+"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
 from vertex_tuning.config.loader import load_tuning
 from vertex_tuning.config.params import form
+from vertex_tuning.config.tuning import Promotion, SmokeTest, Tuning
+from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.validator import examine
 from vertex_tuning.pipeline import tuning_pipeline
 
@@ -64,13 +65,15 @@ def test_each_task_of_a_run_is_explained(readme: str) -> None:
     listed = {task for row in table.splitlines() for task in re.findall(r"`(\w+)`", row.split("|")[1])}
     with DAG("listed", schedule=None) as dag:
         tuning_pipeline(
-            tuning="t",
-            base_model="gemini-3.1-flash-lite",
-            training_data="gs://b/t.jsonl",
-            validation_data=None,
-            bucket="bucket",
-            cases=[{"prompt": "a"}],
-            approval_deadline=timedelta(hours=1),
+            Tuning(
+                name="t",
+                base_model="gemini-3.1-flash-lite",
+                training_data="gs://bucket/t.jsonl",
+                dataset=DatasetOptions(validation_fraction=0.1),
+                bucket="bucket",
+                smoke_test=SmokeTest(cases=[{"prompt": "a"}]),
+                promotion=Promotion(require_approval=True),
+            )
         )
     assert listed == set(dag.task_ids)
 

@@ -33,7 +33,7 @@ def approval_dag(name: str, deadline: timedelta) -> DAG:
         )
         reports: dict[str, Any] = {"refused_folder": "gs://approved/reports"}
         draft = WriteReportOperator(task_id="draft_report", **reports)
-        approve = approval_task(evaluated_by=evaluate.task_id, reported_by=draft.task_id, deadline=deadline)
+        approve = approval_task(evaluation=evaluate, report=draft, deadline=deadline)
         promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first"], **reports)
         skipped: dict[str, Any] = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reports}
         refused = ShowOutcomeOperator(task_id="refused", outcomes=["refused", "rejected"], **skipped)

@@ -10,7 +10,7 @@ import pytest
 from vertex_tuning.datasets import dataset_rules, limits
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Problem
-from vertex_tuning.datasets.prepare import Options, Prepared, Source, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, Source, prepare
 from vertex_tuning.datasets.validator import examine
 from vertex_tuning.exceptions import DatasetError
 
@@ -244,7 +244,7 @@ def test_texts_in_findings_are_short_and_escaped() -> None:
 
 def both(training: list[Any], validation: list[Any], folder: Path) -> Prepared:
     sets = source(lines(training)), source(lines(validation), "validation.jsonl")
-    return prepare([sets[0]], [sets[1]], options=Options(), folder=folder)
+    return prepare([sets[0]], [sets[1]], options=DatasetOptions(), folder=folder)
 
 
 def test_duplicates_contradictions_and_leaks_are_warned_about(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_file_without_rows_has_one_error_that_says_why(tmp_path: Path, name: s
     (tmp_path / name).write_bytes(content)
     folder = tmp_path / "out"
     folder.mkdir()
-    found = prepare([Source.local(tmp_path / name, name)], options=Options(), folder=folder)
+    found = prepare([Source.local(tmp_path / name, name)], options=DatasetOptions(), folder=folder)
     assert found.counts["error"] == {kind: 1}
     with pytest.raises(DatasetError, match="found 1 error\\."):
         found.require_valid()

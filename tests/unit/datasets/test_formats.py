@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from vertex_tuning.datasets.formats import recognise
-from vertex_tuning.datasets.prepare import Columns, Options, Source, prepare
+from vertex_tuning.datasets.options import ColumnNames
+from vertex_tuning.datasets.prepare import DatasetOptions, Source, prepare
 
 from tests.support.dataset_files import lines, pair, prepared, row, source
 from tests.support.paths import BANKING77
@@ -62,8 +63,11 @@ def test_a_message_that_cannot_be_converted_is_named_where_it_stands(kind: str, 
 
 def test_csv_becomes_rows(tmp_path: Path) -> None:
     content = '\ufeffcategory,text\r\ncard,"Where, ""please""?\nNow"\r\n\r\nloan,Ça va ?\r\n'.encode()
-    columns = Columns("text", "category")
-    found = prepared(content, tmp_path, "data.csv", columns=columns, system_instruction="Be kind.")
+    options: dict[str, Any] = {
+        "columns": ColumnNames(prompt="text", response="category"),
+        "system_instruction": "Be kind.",
+    }
+    found = prepared(content, tmp_path, "data.csv", **options)
     assert (found.training.format, found.training.converted, found.error_count) == ("csv", 2, 0)
     expected = [pair('Where, "please"?\nNow', "card", **KIND), pair("Ça va ?", "loan", **KIND)]
     assert rows_of(found.training.path) == expected
@@ -134,7 +138,7 @@ def test_formats_are_recognised(rows: list[Any], name: str) -> None:
 )
 def test_named_fields_become_prompt_and_response(tmp_path: Path, second: Any, problem: str) -> None:
     good = {"in": "a", "out": "b", "id": 7}
-    options = Options(columns=Columns("in", "out"), system_instruction="Be short.")
+    options = DatasetOptions(columns=ColumnNames(prompt="in", response="out"), system_instruction="Be short.")
     found = prepare([source(lines([good]), "a.jsonl")], options=options, folder=tmp_path)
     [row] = rows_of(found.training.path)
     assert row == {"systemInstruction": {"parts": [{"text": "Be short."}]}, **pair("a", "b")}
@@ -148,7 +152,7 @@ def test_files_of_several_formats_become_one(tmp_path: Path) -> None:
         source(gzip.compress(lines([CHAT])), "b.jsonl.gz"),
         source(b"prompt,response\nc,d", "c.csv"),
     ]
-    found = prepare(files, options=Options(), folder=tmp_path)
+    found = prepare(files, options=DatasetOptions(), folder=tmp_path)
     assert (found.training.format, found.training.rows, found.training.converted) == ("chat+csv+gemini", 3, 2)
     assert rows_of(found.training.path) == [pair("a"), pair(**KIND), pair("c", "d")]
 
@@ -164,10 +168,10 @@ def test_banking77_as_csv_gives_the_examples_of_its_json_lines(tmp_path: Path) -
         pytest.skip("shared/data/banking77 does not lie beside the project")
     expected = [json.loads(line) for line in (BANKING77 / "test.jsonl").read_bytes().splitlines()]
     instruction = expected[0]["systemInstruction"]["parts"][0]["text"]
-    options = Options(columns=Columns("text", "category"), system_instruction=instruction)
+    options = DatasetOptions(columns=ColumnNames(prompt="text", response="category"), system_instruction=instruction)
     found = prepare([Source.local(BANKING77 / "test.csv")], options=options, folder=tmp_path)
     assert rows_of(found.training.path) == expected
     (tmp_path / "plain").mkdir()
-    plain = prepare([Source.local(BANKING77 / "test.jsonl")], options=Options(), folder=tmp_path / "plain")
+    plain = prepare([Source.local(BANKING77 / "test.jsonl")], options=DatasetOptions(), folder=tmp_path / "plain")
     assert found.error_count == plain.error_count == 0
     assert plain.training.statistics == found.training.statistics

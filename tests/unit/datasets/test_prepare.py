@@ -17,7 +17,15 @@ import pytest
 from vertex_tuning.costs.token_estimate import estimate_tokens
 from vertex_tuning.datasets.duplicates import Examples, Pair, Place
 from vertex_tuning.datasets.lines import read_lines
-from vertex_tuning.datasets.prepare import Options, Sizes, Source, parse_options, prepare, sample, write_report
+from vertex_tuning.datasets.prepare import (
+    DatasetOptions,
+    Sizes,
+    Source,
+    parse_options,
+    prepare,
+    sample,
+    write_report,
+)
 from vertex_tuning.datasets.statistics import distribution, draw
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
 
@@ -47,7 +55,7 @@ def test_a_packed_file_is_unpacked(name: str, tmp_path: Path) -> None:
 
 def test_several_files_become_one(tmp_path: Path) -> None:
     files = [source(lines([pair("a")]).strip(), "a.jsonl"), source(lines([pair("a"), {}]), "b.jsonl")]
-    found = prepare(files, options=Options(), folder=tmp_path)
+    found = prepare(files, options=DatasetOptions(), folder=tmp_path)
     assert Path(found.training.path or "").read_bytes() == lines([pair("a")] * 2)
     assert str(found.shown["error"][0]) == "b.jsonl, line 2: contents: found none, expected a list of turns."
     assert str(found.shown["warning"][0]).startswith("b.jsonl, line 1: found the same example as line 1 of a.jsonl")
@@ -120,7 +128,7 @@ def test_the_summary_is_small_and_plain() -> None:
 def test_options_come_from_plain_values() -> None:
     values = {"validation_fraction": "0.1", "columns": {"prompt": "text"}, "format": None, "split_seed": ""}
     options = parse_options(values)
-    assert (options.validation_fraction, options.columns.prompt, options.split_seed) == (0.1, "text", 0)
+    assert (options.validation_fraction, options.column_names.prompt, options.split_seed) == (0.1, "text", 0)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +169,7 @@ def test_several_processes_find_the_same(processes: int, tmp_path: Path) -> None
         folder = tmp_path / str(count)
         folder.mkdir()
         sizes = Sizes(min_split=0)
-        found.append(prepare(*sets, options=Options(), folder=folder, processes=count, sizes=sizes))
+        found.append(prepare(*sets, options=DatasetOptions(), folder=folder, processes=count, sizes=sizes))
     one, several = found
     assert (one.training, one.validation) == (several.training, several.validation)
     assert one.counts == several.counts

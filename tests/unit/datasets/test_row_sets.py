@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.datasets.prepare import Options, Prepared, Sizes, Source, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, Sizes, Source, prepare
 from vertex_tuning.datasets.row_sets import RowSet
 
 from tests.support.dataset_files import lines, pair, prepared
@@ -76,5 +76,5 @@ def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
     for processes in (1, 2):
         (folder := tmp_path / str(processes)).mkdir()
         source, sizes = Source.local(path), Sizes(min_split=1)
-        found.append(prepare([source], options=Options(), folder=folder, processes=processes, sizes=sizes))
+        found.append(prepare([source], options=DatasetOptions(), folder=folder, processes=processes, sizes=sizes))
     assert hashes(found[0]) == hashes(found[1])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from vertex_tuning.datasets import dataset_rules
-from vertex_tuning.datasets.prepare import Options, Prepared, prepare
+from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, prepare
 from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.exceptions import ConfigurationError
 
@@ -18,7 +18,7 @@ from tests.support.dataset_files import lines, pair, source
 def split(rows: list[Any], folder: Path, fraction: float = 0.1, seed: int = 0) -> tuple[Prepared, set[str], set[str]]:
     """A dataset with a part set aside, and the prompts on both sides."""
     folder.mkdir(exist_ok=True)
-    options = Options(validation_fraction=fraction, split_seed=seed)
+    options = DatasetOptions(validation_fraction=fraction, split_seed=seed)
     found = prepare([source(lines(rows))], options=options, folder=folder)
     return found, prompts(folder / "training.jsonl"), prompts(folder / "validation.jsonl")
 
@@ -93,4 +93,4 @@ def test_too_few_rows_leave_nothing_to_set_aside(tmp_path: Path) -> None:
 def test_there_is_one_validation_set_only(tmp_path: Path) -> None:
     files = [source(lines([pair()]))]
     with pytest.raises(ConfigurationError, match="validation_fraction"):
-        prepare(files, files, options=Options(validation_fraction=0.1), folder=tmp_path)
+        prepare(files, files, options=DatasetOptions(validation_fraction=0.1), folder=tmp_path)

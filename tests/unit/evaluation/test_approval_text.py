@@ -21,7 +21,9 @@ from markdown_it import MarkdownIt
 from vertex_tuning.evaluation.approval_text import approval_text, markdown
 from vertex_tuning.exceptions import ConfigurationError, QuestionChangedError
 from vertex_tuning.operators.approval import ApproveModelOperator, approval_task, in_words
-from vertex_tuning.report.content import Decision
+from vertex_tuning.operators.evaluation import EvaluateModelOperator
+from vertex_tuning.operators.report import WriteReportOperator
+from vertex_tuning.results import Decision, EvaluationResult
 
 from tests.support.tasks import TaskContext
 
@@ -61,6 +63,10 @@ HOSTILE = [
 ]
 
 
+def text_about(evaluation: dict[str, Any]) -> str:
+    return approval_text(msgspec.convert(evaluation, EvaluationResult), VALUES)
+
+
 def html(text: str) -> str:
     """As a browser gets it: CommonMark with GitHub's tables, HTML let through."""
     return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text))
@@ -79,7 +85,7 @@ def test_a_text_comes_out_as_it_is(text: str) -> None:
 def test_wherever_it_stands(text: str) -> None:
     evaluation = {**EVALUATION, "reasons": [text], "model": text}
     evaluation["comparison"] = {"values": {text: {"champion": 1.0, "challenger": 2.0}}, "notes": [text]}
-    expected, found = html(approval_text(EVALUATION, VALUES)), html(approval_text(evaluation, VALUES))
+    expected, found = html(text_about(EVALUATION)), html(text_about(evaluation))
     for tag in ("<script", "<a ", "<img", "<em", "<code", "<h1", "<del"):
         assert tag not in found
     assert found.count("<table") == expected.count("<table") == 2
@@ -88,7 +94,7 @@ def test_wherever_it_stands(text: str) -> None:
 
 
 def test_what_it_says() -> None:
-    page = html(approval_text(EVALUATION, VALUES))
+    page = html(text_about(EVALUATION))
     assert "<strong>Better than the model in use</strong>" in page
     label = "Exact answers on the validation sample (sample.exact_share)"
     assert f"<td>{label}</td>\n<td>90 %</td>\n<td>95 %</td>" in page
@@ -98,23 +104,24 @@ def test_what_it_says() -> None:
 
 
 def test_of_a_first_model_it_says_what_it_answered() -> None:
-    page = html(approval_text({**EVALUATION, "champion": None}, VALUES))
+    page = html(text_about({**EVALUATION, "champion": None}))
     assert "There is no model in use." in page
     assert "First model: nothing to compare with" in html(
-        approval_text({**EVALUATION, "champion": None, "verdict": "first"}, VALUES)
+        text_about({**EVALUATION, "champion": None, "verdict": "first"})
     )
     assert "(sample.exact_share)</td>\n<td>95 %</td>" in page
     assert "queue_seconds" not in page
 
 
 def test_of_many_reasons_the_first_are_shown() -> None:
-    text = approval_text({**EVALUATION, "reasons": [f"reason {number}" for number in range(1000)]}, VALUES)
+    text = text_about({**EVALUATION, "reasons": [f"reason {number}" for number in range(1000)]})
     assert len(text) < 2000
 
 
 def test_the_task_has_a_deadline_at_which_it_rejects() -> None:
     with DAG("d", schedule=None) as dag:
-        task = approval_task(evaluated_by="pipeline.evaluate_model", deadline=timedelta(hours=3))
+        evaluation = EvaluateModelOperator(task_id="evaluate", job_name="j", values={}, rule={})
+        task = approval_task(evaluation=evaluation, deadline=timedelta(hours=3))
     assert task.defaults == [ApprovalOperator.REJECT]
     assert task.response_timeout == timedelta(hours=3)
     assert not task.fail_on_reject
@@ -123,8 +130,10 @@ def test_the_task_has_a_deadline_at_which_it_rejects() -> None:
 
 @pytest.mark.parametrize("deadline", [timedelta(0), timedelta(hours=1e-10), timedelta(hours=-1)])
 def test_a_deadline_that_leaves_no_time_is_refused(deadline: timedelta) -> None:
-    with DAG("d", schedule=None), pytest.raises(ConfigurationError, match=r"deadline: found .*, expected more than"):
-        approval_task(evaluated_by="evaluate", deadline=deadline)
+    with DAG("d", schedule=None):
+        evaluation = EvaluateModelOperator(task_id="evaluate", job_name="j", values={}, rule={})
+        with pytest.raises(ConfigurationError, match=r"deadline: found .*, expected more than"):
+            approval_task(evaluation=evaluation, deadline=deadline)
 
 
 def rendered(task: ApproveModelOperator, **xcoms: Any) -> str:
@@ -134,21 +143,21 @@ def rendered(task: ApproveModelOperator, **xcoms: Any) -> str:
     return str(task.body)
 
 
-def asking(**arguments: Any) -> ApproveModelOperator:
+def asking(*, reported: bool = False, **arguments: Any) -> ApproveModelOperator:
     with DAG("d", schedule=None, params={"epoch_count": 3}):
-        return approval_task(evaluated_by="evaluate", deadline=timedelta(hours=72), **arguments)
+        evaluation = EvaluateModelOperator(task_id="evaluate", job_name="j", values={}, rule={})
+        report = WriteReportOperator(task_id="draft") if reported else None
+        return approval_task(evaluation=evaluation, report=report, deadline=timedelta(hours=72), **arguments)
+
+
+EVALUATED = {"evaluate__summary": "**Better**", "evaluate__return_value": {"verdict": "better"}}
 
 
 def test_the_question_links_to_the_report() -> None:
     url = "http://127.0.0.1:8085/storage/v1/b/b/o/runs%2F1%2Freport.html?alt=media"
-    question = rendered(
-        asking(reported_by="draft"), evaluate__summary="**Better**", draft__return_value={"report_url": url}
-    )
+    question = rendered(asking(reported=True), **EVALUATED, draft__report_url=url)
     assert f'<a href="{url}">The report of this run</a>' in html(question)
-    without = rendered(
-        asking(reported_by="draft"), evaluate__summary="**Better**", draft__return_value={"report_url": None}
-    )
-    assert without == rendered(asking(), evaluate__summary="**Better**") == "**Better**"
+    assert rendered(asking(reported=True), **EVALUATED) == rendered(asking(), **EVALUATED) == "**Better**"
 
 
 def test_nobody_is_asked_about_an_evaluation_that_was_marked_by_hand() -> None:
@@ -215,8 +224,8 @@ def test_who_decided_is_said_and_kept_before_what_follows_is_skipped(
     event: dict[str, Any], said: str, skips: bool, capfd: Any
 ) -> None:
     context = TaskContext()
-    with DAG("d", schedule=None):
-        task = approval_task(evaluated_by="evaluate", deadline=timedelta(hours=72))
+    task = asking()
+    with task.dag:
         task >> EmptyOperator(task_id="promote")
     context["task"] = task
     with pytest.raises(DownstreamTasksSkipped) if skips else nullcontext():

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vertex_tuning.datasets.rows import Content, Part, Row
 from vertex_tuning.evaluation.cases import (
-    SmokeAnswer,
     case_of,
     parse_cases,
     pass_share,
@@ -19,6 +18,7 @@ from vertex_tuning.evaluation.cases import (
     values_of,
 )
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.results import SmokeAnswer
 
 
 def answered(problem: str = "", latency: float = 1.0, **texts: str) -> SmokeAnswer:
@@ -141,7 +141,7 @@ def test_examples_that_cannot_be_compared_are_left_out() -> None:
 
 def test_answers_are_counted_and_their_values_named() -> None:
     cases = [answered(latency=number / 10) for number in range(1, 20)] + [answered("wrong", latency=9.0)]
-    assert summarize(cases)["passed"] == 19
+    assert summarize(cases).passed == 19
     assert values_of(cases, [answered("wrong")]) == {
         "smoke.pass_share": 0.95,
         "sample.exact_share": 0.0,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
-from vertex_tuning.evaluation.cases import SmokeAnswer, parse_cases
-from vertex_tuning.evaluation.comparison import JudgedModel, PromotionRule, comparison_table, judge_models, parse_rule
+from vertex_tuning.evaluation.cases import parse_cases
+from vertex_tuning.evaluation.comparison import JudgedModel, comparison_table, judge_models, parse_rule
 from vertex_tuning.evaluation.gates import parse_gates
 from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.results import PromotionRule, SmokeAnswer
 
 CASES = parse_cases([{"name": "lost", "prompt": "Lost?"}, {"name": "late", "prompt": "Late?"}])
 
@@ -131,7 +133,7 @@ def test_gates_and_rule_together() -> None:
         "Y: unknown, expected at least 1.",
         "X: 0.5, model in use 0.9. The new model must not be worse.",
     ]
-    assert judged.values == {
+    assert msgspec.to_builtins(judged.values) == {
         "x": {"champion": 0.9, "challenger": 0.5},
         "loss": {"champion": 0.05, "challenger": 0.2},
         "y": {"champion": None, "challenger": None},

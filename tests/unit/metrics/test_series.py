@@ -73,7 +73,7 @@ def test_whatever_the_values_the_summary_and_the_file_are_json(values: list[floa
     one = series(LOSS, *values)
     summary = summarise([one])[LOSS]
     again = msgspec.json.decode(msgspec.json.encode([summary, columns(one)]))
-    assert again == [msgspec.to_builtins(summary), columns(one)]
+    assert again == [msgspec.to_builtins(summary), msgspec.to_builtins(columns(one))]
     finite = [value for value in values if math.isfinite(value)]
     assert summary.best == (min(finite) if finite else None)
     assert summary.not_finite == len(values) - len(finite)

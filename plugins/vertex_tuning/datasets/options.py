@@ -1,0 +1,71 @@
+"""How a dataset is read: one schema for the YAML files, the operator and the reader. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.plain_text import plain
+from vertex_tuning.schema import Model, PlainText, known_in_a_run, mistakes_of
+from vertex_tuning.templates import parse_rendered, rendered
+
+
+class ColumnNames(Model):
+    """Names of the columns of a CSV file, or of the fields of JSON objects."""
+
+    _known_in_a_run = known_in_a_run("*")
+
+    prompt: PlainText = "prompt"
+    response: PlainText = "response"
+
+
+class DatasetOptions(Model):
+    """How a dataset is read.
+
+    :param format: format of all its files, see `vertex_tuning.datasets.formats`; recognised for each file when not set
+    :param columns: names of the prompt and of the response
+    :param system_instruction: given to converted rows that have none
+    :param on_invalid_row: `fail` rejects the dataset, `drop` leaves out up to `max_dropped_share` of its rows
+    :param max_dropped_share: largest share of the rows that may be left out
+    :param validation_fraction: share of the training data that is set aside when there is no validation data
+    :param split_seed: chooses the rows that are set aside
+    :param count_tokens_sample: examples whose tokens the service counts, to correct the estimate of all tokens
+    """
+
+    _known_in_a_run = known_in_a_run("*")
+
+    format: Literal["gemini", "messages", "chat", "csv"] | None = None
+    columns: ColumnNames | None = None
+    system_instruction: PlainText | None = None
+    on_invalid_row: Literal["fail", "drop"] = "fail"
+    max_dropped_share: float = Field(default=0.01, ge=0, le=1)
+    validation_fraction: float | None = Field(default=None, gt=0, le=0.5)
+    split_seed: int = Field(default=0, ge=-(2**63), lt=2**63)
+    count_tokens_sample: int | None = Field(default=None, ge=1, le=10_000)
+
+    @property
+    def column_names(self) -> ColumnNames:
+        return self.columns or ColumnNames()
+
+    def as_argument(self) -> dict[str, Any]:
+        """The options that are set, as plain values that Airflow can render."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return {name: dict(value) if isinstance(value, ColumnNames) else value for name, value in given.items()}
+
+
+def parse_options(values: Mapping[str, Any]) -> DatasetOptions:
+    """
+    :param values: fields of :class:`DatasetOptions`, also as the texts that templates render; None and empty: not set
+    :raises ConfigurationError: names the field, what was found and what is expected
+    """
+    given = {name: value for name, value in values.items() if rendered(value) is not None}
+    if "columns" in given:
+        given["columns"] = parse_rendered("dataset.columns", given["columns"], dict[str, Any], "names of columns")
+    try:
+        return DatasetOptions.model_validate(given, strict=False)
+    except ValidationError as error:
+        mistakes = mistakes_of(error, DatasetOptions)
+        raise ConfigurationError("\n".join(plain(f"dataset.{text}") for text in mistakes)) from error

@@ -1,0 +1,484 @@
+"""What each task of a run leaves behind: one struct per step, for the writer and for all readers. Pure.
+
+A result is an XCom of its task. Some are also a file in the run's folder, which holds what is too large for an XCom.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Literal, Self
+
+import msgspec
+
+from vertex_tuning.costs.pricing import Cost
+from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.metrics.series import SeriesColumns
+from vertex_tuning.metrics.summary import JobMetrics
+from vertex_tuning.plain_text import moment, plain
+
+RETURN_VALUE: Final = "return_value"
+"""Airflow's XCom key of what a task returns."""
+
+
+class Role(StrEnum):
+    """The part of a task in a retraining or a rollback, in the order of the tasks.
+
+    :param label: name of the step in a report
+    :param task_id: task id in `tuning_pipeline` and in `dags/rollback.py`
+    """
+
+    label: str
+    task_id: str
+
+    UPLOAD = "upload", "Dataset", "upload_dataset"
+    CREATE = "create", "Tuning job", "create_tuning_job"
+    WAIT = "wait", "Training", "wait_for_tuning_job"
+    METRICS = "metrics", "Metrics", "collect_metrics"
+    PREVIOUS = "previous", "Previous model", "find_previous"
+    SMOKE = "smoke", "Smoke test", "smoke_test"
+    EVALUATION = "evaluation", "Evaluation", "evaluate_model"
+    APPROVAL = "approval", "Approval", "approve_model"
+    PROMOTION = "promotion", "Promotion", "promote_model"
+    ROLLBACK = "rollback", "Rollback", "roll_back"
+
+    def __new__(cls, name: str, label: str = "", task_id: str = "") -> Self:
+        role = str.__new__(cls, name)
+        role._value_, role.label, role.task_id = name, label, task_id
+        return role
+
+
+ROLLBACK_ROLES: Final = (Role.PREVIOUS, Role.SMOKE, Role.ROLLBACK)
+RETRAINING_ROLES: Final = tuple(role for role in Role if role not in (Role.PREVIOUS, Role.ROLLBACK))
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """
+    Base of the results.
+
+    :param role: the step that leaves the result
+    :param xcom_keys: XCom keys under which it is found; the first is there even if the task fails after it
+    :param file_name: file in the run's folder that holds the whole result
+    """
+
+    role: ClassVar[Role]
+    xcom_keys: ClassVar[tuple[str, ...]] = (RETURN_VALUE,)
+    file_name: ClassVar[str] = ""
+
+    def as_xcom(self) -> dict[str, Any]:
+        """Plain JSON with every field, so that a task wired to a field always finds it."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
+
+
+# Dataset
+
+
+class FileSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A training or validation file in a few values.
+
+    :param tokens: billable tokens of one epoch
+    :param counted: how the tokens were counted, in words
+    """
+
+    name: str = ""
+    format: str = ""
+    rows: int
+    bytes: int = 0
+    sha256: str = ""
+    rows_hash: str = ""
+    converted: int = 0
+    dropped: int = 0
+    blank_lines: int = 0
+    tokens: int
+    counted: str = ""
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """`count` values from `left` up to `right`, which belongs to the next bucket. Both are whole numbers."""
+
+    count: int
+    left: float
+    right: float
+
+
+class Distribution(msgspec.Struct, frozen=True):
+    """A number that each example has one of. Percentiles are interpolated as numpy does by default."""
+
+    sum: int
+    min: int
+    max: int
+    mean: float
+    median: float
+    p5: float
+    p95: float
+    buckets: list[Bucket]
+
+
+class Statistics(msgspec.Struct, frozen=True, rename="camel"):
+    """The fields of the service's `supervisedTuningDataStats` of the same name; tokens are estimates.
+
+    `messages` counts turns without the system instruction, which is counted with the input.
+    """
+
+    tuning_dataset_example_count: int
+    total_billable_token_count: int
+    user_input_token_distribution: Distribution | None = None
+    user_output_token_distribution: Distribution | None = None
+    user_message_per_example_distribution: Distribution | None = None
+
+
+class FileReport(msgspec.Struct, frozen=True):
+    """
+    :param labels: how often each answer occurs, when the answers are labels
+    """
+
+    statistics: Statistics | None = None
+    labels: dict[str, int] = {}
+
+
+class DatasetFile(msgspec.Struct, frozen=True):
+    """The report on a dataset, `dataset-report.json`, without its findings, of which there may be very many."""
+
+    training: FileReport | None = None
+    validation: FileReport | None = None
+
+
+class UploadResult(StepResult, frozen=True, kw_only=True):
+    """A dataset that is ready for a tuning job.
+
+    :param rows_hash: hash of the rows in any order
+    :param folder: `gs://…` folder of the dataset
+    :param run_folder: `gs://…` folder of the run
+    :param epoch_count: passes over the training data, as given or recommended
+    :param cost: None without a base model
+    """
+
+    role: ClassVar[Role] = Role.UPLOAD
+
+    training_uri: str
+    validation_uri: str | None = None
+    dataset_hash: str
+    rows_hash: str = ""
+    folder: str = ""
+    run_folder: str = ""
+    report_uri: str = ""
+    manifest_uri: str = ""
+    epoch_count: int = 0
+    cost: Cost | None = None
+    training: FileSummary
+    validation: FileSummary | None = None
+    warnings: list[str] = []
+
+
+# Training
+
+
+class JobResult(TuningJob, frozen=True, kw_only=True, omit_defaults=False):
+    """A tuning job as the tasks leave it that create it and wait for it, with the names that later tasks need.
+
+    :param model: `projects/…/models/ID@VERSION` of the tuned model; None before the job has succeeded
+    :param endpoint: endpoint of the tuned model; None before the job has succeeded
+    """
+
+    model: str | None = None
+    endpoint: str | None = None
+
+    @classmethod
+    def of(cls, job: TuningJob) -> JobResult:
+        tuned = job.tuned_model
+        return cls(
+            **msgspec.structs.asdict(job),
+            model=(tuned and tuned.model) or None,
+            endpoint=(tuned and tuned.endpoint) or None,
+        )
+
+
+class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
+    """The metrics of a tuning job.
+
+    :param experiment: None when the job has none
+    :param series_uri: the file with all points; None when none was written
+    """
+
+    role: ClassVar[Role] = Role.METRICS
+    file_name: ClassVar[str] = "metrics.json"
+
+    job_name: str = ""
+    experiment: str | None = None
+    series_uri: str | None = None
+
+
+class MetricsFile(MetricsResult, frozen=True, kw_only=True):
+    """The metrics with all points.
+
+    :param series: by name
+    """
+
+    series: dict[str, SeriesColumns] = {}
+
+
+HEADLINE_KEY: Final = "headline"
+"""XCom key of `collect_metrics`: the last value of each metric."""
+
+
+# Answers
+
+
+class SmokeAnswer(msgspec.Struct, frozen=True):
+    """The answer to a case. `problem` is empty when it passed; `latency` is in seconds."""
+
+    name: str
+    prompt: str
+    answer: str
+    problem: str
+    latency: float
+    tokens: int
+    finish_reason: str
+
+    def cut(self) -> SmokeAnswer:
+        """With plain texts, short enough for an XCom."""
+        texts = {field: plain(getattr(self, field)) for field in ("prompt", "answer", "problem")}
+        return msgspec.structs.replace(self, **texts)
+
+
+class AnswerSet(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many of the answers passed, and the answers: some of them in an XCom, all of them in a file."""
+
+    passed: int
+    total: int
+    answers: list[SmokeAnswer] = []
+
+
+NO_ANSWERS: Final = AnswerSet(0, 0)
+
+
+class SmokeResult(StepResult, frozen=True, kw_only=True):
+    """The answers of a tuned model.
+
+    :param values: values for gates and for the promotion rule, by name
+    :param cases: answers to the cases
+    :param sample: answers to the examples of the validation data
+    :param result_uri: the file with all answers; None when none was written
+    """
+
+    role: ClassVar[Role] = Role.SMOKE
+    xcom_keys: ClassVar[tuple[str, ...]] = ("answers", RETURN_VALUE)
+    file_name: ClassVar[str] = "smoke-test.json"
+
+    endpoint: str = ""
+    values: dict[str, float] = {}
+    cases: AnswerSet = NO_ANSWERS
+    sample: AnswerSet = NO_ANSWERS
+    result_uri: str | None = None
+
+
+# Evaluation
+
+Verdict = Literal["first", "better", "equal", "unchanged", "refused"]
+"""`first`: there was no model to compare with; `equal`: as good, which may be enough; `unchanged`: it is the model in
+use already."""
+
+GateVerdict = Literal["passed", "failed", "missing"]
+
+
+class GateResult(msgspec.Struct, frozen=True):
+    """The result of a gate.
+
+    :param found: the value; None when it is missing
+    :param limit: the allowed range, in words
+    :param verdict: `missing` counts as a failure; where a missing value is allowed, the verdict is `passed`
+    """
+
+    value: str
+    found: float | None
+    limit: str
+    verdict: GateVerdict
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "passed"
+
+
+class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a new model is better than the model in use.
+
+    :param value: name of the value to compare, e.g. `sample.exact_share`; names as in gates. Values of training, such
+        as `eval_total_loss.last`, can be compared only if both models were measured on the same validation data.
+        Values of `sample` and `smoke` can always be compared, because both models get the same prompts now.
+    :param higher_is_better: false for losses
+    :param min_gain: smallest improvement; 0 accepts an equal model, which has learnt from newer data
+    :param no_regression: names of cases that must not fail if the model in use passes them
+    """
+
+    value: str
+    higher_is_better: bool = True
+    min_gain: float = 0.0
+    no_regression: list[str] = msgspec.field(default_factory=list)
+
+    def gain(self, challenger: float, champion: float) -> float:
+        """By how much the challenger is better; below 0 when it is worse."""
+        return challenger - champion if self.higher_is_better else champion - challenger
+
+
+class ModelRef(msgspec.Struct, frozen=True):
+    """A model version and the tuning job that made it, where that is known."""
+
+    model: str
+    job: str | None = None
+
+
+class BothValues(msgspec.Struct, frozen=True):
+    """A value of both models; None where it is missing."""
+
+    champion: float | None
+    challenger: float | None
+
+
+class ComparisonResult(msgspec.Struct, frozen=True):
+    """
+    :param values: by name; empty when there is no model to compare with
+    :param notes: what to know when reading the values side by side
+    """
+
+    rule: PromotionRule | None = None
+    values: dict[str, BothValues] = {}
+    notes: list[str] = []
+
+
+class ModelAnswers(msgspec.Struct, frozen=True):
+    """The answers of one model to cases and sample."""
+
+    cases: AnswerSet = NO_ANSWERS
+    sample: AnswerSet = NO_ANSWERS
+
+
+class EvaluationResult(StepResult, frozen=True, kw_only=True):
+    """The verdict on a new model.
+
+    :param reasons: why the model is refused, one line each
+    :param champion: the model in use; None for a first model
+    :param champion_model: its name; empty for a first model
+    :param answers: by `champion` and `challenger`
+    :param result_uri: the file with all answers; None when none was written
+    """
+
+    role: ClassVar[Role] = Role.EVALUATION
+    xcom_keys: ClassVar[tuple[str, ...]] = ("evaluation", RETURN_VALUE)
+    file_name: ClassVar[str] = "evaluation.json"
+
+    verdict: Verdict
+    reasons: list[str] = []
+    gates: list[GateResult] = []
+    model: str = ""
+    champion: ModelRef | None = None
+    champion_model: str = ""
+    comparison: ComparisonResult = ComparisonResult()
+    answers: dict[str, ModelAnswers] = {}
+    result_uri: str | None = None
+
+
+SUMMARY_KEY: Final = "summary"
+"""XCom key of `evaluate_model`: what a person who approves must know, as Markdown."""
+
+
+# Model Registry
+
+
+class ModelDescription(StepResult, frozen=True, kw_only=True):
+    """A model version.
+
+    :param endpoint: where it answers
+    :param job: the tuning job that made it, where that is known
+    :param created: RFC 3339
+    """
+
+    model: str
+    endpoint: str = ""
+    job: str | None = None
+    created: str = ""
+
+
+class PreviousResult(StepResult, frozen=True, kw_only=True):
+    """The model that a rollback goes back to.
+
+    :param champion: the model in use
+    :param previous_model: name of the previous model
+    :param previous_endpoint: endpoint of the previous model
+    """
+
+    role: ClassVar[Role] = Role.PREVIOUS
+
+    champion: str
+    previous: ModelDescription
+    previous_model: str = ""
+    previous_endpoint: str = ""
+
+
+class PromotionResult(ModelDescription, frozen=True, kw_only=True):
+    """The model in use now.
+
+    :param previous: the model that was in use before; None after a first model
+    """
+
+    role: ClassVar[Role] = Role.PROMOTION
+
+    previous: str | None = None
+
+
+class RollbackResult(PromotionResult, frozen=True, kw_only=True):
+    """
+    :param rolled_back: the model taken out of use
+    """
+
+    role: ClassVar[Role] = Role.ROLLBACK
+
+    rolled_back: str | None = None
+
+
+# A person's decision, and the report
+
+
+class Decision(StepResult, frozen=True):
+    """The decision of a person.
+
+    :param answer: approved, rejected or undecided
+    :param by: the person's name in Airflow; empty when nobody answered
+    :param at: RFC 3339
+    :param reason: in the person's words; may be empty
+    :param within: how long there was to answer, in words
+    """
+
+    role: ClassVar[Role] = Role.APPROVAL
+    xcom_keys: ClassVar[tuple[str, ...]] = ("decision",)
+
+    answer: Literal["approved", "rejected", "undecided"]
+    by: str
+    at: str
+    reason: str = ""
+    within: str = ""
+
+    def __str__(self) -> str:
+        if self.answer == "undecided":
+            return f"No answer within {self.within}."
+        return f"{self.answer.capitalize()} by {self.by} on {moment(self.at)}."
+
+
+class OutcomeResult(StepResult, frozen=True, kw_only=True):
+    """How a run ended.
+
+    :param verdict: see `vertex_tuning.report.content.RunOutcome`
+    """
+
+    verdict: str
+    title: str
+    reasons: list[str]
+
+
+class ReportResult(OutcomeResult, frozen=True, kw_only=True):
+    """
+    :param report_uri: `gs://…` of the page; None when the run has no folder
+    :param report_url: where a person opens it
+    """
+
+    report_uri: str | None = None
+    report_url: str | None = None
