@@ -48,7 +48,8 @@ def test_a_job_is_left_with_every_field_and_the_names_of_its_model() -> None:
     assert JobResult.of(running).as_xcom().keys() == set(JobResult.__struct_fields__)
     left = [JobResult.of(job).as_xcom() for job in (running, done)]
     assert [(job["model"], job["endpoint"]) for job in left] == [(None, None), ("m", "e")]
-    assert TuningJob.parse(left[1]) == done
+    assert [TuningJob.parse(job) for job in left] == [running, done]
+    assert [JobResult.parse(job).name for job in left] == ["j", "j"]
 
 
 def test_each_role_has_names_of_its_own() -> None:

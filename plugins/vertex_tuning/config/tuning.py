@@ -39,6 +39,9 @@ from vertex_tuning.templates import is_known_now, is_run_value
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
 """A tuning's name: it is part of a DAG's id and a label's value."""
 
+REQUIRED_IN_FILES: Final = ("schedule", "display_name")
+"""Fields that only Python may leave out."""
+
 MAX_EPOCHS: Final = 100
 """This project's own guard against a slip in a form; the service publishes no limit."""
 
@@ -220,7 +223,7 @@ class Tuning(Model):
         "name", "location", "bucket", "base_model", "training_data", "validation_data", "task", "display_name",
         "skip_if_unchanged", "gates",
     )  # fmt: skip
-    _required_in_files = required_in_files("schedule", "display_name")
+    _required_in_files = required_in_files(*REQUIRED_IN_FILES)
 
     name: str = Field(pattern=NAME)
     description: Annotated[str, Plain] = ""

@@ -59,7 +59,7 @@ class ExperimentsHook(BaseHook):
         """
         experiment = str(ResourceName.parse(experiment, "contexts"))
         context = call(f"reading {experiment}", self._metadata(experiment).get_context, name=experiment)
-        named = json_fields(context).get("metadata", {}).get("backing_tensorboard_resource")
+        named = (json_fields(context).get("metadata") or {}).get("backing_tensorboard_resource")
         if not named:
             raise MetricsError(f"{experiment} names no TensorBoard, expected backing_tensorboard_resource.")
         tensorboard = str(_responded_name(named, "tensorboards"))

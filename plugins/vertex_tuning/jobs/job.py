@@ -166,8 +166,8 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
         known = msgspec.to_builtins(msgspec.convert(_bounded(data, MAX_LISTED), cls, strict=False))
         if name := known.get("tuned_model_display_name"):
             known["tuned_model_display_name"] = plain(name, NAME_SHOWN)
-        if stats := known.get("tuning_data_stats", {}).get("supervised_tuning_data_stats"):
-            stats["dropped_example_reasons"] = stats.get("dropped_example_reasons", [])[:REASONS_KEPT]
+        if stats := (known.get("tuning_data_stats") or {}).get("supervised_tuning_data_stats"):
+            stats["dropped_example_reasons"] = (stats.get("dropped_example_reasons") or [])[:REASONS_KEPT]
         return msgspec.convert(known, cls)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import yaml
 from pydantic import BaseModel
-from vertex_tuning.config.tuning import Tuning
+from vertex_tuning.config.tuning import REQUIRED_IN_FILES, Tuning
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.gates import LIMITS
 from vertex_tuning.evaluation.value_names import KNOWN
@@ -76,7 +76,12 @@ def fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]
         if kind:
             yield from fields(kind, f"{above}{name}.")
         elif name != "name" or above:
-            yield f"{above}{name}", ... if field.is_required() else field.get_default(call_default_factory=True)
+            yield (
+                f"{above}{name}",
+                ...
+                if field.is_required() or f"{above}{name}" in REQUIRED_IN_FILES
+                else field.get_default(call_default_factory=True),
+            )
 
 
 def inner(kind: Any) -> bool:
