@@ -46,7 +46,6 @@ def retraining_dag(tuning: Tuning) -> DAG:
             from_form(tuning),
             ask_cases=ASK_CASES_FROM_FORM,
             base_dir=PROJECT,
-            prices=PROJECT / "include" / "prices.yaml",
             pre_execute=known_keys_only(form(tuning)),
             model_asset=Asset(f"{tuning.name}_model"),
         )

@@ -70,7 +70,6 @@ def tuning_pipeline(
     group_id: str | None = None,
     ask_cases: bool | str = True,
     base_dir: Path | str = ".",
-    prices: Path | str | None = None,
     pre_execute: Callable[[Context], None] | None = None,
     model_asset: Asset | None = None,
     project_id: str | None = None,
@@ -86,7 +85,6 @@ def tuning_pipeline(
     :param group_id: name of a task group for the tasks; without it their ids are as they are
     :param ask_cases: whether the cases of the smoke test suit the data; if not, the model in use stays
     :param base_dir: folder that relative paths of data start from
-    :param prices: path of a price table; see :class:`~vertex_tuning.costs.pricing.PriceTable`
     :param pre_execute: called before the first task; an error it raises ends the run
     :param model_asset: updated when a model is promoted; its event says job, model, endpoint, dataset, metrics, verdict
     :param project_id: Google Cloud project; that of the DAG's `default_args` when not set, else the connection's
@@ -103,7 +101,7 @@ def tuning_pipeline(
     connection = {"project_id": project_id, "gcp_conn_id": gcp_conn_id, "impersonation_chain": impersonation_chain}
     place |= {name: value for name, value in connection.items() if value is not None}
     with TaskGroup(group_id) if group_id else nullcontext():
-        upload = _upload(tuning, place, base_dir=str(base_dir), prices=prices and str(prices), pre_execute=pre_execute)
+        upload = _upload(tuning, place, base_dir=str(base_dir), pre_execute=pre_execute)
         pipeline = _steps(tuning, place, upload, ask_cases, model_asset)
         _connect(pipeline, place, _report_arguments(tuning, pipeline, place))
     return pipeline

@@ -103,7 +103,7 @@ def _files(folder: Path) -> list[Path]:
 def _folder_mistake(folder: Path, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         found = (
-            "found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and the data "
+            "found no such folder, so there are no tunings. Deploy include/tunings and the data "
             "files they name beside dags/ and plugins/, or inside dags/."
         )
     else:

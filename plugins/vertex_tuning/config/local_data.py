@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from vertex_tuning.config.data_tables import table_path
 from vertex_tuning.config.loader import load_tunings
 from vertex_tuning.config.price_table import load_prices
 from vertex_tuning.config.tuning import Tuning
@@ -26,14 +27,14 @@ def file_mistakes(project: Path) -> Iterator[str]:
     """
     tunings, _ = load_tunings(*tuning_folders(project))
     if tunings:
-        yield from _price_mistakes(project / "include" / "prices.yaml")
+        yield from _price_mistakes()
     for tuning in tunings:
         yield from _data_mistakes(tuning, project)
 
 
-def _price_mistakes(table: Path) -> Iterator[str]:
+def _price_mistakes() -> Iterator[str]:
     try:
-        load_prices(table)
+        load_prices(table_path("prices"))
     except ConfigurationError as error:
         yield from str(error).splitlines()
 

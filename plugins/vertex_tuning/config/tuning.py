@@ -136,7 +136,7 @@ class HyperParameters(Model):
 class Budget(Model):
     """Above which a run ends before its job is created.
 
-    :param max_cost: in the currency of the price table (include/prices.yaml)
+    :param max_cost: in the currency of the price table
     :param max_training_tokens: tokens times epochs
     """
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from vertex_tuning.config.data_tables import table_path
 from vertex_tuning.config.price_table import load_prices
 from vertex_tuning.costs.pricing import Cost, PriceTable, check_limits, parse_count, parse_limit, price_run
 from vertex_tuning.costs.recommendations import Recommendation, recommendation
@@ -61,7 +62,8 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: most the job may cost, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: most tokens times epochs. (templated)
-    :param prices: path of a price table; see :class:`~vertex_tuning.costs.pricing.PriceTable`. (templated)
+    :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
+        (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -168,7 +170,7 @@ class UploadDatasetOperator(VertexOperator):
             epochs=parse_count("epoch_count", self.epoch_count),
             max_cost=parse_limit("max_cost", self.max_cost),
             max_training_tokens=parse_count("max_training_tokens", self.max_training_tokens),
-            prices=load_prices(Path(self.prices)) if rendered(self.prices) and self.prices else None,
+            prices=load_prices(Path(rendered(self.prices) or table_path("prices"))),
             sample=options.count_tokens_sample or 0,
         )
         if terms.sample and not terms.model:
@@ -305,7 +307,7 @@ class Terms(msgspec.Struct, frozen=True):
     epochs: int | None
     max_cost: float | None
     max_training_tokens: int | None
-    prices: PriceTable | None
+    prices: PriceTable
     sample: int
 
 

@@ -156,7 +156,6 @@ def project(project_dir: Path, tmp_path: Path) -> Path:
     """A copy of the project's DAGs, tunings and data that a test may change."""
     for folder in ("dags", "include/tunings", "include/data"):
         shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(project_dir / "include/prices.yaml", tmp_path / "include")
     return tmp_path
 
 
@@ -193,9 +192,11 @@ def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(p
     ]
 
 
-def test_data_and_prices_that_are_not_there_are_told_and_cost_no_dag(project: Path) -> None:
+def test_data_and_prices_that_are_not_there_are_told_and_cost_no_dag(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change(project, "training_data: include/data/support_triage/training.jsonl", "training_data: trainin.jsonl")
-    (project / "include/prices.yaml").unlink()
+    monkeypatch.setenv("AIRFLOW__VERTEX_TUNING__PRICES", str(project / "prices.yaml"))
     dags, [prices, data] = parse(project)
     assert dags == OWN
     assert prices.startswith("prices: found no file at ")
@@ -213,7 +214,7 @@ def test_dags_without_tunings_say_what_to_deploy(project: Path) -> None:
     dags, [line] = parse(project)
     assert dags == set()
     assert "found no such folder" in line
-    assert "include/tunings, include/prices.yaml and the data files they name" in line
+    assert "include/tunings and the data files they name" in line
 
 
 def test_tunings_may_lie_inside_the_dags_folder(project: Path) -> None:

@@ -41,7 +41,6 @@ def dag(
     monkeypatch.setenv("AIRFLOW_VAR_VERTEX_TUNING_LOCATION", "us-central1")
     for folder in ("dags", "include/tunings", "include/data"):
         shutil.copytree(project_dir / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(project_dir / "include" / "prices.yaml", tmp_path / "include")
     yield DagBag(dag_folder=str(tmp_path / "dags")).dags["retrain_support_triage"]
     for kind in ("faults", "lifecycle", "requests"):
         httpx.delete(f"{emulator}/_internal/{kind}").raise_for_status()

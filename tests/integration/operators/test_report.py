@@ -345,7 +345,6 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
     """A model in use and a new one, on the local Google Cloud, with the operators themselves."""
     tuning: dict[str, Any] = {"champion_alias": "reported", "tuning": "reported"}
     labels = {"airflow-tuning": "reported"}
-    prices = str(project_dir / "include" / "prices.yaml")
     upload = execute(
         UploadDatasetOperator(
             task_id="u",
@@ -353,7 +352,6 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
             validation_data=VALIDATION,
             bucket="bucket",
             base_model="gemini-2.5-flash",
-            prices=prices,
         )
     )
     runs = [TaskContext(f"reported {number}") for number in (1, 2)]

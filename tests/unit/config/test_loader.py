@@ -378,7 +378,7 @@ def test_a_folder_that_was_not_deployed_says_what_to_bring(tmp_path: Path) -> No
     tunings, [mistake] = load_tunings(tmp_path / "include" / "tunings")
     assert tunings == []
     assert "found no such folder" in mistake
-    assert "include/prices.yaml" in mistake
+    assert "Deploy include/tunings and the data files" in mistake
 
 
 def test_a_tuning_that_cannot_be_built_is_named_and_the_others_are_built(tmp_path: Path) -> None:
