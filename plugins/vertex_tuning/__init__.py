@@ -1,1 +1,39 @@
-"""Operators, a sensor and a hook that retrain Gemini models on Vertex AI."""
+"""Retrain Gemini models on Vertex AI from Apache Airflow.
+
+What is public, and where to import it from. Everything else may change without notice.
+
+===================================================  ==========================================
+name                                                 module
+===================================================  ==========================================
+tuning_pipeline                                      vertex_tuning.pipeline
+TuningJobSensor                                      vertex_tuning.sensors
+TuningJobTrigger                                     vertex_tuning.triggers
+UploadDatasetOperator                                vertex_tuning.operators.dataset
+CreateTuningJobOperator, GetTuningJobOperator,       vertex_tuning.operators.tuning_job
+ListTuningJobsOperator, CancelTuningJobOperator,
+CancelUnfinishedJobsOperator,
+CancelOrphanedJobsOperator
+CollectMetricsOperator                               vertex_tuning.operators.metrics
+SmokeTestOperator                                    vertex_tuning.operators.smoke_test
+EvaluateModelOperator                                vertex_tuning.operators.evaluation
+ApproveModelOperator, approval_task                  vertex_tuning.operators.approval
+PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.registry
+RollbackOperator
+WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
+Tuning, Schedule, Budget, HyperParameters,           vertex_tuning.config.tuning
+SmokeTest, Promotion
+DatasetOptions, ColumnNames                          vertex_tuning.datasets.options
+load_tuning, load_tunings                            vertex_tuning.config.loader
+GoogleConnection                                     vertex_tuning.hooks.connection
+VertexTuningHook                                     vertex_tuning.hooks.genai
+RegistryHook                                         vertex_tuning.hooks.model_registry
+ExperimentsHook                                      vertex_tuning.hooks.experiments
+StorageHook                                          vertex_tuning.hooks.storage
+UploadResult, JobResult, SmokeResult, and the other  vertex_tuning.results
+results of tasks
+TuningError and its subclasses                       vertex_tuning.exceptions
+===================================================  ==========================================
+
+Folders: `config` (YAML file and form), `datasets`, `jobs`, `metrics`, `evaluation`, `registry`, `costs`, `report`,
+`hooks` (what talks to Google), `operators`, `data` (dated facts about Google's offer).
+"""
