@@ -282,10 +282,14 @@ def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[s
         **place,
     )
     pipeline.wait_for_tuning_job >> cancel.as_teardown()
-    # A failure ends the run as failed by way of `promoted`: the others show why a promotion was skipped.
+    # A failure ends the run as failed by way of `promoted`: the others show why a model was not promoted.
     promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first", "passed"], **reported)
-    skipped = {"trigger_rule": TriggerRule.ALL_SKIPPED, **reported}
-    refused = ShowOutcomeOperator(task_id="refused", outcomes=["refused", "rejected"], **skipped)
-    undecided = ShowOutcomeOperator(task_id="undecided", outcomes=["undecided"], **skipped)
+    # With `on_refused: fail`, a refusal is a failure, and the promotion is not skipped.
+    refused = ShowOutcomeOperator(
+        task_id="refused", outcomes=["refused", "rejected"], trigger_rule=TriggerRule.ALL_DONE, **reported
+    )
+    undecided = ShowOutcomeOperator(
+        task_id="undecided", outcomes=["undecided"], trigger_rule=TriggerRule.ALL_SKIPPED, **reported
+    )
     report = WriteReportOperator(task_id="write_report", **reported)
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]

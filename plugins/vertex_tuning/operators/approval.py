@@ -134,7 +134,7 @@ def approval_task(
         raise ConfigurationError(f"deadline: found {deadline}, expected more than no time.")
     return ApproveModelOperator(
         task_id=task_id,
-        subject="Put the new model into use?",
+        subject=f"Put the new model into use? Without an answer within {_hours(deadline)}, nothing is changed.",
         summary=evaluation.output[SUMMARY_KEY],
         report_url=report.output["report_url"] if report else None,
         response_timeout=deadline,
@@ -142,3 +142,8 @@ def approval_task(
         defaults=ApproveModelOperator.REJECT,
         **arguments,
     )
+
+
+def _hours(deadline: timedelta) -> str:
+    hours = deadline / timedelta(hours=1)
+    return f"{hours:,.4g} hour{'' if hours == 1 else 's'}"

@@ -229,9 +229,9 @@ class ShowOutcomeOperator(RunOperator):
     Stand for an outcome in the grid: runs when the run ended so, and is skipped otherwise.
 
     A promotion that was skipped shows neither that the model was refused nor that nobody decided. Give the task such a
-    name, and set it behind the promotion with the trigger rule `all_skipped`. Beside it must be one for the promoted
-    model, with the usual trigger rule: Airflow takes a run's state from its last tasks, and that one passes a failure
-    on. Further parameters as the base's.
+    name, and set it behind the promotion with the trigger rule `all_skipped`, or `all_done` for refusals that fail.
+    Another one must stand for the promoted model, with the usual trigger rule: Airflow takes a run's state from its
+    last tasks, and that one passes a failure on. Further parameters as the base's.
 
     :param outcomes: of :data:`~vertex_tuning.report.content.RunOutcome`, those it stands for.
     """

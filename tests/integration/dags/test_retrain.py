@@ -184,6 +184,7 @@ def test_a_better_model_takes_over_and_a_worse_one_never_does(dag: DAG, tmp_path
     worse = shuffled(tmp_path / "include/data/support_triage/training.jsonl")
     state, states, result = run(dag, training_data=worse, ask_smoke_cases=False)
     assert (state, states["evaluate_model"], states["promote_model"]) == ("failed", "failed", "upstream_failed")
+    assert (states["refused"], states["promoted"]) == ("success", "upstream_failed")
     assert result("write_report")["verdict"] == "refused"
     assert in_use() == first
 

@@ -124,6 +124,7 @@ def test_the_task_has_a_deadline_at_which_it_rejects() -> None:
         task = approval_task(evaluation=evaluation, deadline=timedelta(hours=3))
     assert task.defaults == [ApprovalOperator.REJECT]
     assert task.response_timeout == timedelta(hours=3)
+    assert "Without an answer within 3 hours, nothing is changed." in task.subject
     assert not task.fail_on_reject
     DagSerialization.to_dict(dag)
 
