@@ -27,7 +27,7 @@ TEXT_LENGTH: Final = 300
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """What the check of a dataset found.
+    """Result of the check of a dataset.
 
     :param error: why the data cannot be used; empty if it can
     :param name_columns: whether the names of the columns, or fields, may be missing

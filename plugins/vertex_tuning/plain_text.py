@@ -1,7 +1,7 @@
-"""Text from outside (data, models, jobs, Google's responses) as it may be shown and stored. Pure.
+"""Make text from outside (data, models, jobs, Google's responses) safe to show and store. Pure.
 
-Anybody can put terminal escapes, forged log lines or reordered text into it, and PostgreSQL stores neither NUL nor lone
-surrogates. What is compared or trained on stays as it is; what is logged, raised or returned to Airflow passes here.
+Such text may contain terminal escapes, forged log lines or reordered text. PostgreSQL stores neither NUL nor lone
+surrogates. Text for comparison or training is not changed; text that is logged, raised or returned to Airflow is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HOST_AND_PORT: Final = re.compile(r"(?:[^:\[]*|\[[\da-fA-F:.]*\])(?::\d*)?")
 
 
 def plain(text: str, limit: int = TEXT_SHOWN) -> str:
-    """A text on one line, with control, bidirectional and zero-width characters as escapes such as `\\x1b`.
+    r"""A text on one line, with control, bidirectional and zero-width characters as escapes such as `\x1b`.
 
     A second call changes nothing.
 
@@ -49,7 +49,7 @@ def plain(text: str, limit: int = TEXT_SHOWN) -> str:
 
 
 def plain_lines(text: str, limit: int) -> str:
-    """As `plain`, for a text whose lines are its own: line ends stay.
+    """Escape a text as `plain` does, but keep its line ends.
 
     :param limit: most characters of the result
     """
@@ -57,9 +57,9 @@ def plain_lines(text: str, limit: int) -> str:
 
 
 def control_character(text: str) -> str:
-    """The first control character but tab and newline, or lone surrogate, as an escape such as `\\x00`; empty for none.
+    r"""The first control character except tab and newline, or lone surrogate, as an escape such as `\x00`; else empty.
 
-    No person means to write one, and neither UTF-8 nor PostgreSQL stores all of them.
+    Users write such characters only by mistake, and neither UTF-8 nor PostgreSQL stores all of them.
     """
     found = _CONTROL.search(text)
     return found[0].encode("unicode_escape").decode() if found else ""
@@ -90,9 +90,9 @@ def storable_json(value: Any) -> Any:
 
 
 def without_secrets(text: str) -> str:
-    """A text whose URLs have neither user, password nor query: the query of an upload session's URL is a key to it.
+    """Remove user, password and query from the URLs of a text: the query of an upload URL gives access to the upload.
 
-    Takes time in proportion to the text. What is beyond `SEARCHED` characters is left out.
+    The time is proportional to the length of the text. Text after `SEARCHED` characters is left out.
     """
     if len(text) > SEARCHED:
         # Half a URL may have its secret and lack the mark behind it.
@@ -113,8 +113,9 @@ def _without_secret(found: re.Match[str]) -> str:
 
 
 def _without_user(url: str) -> str:
-    """
-    :param url: what follows `://`, up to the next one
+    """Remove the user from a URL.
+
+    :param url: text after `://`, up to the next `://`
     """
     authority = re.split("[/?#]", url, maxsplit=1)[0]
     name, _, parameters = authority.partition(";")
@@ -138,7 +139,7 @@ def _is_of_path(before: str, after: str) -> bool:
 
 
 def _query_start(word: str) -> int | None:
-    """Where a query, a fragment or parameters with values begin; None when there are none."""
+    """Where a query, a fragment or parameters with values begin; None if the URL has nothing of that kind."""
     web = _WEB.search(word)
     question = word.find("?", web.end()) if web else -1
     mark = _MARKS.search(word)

@@ -52,8 +52,7 @@ RETRAINING_ROLES: Final = tuple(role for role in Role if role not in (Role.PREVI
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """
-    Base of the results.
+    """Base of the results.
 
     :param role: the step that leaves the result
     :param xcom_keys: XCom keys under which it is found; the first is there even if the task fails after it
@@ -128,8 +127,9 @@ class Statistics(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """
-    :param labels: how often each answer occurs, when the answers are labels
+    """Summary of a file of a dataset.
+
+    :param labels: number of examples of each response, if responses are labels
     """
 
     statistics: Statistics | None = None
@@ -335,9 +335,10 @@ class BothValues(msgspec.Struct, frozen=True):
 
 
 class ComparisonResult(msgspec.Struct, frozen=True):
-    """
-    :param values: by name; empty when there is no model to compare with
-    :param notes: what to know when reading the values side by side
+    """Comparison of the new model with the model in use.
+
+    :param values: values of both models, by name; empty if no model is in use
+    :param notes: notes for a reader who compares the values
     """
 
     rule: PromotionRule | None = None
@@ -426,7 +427,8 @@ class PromotionResult(ModelDescription, frozen=True, kw_only=True):
 
 
 class RollbackResult(PromotionResult, frozen=True, kw_only=True):
-    """
+    """Result of a rollback.
+
     :param rolled_back: the model taken out of use
     """
 
@@ -475,9 +477,10 @@ class OutcomeResult(StepResult, frozen=True, kw_only=True):
 
 
 class ReportResult(OutcomeResult, frozen=True, kw_only=True):
-    """
-    :param report_uri: `gs://…` of the page; None when the run has no folder
-    :param report_url: where a person opens it
+    """Result of writing a report.
+
+    :param report_uri: `gs://…` URI of the page; None if the run has no folder
+    :param report_url: URL of the page for a browser
     """
 
     report_uri: str | None = None

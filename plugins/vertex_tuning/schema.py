@@ -39,7 +39,10 @@ class _CheckedType(ModelMetaclass):
     """Makes a model's constructor say what is wrong in this project's words."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805 - the class of a class
-        """:raises ConfigurationError: has a line for every mistake"""
+        """Create a model from checked values.
+
+        :raises ConfigurationError: has a line for every mistake
+        """
         try:
             return super().__call__(*args, **fields)
         except ValidationError as error:
@@ -83,13 +86,14 @@ def checked_in_parts(mistakes: Callable[[Any], Iterable[str]]) -> AfterValidator
 
 
 def refuse(mistakes: Iterable[str]) -> None:
-    """Make an error of mistakes, each of which begins with its field; nothing when there are none."""
+    """Raise an error if there are mistakes. Each mistake begins with its field."""
     if found := list(mistakes):
         lines = "\n".join(" ".join(mistake.splitlines()) for mistake in found)
         raise PydanticCustomError(_LISTED_MISTAKES, "{text}", {"text": lines})
 
 
 def is_from_file(info: ValidationInfo) -> bool:
+    """Whether the values come from a YAML file."""
     return bool(info.context and info.context.get("from_file"))
 
 

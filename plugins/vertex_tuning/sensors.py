@@ -34,8 +34,7 @@ NO_QUOTA_SINCE: Final = "no_quota_since"
 
 
 class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
-    """
-    Wait until a tuning job has ended, in the triggerer by default, and return the job.
+    """Wait until a tuning job has ended, in the triggerer by default, and return the job.
 
     It only looks: it cancels and creates nothing, unless it is required to and its own run created the job. The job is
     read where its name says, whatever `location` and `project_id` are. It fails in Vertex AI's own words when the job
@@ -109,8 +108,9 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         return PokeReturnValue(is_done=job.succeeded, xcom_value=self.succeed(job) if job.succeeded else None)
 
     def _note_missing_quota(self, context: Context, error: QuotaExceededError) -> None:
-        """
-        :raises QuotaTimeoutError: there was none for `quota_timeout`
+        """Log that there is no quota, until `quota_timeout` has passed.
+
+        :raises QuotaTimeoutError: there was no quota within `quota_timeout`
         """
         store = context["task_state_store"]
         since = store.get(NO_QUOTA_SINCE)
@@ -125,9 +125,9 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         return {**super()._place(), "location": name.location, "project_id": name.project}
 
     def _first_look(self) -> TuningJob:
-        """The job; one that cannot be read just now counts as a running one, which may have cost hours already.
+        """Read the job. A job that cannot be read at the moment counts as running: it may have cost hours already.
 
-        :raises PollingError: reading it was refused; whoever started it could, so that it is worth another attempt
+        :raises PollingError: reading is not allowed; another attempt may succeed, because a task created this job
         """
         try:
             return self._read(self.job_name)

@@ -72,7 +72,7 @@ def check_base_model(model: str) -> str:
 
 
 def retirement_note(model: str) -> str:
-    """What to know before paying for a job on this model; empty when there is nothing."""
+    """Warning if Google retires this model soon; empty if not."""
     row = base_models().get(_VERSION.sub("", model))
     if row is None or not (row.retired or row.retirement):
         return ""

@@ -1,7 +1,7 @@
 """Tunings as the files of a folder describe them.
 
-Everything is checked when a file is read, so that a mistake shows in the DAG list and not at night in a run. Whatever
-is wrong with one file is told of that file, and leaves the others alone.
+Everything is checked when a file is read, so that a mistake shows in the DAG list and not at night in a run. A mistake
+in one file names that file and does not affect the others.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ TUNING_FILE_ENDINGS: Final = (".yaml", ".yml")
 
 
 def project_folder(dag_file: str) -> Path:
-    """The folder that has `include/` in it: the one beside the DAGs' folder or, where a deployment brings no other
-    folders than `dags/` and `plugins/`, that folder itself."""
+    """The folder that contains `include/`.
+
+    It is the parent of the DAG folder, or the DAG folder itself if a deployment has only `dags/` and `plugins/`.
+    """
     dags = Path(dag_file).resolve().parent
     return next((folder for folder in (dags.parent, dags) if (folder / "include").is_dir()), dags.parent)
 
@@ -104,7 +106,7 @@ def _folder_mistake(folder: Path, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         found = (
             "found no such folder, so there are no tunings. Deploy include/tunings, include/prices.yaml and the data "
-            "files they name beside dags/ and plugins/, or inside dags/."
+            "files they name next to dags/ and plugins/, or inside dags/."
         )
     else:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -135,7 +137,10 @@ def first_mistakes(mistakes: Sequence[str]) -> str:
 
 
 def _load(path: Path) -> Tuning:
-    """:raises ConfigurationError: as `load_tuning`"""
+    """Read and check the file of a tuning.
+
+    :raises ConfigurationError: see `load_tuning`
+    """
     where = _where(path)
     try:
         document = read_yaml_file(path)
@@ -180,7 +185,7 @@ def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning |
         kind = "nothing" if content is None else f"a {'list' if isinstance(content, list) else 'single value'}"
         raise ConfigurationError(f"found {kind}, expected fields such as `base_model:`.")
     known = {(mistake.path, mistake.line) for mistake in mistakes}
-    # The file's name, when it is wrong, is told already.
+    # A wrong file name is already among the mistakes.
     named = {**content, "name": path.stem if re.fullmatch(NAME, path.stem) else "unnamed"}
     try:
         tuning = Tuning.model_validate(named, context=dict(FROM_FILE))

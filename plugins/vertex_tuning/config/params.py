@@ -33,7 +33,10 @@ def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
     """
 
     def check(context: Context) -> None:
-        """:raises ConfigurationError: the run was given a key that nothing reads"""
+        """Check that the form of a run has only known keys.
+
+        :raises ConfigurationError: the run has an unknown key
+        """
         for key in context["dag_run"].conf or {}:
             if key not in known:
                 advice = did_you_mean(key, known) if known else "expected none."
@@ -71,9 +74,9 @@ def form_macros(tuning: Tuning) -> dict[str, Any]:
 
 
 def _source(tuning: Tuning, field: str) -> str:
-    """What the form says, as it is; the file's own text, if the form has it unchanged, as the template it may be.
+    """Text of a field: the form's value, unrendered. If it is unchanged, the file's text, which may be a template.
 
-    Nothing else from the form is ever rendered: a template can read connections and variables.
+    No other text from the form is rendered: a template can read connections and variables.
     """
     in_form = f"{{{{ params.{field} or '' }}}}"
     own = getattr(tuning, field)
@@ -98,7 +101,7 @@ def _data(tuning: Tuning) -> dict[str, Param]:
             tuning.validation_data,
             type=["null", "string"],
             title="Validation data",
-            description=f"The same. When empty, {_instead(tuning)}.{_rendered(tuning.validation_data)}",
+            description=f"Same forms as above. If empty, {_instead(tuning)}.{_rendered(tuning.validation_data)}",
         ),
     }
 
@@ -175,8 +178,8 @@ def _model(tuning: Tuning) -> dict[str, Param]:
         "ask_smoke_cases": _switch(
             True,
             title="Ask the smoke-test prompts",
-            description="Switch off when the training data is about something else than this tuning's prompts; "
-            "then only examples of the validation data are asked, and the model in use stays.",
+            description="Switch this off if the training data is unrelated to the prompts of this tuning. "
+            "The run then tests only examples of the validation data, and the model in use stays.",
         ),
     }
 

@@ -1,7 +1,7 @@
-"""YAML as people write it: plain data, each key once, and nothing that readers of YAML take for different things.
+"""Read a strict subset of YAML: plain data, unique keys, and no values that YAML readers interpret differently.
 
-PyYAML's parser only; its constructors are not used. They follow YAML 1.1, where `0100` is 64, `1:30` is 90 and `no` is
-false, keep the last of two equal keys, and raise whatever `datetime` or `int` raise.
+This module uses PyYAML's parser, not its constructors. The constructors follow YAML 1.1: `0100` is 64, `1:30` is 90 and
+`no` is false. They also keep the last of two equal keys, and let errors of `datetime` and `int` escape.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50
 """Lists and mappings in each other. JSON schemas of smoke tests are the deepest, with about 20."""
 MISTAKES_SHOWN: Final = 20
-"""Mistakes that are told; of the others, how many."""
+"""Mistakes that a message lists; it gives the number of the others."""
 MAX_INTEGER: Final = 2**63 - 1
 MAX_DIGITS: Final = 400
 """Characters of a number: all that a float can have before its point."""
@@ -41,7 +41,7 @@ _TRAPS: Final = {
     "tag:yaml.org,2002:int": "{value}; expected a decimal number, or",
     "tag:yaml.org,2002:float": "{value}; expected a finite decimal number, or",
 }
-"""What a YAML 1.1 reader makes of a text that is a mere text here, and what to write."""
+"""How YAML 1.1 interprets a value that is plain text here, and what to write."""
 
 
 class Mistake(NamedTuple):
@@ -58,9 +58,9 @@ class Mistake(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What a file says.
+    """The content of a file.
 
-    :param lines: where each field stands, from 1
+    :param lines: line number of each field, from 1
     """
 
     content: Any
@@ -82,11 +82,12 @@ class NotYamlError(Exception):
 
 
 def read_yaml_file(path: Path, dates: Container[FieldPath] = ()) -> Document:
-    """
-    :param dates: as `read_yaml`
-    :raises ConfigurationError: it is no regular file, or a large one
-    :raises NotYamlError: as `read_yaml`, or it is not UTF-8
-    :raises OSError: it is missing, or cannot be read
+    """Read a YAML file.
+
+    :param dates: fields that are dates, see `read_yaml`
+    :raises ConfigurationError: it is not a regular file, or it is too large
+    :raises NotYamlError: see `read_yaml`, or the file is not UTF-8
+    :raises OSError: the file is missing or cannot be read
     """
     if not path.is_file():
         if not path.exists() and not path.is_symlink():
@@ -106,8 +107,9 @@ def read_yaml_file(path: Path, dates: Container[FieldPath] = ()) -> Document:
 
 
 def read_yaml(text: str, dates: Container[FieldPath] = ()) -> Document:
-    """
-    :param dates: fields that are dates: they need no quotes, and are read as texts
+    """Read the text of a YAML file.
+
+    :param dates: fields that are dates: they need no quotes, and are read as text
     :raises NotYamlError: the text is not YAML, is nested too deeply, or has anchors, aliases or tags
     """
     try:
@@ -207,7 +209,10 @@ class _Reader:
 
 
 def _require_plain(event: yaml.Event, depth: int) -> None:
-    """:raises NotYamlError: for what could be a bomb, or make other objects than plain data"""
+    """Check that a YAML event is part of plain data.
+
+    :raises NotYamlError: it could use too much memory, or create other objects
+    """
     line = _line(event)
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         name = event.anchor  # type: ignore[attr-defined]

@@ -69,7 +69,8 @@ class Source(NamedTuple):
 
 @contextmanager
 def open_source(source: Source) -> Iterator[IO[bytes]]:
-    """
+    """Open a source for reading, for the length of a `with` block.
+
     :raises DatasetError: it cannot be opened
     """
     with os_errors(source.label):
@@ -135,8 +136,10 @@ class Split:
             self._file.close()
 
     def take(self, lines: Sequence[bytes], numbers: Sequence[int], measured: Sequence[Measured], file: int) -> None:
-        """
-        :param numbers: of the lines in the file with this number
+        """Add rows that have been checked and measured.
+
+        :param numbers: line numbers of the rows in the file
+        :param file: number of the file
         """
         if not measured:
             return
@@ -168,8 +171,9 @@ class DatasetReader:
         self.source = Hashed()
 
     def read(self, sources: Sequence[Source], first_file: int) -> None:
-        """
-        :param first_file: number of the first of the files
+        """Read and check the files of this set.
+
+        :param first_file: number of the first file
         """
         self.must_rewrite |= len(sources) > 1
         for number, source in enumerate(sources, first_file):

@@ -57,9 +57,10 @@ class DatasetOptions(Model):
 
 
 def parse_options(values: Mapping[str, Any]) -> DatasetOptions:
-    """
-    :param values: fields of :class:`DatasetOptions`, also as the texts that templates render; None and empty: not set
-    :raises ConfigurationError: names the field, what was found and what is expected
+    """Parse the options of a dataset.
+
+    :param values: fields of :class:`DatasetOptions`; a value may be rendered text; None and empty mean not set
+    :raises ConfigurationError: names the field, the value found and what is expected
     """
     given = {name: value for name, value in values.items() if rendered(value) is not None}
     if "columns" in given:

@@ -1,7 +1,7 @@
-"""A dataset made ready for tuning: read once, checked row by row, measured, compared with itself, converted where it
-must be and split where that is asked for. Pure: reads and writes files, knows neither Airflow nor a network.
+"""Prepare a dataset for tuning: check, measure, convert and split its rows in one pass.
 
-The rules are in `row_rules`, `dataset_rules` and `limits`.
+The rules are in `row_rules`, `dataset_rules` and `limits`. Pure: this module reads and writes files, and uses neither
+Airflow nor a network.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ SIZES: Final = Sizes()
 
 
 class DatasetReport(msgspec.Struct, frozen=True):
-    """What a training or validation set is.
+    """Description of a training or validation set.
 
-    :param name: its files as the user knows them
-    :param format: of the files: `gemini`, `messages`, `chat`, `csv`, or several joined by `+`
-    :param rows: examples in it
-    :param bytes: of the resulting file, as is `sha256`, in hex
-    :param rows_hash: of the same rows in any order, in hex
-    :param path: the resulting file, when it is not the source as it is
-    :param converted: rows that had another format
-    :param dropped: rows left out as they cannot be used
-    :param blank_lines: lines without a row
-    :param labels: how often each answer occurs, when they are labels; else empty
+    :param name: names of its files, as the user knows them
+    :param format: format of the files: `gemini`, `messages`, `chat`, `csv`, or several joined by `+`
+    :param rows: number of examples
+    :param bytes: size of the resulting file; `sha256` is its hash, in hex
+    :param rows_hash: hash of the rows in any order, in hex
+    :param path: the resulting file; not set if the source is used unchanged
+    :param converted: number of rows converted from another format
+    :param dropped: number of unusable rows that were left out
+    :param blank_lines: number of lines without a row
+    :param labels: number of rows with each response, if responses are labels; else empty
     """
 
     name: str
@@ -121,7 +121,10 @@ class Prepared(msgspec.Struct, frozen=True):
         return sum(self.counts["error"].values())
 
     def require_valid(self) -> None:
-        """:raises DatasetError: lists the first errors by file and line, and how many there are of each kind"""
+        """Check that the dataset has no errors.
+
+        :raises DatasetError: has the first errors by file and line, and the number of each kind
+        """
         if self.error_count:
             errors = "1 error" if self.error_count == 1 else f"{self.error_count} errors"
             raise DatasetError(f"{self.training.name}: found {errors}.\n{self.text('error')}")
@@ -135,7 +138,7 @@ class Prepared(msgspec.Struct, frozen=True):
         }
 
     def text(self, severity: Severity) -> str:
-        """The first findings and the number of each kind, for a log; empty when there are none."""
+        """The first findings and the number of each kind, for a log; empty without findings."""
         shown, counts = self.shown[severity], self.counts[severity]
         lines = [f"  {finding}" for finding in shown]
         if more := sum(counts.values()) - len(shown):
@@ -165,18 +168,18 @@ def prepare(
     processes: int = 1,
     sizes: Sizes = SIZES,
 ) -> Prepared:
-    """Read a dataset and make of it what a tuning job takes.
+    """Read a dataset and write it in the form that a tuning job reads.
 
-    :param training: its files; several become one
-    :param validation: the same for validation; none when empty
-    :param folder: an existing, empty one. `training.jsonl` and `validation.jsonl` are written to it unless the
-        source's own bytes are the dataset, and `findings.jsonl`
-    :param processes: how many check a large local file of Gemini rows; all else is read in this one
-    :param sizes: how much is read, written and compared at once
-    :raises ConfigurationError: when there is a validation set and one is to be split off as well
+    :param training: files of the training data; several files are joined
+    :param validation: files of the validation data; may be empty
+    :param folder: existing, empty folder for `findings.jsonl`, and for `training.jsonl` and `validation.jsonl` unless
+        the source can be used unchanged
+    :param processes: number of processes that check a large local file of Gemini rows; other files use this process
+    :param sizes: amount of data read, written and compared at once
+    :raises ConfigurationError: there is validation data, and `validation_fraction` is set as well
     """
     if validation and options.validation_fraction:
-        raise ConfigurationError("validation_fraction: found one beside validation data, expected one of the two.")
+        raise ConfigurationError("validation_fraction: found it and validation data, expected only one of the two.")
     with ExitStack() as stack:
         file = stack.enter_context((folder / FINDINGS_FILE).open("wb"))
         findings = Findings(file, max_written=sizes.max_written)

@@ -1,7 +1,7 @@
-"""What a row must be: every rule in one place, with what was found and expected. Pure.
+"""Rules that each row must keep, with the value found and what is expected. Pure.
 
-The documented rules are those of the guide to preparing data (addresses in `rows`); the service
-itself reports bad rows late or drops them in silence. What it does with keys nobody documented is not known: a warning.
+The documented rules come from the guide to preparing data (URLs in `rows`). The service itself reports bad rows late or
+drops them without a message. Keys without documentation cause a warning, because their effect is not known.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def problems(row: object) -> RowRule:
 
 
 def too_long(tokens: int) -> RowRule:
-    """:param tokens: of the whole example, as estimated"""
+    """Check the length of an example.
+
+    :param tokens: estimated tokens of the whole example
+    """
     if tokens > MAX_EXAMPLE_TOKENS:
         yield Problem(
             "tokens", "", f"about {tokens} tokens", f"at most {MAX_EXAMPLE_TOKENS}, input and output together"
@@ -68,7 +71,7 @@ def _unknown_keys(value: dict[str, Any], known: set[str], path: str) -> RowRule:
 def _system(row: dict[str, Any]) -> RowRule:
     given = [name for name in _SYSTEM if row.get(name) is not None]
     if len(given) > 1:
-        yield Problem("system", ".system_instruction", "it beside systemInstruction", "one of the two")
+        yield Problem("system", ".system_instruction", "it and systemInstruction", "only one of the two")
     for name in given:
         turn, path = row[name], f".{name}"
         if isinstance(turn, dict):

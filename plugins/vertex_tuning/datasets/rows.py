@@ -46,20 +46,20 @@ class Row(msgspec.Struct, rename="camel"):
 
 
 def prompt_texts(row: dict[str, Any]) -> list[str]:
-    """What the model is asked, as one text for the system instruction ("" for none) and for each turn but the answer.
+    """The texts of the prompt: the system instruction (empty if missing) and each turn except the response.
 
-    :param row: of valid shape; so in all functions here
+    :param row: row of valid shape, as in all functions of this module
     """
     return [turn_text(system_of(row)), *map(turn_text, row["contents"][:-1])]
 
 
 def answer_text(row: dict[str, Any]) -> str:
-    """What is to be learnt."""
+    """The response that the model learns."""
     return turn_text(row["contents"][-1])
 
 
 def system_of(row: dict[str, Any]) -> dict[str, Any]:
-    """The system instruction; an empty turn when there is none."""
+    """The system instruction; an empty turn if it is missing."""
     return row.get("systemInstruction") or row.get("system_instruction") or {"parts": []}
 
 
@@ -69,7 +69,7 @@ def turn_text(turn: dict[str, Any]) -> str:
 
 
 def measure(row: dict[str, Any]) -> Measured:
-    """What is kept of any valid row."""
+    """Measurements of a valid row, which are kept instead of the row."""
     prompt, answer = prompt_texts(row), answer_text(row)
     turns = [(turn, turn["role"].lower() == "model") for turn in row["contents"]]
     return (

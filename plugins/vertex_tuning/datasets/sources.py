@@ -86,7 +86,8 @@ def _local(given: str, path: str, folders: Sequence[Path]) -> list[Source]:
 
 
 def _matching(given: str, pattern: str, start: str, folders: Sequence[Path]) -> list[Source]:
-    """
+    """The local files that match a pattern.
+
     :param start: the folder before the first wildcard
     """
     if ".." in PurePath(pattern).parts:
@@ -124,7 +125,7 @@ def _in_cloud_storage(given: str, storage: StorageHook) -> list[Source]:
     uris = [one.uri for one in storage.list_objects(given)] if WILDCARD.search(given) else [given]
 
     def source(uri: str) -> Source:
-        # A reader that is a context manager is all that a source is asked for.
+        # The caller needs only a context manager that reads bytes.
         return Source(uri, lambda: cast(IO[bytes], storage.open_object(uri)))
 
     return [source(uri) for uri in uris[: MAX_FILES + 1]]

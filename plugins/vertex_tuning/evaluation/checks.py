@@ -1,6 +1,6 @@
-"""What a new model is judged by, checked before a job is paid for. Pure.
+"""Check cases, gates and the promotion rule before a job costs money. Pure.
 
-Each function names every mistake by its field. What only a run knows, as a template, is left for the run.
+Each function names the field of every mistake. Values that only a run knows, e.g. templates, are checked in the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
 
 ON_REFUSED: Final = ("fail", "skip")
-"""What becomes of a run whose model is refused."""
+"""What a run does if its model is refused."""
 
 CASE_FIELDS: Final = tuple(
     dict.fromkeys(field for kind in (SmokeCase, GenerationSettings, Thinking, Turn) for field in kind.__struct_fields__)
@@ -97,7 +97,7 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
 
 
 def share_mistake(field: str, share: Any) -> str:
-    """What is wrong with a share of answers; empty when it is one or None. NaN would let every model pass."""
+    """Error message for an invalid share of answers; empty if it is valid. NaN is not: every model would pass."""
     if share is None or (isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1):
         return ""
     return f"{field}: found {share!r}, expected a number from 0 to 1."

@@ -32,10 +32,10 @@ _BROKEN_EXCHANGES: Final = (
     ConnectionError,
     TimeoutError,
 )
-"""What the clients raise when no response came or none that can be read."""
+"""Errors of the clients when no response arrives or the response cannot be read."""
 
 _UNREADABLE: Final = (ProtobufJsonError, AttributeError, TypeError, ValueError, ArithmeticError, RecursionError)
-"""What the generated clients raise for a response of another form: they take an error's fields for granted."""
+"""Errors of the generated clients for a response of another form: they do not check the fields of an error."""
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def google_errors(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def vertex_errors(doing: str) -> Iterator[None]:
-    """As `google_errors`, for one call of a generated client of Vertex AI and nothing else."""
+    """Translate errors as `google_errors` does, for one call of a generated Vertex AI client and nothing else."""
     with google_errors(doing):
         try:
             yield
@@ -78,7 +78,7 @@ def vertex_errors(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def genai_errors(doing: str) -> Iterator[None]:
-    """As `google_errors`, for the Gen AI client."""
+    """Translate errors as `google_errors` does, for the Gen AI client."""
     from google.genai.errors import APIError, UnknownApiResponseError
 
     with google_errors(doing):

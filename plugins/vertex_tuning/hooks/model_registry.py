@@ -46,8 +46,9 @@ class RegistryHook(BaseHook):
         self._clients = VertexClients(connection)
 
     def get(self, name: str) -> ModelVersion:
-        """
-        :param name: `projects/…/locations/…/models/ID@VERSION`, or with an alias in the version's place
+        """Read a version of a model.
+
+        :param name: `projects/…/locations/…/models/ID@VERSION`; an alias may replace the version
         :raises NotFoundError: there is no such version
         """
         name = str(ResourceName.parse(name, "models"))
@@ -104,17 +105,16 @@ class RegistryHook(BaseHook):
         return JobReader(self.connection, patient())
 
     def job_of(self, version: ModelVersion) -> TuningJob | None:
-        """The tuning job that made a version; None when there is none."""
+        """The tuning job that made a version; None if no job did."""
         try:
             return self._jobs.read_job(version.job_name) if version.job_name else None
         except NotFoundError:
             return None
 
     def endpoint_of(self, version: ModelVersion) -> str:
-        """The endpoint that answers with a version: the one its tuning job names, or else its only one.
+        """The endpoint that serves a version: the endpoint of its tuning job, or else its only endpoint.
 
-        :raises ChampionError: there is none, it serves something else by now, or not all of its traffic is the
-            version's: others would answer, too
+        :raises ChampionError: no endpoint serves the version, or other models get part of the endpoint's traffic
         """
         job = self.job_of(version)
         named = job.tuned_model.endpoint if job and job.tuned_model else ""
@@ -133,7 +133,7 @@ class RegistryHook(BaseHook):
         deployed = [one for one in found.deployed_models if _is_of(one, version)]
         if not deployed:
             return None
-        # JSON leaves out an empty split. Whether the endpoint then answers, Google says when it is asked.
+        # JSON leaves out an empty split. A prediction shows whether such an endpoint responds.
         split = found.traffic_split
         return sum(split.get(one.id, 0) for one in deployed) if split else ALL_TRAFFIC
 

@@ -48,8 +48,7 @@ def patient() -> Retry:
 
 
 class RestClient:
-    """
-    Each request goes to the location that stands in its resource name.
+    """Each request goes to the location that stands in its resource name.
 
     :param retry: what is tried again; nothing when not given
     """
@@ -71,9 +70,10 @@ class RestClient:
         return self._send("GET", name, params=query)
 
     def post(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """
-        :param name: as `read`, with the custom method
-        :raises TuningError: as `read`
+        """Send a POST request and return its JSON.
+
+        :param name: name of the resource, with the custom method
+        :raises TuningError: see `read`
         """
         return decode(self._send("POST", name, json=body), dict[str, Any])
 
@@ -94,9 +94,9 @@ class RestClient:
 
 
 def decode(answer: bytes, type_: type[_T]) -> _T:
-    """Read an answer's JSON.
+    """Read the JSON of a response.
 
-    :raises VertexUnavailableError: it is none, as when a proxy answered in Google's place
+    :raises VertexUnavailableError: the response is not this kind of JSON, e.g. because it comes from a proxy
     """
     try:
         return msgspec.json.decode(answer, type=type_)
@@ -105,7 +105,7 @@ def decode(answer: bytes, type_: type[_T]) -> _T:
 
 
 class _Error(msgspec.Struct):
-    """https://docs.cloud.google.com/apis/design/errors#http_mapping"""
+    """Error of a Google API: https://docs.cloud.google.com/apis/design/errors#http_mapping."""
 
     error: dict[str, Any]
 

@@ -103,8 +103,9 @@ def _next_page(doing: str, listed: Iterator[Any]) -> Any:
 
 
 def _require_resource(response: requests.Response, **_: Any) -> None:
-    """
-    :raises InvalidJSONError: a response that is no HTTP error is no resource either, so not Google's
+    """Check that a successful response has a resource.
+
+    :raises InvalidJSONError: it has none, so that it does not come from Google
     """
     if response.status_code < HTTPStatus.BAD_REQUEST and not _is_resource(response.content):
         found = f"{response.status_code} {response.content[:SHOWN]!r}"
@@ -112,7 +113,7 @@ def _require_resource(response: requests.Response, **_: Any) -> None:
 
 
 class _Resource(msgspec.Struct):
-    """Looks at one field and skips the others; of 100,000 points that takes milliseconds."""
+    """Reads one field and skips the others, which takes milliseconds for 100,000 points."""
 
     error: Any = None
 

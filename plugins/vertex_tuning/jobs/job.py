@@ -1,4 +1,4 @@
-"""What a tuning job is found to be, and what that means. Pure: no Airflow, no network."""
+"""A tuning job as the service returns it, and what its state means. Pure: no Airflow, no network."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ unavailable."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A model saved on the way, with an endpoint of its own."""
+    """A model that the job saved during training, with its endpoint."""
 
     checkpoint_id: str = ""
     epoch: int = 0
@@ -70,7 +70,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TunedModel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the job made: `model` is `projects/…/models/ID@VERSION`, `endpoint` serves it."""
+    """The tuned model: `model` is `projects/…/models/ID@VERSION`, `endpoint` serves it."""
 
     model: str = ""
     endpoint: str = ""
@@ -109,7 +109,7 @@ class PreTunedModel(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SupervisedDataStats(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the service counted in the training data."""
+    """Numbers that the service counted in the training data."""
 
     tuning_dataset_example_count: int | None = None
     total_billable_token_count: int | None = None
@@ -119,6 +119,8 @@ class SupervisedDataStats(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TuningDataStats(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Statistics of the training data, by tuning method."""
+
     supervised_tuning_data_stats: SupervisedDataStats | None = None
 
 
@@ -171,7 +173,10 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.convert(known, cls)
 
     def __post_init__(self) -> None:
-        """:raises ValueError: a time is none, or has no zone"""
+        """Check the times of the job.
+
+        :raises ValueError: a time is invalid or has no time zone
+        """
         for field in ("create_time", "start_time", "end_time"):
             if text := getattr(self, field):
                 _require_time(field, text)
@@ -261,9 +266,9 @@ def _require_time(field: str, text: str) -> None:
 
 
 def elect(jobs: Iterable[TuningJob]) -> TuningJob | None:
-    """The one to keep of several jobs that the same task instance asked for; everyone who looks decides alike.
+    """The job to keep if one task instance has created several. Every process chooses the same job.
 
-    The newest attempt's; of jobs of one attempt, which two processes created at once, the oldest.
+    It is the job of the newest attempt. If two processes created a job for the same attempt, it is the oldest one.
     """
     usable = [job for job in jobs if job.is_worth_waiting_for]
     return min(usable, key=lambda job: (-job.attempt, job.age_rank), default=None)
@@ -299,11 +304,13 @@ def describe_progress(job: TuningJob) -> str:
 
 
 def total_steps(job: TuningJob) -> int | None:
+    """Number of training steps; None if the service has not counted them yet."""
     stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
     return stats.tuning_step_count if stats else None
 
 
 def total_epochs(job: TuningJob) -> int | None:
+    """Number of epochs; None if the job does not give it."""
     method = job.supervised_tuning_spec or job.preference_optimization_spec
     return method.hyper_parameters.epoch_count if method and method.hyper_parameters else None
 

@@ -46,7 +46,7 @@ SEARCH_TIMING: Final = SearchTiming()
 
 
 class JobService(Protocol):
-    """What creating one job asks of Vertex AI; the hook `VertexTuningHook` does it."""
+    """The calls to Vertex AI that creating a job needs; the hook `VertexTuningHook` has them."""
 
     def client(self) -> object: ...
 
@@ -62,8 +62,8 @@ class JobService(Protocol):
 class Creations:
     """The jobs one task has requested, so that a kill at any moment finds them.
 
-    A request runs in a thread of its own: a signal that interrupts the task does not interrupt the request, and
-    whoever handles the signal can wait for its answer.
+    Each request runs in a separate thread: a signal interrupts the task but not the request. The signal handler can
+    wait for the response.
 
     :param timing: of the search for jobs whose answer was lost
     """
@@ -112,8 +112,9 @@ class Creations:
         self._closed = True
 
     def require_open(self) -> None:
-        """
-        :raises TaskKilledError: the task was killed, so that its job is cancelled or nobody waits for it
+        """Check that the task has not been killed.
+
+        :raises TaskKilledError: it has, so that its job is cancelled or no task waits for it
         """
         if self._closed:
             raise TaskKilledError("The task was killed.")
@@ -164,16 +165,16 @@ def submit(
 ) -> TuningJob:
     """Adopt the job of an earlier attempt, or create one.
 
-    :param identity: of the task instance
-    :param reuse: which earlier jobs with the same request will do: those still running, finished ones too, or none
-    :param on_changed_spec: what happens to an earlier job that still runs with another request
-    :param before_creating: called when no earlier job will do; what it raises keeps a job from being created
-    :param requested: fingerprints that earlier attempts are known to have requested; a job with another one is not this
-        task's, whatever its labels say, and is left alone. Not set: all are
-    :param creations: keeps the names of what is created, for a kill
-    :raises ChangedSpecError: there is such a job, and the task is to fail then
-    :raises LostAnswerError: it is not known whether a job was created; the next attempt will find out
-    :raises QuotaExceededError: nothing was created
+    :param identity: identity of the task instance
+    :param reuse: which earlier jobs with the same request to adopt: running, also succeeded, or no jobs
+    :param on_changed_spec: what to do with an earlier job that still runs with another request
+    :param before_creating: called before a job is created; if it raises an error, no job is created
+    :param requested: fingerprints of the requests of earlier attempts. A job with another fingerprint does not belong
+        to this task, even if its labels match. If not set, all fingerprints match
+    :param creations: keeps the names of the created jobs, for a kill
+    :raises ChangedSpecError: a job runs with another request, and `on_changed_spec` is `fail`
+    :raises LostAnswerError: it is not known whether a job was created; the next attempt searches for it
+    :raises QuotaExceededError: no job was created
     """
     earlier = hook.jobs_of(identity)
     same = [job for job in earlier if job.fingerprint == spec.fingerprint()]
@@ -308,9 +309,9 @@ def _cancel(hook: JobService, jobs: Iterable[TuningJob], why: str) -> None:
 
 
 def _cancel_first(hook: JobService, jobs: Iterable[TuningJob], why: str) -> None:
-    """Cancel jobs before another one is created.
+    """Cancel jobs before a new job is created.
 
-    :raises TuningError: one could not be cancelled; nothing is created then, or two would run
+    :raises TuningError: a job could not be cancelled; no job is created then, because two would run
     """
     for job in jobs:
         if job.is_live and not job.is_cancelled:

@@ -1,4 +1,4 @@
-"""Asking a tuned model prompts whose answers are known."""
+"""Smoke test of a tuned model: prompts with expected responses."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ if TYPE_CHECKING:
 
 
 class SmokeTestOperator(PredictionOperator):
-    """
-    Ask a tuned model prompts whose answers are known, and refuse it when too many answers are not as expected.
+    """Send test prompts to a tuned model, and refuse the model if too many responses are wrong.
 
-    All answers are written to the run's folder as `smoke-test.json`; some of them, with texts cut, are returned and
-    pushed as XCom `answers` before they are judged. Further parameters:
-    :class:`~vertex_tuning.operators.prediction.AskingOperator`.
+    All answers are written to the run's folder as `smoke-test.json`. Some of them, with shortened texts, are returned
+    and pushed as XCom `answers` before the model is judged. Further parameters:
+    :class:`~vertex_tuning.operators.prediction.PredictionOperator`.
 
     :param endpoint: `projects/…/locations/…/endpoints/ID`. (templated)
     :param min_pass_share: share of the cases that must pass, 0 to 1.
-    :param min_sample_share: share of the examples that must be answered exactly, 0 to 1; when not given, the share is
-        reported and not judged.
+    :param min_sample_share: share of the examples that must get the exact response, 0 to 1; if not set, the share is
+        only reported.
     """
 
     template_fields: Sequence[str] = (*PredictionOperator.template_fields, "endpoint")
@@ -57,8 +56,8 @@ class SmokeTestOperator(PredictionOperator):
     def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
         cases, sampled = self.questions()
         if not cases and not sampled:
-            raise ConfigurationError("cases: found none and no sample_uri, expected something to ask the model.")
-        # Both in one go, so that none waits for the slowest of the others.
+            raise ConfigurationError("cases: found no cases and no sample_uri, expected at least one of the two.")
+        # Both in one call, so that no prompt waits for the slowest of the other list.
         kept = msgspec.convert(answered or [], list[SmokeAnswer])
         answers = self._ask_all(context, [*cases, *sampled], deadline, kept)
         asked, exact = answers[: len(cases)], answers[len(cases) :]

@@ -1,4 +1,4 @@
-"""What a report holds. The JSON beside the page is this, field by field, so names stay once they are out."""
+"""The content of a report. The report's JSON file has exactly these fields, so released names must not change."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vertex_tuning.results import Decision
 RunOutcome = Literal[
     "promoted", "first", "passed", "waiting", "refused", "rejected", "undecided", "failed", "skipped", "rolled_back"
 ]
-"""`first` is promoted with nothing to compare with; `passed` is good, in a run that has no promotion; `waiting`: a
-person is asked; `rejected`: by that person; `undecided`: nobody answered in time."""
+"""`first`: promoted without a model to compare with; `passed`: good, in a run without promotion; `waiting`: a person
+must decide; `rejected`: by that person; `undecided`: no person decided in time."""
 
 Cell = str | int | float | bool | None
 
@@ -50,7 +50,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """:param text: the resource's own name, for who cannot follow the address"""
+    """A link to a resource.
+
+    :param text: name of the resource, for readers who cannot open the URL
+    """
 
     label: str
     text: str
@@ -95,9 +98,10 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """
+    """One file of a dataset.
+
     :param kind: training or validation
-    :param labels: how often each answer occurs, the most frequent first, when answers are labels
+    :param labels: number of examples of each response, the most frequent first, if responses are labels
     """
 
     kind: str
@@ -108,13 +112,15 @@ class DataFile(msgspec.Struct, frozen=True):
 
 
 class DatasetSummary(msgspec.Struct, frozen=True):
+    """The dataset of a run and the findings of its check."""
+
     hash: str
     files: list[DataFile]
     warnings: list[str]
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """What a series of metrics came to; a value that is no finite number is None."""
+    """Summary of a series of metrics; a value that is not a finite number is None."""
 
     name: str
     label: str
@@ -137,9 +143,10 @@ class CheckpointRow(msgspec.Struct, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    :param overfitting: whether there is any; None when that cannot be told
-    :param values: what gates speak of, by name
+    """Metrics of the training.
+
+    :param overfitting: whether the model overfits; None if that is not known
+    :param values: values that gates can limit, by name
     """
 
     measures: list[Measure]
@@ -173,16 +180,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerList(msgspec.Struct, frozen=True):
+    """Answers of a model and the number that passed."""
+
     passed: int
     total: int
     answers: list[Answer]
 
 
 class CostSummary(msgspec.Struct, frozen=True):
-    """
-    :param expected: before the job, with the arithmetic; that nothing was spent, when there was no job
-    :param billed: by the service's own count, likewise
-    :param amount: the latter's, or the former's
+    """Cost of a run.
+
+    :param expected: estimate before the job, with its calculation; without a job, a note that there was no cost
+    :param billed: cost by the token count of the service, with its calculation
+    :param amount: billed cost, or else the estimate
     """
 
     expected: str
@@ -212,11 +222,12 @@ class AnswerPair(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """
+    """Comparison of the new model with the model in use.
+
     :param champion: the model in use before this run
     :param rule: when the challenger counts as better, in words
-    :param notes: what to know when reading the values side by side
-    :param answers: both models were asked the same
+    :param notes: notes for a reader who compares the values
+    :param answers: answers of both models to the same prompts
     """
 
     champion: str
@@ -228,11 +239,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one run. A part whose task has not run is None, and `steps` says why.
+    """All content of the report of a run. A part whose task has not run is None; `steps` says why.
 
-    :param version: of this form; a field that changes its meaning makes it higher
-    :param created: RFC 3339
-    :param decision: a person's, in a run that asked for one
+    :param version: version of these fields; it increases when a field changes its meaning
+    :param created: time in RFC 3339 form
+    :param decision: decision of a person, in a run that requires approval
     :param rollback: the models of a rollback
     """
 

@@ -52,7 +52,10 @@ def facts(values: Mapping[str, Any]) -> list[to.Fact]:
 
 
 def dataset(upload: UploadResult, report: DatasetFile | None, job: TuningJob | None) -> to.DatasetSummary:
-    """:param job: holds what the service counted in the same data, once it has"""
+    """The dataset and the findings of its check.
+
+    :param job: has the numbers that the service counted in the same data, if it has counted them
+    """
     report = report or DatasetFile()
     files = [_file("training", upload.training, report.training)]
     if upload.validation:
@@ -79,7 +82,7 @@ def _distributions(statistics: Statistics) -> Iterator[to.Histogram]:
 
 
 def settings(job: TuningJob) -> list[to.Fact]:
-    """What the service made of what was asked for, and how long it took."""
+    """Settings of the job, as the service applied them, and its duration."""
     method = job.supervised_tuning_spec or job.preference_optimization_spec
     chosen = method.hyper_parameters if method else None
     before = job.pre_tuned_model
@@ -108,7 +111,10 @@ def _between(start: str | None, end: str | None) -> str | None:
 
 
 def metrics(collected: MetricsResult, series: Mapping[str, SeriesColumns]) -> to.Metrics:
-    """:param series: all points; if there are none, the curves are the coarse ones of the summary"""
+    """Metrics of the training, with curves.
+
+    :param series: all points; if empty, the curves have only the points of the summary
+    """
     summary = collected.metrics
     curves = {name: _curve(columns.step, columns.value) for name, columns in series.items()}
     coarse = {name: _curve(*zip(*one.curve, strict=True)) for name, one in summary.items() if one.curve}
@@ -149,6 +155,7 @@ def _checkpoints(collected: MetricsResult) -> Iterator[to.CheckpointRow]:
 
 
 def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
+    """One row for each gate."""
     return [
         to.GateRow(gate.value, value_label(gate.value), gate.found, gate.limit, gate.verdict)
         for gate in evaluation.gates
@@ -156,7 +163,7 @@ def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
 
 
 def answers(given: AnswerSet) -> to.AnswerList | None:
-    """The answers to the cases or to the validation set's sample; None when there are none."""
+    """The answers to the cases or to the sample of the validation data; None without answers."""
     if not given.total:
         return None
     return to.AnswerList(given.passed, given.total, [_answer(answer) for answer in given.answers])
@@ -185,6 +192,7 @@ def cost(
 
 
 def rollback(found: PreviousResult) -> list[to.Fact]:
+    """The models of a rollback."""
     given = {
         "Model in use before this run": found.champion,
         "Previous model": found.previous.model,

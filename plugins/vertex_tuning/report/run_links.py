@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def links_of(given: Material) -> list[Link]:
+    """Links to the pages of Airflow and Google Cloud about a run."""
     run = [Link("Run in Airflow", given.run_id, given.run_url)] if given.run_url else []
     return [*run, *(_job_links(given.job, given.vertex_endpoint) if given.job else []), *_object_links(given)]
 

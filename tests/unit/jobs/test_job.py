@@ -181,7 +181,7 @@ def test_fingerprint_changes_with_what_is_asked_for_and_with_nothing_else() -> N
 
 
 def test_what_changes_no_training_changes_no_fingerprint() -> None:
-    """So that a description with a date in it, rendered anew in a retry, does not pay for a second job."""
+    """So that a description with a date in it, rendered again in a retry, does not pay for a second job."""
     names = {"display_name": "x", "description": "on Monday", "labels": {"team": "y"}}
     assert spec(**names).fingerprint() == spec().fingerprint()
 
