@@ -1,4 +1,4 @@
-"""The form in the Airflow UI that starts a tuning by hand: the YAML file's values, to be changed for one run."""
+"""The form in the Airflow UI that starts a run by hand, with the values of the YAML file."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NOT_BLANK: Final = r"\S"
 
 
 def form(tuning: Tuning) -> dict[str, Param]:
-    """A DAG's `params`: each with a title, a description and its limits."""
+    """The `params` of a DAG, each with a title, a description and its limits."""
     return {**_data(tuning), **_hyper_parameters(tuning), **_run(tuning), **_model(tuning)}
 
 
 def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
-    """A `pre_execute` for the first task of a DAG: Airflow takes any key in a run's `conf`, and nothing reads it.
+    """A `pre_execute` for the first task of a DAG, which rejects unknown keys: Airflow accepts any key in a `conf`.
 
-    :param known: the keys there are, as the DAG's `params` have them
+    :param known: the known keys, in the form of the DAG's `params`
     """
 
     def check(context: Context) -> None:
@@ -46,7 +46,7 @@ def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
 
 
 def from_form(tuning: Tuning) -> Tuning:
-    """The tuning of a run: what the form has is read from the run's `params`."""
+    """The tuning of a run: the fields of the form are read from the run's `params`."""
     hyper = {
         "epoch_count": "{{ params.epoch_count or '' }}",
         "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
@@ -185,8 +185,8 @@ def _model(tuning: Tuning) -> dict[str, Param]:
 
 
 def _switch(value: bool, title: str, description: str) -> Param:
-    """A switch in the form; a `conf` may also have it as a text or as 1 or 0."""
-    types = ["boolean", "string", "integer"]  # the form shows the first
+    """A switch in the form; a `conf` may also have it as text, or as 1 or 0."""
+    types = ["boolean", "string", "integer"]  # the form shows the first type
     return Param(value, type=types, title=title, description=description, pattern=PATTERN, minimum=0, maximum=1)
 
 

@@ -1,4 +1,4 @@
-"""A recurring tuning, as a YAML file or Python describes it: the fields, and what each of them can be."""
+"""A recurring tuning in a YAML file or in Python: its fields and their checks."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from vertex_tuning.schema import (
 from vertex_tuning.templates import is_known_now, is_run_value
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
-"""A tuning's name: it is part of a DAG's id and a label's value."""
+"""Pattern of a tuning's name, which is part of a DAG id and of a label value."""
 
 REQUIRED_IN_FILES: Final = ("schedule", "display_name")
-"""Fields that only Python may leave out."""
+"""Fields that are required in a file and optional in Python."""
 
 MAX_EPOCHS: Final = 100
-"""This project's own guard against a slip in a form; the service publishes no limit."""
+"""Limit of this project, against mistakes in a form; the service publishes no limit."""
 
 MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
-"""Likewise."""
+"""Limit of this project, against mistakes in a form; the service publishes no limit."""
 
 
 MAX_COST: Final = 1e9
 MAX_TOKENS: Final = 10**15
 MIN_HOURS: Final = 0.01
-"""Half a minute; less is a slip, and 1e-10 would round to no time at all."""
+"""Half a minute; less is a mistake, and 1e-10 would round to 0."""
 MAX_HOURS: Final = 24 * 365
-"""A year; Airflow's own dates end soon after some thousand."""
+"""A year; dates of Airflow overflow after some thousand years."""
 
 
 def _adapter_size(size: int) -> None:
@@ -68,7 +68,7 @@ def _task(task: str) -> None:
 
 
 def _data(field: str) -> AfterValidator:
-    """A validator of a dataset's name, which it never quotes: it may have a password in it."""
+    """A validator for the name of a dataset. Its messages do not quote the name, which may have a password."""
 
     def mistakes(text: str) -> Iterable[str]:
         try:
@@ -87,7 +87,7 @@ def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
 def _control_mistakes(value: Any, path: FieldPath = ()) -> Iterable[str]:
     """Control characters in any text, which neither Airflow's database nor a log can hold."""
     if isinstance(value, str) and (control := control_character(value)):
-        yield f"{field_name(path)}: found the control character {control}; expected none."
+        yield f"{field_name(path)}: found the control character {control}; expected a text without it."
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _control_mistakes(getattr(value, name), (*path, name))
@@ -113,7 +113,7 @@ Listed = Annotated[list[dict[str, Any]], BeforeValidator(_as_list), Plain]
 
 
 class Schedule(Model):
-    """When a retraining starts by itself."""
+    """Schedule of the retraining."""
 
     cron: Annotated[str, checked(check_cron)]
     timezone: Annotated[str, checked(check_timezone)] = "UTC"
@@ -274,7 +274,7 @@ class Tuning(Model):
                 yield f"gates[{index}].value: found {gate['value']!r}, {missing}"
 
     def _missing(self, value: str) -> str:
-        """What is required to measure a value, if it is missing; else empty."""
+        """Description of the settings that a value needs, if they are missing; else empty."""
         validation = self.validation_data or self.dataset.validation_fraction
         if needs_sample(value) and not (validation and self.smoke_test.sample_size):
             return (

@@ -49,11 +49,11 @@ FINDINGS_FILE: Final = "findings.jsonl"
 
 
 class Sizes(msgspec.Struct, frozen=True):
-    """How much of a dataset is read, written and compared at once.
+    """Amounts of data to read, write and compare at once.
 
-    :param min_split: bytes of a file that take longer to check than another process takes to start
-    :param max_written: findings written to the file
-    :param part_size: examples compared at once
+    :param min_split: size in bytes from which a file is checked by several processes
+    :param max_written: most findings in the file
+    :param part_size: number of examples to compare at once
     """
 
     min_split: int = 32 * 2**20
@@ -94,20 +94,20 @@ class DatasetReport(msgspec.Struct, frozen=True):
 
     @property
     def tokens(self) -> int:
-        """Billable tokens of one epoch, estimated."""
+        """Estimated billable tokens of an epoch."""
         return self.statistics.total_billable_token_count
 
     def summary(self) -> FileSummary:
-        """The small part of it."""
+        """The small fields of the report."""
         return msgspec.convert(self, FileSummary, from_attributes=True)
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A dataset that was read.
+    """A dataset after all checks.
 
-    :param counts: findings by severity (error, warning, dropped) and kind
+    :param counts: number of findings by severity (error, warning, dropped) and kind
     :param shown: the first findings of each severity
-    :param findings_path: all of them, one JSON object a line
+    :param findings_path: file with all findings, one JSON object per line
     """
 
     training: DatasetReport
@@ -130,7 +130,7 @@ class Prepared(msgspec.Struct, frozen=True):
             raise DatasetError(f"{self.training.name}: found {errors}.\n{self.text('error')}")
 
     def summary(self) -> dict[str, Any]:
-        """The small part of it, as plain values."""
+        """The small fields, as plain values."""
         sets = {"training": self.training, "validation": self.validation}
         return {
             **{name: msgspec.to_builtins(report.summary()) if report else None for name, report in sets.items()},
@@ -149,7 +149,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 def write_report(prepared: Prepared, file: IO[bytes]) -> None:
-    """Everything that was found, as one JSON object: both sets, counts and all findings. Takes no memory for them."""
+    """Write both sets, counts and all findings as one JSON object. The findings are not kept in memory."""
     head = msgspec.to_builtins(prepared)
     kept = {name: head[name] for name in ("training", "validation", "counts")}
     file.write(msgspec.json.encode(kept).removesuffix(b"}") + b',"findings":[')
@@ -193,7 +193,7 @@ def prepare(
 
 
 class _Work:
-    """The steps of `prepare`, and what they share."""
+    """The steps of `prepare` and their common state."""
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class _Work:
         )
 
     def _set_aside(self, name: str) -> DatasetReport | None:
-        """The validation set that was split off, or what the service takes of it."""
+        """The validation set that was split off, limited to the size that the service accepts."""
         path, rows = self._validation.path, self._validation.totals.rows
         source = Source.local(path, f"{name} (validation)")
         if not rows:
@@ -277,8 +277,8 @@ class _Work:
             return None
         most = dataset_rules.most_validation_rows(self._training.totals.rows)
         if rows > most:
-            found = f"{rows} rows, of which {most} are kept and the others in neither set"
-            expected = f"at most {most} for validation; a smaller fraction wastes none"
+            found = f"{rows} rows, of which {most} are kept and the others are in neither set"
+            expected = f"at most {most} for validation; a smaller fraction uses all rows"
             self._add([Finding("validation_surplus", "warning", source.name, found=found, expected=expected)])
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
@@ -288,7 +288,7 @@ class _Work:
         return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
 
     def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
-        """What only shows when all rows are known."""
+        """Run the checks that need all rows."""
         self._add(dataset_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
         self._add(dataset_rules.uncompared(training.name, self._examples.not_compared))
         self._add(dataset_rules.outliers(self._training.totals, training.statistics, self._names))
@@ -300,7 +300,7 @@ class _Work:
 
 
 def _is_large(sets: list[Sequence[Source]], options: DatasetOptions, min_split: int) -> bool:
-    """Whether more processes are worth starting, and all files of a kind that can be read in parts."""
+    """Whether several processes save time, and all files can be read in parts."""
     if any(len(sources) > 1 or not can_be_split(sources[0], options) for sources in sets):
         return False
     return max(source.path.stat().st_size for sources in sets for source in sources if source.path) >= min_split
@@ -311,7 +311,7 @@ def _statistics(totals: Totals) -> Statistics:
 
 
 def sample(lines: Iterable[bytes], size: int) -> list[Row]:
-    """So many examples of a valid dataset, picked by their own hash: always the same ones, from all over the file."""
+    """A sample of a valid dataset, chosen by the hashes of the rows: always the same rows, from the whole file."""
     picked = heapq.nsmallest(size, (line for line in lines if line.strip()), key=_hash)
     return [msgspec.json.decode(line, type=Row) for line in picked]
 

@@ -108,8 +108,11 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def config(self) -> dict[str, Any]:
         """The request's settings."""
-        given = {**msgspec.to_builtins(self.generation_config), "system_instruction": self.system_instruction or None}
-        return {name: value for name, value in given.items() if value is not None}
+        settings = {
+            **msgspec.to_builtins(self.generation_config),
+            "system_instruction": self.system_instruction or None,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
 
 
 def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
@@ -124,10 +127,10 @@ def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
     except msgspec.ValidationError as error:
         raise ConfigurationError(_explain(error, cases)) from error
     parsed = [msgspec.structs.replace(case, name=plain(case.name, NAME_SHOWN)) for case in parsed]
-    given = Counter(case.name for case in parsed if case.name)
-    if repeated := [name for name, times in given.items() if times > 1]:
+    names = Counter(case.name for case in parsed if case.name)
+    if repeated := [name for name, times in names.items() if times > 1]:
         raise ConfigurationError(f"smoke_test.cases: found the name {repeated[0]!r} twice, expected unique names.")
-    return list(_named(parsed, set(given)))
+    return list(_named(parsed, set(names)))
 
 
 def too_many(field: str, items: Sequence[Any], most: int) -> str:

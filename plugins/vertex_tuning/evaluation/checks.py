@@ -28,7 +28,7 @@ from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
 
 ON_REFUSED: Final = ("fail", "skip")
-"""What a run does if its model is refused."""
+"""Actions of a run whose model is refused."""
 
 CASE_FIELDS: Final = tuple(
     dict.fromkeys(field for kind in (SmokeCase, GenerationSettings, Thinking, Turn) for field in kind.__struct_fields__)

@@ -86,7 +86,7 @@ def check_gates(
 def gate_table(results: Iterable[GateResult]) -> str:
     """The results as text, for a log or an error."""
     return text_table(
-        ("gate", "value", "limit", "verdict"), [(one.value, one.found, one.limit, one.verdict) for one in results]
+        ("gate", "value", "limit", "verdict"), [(gate.value, gate.found, gate.limit, gate.verdict) for gate in results]
     )
 
 

@@ -105,12 +105,12 @@ def predict_all(
     :raises EndpointTimeoutError: the deadline has passed; names the last error
     :raises VertexRequestError: an error that a retry cannot fix; names the case
     """
-    known = {(one.name, one.prompt): one for one in answered}
+    known = {(answer.name, answer.prompt): answer for answer in answered}
     todo = [case for case in cases if (case.name, storable(case.question)) not in known]
     retry_budget = _RetryBudget(deadline, patience)
     futures = _run(_CasePredictor(hook, endpoint, retry_budget, backoff), todo, parallel)
     fresh = [future.result() for future in futures if not future.cancelled() and not future.exception()]
-    known |= {(one.name, one.prompt): one for one in fresh}
+    known |= {(answer.name, answer.prompt): answer for answer in fresh}
     if failure := _failure(futures):
         if not isinstance(failure, VertexUnavailableError):
             raise failure
@@ -146,10 +146,10 @@ def reply_of(response: types.GenerateContentResponse, latency: float) -> Reply:
 
 
 class _RetryBudget:
-    """How long to go on waiting; one for all threads, and the first whose patience is over ends it for all.
+    """Limits of the retries, shared by all threads: the first thread that reaches a limit stops all of them.
 
     :param deadline: Unix time
-    :param patience: seconds of pauses in a thread
+    :param patience: most seconds of pauses in a thread
     """
 
     def __init__(self, deadline: float, patience: float) -> None:
@@ -160,7 +160,7 @@ class _RetryBudget:
         self.refusals = 0
 
     def is_over(self, state: tenacity.RetryCallState) -> bool:
-        """Whether the next pause is one too many."""
+        """Whether the next pause would exceed a limit."""
         thread = threading.get_ident()
         self.paused[thread] += state.upcoming_sleep
         self.out_of_time |= time.time() + state.upcoming_sleep > self.deadline
@@ -177,7 +177,7 @@ class _RetryBudget:
 class _CasePredictor:
     def __init__(self, hook: Predictor, endpoint: str, retry_budget: _RetryBudget, backoff: Backoff) -> None:
         self.hook, self.endpoint, self.retry_budget = hook, endpoint, retry_budget
-        self._patiently = tenacity.Retrying(
+        self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(VertexUnavailableError),
             wait=tenacity.wait_exponential_jitter(initial=backoff.first, max=backoff.longest),
             stop=retry_budget.is_over,
@@ -188,7 +188,7 @@ class _CasePredictor:
 
     def predict(self, case: SmokeCase) -> SmokeAnswer:
         try:
-            reply = self._patiently(self._generate, case)
+            reply = self._retrying(self._generate, case)
         except VertexRequestError as error:
             raise type(error)(f"Case {case.name!r}: {error}") from error
         answer = SmokeAnswer(
@@ -200,8 +200,8 @@ class _CasePredictor:
             tokens=reply.tokens,
             finish_reason=reply.finish_reason,
         )
-        said = plain(answer.answer, FOUND_SHOWN)
-        log.debug("%s: '%s' in %.1f s: %s", case.name, said, answer.latency, answer.problem or "passed")
+        text = plain(answer.answer, FOUND_SHOWN)
+        log.debug("%s: '%s' in %.1f s: %s", case.name, text, answer.latency, answer.problem or "passed")
         return answer
 
     def _generate(self, case: SmokeCase) -> Reply:
@@ -214,9 +214,9 @@ def _run(predictor: _CasePredictor, cases: Sequence[SmokeCase], parallel: int) -
     """Predict until all cases have an answer or a case fails; then finish the requests that are running."""
     if not cases:
         return []
-    # Made here, so that the threads find the one client and do not make one each.
+    # Created here, so that the threads share one client.
     predictor.hook.client(predictor.endpoint)
-    with ThreadPoolExecutor(parallel, thread_name_prefix="asking") as pool:
+    with ThreadPoolExecutor(parallel, thread_name_prefix="predict") as pool:
         futures = [pool.submit(predictor.predict, case) for case in cases]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)

@@ -34,7 +34,7 @@ REFUSALS: Final = frozenset(
 
 
 class Connection(Protocol):
-    """What requests to Vertex AI need."""
+    """The parts of a connection that requests to Vertex AI need."""
 
     @property
     def location(self) -> str: ...
@@ -65,7 +65,7 @@ def base_url(value: object, gcp_conn_id: str, field: str) -> str:
 def endpoint_of(location: str, override: str) -> str:
     """Base URL of Vertex AI for a location; multi-regions have different hosts.
 
-    :param override: the connection's `vertex_api_endpoint`; empty when not set
+    :param override: `vertex_api_endpoint` of the connection; empty if not set
     """
     if override:
         return override

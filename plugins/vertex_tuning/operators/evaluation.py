@@ -228,18 +228,18 @@ def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:
     """Notes for a reader who compares the values."""
     if champion is None:
         return ["The tuning job of the model in use is unknown, so there are no values of its training."]
-    (trained, theirs), (_, ours) = (_data_of(job) for job in (champion, challenger))
-    if ours and trained == ours:
+    (trained, champion_data), (_, challenger_data) = (_data_of(job) for job in (champion, challenger))
+    if challenger_data and trained == challenger_data:
         return [
             "The model in use was trained on the validation data of the new model, so the comparison is unfair: it "
-            f"knows the answers of the sample. Data: {ours}."
+            f"knows the answers of the sample. Data: {challenger_data}."
         ]
-    if theirs == ours:
+    if champion_data == challenger_data:
         return []
     return [
         "The models were validated on different data, so do not compare their values of training: model in use "
-        f"{theirs or 'no data'}, new model {ours or 'no data'}. The answers to cases can be compared; those to the "
-        "sample only if the model in use was not trained on rows of it."
+        f"{champion_data or 'no data'}, new model {challenger_data or 'no data'}. The answers to cases can be "
+        "compared; those to the sample only if the model in use was not trained on rows of it."
     ]
 
 

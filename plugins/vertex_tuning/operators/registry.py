@@ -1,4 +1,4 @@
-"""Which model is in use: finding it, putting another in its place, going back."""
+"""Find, replace and roll back the model in use."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class ChampionOperator(VertexOperator):
-    """Base of the operators that deal with the model in use.
+    """Base of the operators that read or change the model in use.
 
-    :param tuning: name of the recurring tuning, as its jobs have it as label `airflow-tuning`: all models with that
-        label stand against each other. Without it, only versions of one Model do. (templated)
-    :param champion_alias: the alias in the Model Registry that says which model is in use. (templated)
+    :param tuning: name of the recurring tuning, the value of the label `airflow-tuning`: at most one of the models with
+        this label is in use. If not set, this applies to the versions of one Model. (templated)
+    :param champion_alias: alias of the model in use in the Model Registry. (templated)
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "tuning", "champion_alias")
@@ -99,11 +99,11 @@ class ReplaceChampionOperator(ChampionOperator):
         self.expected_champion = expected_champion
 
     def expected(self) -> str | None:
-        # A template that found no model in use says "None".
+        # Without a model in use, the template is rendered as "None".
         return "" if self.expected_champion == "None" else self.expected_champion
 
     def own_version(self) -> ModelVersion:
-        """The version that is to be put into use.
+        """The version to put into use.
 
         :raises ConfigurationError: another Airflow installation made it, or another version of the same Model
         """
@@ -113,7 +113,7 @@ class ReplaceChampionOperator(ChampionOperator):
         return version
 
     def conclude(self, context: Context, current: CurrentModels, event: dict[str, Any]) -> PromotionResult:
-        """The result after `self.model` was put into use; the events of the model's asset say so, too."""
+        """The result after `self.model` was put into use, also as events of the model's asset."""
         in_use = self.describe(self.registry.get(self.model))
         previous = current.previous.name if current.previous else None
         for asset in self.outlets:

@@ -38,20 +38,20 @@ STATUSES: Final = frozenset({*ENDED.values(), "timeout", "error", "rivals"})
 DAY: Final = 86_400.0
 
 WAITING: Final = "waiting_for_tuning_job"
-"""Key in the task state store while the task is deferred. An attempt that finds it was preceded by a clear: every other
-way out of the deferral resumes the task, which deletes it."""
+"""Key in the task state store while the task is deferred. If an attempt finds this key, a user has cleared the task:
+after any other end of the deferral, the task resumes and deletes the key."""
 
 CLEARED: Final = "cleared_tuning_job"
 """Key in the task state store: the job that was cancelled because a user cleared the task."""
 
 RETRIED: Final = "retried"
-"""Key in the task state store: an attempt failed for a passing reason while its job ran, so no clear came between."""
+"""Key in the task state store: an attempt failed with a temporary error while its job ran, so there was no clear."""
 
 STATE_SECONDS: Final = 2.5
-"""How long a task that is being killed waits for its own state: Airflow gives it 5 s."""
+"""Seconds that a killed task waits for its state: Airflow gives it 5 s."""
 
 LEAST_INTERVAL: Final = 1.0
-"""Seconds between two polls of the real service, at least."""
+"""Shortest polling interval of the real service, in seconds."""
 
 
 class ClearTiming(msgspec.Struct, frozen=True):
@@ -69,22 +69,23 @@ class ClearTiming(msgspec.Struct, frozen=True):
 class TuningJobWaiter(VertexOperator):
     """Base of tasks that wait for a tuning job.
 
-    A job that another run created, or somebody outside of Airflow, is only watched: never cancelled, never replaced.
+    A job of another run, or a job that was not created by Airflow, is only watched: it is never cancelled or replaced.
 
-    :param deferrable: wait in the triggerer, holding no worker.
-    :param poll_interval: seconds between two polls, at least 1; `[vertex_tuning] poll_interval` when not set, 60
-        without that.
-    :param job_timeout: seconds the job may take, from its creation on. `execution_timeout` bounds the wait as well.
-    :param max_poll_failures: polling intervals that may pass without a successful poll before the attempt fails and
-        Airflow retries the task; 60 are an hour at the usual interval.
-    :param cancel_on_kill: cancel the job when a user clears or marks the task, or it is killed.
-    :param cancel_on_timeout: cancel the job when its time is over.
-    :param resubmit: create another job when one fails for a passing reason (internal error, service unavailable or
-        overloaded) or was cancelled because the task was cleared.
-    :param max_job_attempts: jobs that may be created for a task instance, all in all.
-    :param quota_timeout: seconds to wait, without a worker, for quota for another job.
-    :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`: no job is created once the data differs from what
-        was checked and priced, as may happen to data that is used where it is. (templated)
+    :param deferrable: wait in the triggerer, without occupying a worker.
+    :param poll_interval: seconds between two polls, at least 1; defaults to `[vertex_tuning] poll_interval`, then to
+        60.
+    :param job_timeout: largest duration of the job in seconds, from its creation. `execution_timeout` also limits the
+        wait.
+    :param max_poll_failures: polling intervals without a successful poll after which the attempt fails and Airflow
+        retries the task; 60 are an hour at the default interval.
+    :param cancel_on_kill: cancel the job if a user clears or marks the task, or if the task is killed.
+    :param cancel_on_timeout: cancel the job after its timeout.
+    :param resubmit: create a new job if a job fails with a temporary error (internal error, service unavailable or
+        overloaded), or was cancelled because the task was cleared.
+    :param max_job_attempts: largest number of jobs for a task instance in total.
+    :param quota_timeout: seconds to wait, without a worker, for the quota for a job.
+    :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`. No job is created if the data has changed since
+        it was checked and priced, which can happen to data that was not copied. (templated)
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "manifest_uri")
@@ -127,14 +128,14 @@ class TuningJobWaiter(VertexOperator):
 
     @cached_property
     def creations(self) -> Creations:
-        """What this attempt has created, for its kill."""
+        """The jobs that this attempt has created, for its kill."""
         return Creations(self.search_timing)
 
     @property
     def interval(self) -> float:
         """Seconds between two polls.
 
-        :raises ConfigurationError: when they are too short for the real service
+        :raises ConfigurationError: the interval is too short for the real service
         """
         seconds = self.poll_interval
         if seconds is None:

@@ -1,4 +1,4 @@
-"""The parts of a report, each from what one task returned."""
+"""Build the parts of a report, each from the result of a task."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from vertex_tuning.results import (
 )
 
 ANSWER_CHARACTERS_SHOWN: Final = 10_000
-"""Characters of a prompt or an answer on the page."""
+"""Most characters of a prompt or an answer on the page."""
 
 _RANKS: Final = {name: rank for rank, name in ADAPTER_SIZES.items()}
 
@@ -117,7 +117,7 @@ def metrics(collected: MetricsResult, series: Mapping[str, SeriesColumns]) -> to
     """
     summary = collected.metrics
     curves = {name: _curve(columns.step, columns.value) for name, columns in series.items()}
-    coarse = {name: _curve(*zip(*one.curve, strict=True)) for name, one in summary.items() if one.curve}
+    coarse = {name: _curve(*zip(*values.curve, strict=True)) for name, values in summary.items() if values.curve}
     checkpoints = list(_checkpoints(collected))
     marks = [Mark(row.step, row.checkpoint_id, row.best) for row in checkpoints]
     overfitting = collected.overfitting
@@ -178,7 +178,7 @@ def _answer(answer: SmokeAnswer) -> to.Answer:
 def cost(
     upload: UploadResult | None, collected: MetricsResult | None, *, job_created: bool = True
 ) -> to.CostSummary | None:
-    """The expected cost, and the cost by the service's own count of tokens; without a job, nothing."""
+    """The estimated cost, and the cost by the token count of the service; without a job, no cost."""
     if upload is None or upload.cost is None:
         return None
     expected, billed = upload.cost, collected.values.get("billed_tokens") if collected else None
@@ -193,16 +193,16 @@ def cost(
 
 def rollback(found: PreviousResult) -> list[to.Fact]:
     """The models of a rollback."""
-    given = {
+    models = {
         "Model in use before this run": found.champion,
         "Previous model": found.previous.model,
         "Endpoint of the previous model": found.previous.endpoint,
     }
-    return [to.Fact(name, value) for name, value in given.items() if value]
+    return [to.Fact(name, value) for name, value in models.items() if value]
 
 
 def comparison(evaluation: EvaluationResult) -> to.Comparison | None:
-    """None when there was no model in use to compare with."""
+    """The comparison of both models; None if no model was in use."""
     if not evaluation.champion:
         return None
     compared = evaluation.comparison
@@ -243,5 +243,5 @@ def _pairs(evaluation: EvaluationResult) -> Iterator[to.AnswerPair]:
 
 
 def _shown(text: str) -> str:
-    """A text of a person or a model; the whole of it is in the run's folder."""
+    """Shorten a text of a user or a model; the complete text is in the run's folder."""
     return plain_lines(text, ANSWER_CHARACTERS_SHOWN)

@@ -20,14 +20,14 @@ def links_of(given: Material) -> list[Link]:
 
 def _job_links(job: TuningJob, local: str) -> list[Link]:
     model = job.tuned_model
-    found = [Link("Tuning job", job.name, job_url(job, local))]
+    links = [Link("Tuning job", job.name, job_url(job, local))]
     if job.experiment:
-        found.append(Link("Experiment", job.experiment, experiment_url(job.experiment, local)))
+        links.append(Link("Experiment", job.experiment, experiment_url(job.experiment, local)))
     if model and model.model:
-        found.append(Link("Model", model.model, model_url(model.model, local)))
+        links.append(Link("Model", model.model, model_url(model.model, local)))
     if model and model.endpoint:
-        found.append(Link("Endpoint", model.endpoint, endpoint_url(model.endpoint, local)))
-    return found
+        links.append(Link("Endpoint", model.endpoint, endpoint_url(model.endpoint, local)))
+    return links
 
 
 def _object_links(given: Material) -> list[Link]:
