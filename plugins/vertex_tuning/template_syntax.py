@@ -1,4 +1,4 @@
-"""Jinja templates, checked as Airflow will read them."""
+"""Check Jinja templates as Airflow parses them."""
 
 from __future__ import annotations
 

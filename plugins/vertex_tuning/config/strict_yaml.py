@@ -22,12 +22,12 @@ from vertex_tuning.schema import field_path as field_path
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50
-"""Lists and mappings in each other. JSON schemas of smoke tests are the deepest, with about 20."""
+"""Most levels of nested lists and mappings. JSON schemas of smoke tests have the most, about 20."""
 MISTAKES_SHOWN: Final = 20
 """Mistakes that a message lists; it gives the number of the others."""
 MAX_INTEGER: Final = 2**63 - 1
 MAX_DIGITS: Final = 400
-"""Characters of a number: all that a float can have before its point."""
+"""Most characters of a number: a float can have this many before its point."""
 
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -45,11 +45,11 @@ _TRAPS: Final = {
 
 
 class Mistake(NamedTuple):
-    """Something that is wrong in a file.
+    """A mistake in a file.
 
-    :param path: of the field; empty for the file as a whole
-    :param line: from 1
-    :param text: names the field
+    :param path: path of the field; empty for the whole file
+    :param line: line number, from 1
+    :param text: description, with the name of the field
     """
 
     path: FieldPath
@@ -68,13 +68,13 @@ class Document(NamedTuple):
     mistakes: list[Mistake]
 
     def line(self, path: FieldPath) -> int:
-        """Where a field stands; of a missing one, where the mapping that lacks it begins."""
+        """Line of a field; for a missing field, the first line of the mapping that should have it."""
         known = (path[:length] for length in range(len(path), -1, -1))
         return next((self.lines[part] for part in known if part in self.lines), 1)
 
 
 class NotYamlError(Exception):
-    """The text cannot be read at all, or not safely."""
+    """The text cannot be read, or cannot be read safely."""
 
     def __init__(self, text: str, line: int) -> None:
         super().__init__(text)
@@ -123,7 +123,7 @@ def read_yaml(text: str, dates: Container[FieldPath] = ()) -> Document:
 
 
 class _Reader:
-    """Makes plain data of a parser's events."""
+    """Builds plain data from the events of a parser."""
 
     def __init__(self, events: Iterator[yaml.Event], dates: Container[FieldPath]) -> None:
         self._events = events
@@ -234,11 +234,11 @@ def _float(text: str) -> float | None:
 
 
 def _trap(text: str) -> str:
-    """What other readers of YAML take a text for; empty when they agree that it is one."""
+    """The value that other YAML readers read; empty if they read the same text."""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], [])
     tag = next((tag for tag, pattern in resolvers if pattern.match(text)), "")
     trap = _TRAPS.get(tag, "")
-    # Reading it takes long, and few texts are traps.
+    # The check is slow, and few texts need it.
     return trap.format(value=_as_read(text)) if trap else ""
 
 

@@ -1,4 +1,4 @@
-"""Names of datasets, as far as they are right or wrong whatever lies there. Pure."""
+"""Check the names of datasets without access to the files. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _REMOTE: Final = frozenset({"abfs", "abfss", "adl", "gcs", "memory", "s3", "s3a"
 """File systems of Airflow's providers, and fsspec's `memory`, which a deployment may attach. No others: Airflow takes
 an unknown scheme for a local path, and `dir`, `zip` and others open local files, too."""
 _HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+|arn:aws[\w-]*(:[\w-]+)*")
-"""What may stand for a bucket and have a colon in it: a server, or an S3 access point."""
+"""Bucket names that may contain a colon: a server, or an S3 access point."""
 _QUERY: Final = re.compile(r"[?&;#][^/]*=")
 _TEMPLATE: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
 def split_scheme(given: str) -> tuple[str, str]:
-    """Scheme in lower case, `file` for a mere path, and the path."""
+    """The scheme in lower case (`file` for a path without scheme), and the path."""
     scheme, is_uri, path = given.partition("://")
     return (scheme.lower(), path) if is_uri else ("file", given)
 
@@ -47,9 +47,9 @@ def check_source_name(given: str) -> None:
 
 
 def check_source_template(text: str) -> None:
-    """The same for a text that Airflow may render first: what is known of it now.
+    """Check the name of a source that may contain templates, as far as it is known before the run.
 
-    :raises ConfigurationError: as `check_source_name`
+    :raises ConfigurationError: see `check_source_name`
     """
     mark = template_mark(text)
     if not mark:
@@ -74,7 +74,7 @@ def _require_no_password(scheme: str, path: str) -> None:
 
     :raises ConfigurationError: it has; the message does not quote them
     """
-    # `s3://x::file:///etc/passwd` and the like: a file system in another one.
+    # For example `s3://x::file:///etc/passwd`: a file system inside another file system.
     if "::" in path and scheme != "gs":
         raise ConfigurationError(f"Dataset: found '::' in a {scheme}:// URI, expected one file or pattern.")
     authority, _, rest = unquote(path).partition("/")

@@ -76,9 +76,9 @@ def _impossible_gate(field: str, gate: Gate) -> str:
 
 
 def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str]:
-    """Mistakes in the rule by which a model is better.
+    """Mistakes in the promotion rule.
 
-    :param cases: of the smoke test; None when they are not to be compared with the rule
+    :param cases: cases of the smoke test; None if the rule is not compared with them
     """
     if not is_known_now(rule):
         return
@@ -86,7 +86,7 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
         known = cases is not None and len(cases) <= MAX_CASES and is_known_now(cases)
         named = parse_cases(list(cases or ())) if known else None
     except ConfigurationError:
-        named = None  # told by `case_mistakes`
+        named = None  # `case_mistakes` reports it
     try:
         parsed = parse_rule(rule, named)
     except ConfigurationError as error:
@@ -104,7 +104,7 @@ def share_mistake(field: str, share: Any) -> str:
 
 
 def _with_advice(mistake: str, fields: Sequence[str]) -> str:
-    """The mistake; for an unknown field, with the nearest of those there are."""
+    """The mistake, with a similar name for an unknown field."""
     found = _UNKNOWN.search(mistake)
     near = nearest(found[1] or found[2], fields) if found else None
     return f"{mistake.rstrip('.')}; did you mean `{near}`?" if near else mistake

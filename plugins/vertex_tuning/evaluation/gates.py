@@ -24,14 +24,14 @@ OnMissing = Literal["fail", "pass"]
 LIMITS: Final[tuple[Limit, ...]] = ("min", "max", "max_increase", "max_decrease")
 ON_MISSING: Final[tuple[OnMissing, ...]] = ("fail", "pass")
 MAX_GATES: Final = 100
-"""There are fewer values to limit."""
+"""Most gates of a tuning: it has fewer values to limit."""
 CHANGES: Final = ("max_increase", "max_decrease")
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """One limit on one value.
+    """A limit on a value.
 
-    :param value: its name, e.g. `eval_total_loss.last` or `overfitting`
+    :param value: name of the value, e.g. `eval_total_loss.last` or `overfitting`
     """
 
     value: str
@@ -116,7 +116,7 @@ def _check(
 
 
 def _within(gate: Gate, found: float, in_use: float) -> bool:
-    """Equal is within, rounding errors of the subtraction forgiven."""
+    """Whether a value keeps a limit: an equal value does, also with a rounding error of the subtraction."""
     excess = {
         "min": gate.limit - found,
         "max": found - gate.limit,

@@ -22,9 +22,9 @@ Cell = str | int | float | bool | None
 class RunVerdict(msgspec.Struct, frozen=True):
     """How the run ended.
 
-    :param title: a word or two
-    :param sentence: what that means for the model in use
-    :param reasons: why, one line each
+    :param title: short title
+    :param sentence: effect on the model in use
+    :param reasons: reasons, one line each
     """
 
     outcome: RunOutcome
@@ -36,10 +36,10 @@ class RunVerdict(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """A task of the run.
 
-    :param state: Airflow's; `not in this run` when the run has no such task; `rejected` or `undecided` for an approval
-        that was not given
-    :param error: what it failed with, when it left word
-    :param url: its page in Airflow
+    :param state: state in Airflow; `not in this run` if the run has no such task; `rejected` or `undecided` for a
+        missing approval
+    :param error: error of a failed task, if it stored one
+    :param url: the task's page in Airflow
     """
 
     name: str
@@ -61,14 +61,14 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """A name and what it is."""
+    """A name and its value."""
 
     name: str
     value: Cell
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """How many lie from `left` up to `right`, which is whole numbers' next one."""
+    """Number of values from `left` up to `right`, which belongs to the next bucket. Both are whole numbers."""
 
     left: float
     right: float
@@ -76,7 +76,7 @@ class Bin(msgspec.Struct, frozen=True):
 
     @property
     def last(self) -> float:
-        """The largest value in it."""
+        """The largest value in the bucket."""
         whole = float(self.left).is_integer() and float(self.right).is_integer()
         return self.right - 1 if whole else self.right
 
@@ -90,7 +90,7 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """How something is spread over a dataset's examples."""
+    """Distribution of a number over the examples of a dataset."""
 
     name: str
     facts: list[Fact]
@@ -132,7 +132,7 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class CheckpointRow(msgspec.Struct, frozen=True):
-    """A model saved on the way. `best` has the lowest validation loss."""
+    """A model that was saved during training. `best` has the lowest validation loss."""
 
     checkpoint_id: str
     epoch: int
@@ -158,7 +158,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateRow(msgspec.Struct, frozen=True):
-    """A limit and what was found. `verdict` is passed, failed or missing."""
+    """A limit and the value found. `verdict` is passed, failed or missing."""
 
     value: str
     label: str
@@ -168,7 +168,7 @@ class GateRow(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt and what the model said. `problem` is empty when that was right; `latency` in seconds."""
+    """A prompt and the response of the model. `problem` is empty if the response is right; `latency` is in seconds."""
 
     name: str
     prompt: str
@@ -202,7 +202,7 @@ class CostSummary(msgspec.Struct, frozen=True):
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """One value of both models."""
+    """A value of both models."""
 
     value: str
     label: str
@@ -211,7 +211,7 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class AnswerPair(msgspec.Struct, frozen=True):
-    """What both models said to one prompt, now. A problem is empty when the answer was right."""
+    """The responses of both models to a prompt. A problem is empty if the response is right."""
 
     name: str
     prompt: str
