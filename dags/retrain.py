@@ -1,13 +1,13 @@
-"""
-### Retrain a Gemini model
+"""### Retrain a Gemini model.
 
-Checks, prices and uploads the dataset, creates a tuning job on Vertex AI, waits for it without holding a worker,
-collects its metrics and asks the tuned model prompts whose answers are known. If it keeps its gates and is better than
-the model in use, it takes that one's place. A report of each run lies beside its dataset; the last task links to it.
+Each run checks the dataset, estimates the price and uploads the data. It creates a tuning job on Vertex AI and waits
+for it without occupying a worker. It collects the metrics and sends the smoke-test prompts to the tuned model. The new
+model replaces the model in use if it passes all gates and scores better. Each run writes a report to the folder of its
+dataset; the last task links to it.
 
-There is one such DAG for every file in `include/tunings/`. It runs on that file's schedule, whenever the dataset's
-asset is updated, and by hand: **Trigger** opens a form with the file's values. When a model is promoted, the tuned
-model's asset is updated; its event names job, model, endpoint, dataset, metrics and verdict.
+Each file in `include/tunings/` has one such DAG. It runs on the schedule of the file, when the asset of the dataset is
+updated, and by hand: **Trigger** opens a form with the values of the file. A promotion updates the asset of the tuned
+model; its event has job, model, endpoint, dataset, metrics and verdict.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def retraining_dag(tuning: Tuning) -> DAG:
 
 
 def _schedule(tuning: Tuning) -> AssetOrTimeSchedule:
-    """The file's schedule, and each update of the dataset's asset."""
-    given = tuning.schedule
-    if given is None:  # the loader requires one
+    """The schedule of the file, and each update of the dataset's asset."""
+    schedule = tuning.schedule
+    if schedule is None:  # the loader requires one
         raise ConfigurationError("schedule: found nothing, expected a cron expression.")
-    # No start date, and a first run that is never one already missed: switching a DAG on must not cost anything.
-    cron = CronTriggerTimetable(given.cron, timezone=given.timezone, run_immediately=timedelta(0))
+    # No start date, and no run for a time in the past: switching a DAG on must not start a job.
+    cron = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone, run_immediately=timedelta(0))
     return AssetOrTimeSchedule(timetable=cron, assets=[Asset(f"{tuning.name}_dataset")])
 
 

@@ -1,13 +1,11 @@
-"""
-### Go back to the previous model
+"""### Go back to the previous model.
 
-Puts the model that was in use before the present one into use again, after asking it the tuning's smoke test. Start
-it with **Trigger** when a new model turns out to be worse than its evaluation said; it runs on no schedule. The last
-task links to a report of what was found and done.
+Runs the smoke test on the previous model and puts that model into use again. Start it with **Trigger** when a new model
+is worse than its evaluation said; it has no schedule. The last task links to a report.
 
-The model taken out of use gets the alias `rolled-back` in the Model Registry and is not promoted again by itself; take
-the alias away to allow that. A rollback goes back one step: afterwards there is no previous model until the next
-promotion. The model's asset is updated, and its event says `rolled back`.
+The model taken out of use gets the alias `rolled-back` in the Model Registry. It is not promoted again until you remove
+this alias. A rollback goes back one step: there is no previous model until the next promotion. The rollback updates the
+asset of the model; its event says `rolled back`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Local Google Cloud, demo and data of the project."""

@@ -40,7 +40,10 @@ class JobWatcher:
         self._client.close()
 
     def read(self) -> JobView:
-        """:raises httpx.HTTPError: the job cannot be read at the moment"""
+        """Read the current state of the job.
+
+        :raises httpx.HTTPError: the job cannot be read at the moment
+        """
         job = self._get(self.name)
         progress = job.get("tuningJobMetadata", {})
         stats = job.get("tuningDataStats", {}).get("supervisedTuningDataStats", {})

@@ -99,7 +99,8 @@ def _file(variable: str, path: Path) -> Path:
 
 
 def _name(data: OwnData, training: Path, stack: Stack) -> str:
-    """
+    """Return the name of the tuning, which is made from the file's name if the user gives none.
+
     :raises StackError: the name has a wrong form, or another tuning has it
     """
     name = data.name or name_of(training)
@@ -121,7 +122,10 @@ def _name(data: OwnData, training: Path, stack: Stack) -> str:
 
 
 def _check(data: OwnData, report: Path, held_out: float | None) -> DatasetCheck:
-    """:raises StackError: the data has errors"""
+    """Check the data with the command of the package.
+
+    :raises StackError: the data has errors
+    """
     report.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         check = check_dataset(

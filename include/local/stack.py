@@ -168,7 +168,10 @@ class Stack:
         self._create_bucket()
 
     def require_free_ports(self) -> None:
-        """:raises StackError: another program listens on a port"""
+        """Check that the ports are free.
+
+        :raises StackError: another program listens on a port
+        """
         _require_free(self.airflow_port, "AIRFLOW_PORT")
         _require_free(self.emulator_port, "EMULATOR_PORT")
 
@@ -222,7 +225,10 @@ class Stack:
         self._save_processes({**self._processes(), name: {"pid": process.pid, "born": born}})
 
     def wait_until_ready(self) -> None:
-        """:raises StackError: a process ended, or was not ready in time"""
+        """Wait until all processes are ready.
+
+        :raises StackError: a process ended, or was not ready in time
+        """
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             self.require_running()
@@ -251,7 +257,10 @@ class Stack:
         return _find(self._processes()[name])
 
     def require_running(self) -> None:
-        """:raises StackError: a process has ended by itself"""
+        """Check that all processes run.
+
+        :raises StackError: a process has ended by itself
+        """
         for name, process in self._processes().items():
             if not _find(process):
                 log = self.logs / f"{name}.log"
@@ -311,7 +320,7 @@ def _require_free(port: int, variable: str) -> None:
 
 
 def _callers_settings() -> dict[str, str]:
-    """This project's options in the caller's environment, `SECTION__KEY` to value."""
+    """Options of this project in the caller's environment: `SECTION__KEY` to value."""
     return {
         name.removeprefix("AIRFLOW__"): value for name, value in os.environ.items() if name.startswith(CALLERS_SETTINGS)
     }

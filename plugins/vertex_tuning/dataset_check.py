@@ -27,14 +27,14 @@ TEXT_LENGTH: Final = 300
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """What the check of a dataset found.
+    """Result of the check of a dataset.
 
     :param error: why the data cannot be used; empty if it can
     :param name_columns: whether the names of the columns, or fields, may be missing
     :param report: file with all findings; None if none was written
     :param warnings: one line for each
     :param training_rows: examples to train on
-    :param validation_rows: examples to judge the model by
+    :param validation_rows: examples to measure the model with
     :param labels: number of different responses, if they are labels; else 0
     :param cases: smoke-test cases: prompts of validation examples, with their response if it is a label
     """
@@ -53,7 +53,7 @@ class CheckResult(msgspec.Struct, frozen=True):
         return cast("dict[str, Any]", msgspec.to_builtins(self))
 
     def text(self) -> str:
-        """The result for a person at a terminal."""
+        """The result as text for a terminal."""
         if self.error:
             advice = "Name the columns of the data: --columns prompt=NAME,response=NAME" if self.name_columns else ""
             lines = [self.error, advice]
@@ -98,11 +98,11 @@ def check_dataset(
 
 
 def _sources(path: str | None) -> list[Source]:
-    """The files as `upload_dataset` finds them."""
+    """Find the files as `upload_dataset` does."""
     if not path:
         return []
     folders = [Path.cwd(), Path(path).resolve().parent]
-    return find_sources(path, folders, cast("StorageHook", None))  # local files need none
+    return find_sources(path, folders, cast("StorageHook", None))  # local files need no hook
 
 
 def _write_report(prepared: Prepared, report: str | None) -> None:
@@ -139,7 +139,7 @@ def _may_lack_columns(prepared: Prepared) -> bool:
 
 
 def _cases(examples: Path, *, labelled: bool) -> list[dict[str, Any]]:
-    """Cases made of examples whose texts can stand in a tuning's file as they are."""
+    """Cases from examples whose texts can be written to a tuning's file unchanged."""
     with examples.open("rb") as file:
         rows = [msgspec.json.decode(line) for line in islice(file, 10 * CASES) if line.strip()]
     of_two_turns = [row for row in rows if len(row["contents"]) == 2]
@@ -148,7 +148,7 @@ def _cases(examples: Path, *, labelled: bool) -> list[dict[str, Any]]:
 
 
 def _case(row: dict[str, Any], *, labelled: bool) -> dict[str, Any] | None:
-    """An example as a case; None if its texts cannot stand in a file. Any response to a text's prompt is right."""
+    """An example as a case; None if its texts cannot be written to a file. Without labels, any response is accepted."""
     instruction, prompt = prompt_texts(row)
     response = answer_text(row).strip()
     texts = {"prompt": prompt, **({"equals": response} if labelled else {})}
@@ -159,7 +159,7 @@ def _case(row: dict[str, Any], *, labelled: bool) -> dict[str, Any] | None:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text is short and for people to read, and Airflow would render nothing in it."""
+    """Whether a text is short and readable, and has no template."""
     return (
         len(text) <= TEXT_LENGTH
         and all(character.isprintable() or character == "\n" for character in text)

@@ -16,7 +16,7 @@ class PermanentError(TuningError, AirflowFailException):
 
 
 class TransientError(TuningError):
-    """The next attempt may well succeed."""
+    """The next attempt may succeed."""
 
 
 class ConfigurationError(PermanentError):
@@ -48,7 +48,7 @@ class ConnectionNotFoundError(TransientError):
 
 
 class VertexUnavailableError(TransientError):
-    """Google could not be reached, was overloaded or failed inside."""
+    """Google could not be reached, was overloaded or had an internal error."""
 
 
 class EndpointNotReadyError(VertexUnavailableError):
@@ -76,7 +76,7 @@ class QuotaTimeoutError(PermanentError):
 
 
 class TuningJobFailedError(PermanentError):
-    """The job ended as FAILED, with Vertex AI's own message. Another job like it would fail as well."""
+    """The job ended as FAILED, with Vertex AI's own message. The same job would fail again."""
 
 
 class TuningJobExpiredError(PermanentError):
@@ -132,11 +132,11 @@ class QuestionChangedError(PermanentError):
 
 
 class RetiredModelWarning(UserWarning):
-    """The base model is retired or will be. The warning comes before a job is paid for."""
+    """Google has retired the base model or will retire it. The warning comes before a job costs money."""
 
 
 RETRYABLE_HTTP: Final = frozenset({408, 429, 499, 500, 502, 503, 504})
-"""HTTP codes of errors that pass within moments."""
+"""HTTP codes of short, temporary errors."""
 
 _PASSING: Final = frozenset({401, 407, 408, 409, 425, 429, 499})
 """HTTP codes 4xx that a retry may not get: an expired token, a proxy, two simultaneous changes."""

@@ -1,4 +1,4 @@
-"""The whole retraining as one call, for anyone's DAG."""
+"""The complete retraining in one call, for any DAG."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from vertex_tuning.operators.approval import ApproveModelOperator
 
 TEARDOWN_RETRIES: Final = 6
-"""An hour of them with this project's delays: what ended a run must not keep its job from being cancelled."""
+"""Retries of a teardown, about an hour: a short outage must not prevent the cancellation of a job."""
 
 ConnectionArguments = Mapping[str, Any]
-"""Where the tasks work: `location`, `project_id`, `gcp_conn_id` and `impersonation_chain`, as far as they are set."""
+"""Those of `location`, `project_id`, `gcp_conn_id` and `impersonation_chain` that are set."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The tasks, to hang further ones onto."""
+    """The tasks, to which a DAG can add further tasks."""
 
     upload_dataset: UploadDatasetOperator
     create_tuning_job: CreateTuningJobOperator
@@ -53,7 +53,7 @@ class Pipeline:
 
     @property
     def steps(self) -> list[BaseOperator]:
-        """In their order."""
+        """The tasks, in their order."""
         tasks = (getattr(self, field.name) for field in fields(self))
         return [task for task in tasks if task]
 
@@ -78,25 +78,25 @@ def tuning_pipeline(
 ) -> Pipeline:
     """Add all steps of a retraining, in order, to the current DAG or task group.
 
-    After them the tasks `promoted`, `refused` and `undecided` show in the grid how a run ended whose promotion was
-    skipped. Two teardowns run whatever happens. One cancels a job that the run left behind. One writes the report.
+    The last tasks `promoted`, `refused` and `undecided` show in the grid how a run ended. Two teardowns always run: one
+    cancels an unfinished job of the run, the other writes the report.
 
     :param tuning: the tuning, or the path of its YAML file
-    :param group_id: name of a task group for the tasks; without it their ids are as they are
+    :param group_id: name of a task group for the tasks; if not set, the task ids have no prefix
     :param ask_cases: whether the cases of the smoke test suit the data; if not, the model in use stays
-    :param base_dir: folder that relative paths of data start from
+    :param base_dir: base folder of relative data paths
     :param pre_execute: called before the first task; an error it raises ends the run
-    :param model_asset: updated when a model is promoted; its event says job, model, endpoint, dataset, metrics, verdict
-    :param project_id: Google Cloud project; that of the DAG's `default_args` when not set, else the connection's
-    :param gcp_conn_id: likewise, else `google_cloud_default`
-    :param impersonation_chain: likewise, else none
-    :raises ConfigurationError: the file has mistakes; it names each with its line and field
+    :param model_asset: updated by a promotion; its event has job, model, endpoint, dataset, metrics and verdict
+    :param project_id: Google Cloud project; defaults to the DAG's `default_args`, then to the connection's project
+    :param gcp_conn_id: connection; defaults to the DAG's `default_args`, then to `google_cloud_default`
+    :param impersonation_chain: accounts to impersonate; defaults to the DAG's `default_args`, then to no impersonation
+    :raises ConfigurationError: the file has mistakes; the message names line and field of each
     """
     if not isinstance(tuning, Tuning):
         tuning = load_tuning(Path(tuning))
     if not is_run_value(ask_cases):
         ask_cases = parse_switch("ask_cases", ask_cases)
-    # Only what is set, so that the rest comes from the DAG's default_args.
+    # Only arguments that are set: the others come from the DAG's default_args.
     place: dict[str, Any] = {"location": tuning.location} if "location" in tuning.model_fields_set else {}
     connection = {"project_id": project_id, "gcp_conn_id": gcp_conn_id, "impersonation_chain": impersonation_chain}
     place |= {name: value for name, value in connection.items() if value is not None}
@@ -197,7 +197,7 @@ def _wait(
         task_id=Role.WAIT.task_id,
         job_name=create.output["name"],
         timeout=tuning.job_timeout_hours * 3600,
-        # The run owns the job: whoever clears, fails or kills its wait gives the job up.
+        # The run owns the job: to clear, fail or kill the wait cancels the job.
         cancel_on_kill=True,
         cancel_on_timeout=True,
         resubmit=True,
@@ -222,11 +222,11 @@ def _collect(
 def _approve(
     tuning: Tuning, place: ConnectionArguments, evaluate: EvaluateModelOperator
 ) -> tuple[WriteReportOperator | None, ApproveModelOperator | None]:
-    """A person's decision, and the report it needs; a teardown writes the report again when all is decided."""
+    """The approval task and the report that it links to; a teardown writes the report again after the decision."""
     deadline = tuning.promotion.approval_deadline
     if deadline is None:
         return None, None
-    # Imported here: few DAGs ask a person, and Airflow parses DAG files again and again.
+    # Imported here: few DAGs require approval, and Airflow parses DAG files often.
     from vertex_tuning.operators.approval import approval_task
 
     draft = WriteReportOperator(task_id="draft_report", title=tuning.name, **place)
@@ -258,7 +258,7 @@ def _promote(
 
 def _report_arguments(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments) -> dict[str, Any]:
     upload = pipeline.upload_dataset
-    # The arguments of a mapped task group are known to its tasks alone.
+    # Only the tasks of a mapped task group know its arguments.
     has_bucket = isinstance(upload.bucket, str)
     return {
         "refused_folder": f"gs://{upload.bucket}/{upload.prefix}/refused" if has_bucket else None,
@@ -273,7 +273,7 @@ def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[s
     for step in pipeline.steps:  # in addition to the callbacks of the DAG
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
     if pipeline.draft_report:
-        pipeline.draft_report.tasks |= pipeline.task_ids  # the later ones were not there yet
+        pipeline.draft_report.tasks |= pipeline.task_ids  # later tasks did not exist yet
     chain(*pipeline.steps)
     cancel = CancelUnfinishedJobsOperator(
         task_id="cancel_unfinished_jobs",
@@ -282,7 +282,7 @@ def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[s
         **place,
     )
     pipeline.wait_for_tuning_job >> cancel.as_teardown()
-    # A failure ends the run as failed by way of `promoted`: the others show why a model was not promoted.
+    # A failure fails the run because of `promoted`; the other tasks show why a model was not promoted.
     promoted = ShowOutcomeOperator(task_id="promoted", outcomes=["promoted", "first", "passed"], **reported)
     # With `on_refused: fail`, a refusal is a failure, and the promotion is not skipped.
     refused = ShowOutcomeOperator(

@@ -1,6 +1,6 @@
-"""What each task of a run leaves behind: one struct per step, for the writer and for all readers. Pure.
+"""Results of the tasks of a run: one struct per step, for the writer and for all readers. Pure.
 
-A result is an XCom of its task. Some are also a file in the run's folder, which holds what is too large for an XCom.
+A result is an XCom of its task. Some results are also a file in the run's folder, for data that is too large for XCom.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vertex_tuning.metrics.summary import JobMetrics
 from vertex_tuning.plain_text import moment, plain
 
 RETURN_VALUE: Final = "return_value"
-"""Airflow's XCom key of what a task returns."""
+"""Airflow's XCom key of the value that a task returns."""
 
 
 class Role(StrEnum):
@@ -52,12 +52,11 @@ RETRAINING_ROLES: Final = tuple(role for role in Role if role not in (Role.PREVI
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """
-    Base of the results.
+    """Base of the results.
 
-    :param role: the step that leaves the result
-    :param xcom_keys: XCom keys under which it is found; the first is there even if the task fails after it
-    :param file_name: file in the run's folder that holds the whole result
+    :param role: the step that has the result
+    :param xcom_keys: XCom keys of the result; the first exists even if the task fails later
+    :param file_name: file in the run's folder with the complete result
     """
 
     role: ClassVar[Role]
@@ -65,7 +64,7 @@ class StepResult(msgspec.Struct, frozen=True):
     file_name: ClassVar[str] = ""
 
     def as_xcom(self) -> dict[str, Any]:
-        """Plain JSON with every field, so that a task wired to a field always finds it."""
+        """Plain JSON with every field, so that every field exists for other tasks."""
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
 
@@ -74,7 +73,7 @@ class StepResult(msgspec.Struct, frozen=True):
 
 
 class FileSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A training or validation file in a few values.
+    """Summary of a training or validation file.
 
     :param tokens: billable tokens of one epoch
     :param counted: how the tokens were counted, in words
@@ -102,7 +101,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """A number that each example has one of. Percentiles are interpolated as numpy does by default."""
+    """Distribution of a number over all examples. Percentiles are interpolated as numpy does by default."""
 
     sum: int
     min: int
@@ -128,8 +127,9 @@ class Statistics(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FileReport(msgspec.Struct, frozen=True):
-    """
-    :param labels: how often each answer occurs, when the answers are labels
+    """Summary of a file of a dataset.
+
+    :param labels: number of examples of each response, if responses are labels
     """
 
     statistics: Statistics | None = None
@@ -137,7 +137,7 @@ class FileReport(msgspec.Struct, frozen=True):
 
 
 class DatasetFile(msgspec.Struct, frozen=True):
-    """The report on a dataset, `dataset-report.json`, without its findings, of which there may be very many."""
+    """The report on a dataset, `dataset-report.json`, without its findings, which may be many."""
 
     training: FileReport | None = None
     validation: FileReport | None = None
@@ -174,7 +174,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
 
 
 class JobResult(TuningJob, frozen=True, kw_only=True, omit_defaults=False):
-    """A tuning job as the tasks leave it that create it and wait for it, with the names that later tasks need.
+    """A tuning job as the result of the create and wait tasks, with the names that later tasks need.
 
     :param model: `projects/…/models/ID@VERSION` of the tuned model; None before the job has succeeded
     :param endpoint: endpoint of the tuned model; None before the job has succeeded
@@ -196,8 +196,8 @@ class JobResult(TuningJob, frozen=True, kw_only=True, omit_defaults=False):
 class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
     """The metrics of a tuning job.
 
-    :param experiment: None when the job has none
-    :param series_uri: the file with all points; None when none was written
+    :param experiment: experiment of the job; None if it has no experiment
+    :param series_uri: the file with all points; None if no file was written
     """
 
     role: ClassVar[Role] = Role.METRICS
@@ -225,7 +225,7 @@ HEADLINE_KEY: Final = "headline"
 
 
 class SmokeAnswer(msgspec.Struct, frozen=True):
-    """The answer to a case. `problem` is empty when it passed; `latency` is in seconds."""
+    """The answer to a case. `problem` is empty if it passed; `latency` is in seconds."""
 
     name: str
     prompt: str
@@ -236,13 +236,13 @@ class SmokeAnswer(msgspec.Struct, frozen=True):
     finish_reason: str
 
     def cut(self) -> SmokeAnswer:
-        """With plain texts, short enough for an XCom."""
+        """Make the texts plain and short enough for XCom."""
         texts = {field: plain(getattr(self, field)) for field in ("prompt", "answer", "problem")}
         return msgspec.structs.replace(self, **texts)
 
 
 class AnswerSet(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many of the answers passed, and the answers: some of them in an XCom, all of them in a file."""
+    """Answers and the number that passed. XCom has some of the answers, a file has all."""
 
     passed: int
     total: int
@@ -258,7 +258,7 @@ class SmokeResult(StepResult, frozen=True, kw_only=True):
     :param values: values for gates and for the promotion rule, by name
     :param cases: answers to the cases
     :param sample: answers to the examples of the validation data
-    :param result_uri: the file with all answers; None when none was written
+    :param result_uri: the file with all answers; None if no file was written
     """
 
     role: ClassVar[Role] = Role.SMOKE
@@ -316,28 +316,29 @@ class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no_regression: list[str] = msgspec.field(default_factory=list)
 
     def gain(self, challenger: float, champion: float) -> float:
-        """By how much the challenger is better; below 0 when it is worse."""
+        """Improvement of the challenger; below 0 if it is worse."""
         return challenger - champion if self.higher_is_better else champion - challenger
 
 
 class ModelRef(msgspec.Struct, frozen=True):
-    """A model version and the tuning job that made it, where that is known."""
+    """A model version and the tuning job that made it, if that is known."""
 
     model: str
     job: str | None = None
 
 
 class BothValues(msgspec.Struct, frozen=True):
-    """A value of both models; None where it is missing."""
+    """A value of both models; None if it is missing."""
 
     champion: float | None
     challenger: float | None
 
 
 class ComparisonResult(msgspec.Struct, frozen=True):
-    """
-    :param values: by name; empty when there is no model to compare with
-    :param notes: what to know when reading the values side by side
+    """Comparison of the new model with the model in use.
+
+    :param values: values of both models, by name; empty if no model is in use
+    :param notes: notes for a reader who compares the values
     """
 
     rule: PromotionRule | None = None
@@ -358,8 +359,8 @@ class EvaluationResult(StepResult, frozen=True, kw_only=True):
     :param reasons: why the model is refused, one line each
     :param champion: the model in use; None for a first model
     :param champion_model: its name; empty for a first model
-    :param answers: by `champion` and `challenger`
-    :param result_uri: the file with all answers; None when none was written
+    :param answers: answers of `champion` and `challenger`
+    :param result_uri: the file with all answers; None if no file was written
     """
 
     role: ClassVar[Role] = Role.EVALUATION
@@ -378,7 +379,7 @@ class EvaluationResult(StepResult, frozen=True, kw_only=True):
 
 
 SUMMARY_KEY: Final = "summary"
-"""XCom key of `evaluate_model`: what a person who approves must know, as Markdown."""
+"""XCom key of `evaluate_model`: text of the approval request, as Markdown."""
 
 
 # Model Registry
@@ -387,9 +388,9 @@ SUMMARY_KEY: Final = "summary"
 class ModelDescription(StepResult, frozen=True, kw_only=True):
     """A model version.
 
-    :param endpoint: where it answers
-    :param job: the tuning job that made it, where that is known
-    :param created: RFC 3339
+    :param endpoint: endpoint that serves the version
+    :param job: the tuning job that made it, if that is known
+    :param created: creation time in RFC 3339 form
     """
 
     model: str
@@ -426,7 +427,8 @@ class PromotionResult(ModelDescription, frozen=True, kw_only=True):
 
 
 class RollbackResult(PromotionResult, frozen=True, kw_only=True):
-    """
+    """Result of a rollback.
+
     :param rolled_back: the model taken out of use
     """
 
@@ -442,10 +444,10 @@ class Decision(StepResult, frozen=True):
     """The decision of a person.
 
     :param answer: approved, rejected or undecided
-    :param by: the person's name in Airflow; empty when nobody answered
-    :param at: RFC 3339
-    :param reason: in the person's words; may be empty
-    :param within: how long there was to answer, in words
+    :param by: the person's name in Airflow; empty if no person decided
+    :param at: time of the decision in RFC 3339 form
+    :param reason: the person's reason; may be empty
+    :param within: time for the decision, in words
     """
 
     role: ClassVar[Role] = Role.APPROVAL
@@ -475,9 +477,10 @@ class OutcomeResult(StepResult, frozen=True, kw_only=True):
 
 
 class ReportResult(OutcomeResult, frozen=True, kw_only=True):
-    """
-    :param report_uri: `gs://…` of the page; None when the run has no folder
-    :param report_url: where a person opens it
+    """Result of writing a report.
+
+    :param report_uri: `gs://…` URI of the page; None if the run has no folder
+    :param report_url: URL of the page for a browser
     """
 
     report_uri: str | None = None

@@ -1,7 +1,7 @@
-"""What people write, as models that check it: in a YAML file, or as arguments in Python. Pure.
+"""Models that check configuration, in a YAML file or as arguments in Python. Pure.
 
-In Python some fields also take what only a run knows: a template, or the result of another task. A model names these
-fields with :func:`known_in_a_run`; a file has only those templates that a field's own type allows.
+In Python, some fields also accept a value that only a run knows: a template, or the result of another task. A model
+lists these fields with :func:`known_in_a_run`. A file may have a template only if the type of the field allows it.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ from vertex_tuning.templates import is_run_value, without_templates
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
-else:  # pydantic keeps the type of its models to itself
+else:  # pydantic does not publish the type of its models
     ModelMetaclass = type(BaseModel)
 
 FieldPath = tuple[str | int, ...]
 
 FROM_FILE: Final[Mapping[str, Any]] = {"from_file": True}
-"""Pydantic's context while a file is validated."""
+"""Validation context of pydantic for a file."""
 
 _FIELD_MISTAKE: Final = "field_mistake"
-"""Type of an error whose text says what is expected of its field."""
+"""Type of an error whose text describes the expected value of its field."""
 _LISTED_MISTAKES: Final = "listed_mistakes"
 """Type of an error whose text has a mistake in each line, with its field."""
 
 
 class _CheckedType(ModelMetaclass):
-    """Makes a model's constructor say what is wrong in this project's words."""
+    """Metaclass of models whose constructor raises this project's error messages."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805 - the class of a class
-        """:raises ConfigurationError: has a line for every mistake"""
+        """Create a model from checked values.
+
+        :raises ConfigurationError: has a line for every mistake
+        """
         try:
             return super().__call__(*args, **fields)
         except ValidationError as error:
@@ -47,7 +50,7 @@ class _CheckedType(ModelMetaclass):
 
 
 class Model(BaseModel, metaclass=_CheckedType):
-    """Base of what people write: plain values, no unknown fields, no conversion from one type to another."""
+    """Base of configuration models: plain values, no unknown fields, no conversion between types."""
 
     # pydantic's own errors do not quote a value, because it may hold a password.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
@@ -57,7 +60,7 @@ class Model(BaseModel, metaclass=_CheckedType):
 
 
 def checked(check: Callable[[Any], Any]) -> AfterValidator:
-    """A validator made of a check that raises ConfigurationError."""
+    """A validator from a check that raises ConfigurationError."""
     return AfterValidator(_validate_by(check))
 
 
@@ -73,7 +76,7 @@ def _validate_by(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def checked_in_parts(mistakes: Callable[[Any], Iterable[str]]) -> AfterValidator:
-    """A validator made of a check that yields mistakes, each with its field."""
+    """A validator from a check that yields mistakes, each with its field."""
 
     def validate(value: Any) -> Any:
         refuse(mistakes(value))
@@ -83,13 +86,14 @@ def checked_in_parts(mistakes: Callable[[Any], Iterable[str]]) -> AfterValidator
 
 
 def refuse(mistakes: Iterable[str]) -> None:
-    """Make an error of mistakes, each of which begins with its field; nothing when there are none."""
+    """Raise an error if there are mistakes. Each mistake begins with its field."""
     if found := list(mistakes):
         lines = "\n".join(" ".join(mistake.splitlines()) for mistake in found)
         raise PydanticCustomError(_LISTED_MISTAKES, "{text}", {"text": lines})
 
 
 def is_from_file(info: ValidationInfo) -> bool:
+    """Whether the values come from a YAML file."""
     return bool(info.context and info.context.get("from_file"))
 
 
@@ -140,12 +144,12 @@ Template = Annotated[str, checked(_not_blank), checked(check_template)]
 
 
 def field_name(path: FieldPath) -> str:
-    """A field as people write it: `smoke_test.cases[0].prompt`."""
+    """A field as text: `smoke_test.cases[0].prompt`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def field_path(name: str) -> FieldPath:
-    """The path that `field_name` made a text of, at its beginning."""
+    """Parse the field at the beginning of a text, as `field_name` writes it."""
     written = re.match(r"[\w.\[\]-]*", name)
     steps = re.findall(r"\[(\d+)\]|([\w-]+)", written[0] if written else "")
     return tuple(int(index) if index else key for index, key in steps)
@@ -163,7 +167,7 @@ def mistakes_of(error: ValidationError, model: Any) -> list[str]:
 def describe_error(
     item: ErrorDetails, model: type[BaseModel], hidden: tuple[str, ...] = (), *, with_advice: bool = True
 ) -> Iterator[tuple[FieldPath, str]]:
-    """One of pydantic's errors in this project's words: each mistake with its field.
+    """Describe an error of pydantic in this project's terms: each mistake with its field.
 
     :param hidden: fields of the model that are not suggested
     :param with_advice: whether to look for a similar name of an unknown field, which takes time
@@ -202,7 +206,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "string_pattern_mismatch": "expected a text that fits {pattern}",
     "too_short": "expected at least {min_length} of them",
 }
-"""By pydantic's type of error."""
+"""Expected value for each error type of pydantic."""
 
 
 def _expected(item: ErrorDetails) -> str:
@@ -213,7 +217,7 @@ def _expected(item: ErrorDetails) -> str:
 
 
 def _advice(path: FieldPath, model: type[BaseModel], hidden: tuple[str, ...]) -> str:
-    """The field that somebody may have meant: of that name in another place, or of a name like it."""
+    """Suggest a field: one with the same name in another place, or with a similar name."""
     *parent, name = path
     fields = {field_name(field): field for field in _fields(model) if field[0] not in hidden}
     elsewhere = [text for text, field in fields.items() if field[-1] == name]

@@ -1,4 +1,4 @@
-"""Waiting for a tuning job, wherever it was started."""
+"""Wait for a tuning job, which may have been created outside Airflow."""
 
 from __future__ import annotations
 
@@ -27,28 +27,27 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 UNREADABLE_SINCE: Final = "tuning_job_unreadable_since"
-"""Key in the task state store: since when no poll on a worker has succeeded, in seconds since the epoch."""
+"""Key in the task state store: time of the first of the failed polls on a worker, in seconds since the epoch."""
 
 NO_QUOTA_SINCE: Final = "no_quota_since"
 """Key in the task state store: since when there is no quota for the next job, in seconds since the epoch."""
 
 
 class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
-    """
-    Wait until a tuning job has ended, in the triggerer by default, and return the job.
+    """Wait until a tuning job has ended, in the triggerer by default, and return the job.
 
-    It only looks: it cancels and creates nothing, unless it is required to and its own run created the job. The job is
-    read where its name says, whatever `location` and `project_id` are. It fails in Vertex AI's own words when the job
-    fails, is cancelled or is not done in time. Further parameters:
-    :class:`~vertex_tuning.operators.waiter.TuningJobWaiter` and Airflow's own of any sensor; `soft_fail` skips at a
-    final end, not at trouble that may pass.
+    By default it cancels and creates no job. With the options below, it does so only if its own run created the job.
+    The project and the location of the job come from its name, not from `location` and `project_id`. The sensor fails
+    with the message of Vertex AI if the job fails, is cancelled or exceeds its timeout. Further parameters:
+    :class:`~vertex_tuning.operators.waiter.TuningJobWaiter` and those of any Airflow sensor. `soft_fail` skips the task
+    after a permanent error, not after a temporary one.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
-    :param poke_interval: time between two polls, at least 1 s; `[vertex_tuning] poll_interval` when not set.
-    :param timeout: time the job may take, from its creation on.
-    :param cancel_on_kill: cancel the job when a user clears or marks this task, or it is killed.
-    :param cancel_on_timeout: cancel the job when its time is over.
-    :param resubmit: create another job in the place of one that failed for a passing reason.
+    :param poke_interval: time between two polls, at least 1 s; defaults to `[vertex_tuning] poll_interval`.
+    :param timeout: largest duration of the job, from its creation.
+    :param cancel_on_kill: cancel the job if a user clears or marks this task, or if the task is killed.
+    :param cancel_on_timeout: cancel the job after its timeout.
+    :param resubmit: create a new job if a job fails with a temporary error.
     """
 
     template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, "job_name")
@@ -83,7 +82,7 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         return super().execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Airflow's own way back from a deferral, without its sensors' rule that any error is a reason to skip."""
+        """Resume after a deferral, without the rule of Airflow's sensors that any error may skip the task."""
         self._recall(context)
         return self._skip_if_soft(lambda: BaseOperator.resume_execution(self, next_method, next_kwargs, context))
 
@@ -91,10 +90,10 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         return self.job_name
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once: whether the job, or the one that took its place, has succeeded.
+        """Poll once: return whether the job, or the job that replaced it, has succeeded.
 
-        :raises PermanentError: it ended without success, or its time is over
-        :raises PollingError: it could not be read for too long
+        :raises PermanentError: the job ended without success, or its deadline has passed
+        :raises PollingError: the job could not be read for too long
         """
         job = self._look(context)
         if job is None:
@@ -109,8 +108,9 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         return PokeReturnValue(is_done=job.succeeded, xcom_value=self.succeed(job) if job.succeeded else None)
 
     def _note_missing_quota(self, context: Context, error: QuotaExceededError) -> None:
-        """
-        :raises QuotaTimeoutError: there was none for `quota_timeout`
+        """Log that there is no quota, until `quota_timeout` has passed.
+
+        :raises QuotaTimeoutError: there was no quota within `quota_timeout`
         """
         store = context["task_state_store"]
         since = store.get(NO_QUOTA_SINCE)
@@ -125,9 +125,9 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
         return {**super()._place(), "location": name.location, "project_id": name.project}
 
     def _first_look(self) -> TuningJob:
-        """The job; one that cannot be read just now counts as a running one, which may have cost hours already.
+        """Read the job. A job that cannot be read at the moment counts as running: it may have cost hours already.
 
-        :raises PollingError: reading it was refused; whoever started it could, so that it is worth another attempt
+        :raises PollingError: reading is not allowed; another attempt may succeed, because a task created this job
         """
         try:
             return self._read(self.job_name)
@@ -138,9 +138,9 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
             return TuningJob(name=self.job_name)
 
     def _look(self, context: Context) -> TuningJob | None:
-        """The job; None when it could not be read.
+        """The job; None if it could not be read.
 
-        :raises PollingError: it could not be read for `max_poll_failures` intervals, by this process or another one
+        :raises PollingError: no process could read it for `max_poll_failures` intervals
         """
         store = context["task_state_store"]
         try:

@@ -1,4 +1,4 @@
-"""Jinja templates, checked as Airflow will read them."""
+"""Check Jinja templates as Airflow parses them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def check_template(text: str) -> None:
-    """
-    :raises ConfigurationError: the text is a template that Airflow cannot render: its syntax is wrong, or it names a
-        filter or test that Airflow does not have
+    """Check the syntax of a Jinja template; other text passes.
+
+    :raises ConfigurationError: Airflow cannot render it: a syntax error, or a filter or test that does not exist
     """
     if not template_mark(text):
         return

@@ -1,4 +1,4 @@
-"""Waiting for a tuning job in the triggerer, where it costs no worker."""
+"""Wait for a tuning job in the triggerer, without occupying a worker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TuningJobTrigger(BaseTrigger):
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`
     :param gcp_conn_id: the Google Cloud connection
-    :param impersonation_chain: service account to act as, or a chain of them
+    :param impersonation_chain: service account to impersonate, or a chain of accounts
     :param poll_interval: seconds between two polls
     :param end_time: deadline, in seconds since the epoch
     :param max_poll_failures: polling intervals that may pass without a successful poll
@@ -119,7 +119,7 @@ class TuningJobTrigger(BaseTrigger):
             return _UNKNOWN
         try:
             states = await asyncio.to_thread(states_of_task, ti)
-        except Exception as error:  # noqa: BLE001 - whatever it is, a job is not cancelled for it
+        except Exception as error:  # noqa: BLE001 - no error is a reason to cancel a job
             self.logger().warning("The state of the task cannot be had: %r", error)
             return _UNKNOWN
         return states[0] if len(states) == 1 else _UNKNOWN

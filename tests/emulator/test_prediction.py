@@ -146,7 +146,7 @@ class TestGenerateContent:
         }
         assert answer_of(served.ok("generateContent", body)) == "shipping team"
 
-    def test_weights_written_anew_answer_at_once_and_lost_ones_are_told(self, served: Tuned) -> None:
+    def test_weights_written_again_answer_at_once_and_lost_ones_are_told(self, served: Tuned) -> None:
         changing = replace(served, endpoint=served.changing)
         assert answer_of(changing.generate()) == "shipping team"
         model, weights = Model.load(served.weights), served.weights.with_name("changing.npz")

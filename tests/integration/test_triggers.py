@@ -149,7 +149,7 @@ def stopped(trigger: TuningJobTrigger, states: list[Any], monkeypatch: pytest.Mo
         (True, ["failed"], True),
         (True, ["success"], True),
         (True, ["skipped"], True),
-        (True, [None, "running"], True),  # cleared, and started anew
+        (True, [None, "running"], True),  # cleared, and started again
         (False, ["failed"], False),
         (True, ["deferred"], False),  # handed to another triggerer
         (True, ["up_for_retry"], False),  # resumed and failed, in another triggerer's time

@@ -351,7 +351,7 @@ def test_of_a_cleared_evaluation_nobody_is_shown_the_first_ones_question(
     assert ended(api, dag_id, run_id) == "failed"
     assert api.tasks(dag_id, run_id)["approve_model"]["state"] == "failed"
     logs = "".join(path.read_text() for path in stack.logs.rglob("*approve_model/attempt=2.log"))
-    assert "Nobody was asked. Start a new run" in logs
+    assert "no approval was requested. Start a new run" in logs
 
 
 def test_no_secret_is_in_the_database_or_the_logs(run_id: str, stack: Stack) -> None:

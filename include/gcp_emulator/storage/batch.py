@@ -57,7 +57,10 @@ async def _make(client: httpx.AsyncClient, call: Call) -> httpx.Response:
 
 
 def _calls(content_type: str, body: bytes) -> list[Call]:
-    """:raises RefusedError: 400: the body is not a batch"""
+    """Parse the calls of a batch.
+
+    :raises RefusedError: 400: the body is not a batch
+    """
     head = f"Content-Type: {content_type}\r\n\r\n".encode()
     message = BytesParser().parsebytes(head + body)
     if message.get_content_type() != "multipart/mixed" or not message.is_multipart():

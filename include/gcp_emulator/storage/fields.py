@@ -21,7 +21,10 @@ def select(resource: Any, fields: str | None) -> Any:
 
 
 def parse(fields: str) -> Mask:
-    """:raises RefusedError: 400: the selection cannot be read"""
+    """Parse the parameter `fields`.
+
+    :raises RefusedError: 400: the selection cannot be read
+    """
     tokens = _TOKEN.findall(fields)
     if "".join(tokens) != fields:
         raise _unreadable(fields)

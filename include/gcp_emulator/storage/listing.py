@@ -53,7 +53,10 @@ class ListQuery(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, params: Mapping[str, str]) -> ListQuery:
-        """:raises StorageError: 400: a parameter is wrong; the message names it"""
+        """Parse the parameters of a list request.
+
+        :raises StorageError: 400: a parameter is wrong; the message names it
+        """
         _refuse_unsupported(params)
         return cls(
             prefix=params.get("prefix", ""),

@@ -45,7 +45,10 @@ class Buckets:
         self._store = store
 
     def insert(self, project: str, new: NewBucket) -> Resource:
-        """:raises StorageError: 400: bad name; 409: the bucket exists"""
+        """Create a bucket.
+
+        :raises StorageError: 400: bad name; 409: the bucket exists
+        """
         name = check_bucket_name(new.name)
         if self._store.get(BUCKET, name):
             message = "Your previous request to create the named bucket succeeded and you already own it."
@@ -55,7 +58,10 @@ class Buckets:
         return row
 
     def get(self, name: str) -> Resource:
-        """:raises StorageError: 404: the bucket does not exist; 400: bad name"""
+        """Return a bucket.
+
+        :raises StorageError: 404: the bucket does not exist; 400: bad name
+        """
         row = self._store.get(BUCKET, check_bucket_name(name))
         if row is None:
             raise bucket_not_found()
@@ -78,7 +84,10 @@ class Buckets:
         return changed
 
     def delete(self, name: str, conditions: Conditions) -> None:
-        """:raises StorageError: 409: the bucket is not empty"""
+        """Delete a bucket.
+
+        :raises StorageError: 409: the bucket is not empty
+        """
         conditions.check(self.get(name))
         for kind in (LIVE, NONCURRENT):
             if next(scan(self._store, kind, f"{name}/"), ("", {}))[0].startswith(f"{name}/"):

@@ -47,7 +47,10 @@ class PartUploads:
         return upload_id
 
     def get(self, upload_id: str, bucket: str, name: str) -> Resource:
-        """:raises RefusedError: 404: the object has no such upload"""
+        """Return an upload of an object.
+
+        :raises RefusedError: 404: the object has no such upload
+        """
         upload = self._store.get(UPLOAD, upload_id)
         if upload is None or (upload["bucket"], upload["name"]) != (bucket, name):
             raise RefusedError(404, "notFound", "The requested upload was not found.", code="NoSuchUpload")

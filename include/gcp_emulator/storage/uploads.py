@@ -40,7 +40,10 @@ class Checksums(msgspec.Struct, frozen=True, omit_defaults=True):
         return cls(sent.get("crc32c"), sent.get("md5") or content_md5).checked()
 
     def checked(self) -> Checksums:
-        """:raises StorageError: 400: a checksum has a wrong form"""
+        """Return the checksums if they are valid.
+
+        :raises StorageError: 400: a checksum has a wrong form
+        """
         for name, value, length in (("CRC32C", self.crc32c, 4), ("MD5 hash", self.md5, 16)):
             if value is not None and _decoded_length(value) != length:
                 message = f"Invalid {name}: '{value[:100]}' is not the base64 of {length} bytes."
@@ -48,7 +51,10 @@ class Checksums(msgspec.Struct, frozen=True, omit_defaults=True):
         return self
 
     def verify(self, actual: Digest) -> None:
-        """:raises StorageError: 400: the content does not match a checksum"""
+        """Compare the checksums with the content.
+
+        :raises StorageError: 400: the content does not match a checksum
+        """
         for name, sent, calculated in (("CRC32C", self.crc32c, actual.crc32c), ("MD5 hash", self.md5, actual.md5)):
             if sent is not None and sent != calculated:
                 message = f'Provided {name} "{sent}" doesn\'t match calculated {name} "{calculated}".'
@@ -78,7 +84,10 @@ class ContentRange(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, header: str | None) -> ContentRange:
-        """:raises StorageError: 400: the header cannot be read"""
+        """Parse the header `Content-Range`.
+
+        :raises StorageError: 400: the header cannot be read
+        """
         if header is None:
             return cls()
         match = _CONTENT_RANGE.fullmatch(header.strip())

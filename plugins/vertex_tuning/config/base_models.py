@@ -1,4 +1,4 @@
-"""Base models: which can be tuned, and which are or will be retired, from the package's table."""
+"""Base models that can be tuned, and their retirement, from the package's table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.suggestions import did_you_mean
 
 RETIRING_TAG: Final = "retiring-base-model"
-"""On the DAG of a tuning whose base model is retired, or will be."""
+"""Tag of a DAG whose base model Google has retired or will retire."""
 
 _VERSION: Final = re.compile(r"[-@]\d{3}$", re.ASCII)
 _TUNED_MODEL: Final = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/models/[\w-]+@[\w-]+", re.ASCII)
@@ -23,10 +23,10 @@ _TUNED_MODEL: Final = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/models/[\w
 class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row of the table.
 
-    :param name: id of the model, without the number of a version
+    :param name: id of the model, without a version number
     :param tunable: whether the form offers it
-    :param source: page that says so
-    :param read: date of the copy that was read
+    :param source: page with this information
+    :param read: date on which the page was read
     :param retirement: announced date, if any
     :param retired: whether it was retired at a date that is no longer published
     """
@@ -72,7 +72,7 @@ def check_base_model(model: str) -> str:
 
 
 def retirement_note(model: str) -> str:
-    """What to know before paying for a job on this model; empty when there is nothing."""
+    """Warning if Google retires this model soon; empty if not."""
     row = base_models().get(_VERSION.sub("", model))
     if row is None or not (row.retired or row.retirement):
         return ""

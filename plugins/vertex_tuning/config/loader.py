@@ -1,7 +1,7 @@
-"""Tunings as the files of a folder describe them.
+"""Read the tunings of a folder from their YAML files.
 
-Everything is checked when a file is read, so that a mistake shows in the DAG list and not at night in a run. Whatever
-is wrong with one file is told of that file, and leaves the others alone.
+Everything is checked when a file is read, so that a mistake shows in the DAG list and not at night in a run. A mistake
+in one file names that file and does not affect the others.
 """
 
 from __future__ import annotations
@@ -50,23 +50,25 @@ TUNING_FILE_ENDINGS: Final = (".yaml", ".yml")
 
 
 def project_folder(dag_file: str) -> Path:
-    """The folder that has `include/` in it: the one beside the DAGs' folder or, where a deployment brings no other
-    folders than `dags/` and `plugins/`, that folder itself."""
+    """The folder that contains `include/`.
+
+    It is the parent of the DAG folder, or the DAG folder itself if a deployment has only `dags/` and `plugins/`.
+    """
     dags = Path(dag_file).resolve().parent
     return next((folder for folder in (dags.parent, dags) if (folder / "include").is_dir()), dags.parent)
 
 
 def build_tunings(folders: Iterable[Path], build: Callable[[Tuning], _T]) -> tuple[dict[str, _T], list[str]]:
-    """Make something, as a DAG, of every tuning of some folders.
+    """Build an object, e.g. a DAG, for every tuning of some folders.
 
-    :returns: what was built, by the tuning's name; and one line for each mistake in the other files
+    :returns: the built objects, by the name of the tuning; and one line for each mistake in the other files
     """
     tunings, mistakes = load_tunings(*folders)
     built: dict[str, _T] = {}
     for tuning in tunings:
         try:
             built[tuning.name] = build(tuning)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other tunings keep running
+        except Exception as error:  # noqa: BLE001 - no error may affect the other tunings
             mistakes.append(f"tunings/{tuning.name}: no DAG can be made of it: {_describe(error)}")
     return built, mistakes
 
@@ -74,7 +76,7 @@ def build_tunings(folders: Iterable[Path], build: Callable[[Tuning], _T]) -> tup
 def load_tunings(*folders: Path) -> tuple[list[Tuning], list[str]]:
     """Read every YAML file of some folders.
 
-    :returns: the tunings that are right, and one line for each mistake in the other files
+    :returns: the valid tunings, and one line for each mistake in the other files
     """
     paths: list[Path] = []
     mistakes: list[str] = []
@@ -104,7 +106,7 @@ def _folder_mistake(folder: Path, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError):
         found = (
             "found no such folder, so there are no tunings. Deploy include/tunings and the data "
-            "files they name beside dags/ and plugins/, or inside dags/."
+            "files they name next to dags/ and plugins/, or inside dags/."
         )
     else:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -115,8 +117,8 @@ def _folder_mistake(folder: Path, error: OSError | ValueError) -> str:
 def load_tuning(path: Path) -> Tuning:
     """Read one tuning. A retired base model is a warning.
 
-    :raises ConfigurationError: has a line for every mistake, which names the file, the line, the field, what was found
-        and what is expected
+    :raises ConfigurationError: has a line for every mistake, which names the file, the line, the field, the value
+        found and what is expected
     """
     tuning = _load(path)
     if tuning.retirement_note:
@@ -125,7 +127,7 @@ def load_tuning(path: Path) -> Tuning:
 
 
 def first_mistakes(mistakes: Sequence[str]) -> str:
-    """The first mistakes, one a line, and in which files there are how many more."""
+    """The first mistakes, one per line, and the number of further mistakes in each file."""
     shown, rest = mistakes[:MISTAKES_SHOWN], mistakes[MISTAKES_SHOWN:]
     if not rest:
         return "\n".join(shown)
@@ -135,7 +137,10 @@ def first_mistakes(mistakes: Sequence[str]) -> str:
 
 
 def _load(path: Path) -> Tuning:
-    """:raises ConfigurationError: as `load_tuning`"""
+    """Read and check the file of a tuning.
+
+    :raises ConfigurationError: see `load_tuning`
+    """
     where = _where(path)
     try:
         document = read_yaml_file(path)
@@ -145,7 +150,7 @@ def _load(path: Path) -> Tuning:
         raise ConfigurationError(_one_line(f"{where}, line {error.line}: {error}")) from error
     except ConfigurationError as error:
         raise ConfigurationError(_one_line(f"{where}: {error}")) from error
-    except Exception as error:  # whatever it is, the other files are read
+    except Exception as error:  # no error may affect the other files
         raise ConfigurationError(f"{where}: cannot be read: {_describe(error)}") from error
     if tuning is None:
         raise ConfigurationError(
@@ -159,7 +164,7 @@ def _where(path: Path) -> str:
 
 
 def _one_line(mistake: str) -> str:
-    """A mistake as it may be shown and stored: keys and values can have anything in them."""
+    """A mistake as plain text that is safe to show and store: keys and values can have any characters."""
     return plain(without_secrets(" ".join(mistake[: 2 * MESSAGE_SHOWN].splitlines())), MESSAGE_SHOWN)
 
 
@@ -174,13 +179,13 @@ def _name_mistakes(path: Path, document: Document) -> Iterator[Mistake]:
 
 
 def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning | None:
-    """The tuning, or None when there are mistakes; those found here are added."""
+    """The tuning, or None if the content has mistakes, which are added to `mistakes`."""
     content = document.content
     if not isinstance(content, dict):
         kind = "nothing" if content is None else f"a {'list' if isinstance(content, list) else 'single value'}"
         raise ConfigurationError(f"found {kind}, expected fields such as `base_model:`.")
     known = {(mistake.path, mistake.line) for mistake in mistakes}
-    # The file's name, when it is wrong, is told already.
+    # A wrong file name is already among the mistakes.
     named = {**content, "name": path.stem if re.fullmatch(NAME, path.stem) else "unnamed"}
     try:
         tuning = Tuning.model_validate(named, context=dict(FROM_FILE))
@@ -196,7 +201,7 @@ def _tuning(path: Path, document: Document, mistakes: list[Mistake]) -> Tuning |
 
 
 def _mistakes(item: ErrorDetails, document: Document, *, with_advice: bool) -> Iterator[Mistake]:
-    """Describe one of pydantic's errors with its line.
+    """Describe an error of pydantic with its line.
 
     :param with_advice: whether to look for a similar name, which takes time
     """

@@ -1,4 +1,4 @@
-"""Where a job runs and where its data lies: Google's locations and names of buckets."""
+"""Check where a job runs and where its data is stored: Google's locations and bucket names."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from vertex_tuning.templates import template_mark
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _OF_GOOGLE: Final = re.compile(r"^goog|g[o0]{2}g[l1]e")
-"""Names that Google keeps for itself, and those that look like them."""
+"""Names that Google reserves, and names that look similar."""
 _PART: Final = 63
-"""Characters of a bucket's name, or of each part of one with dots."""
+"""Most characters of a bucket name without dots, or of each part between dots."""
 
 _EXPECTED: Final = (
-    "expected the name of a bucket: 3 to 63 lower-case letters, digits, -, _ and ., with a letter or digit at both "
-    "ends and beside each dot, without google and not beginning with goog."
+    "expected the name of a bucket: 3 to 63 lower-case letters, digits, dots, hyphens and underscores. It must have a "
+    "letter or digit at both ends and next to each dot. It must not contain google or begin with goog."
 )
 
 
@@ -45,9 +45,10 @@ def known_locations() -> tuple[str, ...]:
 
 
 def check_location(location: str) -> str:
-    """
-    :param location: may be a template, which only a run knows
-    :raises ConfigurationError: Google has no such location, or none that tunes
+    """Return a location in which Google tunes models.
+
+    :param location: name of the location, or a template, which only a run can check
+    :raises ConfigurationError: Google has no such location, or does not tune models there
     """
     if template_mark(location) or location in known_locations():
         return location
@@ -57,10 +58,11 @@ def check_location(location: str) -> str:
 
 
 def check_bucket(bucket: str) -> str:
-    """
-    https://docs.cloud.google.com/storage/docs/buckets#naming
+    """Return a valid name of a bucket.
 
-    :param bucket: may be a template, or have one in it
+    Rules: https://docs.cloud.google.com/storage/docs/buckets#naming
+
+    :param bucket: name of the bucket; may contain templates
     :raises ConfigurationError: it cannot be the name of a bucket
     """
     if bucket.startswith("gs://") or "/" in re.sub(r"\{\{.*?\}\}", "", bucket):
@@ -72,9 +74,10 @@ def check_bucket(bucket: str) -> str:
 
 
 def check_bucket_of(uri: str) -> None:
-    """
-    :param uri: may have templates in it, and be no `gs://` URI at all
-    :raises ConfigurationError: it is in a bucket that there cannot be
+    """Check the bucket of a `gs://` URI; a URI of another scheme passes.
+
+    :param uri: any URI; may contain templates
+    :raises ConfigurationError: no bucket can have this name
     """
     scheme, _, path = uri.partition("://")
     bucket = path.partition("/")[0]

@@ -1,4 +1,4 @@
-"""The form in the Airflow UI that starts a tuning by hand: the YAML file's values, to be changed for one run."""
+"""The form in the Airflow UI that starts a run by hand, with the values of the YAML file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ NOT_BLANK: Final = r"\S"
 
 
 def form(tuning: Tuning) -> dict[str, Param]:
-    """A DAG's `params`: each with a title, a description and its limits."""
+    """The `params` of a DAG, each with a title, a description and its limits."""
     return {**_data(tuning), **_hyper_parameters(tuning), **_run(tuning), **_model(tuning)}
 
 
 def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
-    """A `pre_execute` for the first task of a DAG: Airflow takes any key in a run's `conf`, and nothing reads it.
+    """A `pre_execute` for the first task of a DAG, which rejects unknown keys: Airflow accepts any key in a `conf`.
 
-    :param known: the keys there are, as the DAG's `params` have them
+    :param known: the known keys, in the form of the DAG's `params`
     """
 
     def check(context: Context) -> None:
-        """:raises ConfigurationError: the run was given a key that nothing reads"""
+        """Check that the form of a run has only known keys.
+
+        :raises ConfigurationError: the run has an unknown key
+        """
         for key in context["dag_run"].conf or {}:
             if key not in known:
                 advice = did_you_mean(key, known) if known else "expected none."
@@ -43,7 +46,7 @@ def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
 
 
 def from_form(tuning: Tuning) -> Tuning:
-    """The tuning of a run: what the form has is read from the run's `params`."""
+    """The tuning of a run: the fields of the form are read from the run's `params`."""
     hyper = {
         "epoch_count": "{{ params.epoch_count or '' }}",
         "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
@@ -71,9 +74,9 @@ def form_macros(tuning: Tuning) -> dict[str, Any]:
 
 
 def _source(tuning: Tuning, field: str) -> str:
-    """What the form says, as it is; the file's own text, if the form has it unchanged, as the template it may be.
+    """Text of a field: the form's value, unrendered. If it is unchanged, the file's text, which may be a template.
 
-    Nothing else from the form is ever rendered: a template can read connections and variables.
+    No other text from the form is rendered: a template can read connections and variables.
     """
     in_form = f"{{{{ params.{field} or '' }}}}"
     own = getattr(tuning, field)
@@ -98,7 +101,7 @@ def _data(tuning: Tuning) -> dict[str, Param]:
             tuning.validation_data,
             type=["null", "string"],
             title="Validation data",
-            description=f"The same. When empty, {_instead(tuning)}.{_rendered(tuning.validation_data)}",
+            description=f"Same forms as above. If empty, {_instead(tuning)}.{_rendered(tuning.validation_data)}",
         ),
     }
 
@@ -175,15 +178,15 @@ def _model(tuning: Tuning) -> dict[str, Param]:
         "ask_smoke_cases": _switch(
             True,
             title="Ask the smoke-test prompts",
-            description="Switch off when the training data is about something else than this tuning's prompts; "
-            "then only examples of the validation data are asked, and the model in use stays.",
+            description="Switch this off if the training data is unrelated to the prompts of this tuning. "
+            "The run then tests only examples of the validation data, and the model in use stays.",
         ),
     }
 
 
 def _switch(value: bool, title: str, description: str) -> Param:
-    """A switch in the form; a `conf` may also have it as a text or as 1 or 0."""
-    types = ["boolean", "string", "integer"]  # the form shows the first
+    """A switch in the form; a `conf` may also have it as text, or as 1 or 0."""
+    types = ["boolean", "string", "integer"]  # the form shows the first type
     return Param(value, type=types, title=title, description=description, pattern=PATTERN, minimum=0, maximum=1)
 
 

@@ -26,7 +26,8 @@ _PRICES: Final = "per_million_training_tokens"
 
 
 def load_prices(path: Path) -> PriceTable:
-    """
+    """Load a price table.
+
     :raises ConfigurationError: has a line for every mistake, which names the file, the line and the field
     """
     where = f"prices: {path.name}"

@@ -1,7 +1,7 @@
-"""YAML as people write it: plain data, each key once, and nothing that readers of YAML take for different things.
+"""Read a strict subset of YAML: plain data, unique keys, and no values that YAML readers interpret differently.
 
-PyYAML's parser only; its constructors are not used. They follow YAML 1.1, where `0100` is 64, `1:30` is 90 and `no` is
-false, keep the last of two equal keys, and raise whatever `datetime` or `int` raise.
+This module uses PyYAML's parser, not its constructors. The constructors follow YAML 1.1: `0100` is 64, `1:30` is 90 and
+`no` is false. They also keep the last of two equal keys, and let errors of `datetime` and `int` escape.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from vertex_tuning.schema import field_path as field_path
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50
-"""Lists and mappings in each other. JSON schemas of smoke tests are the deepest, with about 20."""
+"""Most levels of nested lists and mappings. JSON schemas of smoke tests have the most, about 20."""
 MISTAKES_SHOWN: Final = 20
-"""Mistakes that are told; of the others, how many."""
+"""Mistakes that a message lists; it gives the number of the others."""
 MAX_INTEGER: Final = 2**63 - 1
 MAX_DIGITS: Final = 400
-"""Characters of a number: all that a float can have before its point."""
+"""Most characters of a number: a float can have this many before its point."""
 
 _PARSER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -41,15 +41,15 @@ _TRAPS: Final = {
     "tag:yaml.org,2002:int": "{value}; expected a decimal number, or",
     "tag:yaml.org,2002:float": "{value}; expected a finite decimal number, or",
 }
-"""What a YAML 1.1 reader makes of a text that is a mere text here, and what to write."""
+"""How YAML 1.1 interprets a value that is plain text here, and what to write."""
 
 
 class Mistake(NamedTuple):
-    """Something that is wrong in a file.
+    """A mistake in a file.
 
-    :param path: of the field; empty for the file as a whole
-    :param line: from 1
-    :param text: names the field
+    :param path: path of the field; empty for the whole file
+    :param line: line number, from 1
+    :param text: description, with the name of the field
     """
 
     path: FieldPath
@@ -58,9 +58,9 @@ class Mistake(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What a file says.
+    """The content of a file.
 
-    :param lines: where each field stands, from 1
+    :param lines: line number of each field, from 1
     """
 
     content: Any
@@ -68,13 +68,13 @@ class Document(NamedTuple):
     mistakes: list[Mistake]
 
     def line(self, path: FieldPath) -> int:
-        """Where a field stands; of a missing one, where the mapping that lacks it begins."""
+        """Line of a field; for a missing field, the first line of the mapping that should have it."""
         known = (path[:length] for length in range(len(path), -1, -1))
         return next((self.lines[part] for part in known if part in self.lines), 1)
 
 
 class NotYamlError(Exception):
-    """The text cannot be read at all, or not safely."""
+    """The text cannot be read, or cannot be read safely."""
 
     def __init__(self, text: str, line: int) -> None:
         super().__init__(text)
@@ -82,11 +82,12 @@ class NotYamlError(Exception):
 
 
 def read_yaml_file(path: Path, dates: Container[FieldPath] = ()) -> Document:
-    """
-    :param dates: as `read_yaml`
-    :raises ConfigurationError: it is no regular file, or a large one
-    :raises NotYamlError: as `read_yaml`, or it is not UTF-8
-    :raises OSError: it is missing, or cannot be read
+    """Read a YAML file.
+
+    :param dates: fields that are dates, see `read_yaml`
+    :raises ConfigurationError: it is not a regular file, or it is too large
+    :raises NotYamlError: see `read_yaml`, or the file is not UTF-8
+    :raises OSError: the file is missing or cannot be read
     """
     if not path.is_file():
         if not path.exists() and not path.is_symlink():
@@ -106,8 +107,9 @@ def read_yaml_file(path: Path, dates: Container[FieldPath] = ()) -> Document:
 
 
 def read_yaml(text: str, dates: Container[FieldPath] = ()) -> Document:
-    """
-    :param dates: fields that are dates: they need no quotes, and are read as texts
+    """Read the text of a YAML file.
+
+    :param dates: fields that are dates: they need no quotes, and are read as text
     :raises NotYamlError: the text is not YAML, is nested too deeply, or has anchors, aliases or tags
     """
     try:
@@ -121,7 +123,7 @@ def read_yaml(text: str, dates: Container[FieldPath] = ()) -> Document:
 
 
 class _Reader:
-    """Makes plain data of a parser's events."""
+    """Builds plain data from the events of a parser."""
 
     def __init__(self, events: Iterator[yaml.Event], dates: Container[FieldPath]) -> None:
         self._events = events
@@ -207,7 +209,10 @@ class _Reader:
 
 
 def _require_plain(event: yaml.Event, depth: int) -> None:
-    """:raises NotYamlError: for what could be a bomb, or make other objects than plain data"""
+    """Check that a YAML event is part of plain data.
+
+    :raises NotYamlError: it could use too much memory, or create other objects
+    """
     line = _line(event)
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         name = event.anchor  # type: ignore[attr-defined]
@@ -229,11 +234,11 @@ def _float(text: str) -> float | None:
 
 
 def _trap(text: str) -> str:
-    """What other readers of YAML take a text for; empty when they agree that it is one."""
+    """The value that other YAML readers read; empty if they read the same text."""
     resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], [])
     tag = next((tag for tag, pattern in resolvers if pattern.match(text)), "")
     trap = _TRAPS.get(tag, "")
-    # Reading it takes long, and few texts are traps.
+    # The check is slow, and few texts need it.
     return trap.format(value=_as_read(text)) if trap else ""
 
 

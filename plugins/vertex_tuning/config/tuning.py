@@ -1,4 +1,4 @@
-"""A recurring tuning, as a YAML file or Python describes it: the fields, and what each of them can be."""
+"""A recurring tuning in a YAML file or in Python: its fields and their checks."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from vertex_tuning.schema import (
 from vertex_tuning.templates import is_known_now, is_run_value
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
-"""A tuning's name: it is part of a DAG's id and a label's value."""
+"""Pattern of a tuning's name, which is part of a DAG id and of a label value."""
 
 REQUIRED_IN_FILES: Final = ("schedule", "display_name")
-"""Fields that only Python may leave out."""
+"""Fields that are required in a file and optional in Python."""
 
 MAX_EPOCHS: Final = 100
-"""This project's own guard against a slip in a form; the service publishes no limit."""
+"""Limit of this project, against mistakes in a form; the service publishes no limit."""
 
 MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
-"""Likewise."""
+"""Limit of this project, against mistakes in a form; the service publishes no limit."""
 
 
 MAX_COST: Final = 1e9
 MAX_TOKENS: Final = 10**15
 MIN_HOURS: Final = 0.01
-"""Half a minute; less is a slip, and 1e-10 would round to no time at all."""
+"""Half a minute; less is a mistake, and 1e-10 would round to 0."""
 MAX_HOURS: Final = 24 * 365
-"""A year; Airflow's own dates end soon after some thousand."""
+"""A year; dates of Airflow overflow after some thousand years."""
 
 
 def _adapter_size(size: int) -> None:
@@ -68,7 +68,7 @@ def _task(task: str) -> None:
 
 
 def _data(field: str) -> AfterValidator:
-    """A validator of a dataset's name, which it never quotes: it may have a password in it."""
+    """A validator for the name of a dataset. Its messages do not quote the name, which may have a password."""
 
     def mistakes(text: str) -> Iterable[str]:
         try:
@@ -87,7 +87,7 @@ def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
 def _control_mistakes(value: Any, path: FieldPath = ()) -> Iterable[str]:
     """Control characters in any text, which neither Airflow's database nor a log can hold."""
     if isinstance(value, str) and (control := control_character(value)):
-        yield f"{field_name(path)}: found the control character {control}; expected none."
+        yield f"{field_name(path)}: found the control character {control}; expected a text without it."
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _control_mistakes(getattr(value, name), (*path, name))
@@ -113,17 +113,17 @@ Listed = Annotated[list[dict[str, Any]], BeforeValidator(_as_list), Plain]
 
 
 class Schedule(Model):
-    """When a retraining starts by itself."""
+    """Schedule of the retraining."""
 
     cron: Annotated[str, checked(check_cron)]
     timezone: Annotated[str, checked(check_timezone)] = "UTC"
 
 
 class HyperParameters(Model):
-    """What the tuning job is asked for, unless the form says otherwise.
+    """Settings of the tuning job; the form of a run can change them.
 
-    :param epoch_count: passes over the data; what the guide recommends for the `task` when not given. Never left to
-        the service, which was seen to pick 40
+    :param epoch_count: passes over the data; if not set, the guide's recommendation for the `task`. It is never left
+        to the service, which chose 40 in one test
     """
 
     _known_in_a_run = known_in_a_run("epoch_count", "learning_rate_multiplier", "adapter_size")
@@ -147,13 +147,13 @@ class Budget(Model):
 
 
 class SmokeTest(Model):
-    """Prompts the tuned model is asked.
+    """Prompts that test the tuned model.
 
     :param min_pass_share: share of the cases that must pass
-    :param system_instruction: sent with every case that has none of its own
+    :param system_instruction: sent with every case that does not have one
     :param cases: for the fields of a case see `vertex_tuning.evaluation.cases.SmokeCase`
-    :param sample_size: how many validation examples are asked as well
-    :param min_sample_share: share of them that must be answered exactly; reported only when not given
+    :param sample_size: number of validation examples to predict as well
+    :param min_sample_share: share of these examples that must get the exact response; if not set, only reported
     """
 
     _known_in_a_run = known_in_a_run("system_instruction", "cases")
@@ -172,15 +172,15 @@ class SmokeTest(Model):
 
 
 class Promotion(Model):
-    """When a new model takes the place of the one in use.
+    """Conditions for the promotion of a new model.
 
-    :param rule: when it is better; see `vertex_tuning.evaluation.comparison.Rule`
-    :param champion_alias: alias of the model in use in the Model Registry; before it is changed, the model in use has
-        to be given the new one there
-    :param on_refused: a model refused by smoke test, gates or rule ends the run as failed (`fail`) or skips the rest of
-        it (`skip`)
+    :param rule: when the new model is better; see `vertex_tuning.results.PromotionRule`
+    :param champion_alias: alias of the model in use in the Model Registry; before you change it here, give the model in
+        use the new alias there
+    :param on_refused: a model refused by smoke test, gates or rule fails the run (`fail`) or skips the rest of it
+        (`skip`)
     :param require_approval: a person decides in the Airflow UI
-    :param approval_hours: how long they have; the model is not promoted afterwards
+    :param approval_hours: time for this decision; the model is not promoted afterwards
     """
 
     _known_in_a_run = known_in_a_run("rule", "champion_alias")
@@ -195,28 +195,28 @@ class Promotion(Model):
 
     @property
     def approval_deadline(self) -> timedelta | None:
-        """How long a person has to approve; None when nobody is asked."""
+        """Time that a person has to approve; None if no approval is required."""
         return timedelta(hours=self.approval_hours) if self.require_approval else None
 
 
 class Tuning(Model):
-    """A recurring tuning: one file of `include/tunings/`, whose name it has, or arguments in Python.
+    """A recurring tuning: a file of `include/tunings/` with the same name, or arguments in Python.
 
-    In Python, most fields may also be a template or the result of another task: all but those of `schedule`, the
-    limits of time, the shares and sizes of `smoke_test`, and what follows from a refusal.
+    In Python, most fields may also be a template or the result of another task. The exceptions are `schedule`, the
+    timeouts, the shares and sizes of `smoke_test`, and `on_refused`.
 
-    :param name: models of one name are compared with each other
+    :param name: models of tunings with the same name are compared with each other
     :param schedule: required in a file
     :param location: where the job runs; may be a template
-    :param bucket: where data is uploaded to; may be a template
-    :param training_data: path relative to the project, or a URI such as `gs://…`; may be a template, as may
+    :param bucket: bucket for the uploaded data; may be a template
+    :param training_data: path relative to the project, or a URI such as `gs://…`. It may be a template, like
         `validation_data`
-    :param task: what kind it is, for the guide's recommendations; see `vertex_tuning.costs.recommendations`
-    :param display_name: the tuned model's
-    :param skip_if_unchanged: a run that would only make a model again that there is ends as skipped
-    :param metrics_timeout_minutes: how long to wait for metrics that lag behind the job's end
-    :param gates: limits the new model's values must keep; see `vertex_tuning.evaluation.gates`
-    :param on_missing_metrics: whether a gate whose value nobody knows fails or passes
+    :param task: kind of task, for the guide's recommendations; see `vertex_tuning.costs.recommendations`
+    :param display_name: display name of the tuned model
+    :param skip_if_unchanged: skip a run if a model already exists for the same data and settings
+    :param metrics_timeout_minutes: how long to wait for metrics after the end of the job
+    :param gates: limits that the values of the new model must keep; see `vertex_tuning.evaluation.gates`
+    :param on_missing_metrics: whether a gate fails or passes if its value is missing
     """
 
     _known_in_a_run = known_in_a_run(
@@ -249,7 +249,7 @@ class Tuning(Model):
 
     @property
     def retirement_note(self) -> str:
-        """What to know of the base model before paying for a job; empty when there is nothing."""
+        """Warning if Google retires the base model soon; empty if not."""
         return retirement_note(self.base_model) if is_known_now(self.base_model) else ""
 
     @model_validator(mode="after")
@@ -274,7 +274,7 @@ class Tuning(Model):
                 yield f"gates[{index}].value: found {gate['value']!r}, {missing}"
 
     def _missing(self, value: str) -> str:
-        """What it takes to have a value, when that is not there; else empty."""
+        """Description of the settings that a value needs, if they are missing; else empty."""
         validation = self.validation_data or self.dataset.validation_fraction
         if needs_sample(value) and not (validation and self.smoke_test.sample_size):
             return (

@@ -1,4 +1,4 @@
-"""One pass over the files of a training or validation set, which become one file of Gemini rows. Pure."""
+"""Read the files of a training or validation set once, and write one file of Gemini rows. Pure."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ _BATCH = 500
 class Source(NamedTuple):
     """A file of a dataset.
 
-    :param name: as the user knows it; `.gz` and `.csv` are recognised by it
-    :param open: opens it to read from its beginning
-    :param path: where it lies, when it is a local file
+    :param name: name, as the user knows it; its ending `.gz` or `.csv` gives the format
+    :param open: function that opens the file for reading from its beginning
+    :param path: path of a local file; not set for other files
     """
 
     name: str
@@ -63,13 +63,14 @@ class Source(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name as findings and reports show it: the names of files are foreign text."""
+        """The name in findings and reports, as plain text: a file name may have unsafe characters."""
         return plain(self.name)
 
 
 @contextmanager
 def open_source(source: Source) -> Iterator[IO[bytes]]:
-    """
+    """Open a source for reading, for the length of a `with` block.
+
     :raises DatasetError: it cannot be opened
     """
     with os_errors(source.label):
@@ -79,7 +80,7 @@ def open_source(source: Source) -> Iterator[IO[bytes]]:
 
 
 class Rows(NamedTuple):
-    """Gemini rows as bytes, and the lines of their file they come from."""
+    """Gemini rows as bytes, with their line numbers in the file."""
 
     lines: Sequence[bytes]
     numbers: Sequence[int]
@@ -91,7 +92,7 @@ class Rows(NamedTuple):
 
 
 class Hashed:
-    """Counts and hashes the bytes it is given, and writes them to a file if there is one."""
+    """Counts and hashes bytes, and writes them to a file if it has one."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = file
@@ -110,9 +111,9 @@ class Hashed:
 
 
 class Split:
-    """The rows of a dataset that are for training, or those that are for validation.
+    """The training rows or the validation rows of a dataset.
 
-    :param output: where they are written; None when the source's bytes are the dataset
+    :param output: file for the rows; None if the source is used unchanged
     """
 
     def __init__(self, examples: Examples, path: Path, *, training: bool) -> None:
@@ -125,7 +126,7 @@ class Split:
         self.output: Hashed | None = None
 
     def open(self) -> None:
-        """Rows are to be written from now on."""
+        """Write all further rows to a file."""
         if self.output is None:
             self._file = self.path.open("wb")
             self.output = Hashed(self._file)
@@ -135,8 +136,10 @@ class Split:
             self._file.close()
 
     def take(self, lines: Sequence[bytes], numbers: Sequence[int], measured: Sequence[Measured], file: int) -> None:
-        """
-        :param numbers: of the lines in the file with this number
+        """Add rows that have been checked and measured.
+
+        :param numbers: line numbers of the rows in the file
+        :param file: number of the file
         """
         if not measured:
             return
@@ -151,7 +154,7 @@ class Split:
 class DatasetReader:
     """Reads the files of one set.
 
-    :param splits: for training, for validation, or both when the set is to be split
+    :param splits: training, validation, or both if the set is split
     """
 
     def __init__(self, options: DatasetOptions, findings: Findings, splits: list[Split]) -> None:
@@ -168,8 +171,9 @@ class DatasetReader:
         self.source = Hashed()
 
     def read(self, sources: Sequence[Source], first_file: int) -> None:
-        """
-        :param first_file: number of the first of the files
+        """Read and check the files of this set.
+
+        :param first_file: number of the first file
         """
         self.must_rewrite |= len(sources) > 1
         for number, source in enumerate(sources, first_file):
@@ -254,7 +258,7 @@ class DatasetReader:
         return _rows_of((line, number) for line, number in made if line is not None)
 
     def _convert(self, line: bytes, name: str, number: int, form: Format) -> bytes | None:
-        """The row made of a line; the line itself when it is for the checks to say what is wrong."""
+        """Convert a line to a row; an invalid line is returned unchanged, for the checks to report."""
         columns, instruction = self.columns, self.options.system_instruction
         try:
             found = msgspec.json.decode(line)
@@ -286,7 +290,7 @@ class DatasetReader:
         yield _rows_of(made)
 
     def _columns(self, name: str, header: Record | None) -> tuple[int, int, int] | None:
-        """Places of prompt and response, and how many columns there are."""
+        """Positions of prompt and response, and the number of columns."""
         wanted = (self.columns.prompt, self.columns.response)
         fields = header.fields if header else []
         if all(fields.count(column) == 1 for column in wanted):
@@ -310,7 +314,7 @@ class DatasetReader:
 
 
 class _TooLargeError(Exception):
-    """More was read than any dataset may have."""
+    """A file has more bytes than any dataset may have."""
 
 
 def _rows_of(pairs: Iterable[tuple[bytes, int]]) -> Rows:

@@ -163,7 +163,7 @@ def from_fields(row: object, prompt: str, response: str, instruction: str | None
 
 
 def gemini_row(contents: list[dict[str, Any]], instruction: str | None) -> dict[str, Any]:
-    """A row of Gemini's format: the system instruction, unless it is None or empty, and the turns."""
+    """A row of Gemini's format: the system instruction, unless it is missing or empty, and the turns."""
     system = {"systemInstruction": {"parts": [{"text": instruction}]}} if instruction else {}
     return {**system, "contents": contents}
 

@@ -25,14 +25,14 @@ class ColumnNames(Model):
 class DatasetOptions(Model):
     """How a dataset is read.
 
-    :param format: format of all its files, see `vertex_tuning.datasets.formats`; recognised for each file when not set
+    :param format: format of all files, see `vertex_tuning.datasets.formats`; if not set, recognised for each file
     :param columns: names of the prompt and of the response
-    :param system_instruction: given to converted rows that have none
+    :param system_instruction: system instruction for converted rows without one
     :param on_invalid_row: `fail` rejects the dataset, `drop` leaves out up to `max_dropped_share` of its rows
     :param max_dropped_share: largest share of the rows that may be left out
-    :param validation_fraction: share of the training data that is set aside when there is no validation data
-    :param split_seed: chooses the rows that are set aside
-    :param count_tokens_sample: examples whose tokens the service counts, to correct the estimate of all tokens
+    :param validation_fraction: share of the training data to use for validation, if there is no validation data
+    :param split_seed: seed of the split
+    :param count_tokens_sample: number of examples whose tokens the service counts, to correct the estimate
     """
 
     _known_in_a_run = known_in_a_run("*")
@@ -57,9 +57,10 @@ class DatasetOptions(Model):
 
 
 def parse_options(values: Mapping[str, Any]) -> DatasetOptions:
-    """
-    :param values: fields of :class:`DatasetOptions`, also as the texts that templates render; None and empty: not set
-    :raises ConfigurationError: names the field, what was found and what is expected
+    """Parse the options of a dataset.
+
+    :param values: fields of :class:`DatasetOptions`; a value may be rendered text; None and empty mean not set
+    :raises ConfigurationError: names the field, the value found and what is expected
     """
     given = {name: value for name, value in values.items() if rendered(value) is not None}
     if "columns" in given:

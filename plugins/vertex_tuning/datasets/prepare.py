@@ -1,7 +1,7 @@
-"""A dataset made ready for tuning: read once, checked row by row, measured, compared with itself, converted where it
-must be and split where that is asked for. Pure: reads and writes files, knows neither Airflow nor a network.
+"""Prepare a dataset for tuning: check, measure, convert and split its rows in one pass.
 
-The rules are in `row_rules`, `dataset_rules` and `limits`.
+The rules are in `row_rules`, `dataset_rules` and `limits`. Pure: this module reads and writes files, and uses neither
+Airflow nor a network.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ FINDINGS_FILE: Final = "findings.jsonl"
 
 
 class Sizes(msgspec.Struct, frozen=True):
-    """How much of a dataset is read, written and compared at once.
+    """Amounts of data to read, write and compare at once.
 
-    :param min_split: bytes of a file that take longer to check than another process takes to start
-    :param max_written: findings written to the file
-    :param part_size: examples compared at once
+    :param min_split: size in bytes from which a file is checked by several processes
+    :param max_written: most findings in the file
+    :param part_size: number of examples to compare at once
     """
 
     min_split: int = 32 * 2**20
@@ -65,18 +65,18 @@ SIZES: Final = Sizes()
 
 
 class DatasetReport(msgspec.Struct, frozen=True):
-    """What a training or validation set is.
+    """Description of a training or validation set.
 
-    :param name: its files as the user knows them
-    :param format: of the files: `gemini`, `messages`, `chat`, `csv`, or several joined by `+`
-    :param rows: examples in it
-    :param bytes: of the resulting file, as is `sha256`, in hex
-    :param rows_hash: of the same rows in any order, in hex
-    :param path: the resulting file, when it is not the source as it is
-    :param converted: rows that had another format
-    :param dropped: rows left out as they cannot be used
-    :param blank_lines: lines without a row
-    :param labels: how often each answer occurs, when they are labels; else empty
+    :param name: names of its files, as the user knows them
+    :param format: format of the files: `gemini`, `messages`, `chat`, `csv`, or several joined by `+`
+    :param rows: number of examples
+    :param bytes: size of the resulting file; `sha256` is its hash, in hex
+    :param rows_hash: hash of the rows in any order, in hex
+    :param path: the resulting file; not set if the source is used unchanged
+    :param converted: number of rows converted from another format
+    :param dropped: number of unusable rows that were left out
+    :param blank_lines: number of lines without a row
+    :param labels: number of rows with each response, if responses are labels; else empty
     """
 
     name: str
@@ -94,20 +94,20 @@ class DatasetReport(msgspec.Struct, frozen=True):
 
     @property
     def tokens(self) -> int:
-        """Billable tokens of one epoch, estimated."""
+        """Estimated billable tokens of an epoch."""
         return self.statistics.total_billable_token_count
 
     def summary(self) -> FileSummary:
-        """The small part of it."""
+        """The small fields of the report."""
         return msgspec.convert(self, FileSummary, from_attributes=True)
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A dataset that was read.
+    """A dataset after all checks.
 
-    :param counts: findings by severity (error, warning, dropped) and kind
+    :param counts: number of findings by severity (error, warning, dropped) and kind
     :param shown: the first findings of each severity
-    :param findings_path: all of them, one JSON object a line
+    :param findings_path: file with all findings, one JSON object per line
     """
 
     training: DatasetReport
@@ -121,13 +121,16 @@ class Prepared(msgspec.Struct, frozen=True):
         return sum(self.counts["error"].values())
 
     def require_valid(self) -> None:
-        """:raises DatasetError: lists the first errors by file and line, and how many there are of each kind"""
+        """Check that the dataset has no errors.
+
+        :raises DatasetError: has the first errors by file and line, and the number of each kind
+        """
         if self.error_count:
             errors = "1 error" if self.error_count == 1 else f"{self.error_count} errors"
             raise DatasetError(f"{self.training.name}: found {errors}.\n{self.text('error')}")
 
     def summary(self) -> dict[str, Any]:
-        """The small part of it, as plain values."""
+        """The small fields, as plain values."""
         sets = {"training": self.training, "validation": self.validation}
         return {
             **{name: msgspec.to_builtins(report.summary()) if report else None for name, report in sets.items()},
@@ -135,7 +138,7 @@ class Prepared(msgspec.Struct, frozen=True):
         }
 
     def text(self, severity: Severity) -> str:
-        """The first findings and the number of each kind, for a log; empty when there are none."""
+        """The first findings and the number of each kind, for a log; empty without findings."""
         shown, counts = self.shown[severity], self.counts[severity]
         lines = [f"  {finding}" for finding in shown]
         if more := sum(counts.values()) - len(shown):
@@ -146,7 +149,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 def write_report(prepared: Prepared, file: IO[bytes]) -> None:
-    """Everything that was found, as one JSON object: both sets, counts and all findings. Takes no memory for them."""
+    """Write both sets, counts and all findings as one JSON object. The findings are not kept in memory."""
     head = msgspec.to_builtins(prepared)
     kept = {name: head[name] for name in ("training", "validation", "counts")}
     file.write(msgspec.json.encode(kept).removesuffix(b"}") + b',"findings":[')
@@ -165,18 +168,18 @@ def prepare(
     processes: int = 1,
     sizes: Sizes = SIZES,
 ) -> Prepared:
-    """Read a dataset and make of it what a tuning job takes.
+    """Read a dataset and write it in the form that a tuning job reads.
 
-    :param training: its files; several become one
-    :param validation: the same for validation; none when empty
-    :param folder: an existing, empty one. `training.jsonl` and `validation.jsonl` are written to it unless the
-        source's own bytes are the dataset, and `findings.jsonl`
-    :param processes: how many check a large local file of Gemini rows; all else is read in this one
-    :param sizes: how much is read, written and compared at once
-    :raises ConfigurationError: when there is a validation set and one is to be split off as well
+    :param training: files of the training data; several files are joined
+    :param validation: files of the validation data; may be empty
+    :param folder: existing, empty folder for `findings.jsonl`, and for `training.jsonl` and `validation.jsonl` unless
+        the source can be used unchanged
+    :param processes: number of processes that check a large local file of Gemini rows; other files use this process
+    :param sizes: amount of data read, written and compared at once
+    :raises ConfigurationError: there is validation data, and `validation_fraction` is set as well
     """
     if validation and options.validation_fraction:
-        raise ConfigurationError("validation_fraction: found one beside validation data, expected one of the two.")
+        raise ConfigurationError("validation_fraction: found it and validation data, expected only one of the two.")
     with ExitStack() as stack:
         file = stack.enter_context((folder / FINDINGS_FILE).open("wb"))
         findings = Findings(file, max_written=sizes.max_written)
@@ -190,7 +193,7 @@ def prepare(
 
 
 class _Work:
-    """The steps of `prepare`, and what they share."""
+    """The steps of `prepare` and their common state."""
 
     def __init__(
         self,
@@ -266,7 +269,7 @@ class _Work:
         )
 
     def _set_aside(self, name: str) -> DatasetReport | None:
-        """The validation set that was split off, or what the service takes of it."""
+        """The validation set that was split off, limited to the size that the service accepts."""
         path, rows = self._validation.path, self._validation.totals.rows
         source = Source.local(path, f"{name} (validation)")
         if not rows:
@@ -274,8 +277,8 @@ class _Work:
             return None
         most = dataset_rules.most_validation_rows(self._training.totals.rows)
         if rows > most:
-            found = f"{rows} rows, of which {most} are kept and the others in neither set"
-            expected = f"at most {most} for validation; a smaller fraction wastes none"
+            found = f"{rows} rows, of which {most} are kept and the others are in neither set"
+            expected = f"at most {most} for validation; a smaller fraction uses all rows"
             self._add([Finding("validation_surplus", "warning", source.name, found=found, expected=expected)])
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
@@ -285,7 +288,7 @@ class _Work:
         return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
 
     def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
-        """What only shows when all rows are known."""
+        """Run the checks that need all rows."""
         self._add(dataset_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
         self._add(dataset_rules.uncompared(training.name, self._examples.not_compared))
         self._add(dataset_rules.outliers(self._training.totals, training.statistics, self._names))
@@ -297,7 +300,7 @@ class _Work:
 
 
 def _is_large(sets: list[Sequence[Source]], options: DatasetOptions, min_split: int) -> bool:
-    """Whether more processes are worth starting, and all files of a kind that can be read in parts."""
+    """Whether several processes save time, and all files can be read in parts."""
     if any(len(sources) > 1 or not can_be_split(sources[0], options) for sources in sets):
         return False
     return max(source.path.stat().st_size for sources in sets for source in sources if source.path) >= min_split
@@ -308,7 +311,7 @@ def _statistics(totals: Totals) -> Statistics:
 
 
 def sample(lines: Iterable[bytes], size: int) -> list[Row]:
-    """So many examples of a valid dataset, picked by their own hash: always the same ones, from all over the file."""
+    """A sample of a valid dataset, chosen by the hashes of the rows: always the same rows, from the whole file."""
     picked = heapq.nsmallest(size, (line for line in lines if line.strip()), key=_hash)
     return [msgspec.json.decode(line, type=Row) for line in picked]
 

@@ -1,7 +1,7 @@
-"""What a row must be: every rule in one place, with what was found and expected. Pure.
+"""Rules that each row must keep, with the value found and what is expected. Pure.
 
-The documented rules are those of the guide to preparing data (addresses in `rows`); the service
-itself reports bad rows late or drops them in silence. What it does with keys nobody documented is not known: a warning.
+The documented rules come from the guide to preparing data (URLs in `rows`). The service itself reports bad rows late or
+drops them without a message. Keys without documentation cause a warning, because their effect is not known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROLES: Final = ("user", "model")
 _SYSTEM: Final = ("systemInstruction", "system_instruction")
 _ROW_KEYS: Final = {"contents", "tools", *_SYSTEM}
 PREFERENCE_KEY: Final = "completions"
-"""Rows of preference tuning have it, whatever else is in them."""
+"""Key that all rows of preference tuning have."""
 PREFERENCE_FOUND: Final = "preference rows"
 PREFERENCE_EXPECTED: Final = "supervised rows; this product makes supervised tuning jobs"
 _TURN_KEYS: Final = {"role", "parts"}
@@ -36,7 +36,7 @@ _URI_SCHEMES: Final = ("gs://", "https://", "http://")
 
 
 def problems(row: object) -> RowRule:
-    """Everything wrong or odd with a decoded row, in its own order."""
+    """All problems of a decoded row, in the order of its keys."""
     if not isinstance(row, dict):
         yield Problem("type", "", describe(row), "an object")
         return
@@ -51,7 +51,10 @@ def problems(row: object) -> RowRule:
 
 
 def too_long(tokens: int) -> RowRule:
-    """:param tokens: of the whole example, as estimated"""
+    """Check the length of an example.
+
+    :param tokens: estimated tokens of the whole example
+    """
     if tokens > MAX_EXAMPLE_TOKENS:
         yield Problem(
             "tokens", "", f"about {tokens} tokens", f"at most {MAX_EXAMPLE_TOKENS}, input and output together"
@@ -68,7 +71,7 @@ def _unknown_keys(value: dict[str, Any], known: set[str], path: str) -> RowRule:
 def _system(row: dict[str, Any]) -> RowRule:
     given = [name for name in _SYSTEM if row.get(name) is not None]
     if len(given) > 1:
-        yield Problem("system", ".system_instruction", "it beside systemInstruction", "one of the two")
+        yield Problem("system", ".system_instruction", "it and systemInstruction", "only one of the two")
     for name in given:
         turn, path = row[name], f".{name}"
         if isinstance(turn, dict):
@@ -100,7 +103,7 @@ def _role(turn: object) -> str:
 
 
 def _order(roles: list[str]) -> RowRule:
-    """Turns alternate and the model has the last one. Unknown roles have been reported already."""
+    """Check that turns alternate and the last turn is the model's. Unknown roles are reported by another rule."""
     if not set(roles) <= set(_ROLES):
         return
     for index in range(1, len(roles)):
@@ -144,7 +147,7 @@ def _is_blank(parts: list[Any]) -> bool:
 
 
 def _each(values: object, path: str, rule: Callable[[Any, str], RowRule]) -> RowRule:
-    """A rule for every object of a list."""
+    """Apply a rule to every object of a list."""
     if not isinstance(values, list):
         yield Problem("type", path, describe(values), "a list")
         return
@@ -205,7 +208,7 @@ def _response(value: object, path: str) -> RowRule:
 
 
 def _named(value: object, path: str, field: str, *, required: bool) -> RowRule:
-    """A function part: the function's name, and an object of values."""
+    """Check a function part: the name of the function, and an object of values."""
     if not isinstance(value, dict):
         yield Problem("type", path, describe(value), f"an object with name and {field}")
         return

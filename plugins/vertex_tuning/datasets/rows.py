@@ -12,18 +12,18 @@ import msgspec
 from vertex_tuning.costs.token_estimate import FILE_TOKENS, estimate_tokens
 
 LABEL_LENGTH: Final = 60
-"""Answers of at most so many characters may be labels."""
+"""Most characters of a response that may be a label."""
 
 Measured = tuple[int, int, int, int, int, str]
 """Hash of the prompt, hash of the answer, input tokens, output tokens, turns, the answer if it is short (else "").
 The hashes are Python's own: they tell texts apart within one process, or several with the same `PYTHONHASHSEED`."""
 
 UNREADABLE_ROW: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding hostile JSON can raise. msgspec refuses NaN, Infinity and lone surrogates."""
+"""Errors of decoding invalid or hostile JSON. msgspec refuses NaN, Infinity and lone surrogates."""
 
 
 class Part(msgspec.Struct, rename="camel"):
-    """One piece of a turn: text, or a file or function part (passed on as they are)."""
+    """A part of a turn: text, or a file or function part, which are not changed."""
 
     text: str | None = None
     file_data: dict[str, Any] | None = None
@@ -32,44 +32,44 @@ class Part(msgspec.Struct, rename="camel"):
 
 
 class Content(msgspec.Struct):
-    """One turn."""
+    """A turn of a conversation."""
 
     role: str | None = None
     parts: list[Part] = msgspec.field(default_factory=list)
 
 
 class Row(msgspec.Struct, rename="camel"):
-    """One example: a conversation whose last turn is the answer to learn."""
+    """An example: a conversation whose last turn is the response to learn."""
 
     contents: list[Content]
     system_instruction: Content | None = None
 
 
 def prompt_texts(row: dict[str, Any]) -> list[str]:
-    """What the model is asked, as one text for the system instruction ("" for none) and for each turn but the answer.
+    """The texts of the prompt: the system instruction (empty if missing) and each turn except the response.
 
-    :param row: of valid shape; so in all functions here
+    :param row: row of valid shape, as in all functions of this module
     """
     return [turn_text(system_of(row)), *map(turn_text, row["contents"][:-1])]
 
 
 def answer_text(row: dict[str, Any]) -> str:
-    """What is to be learnt."""
+    """The response that the model learns."""
     return turn_text(row["contents"][-1])
 
 
 def system_of(row: dict[str, Any]) -> dict[str, Any]:
-    """The system instruction; an empty turn when there is none."""
+    """The system instruction; an empty turn if it is missing."""
     return row.get("systemInstruction") or row.get("system_instruction") or {"parts": []}
 
 
 def turn_text(turn: dict[str, Any]) -> str:
-    """A turn's texts in a row, and in place of each file or function part its JSON with sorted keys."""
+    """All texts of a turn, joined; a file or function part counts as its JSON with sorted keys."""
     return "".join(part["text"] if "text" in part else _canonical(part) for part in turn["parts"])
 
 
 def measure(row: dict[str, Any]) -> Measured:
-    """What is kept of any valid row."""
+    """Measurements of a valid row, which are kept instead of the row."""
     prompt, answer = prompt_texts(row), answer_text(row)
     turns = [(turn, turn["role"].lower() == "model") for turn in row["contents"]]
     return (

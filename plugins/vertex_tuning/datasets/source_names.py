@@ -1,4 +1,4 @@
-"""Names of datasets, as far as they are right or wrong whatever lies there. Pure."""
+"""Check the names of datasets without access to the files. Pure."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from vertex_tuning.templates import template_mark
 WILDCARD: Final = re.compile(r"[*?\[]")
 OF_THIS_MACHINE: Final = ("file", "local")
 MAX_DEEP: Final = 2
-"""Times that `**` may be in a pattern: each multiplies the folders that are looked at."""
+"""Most occurrences of `**` in a pattern: each one multiplies the number of folders to search."""
 
 _REMOTE: Final = frozenset({"abfs", "abfss", "adl", "gcs", "memory", "s3", "s3a", "sftp", "ssh"})
-"""File systems of Airflow's providers, and fsspec's `memory`, which a deployment may attach. No others: a scheme that
-Airflow does not parse as one is a local path to it, and `dir`, `zip` and others open local files, too."""
+"""File systems of Airflow's providers, and fsspec's `memory`, which a deployment may attach. No others: Airflow takes
+an unknown scheme for a local path, and `dir`, `zip` and others open local files, too."""
 _HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+|arn:aws[\w-]*(:[\w-]+)*")
-"""What may stand for a bucket and have a colon in it: a server, or an S3 access point."""
+"""Bucket names that may contain a colon: a server, or an S3 access point."""
 _QUERY: Final = re.compile(r"[?&;#][^/]*=")
 _TEMPLATE: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
 def split_scheme(given: str) -> tuple[str, str]:
-    """Scheme in lower case, `file` for a mere path, and the path."""
+    """The scheme in lower case (`file` for a path without scheme), and the path."""
     scheme, is_uri, path = given.partition("://")
     return (scheme.lower(), path) if is_uri else ("file", given)
 
 
 def check_source_name(given: str) -> None:
-    """
-    :param given: local path or pattern, `gs://` URI or a URI of another file system
-    :raises ConfigurationError: no data is read from there; a text that may hold a password is not quoted
+    """Check that the name of a source is a kind of name that can be read.
+
+    :param given: local path or pattern, `gs://` URI or URI of another file system
+    :raises ConfigurationError: such a source cannot be read; the message does not quote text that may have a password
     """
     scheme, path = split_scheme(given)
     _require_known(scheme)
@@ -46,9 +47,9 @@ def check_source_name(given: str) -> None:
 
 
 def check_source_template(text: str) -> None:
-    """The same for a text that Airflow may render first: what is known of it now.
+    """Check the name of a source that may contain templates, as far as it is known before the run.
 
-    :raises ConfigurationError: as `check_source_name`
+    :raises ConfigurationError: see `check_source_name`
     """
     mark = template_mark(text)
     if not mark:
@@ -58,7 +59,10 @@ def check_source_template(text: str) -> None:
 
 
 def _require_known(scheme: str) -> None:
-    """:raises ConfigurationError: data is not read from there; the rest of the URI may be a secret and is not quoted"""
+    """Check that data can be read from a file system.
+
+    :raises ConfigurationError: it cannot; the message does not quote the rest of the URI, which may be secret
+    """
     if scheme not in (*OF_THIS_MACHINE, "gs", *_REMOTE):
         known = ", ".join(f"{name}://" for name in ("file", "gs", *sorted(_REMOTE)))
         found = "text that is not quoted, as it may hold a password" if re.search("[:@]", scheme) else plain(scheme, 40)
@@ -66,8 +70,11 @@ def _require_known(scheme: str) -> None:
 
 
 def _require_no_password(scheme: str, path: str) -> None:
-    """:raises ConfigurationError: there is another URI, a password or a query in the URI; none of them is quoted"""
-    # `s3://x::file:///etc/passwd` and the like: a file system in another one.
+    """Check that a URI has no password, no query and no second URI.
+
+    :raises ConfigurationError: it has; the message does not quote them
+    """
+    # For example `s3://x::file:///etc/passwd`: a file system inside another file system.
     if "::" in path and scheme != "gs":
         raise ConfigurationError(f"Dataset: found '::' in a {scheme}:// URI, expected one file or pattern.")
     authority, _, rest = unquote(path).partition("/")

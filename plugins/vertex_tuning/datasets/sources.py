@@ -1,4 +1,4 @@
-"""Where a dataset's files come from: the local disk, Cloud Storage, or whatever else Airflow has a connection to."""
+"""Find the files of a dataset: on the local disk, in Cloud Storage, or in a file system of an Airflow connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook
 
 MAX_FILES: Final = 1000
-"""One dataset has: more are a slip in a pattern."""
+"""Most files of a dataset: more are probably a mistake in a pattern."""
 
 DATA_FILE_ENDINGS: Final = (".jsonl", ".csv", ".jsonl.gz", ".csv.gz")
 """What local files of data are called. Nothing else is opened: names come from a form, and what is wrong with a file is
@@ -27,7 +27,7 @@ quoted in logs.
 
 
 def readable_folders(base_dir: str | Path) -> list[Path]:
-    """The folders that local datasets may be read from; the first is what relative paths are relative to."""
+    """The folders of local datasets; the first is the base folder of relative paths."""
     # Imported here: local files are checked without Airflow, too.
     from airflow.sdk import conf
 
@@ -36,13 +36,13 @@ def readable_folders(base_dir: str | Path) -> list[Path]:
 
 
 def find_sources(given: str, folders: Sequence[Path], storage: StorageHook) -> list[Source]:
-    """The files that a text names, by name.
+    """The files of a path, pattern or URI, sorted by name.
 
     :param given: local path or glob (with or without `file://`), `gs://` URI or glob, or a URI of another file system
         that Airflow knows, as `s3://my_connection@bucket/rows.jsonl`
-    :param folders: local files are read from these alone; relative paths are relative to the first
-    :raises ConfigurationError: it is not allowed, or of no file system there is
-    :raises DatasetError: there is no such file, or it cannot be looked for
+    :param folders: allowed folders of local files; the first is the base folder of relative paths
+    :raises ConfigurationError: the source is not allowed, or its file system is unknown
+    :raises DatasetError: there is no such file, or the search failed
     """
     check_source_name(given)
     scheme, path = split_scheme(given)
@@ -54,14 +54,14 @@ def find_sources(given: str, folders: Sequence[Path], storage: StorageHook) -> l
         else:
             found = _elsewhere(given)
     if not found:
-        raise DatasetError(f"{_shown(given)}: found no file, expected one at least.")
+        raise DatasetError(f"{_shown(given)}: found no file, expected at least one.")
     if len(found) > MAX_FILES:
         raise DatasetError(f"{_shown(given)}: found more than {MAX_FILES} files.")
     return found
 
 
 def version(source: Source, storage: StorageHook) -> object:
-    """Something that changes when the content does; None where nobody can tell."""
+    """A value that changes with the content of a source; None if it is not known."""
     if source.path:
         with os_errors(source.label):
             status = source.path.stat()
@@ -86,14 +86,15 @@ def _local(given: str, path: str, folders: Sequence[Path]) -> list[Source]:
 
 
 def _matching(given: str, pattern: str, start: str, folders: Sequence[Path]) -> list[Source]:
-    """
+    """The local files that match a pattern.
+
     :param start: the folder before the first wildcard
     """
     if ".." in PurePath(pattern).parts:
-        raise ConfigurationError(f"{_shown(given)}: found '..', expected none in a pattern.")
+        raise ConfigurationError(f"{_shown(given)}: found '..', expected a pattern without it.")
     _inside(given, start, folders)
     names = itertools.islice(glob.iglob(pattern, root_dir=folders[0], recursive=True), MAX_FILES + 1)  # noqa: PTH207 - may be absolute
-    # A file may be found once for each way that ** leads to it.
+    # With **, glob may return a file several times.
     files = [(name, _inside(given, name, folders)) for name in sorted(set(names))]
     return [
         Source.local(file, name) for name, file in files if file.name.endswith(DATA_FILE_ENDINGS) and file.is_file()
@@ -101,30 +102,28 @@ def _matching(given: str, pattern: str, start: str, folders: Sequence[Path]) -> 
 
 
 def _inside(given: str, path: str, folders: Sequence[Path]) -> Path:
-    """The real path, links followed, of something in one of the folders that may be read."""
+    """The real path, with links resolved, of a file in one of the allowed folders."""
     try:
         real = (folders[0] / path).resolve()
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"'{_shown(given)}' cannot be a path: {error}.") from error
     allowed = [folder.resolve() for folder in folders]
     inside = [real.relative_to(folder) for folder in allowed if real.is_relative_to(folder)]
-    if inside and all(any(part.startswith(".") for part in one.parts) for one in inside):
-        raise ConfigurationError(
-            f"{_shown(given)}: is hidden or lies in a hidden folder; no dataset is read from there."
-        )
+    if inside and all(any(part.startswith(".") for part in path.parts) for path in inside):
+        raise ConfigurationError(f"{_shown(given)}: is hidden or in a hidden folder, from which datasets are not read.")
     if not inside:
         raise ConfigurationError(
-            f"{_shown(given)}: lies outside the folders datasets are read from ({', '.join(map(str, allowed))}). "
+            f"{_shown(given)}: is outside the allowed folders of datasets ({', '.join(map(str, allowed))}). "
             "Add its folder to [vertex_tuning] dataset_dirs."
         )
     return real
 
 
 def _in_cloud_storage(given: str, storage: StorageHook) -> list[Source]:
-    uris = [one.uri for one in storage.list_objects(given)] if WILDCARD.search(given) else [given]
+    uris = [stored.uri for stored in storage.list_objects(given)] if WILDCARD.search(given) else [given]
 
     def source(uri: str) -> Source:
-        # A reader that is a context manager is all that a source is asked for.
+        # The caller needs only a context manager that reads bytes.
         return Source(uri, lambda: cast(IO[bytes], storage.open_object(uri)))
 
     return [source(uri) for uri in uris[: MAX_FILES + 1]]

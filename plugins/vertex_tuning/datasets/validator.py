@@ -142,7 +142,7 @@ class RowValidator:
     def check(
         self, lines: Sequence[bytes], file: str, numbers: Sequence[int], *, cut: bool = False
     ) -> list[Measured | None]:
-        """Check lines and measure their rows. The measure is None for a blank line or an unusable row.
+        """Check lines and measure their rows. A blank line or an unusable row gives None.
 
         :param lines: lines of a file
         :param file: name of the file, as the user knows it

@@ -1,4 +1,4 @@
-"""The text of the question whether a new model is put into use."""
+"""The text of the approval request for a new model."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from vertex_tuning.report.names import value_label, value_text
 from vertex_tuning.results import BothValues, EvaluationResult, GateResult
 
 MAX_REASONS: Final = 20
-"""Lines of a kind that are shown to whoever decides; the report has them all."""
+"""Most reasons, and most gates, in the text; the report has all."""
 
 ANSWERS: Final = ("smoke.", "sample.")
-"""How values of what a model answered begin."""
+"""Prefixes of the values that are measured by predictions."""
 
 _PUNCTUATION: Final = re.compile(r"([!-/:-@\[-`{-~])")
-"""All of ASCII's: https://spec.commonmark.org/0.31.2/#backslash-escapes"""
+"""All ASCII punctuation: https://spec.commonmark.org/0.31.2/#backslash-escapes"""
 
 _ADDRESS: Final = re.compile(r"(?i)(https?:|www|[-.\w+]@)(?=//|\.|[-\w]+\.)")
-"""Where Airflow's UI would make a link of an address, escaped or not (seen in 3.3.2): as GitHub's Markdown does."""
+"""Text that Airflow's UI turns into a link, escaped or not (seen in 3.3.2), as GitHub's Markdown does."""
 _WORD_JOINER: Final = "\u2060"
 
 
 def approval_text(evaluation: EvaluationResult, values: Mapping[str, float]) -> str:
-    """What there is to know, as Markdown.
+    """The text of the approval request, as Markdown.
 
-    :param values: all that is known of the new model; those of its answers are shown when it stands alone
+    :param values: values of the new model; without a model in use, the text shows those measured by predictions
     """
     champion, comparison = evaluation.champion, evaluation.comparison
     alone = {name: value for name, value in values.items() if name.startswith(ANSWERS)}
@@ -46,7 +46,7 @@ def approval_text(evaluation: EvaluationResult, values: Mapping[str, float]) -> 
 
 
 def markdown(text: object) -> str:
-    """A text as it is, whatever it holds: no mark-up, link or line of its own comes out of it."""
+    """Escape a text, so that it creates no mark-up, no link and no line."""
     line = _ADDRESS.sub(rf"\1{_WORD_JOINER}", plain(" ".join(str(text).split()), MESSAGE_SHOWN))
     return _PUNCTUATION.sub(r"\\\1", line)
 

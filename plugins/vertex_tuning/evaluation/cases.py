@@ -1,4 +1,4 @@
-"""Prompts a tuned model must answer well before anyone uses it. Pure: `predict` sends them."""
+"""Smoke-test cases: prompts with the responses that a tuned model must give. Pure: `predict` sends them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from vertex_tuning.plain_text import NAME_SHOWN, plain
 from vertex_tuning.results import AnswerSet, SmokeAnswer
 
 NAME_LENGTH: Final = 60
-"""Characters of a prompt that make the name of a case without one."""
+"""Characters of the prompt that become the name of a case without a name."""
 
 MAX_CASES: Final = 1000
-"""As many as examples of the validation data can be asked; each is a request to the endpoint of every model."""
+"""Most cases, and most examples of the validation data: each is a request to the endpoint of every model."""
 
 ANSWERS_SHOWN: Final = 20
-"""Answers of a kind kept in XCom; the file in the run's folder has them all."""
+"""Most answers that are kept in XCom; the file in the run's folder has all."""
 
 
 class Thinking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much a model thinks first: 2.5 models take a budget in tokens (-1: as it likes), 3.x ones a level."""
+    """How much a model thinks first: 2.5 models take a budget in tokens (-1: dynamic), 3.x models take a level."""
 
     thinking_budget: Annotated[int, msgspec.Meta(ge=-1, le=32_768)] | None = None
     thinking_level: Literal["MINIMAL", "LOW", "MEDIUM", "HIGH"] | None = None
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an answer is sampled: greedily unless a case says otherwise, so that it is the same each time.
+    """How a response is sampled: by default greedily, so that it is the same each time.
 
-    Fields are the service's own; limits: https://docs.cloud.google.com/gemini-enterprise-agent-platform/reference/models/inference
+    The fields are those of the service; limits: https://docs.cloud.google.com/gemini-enterprise-agent-platform/reference/models/inference
     """
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
@@ -54,10 +54,10 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one side said.
+    """A turn of a conversation.
 
-    :param text: short for a single part of text
-    :param parts: the service's own form, for files
+    :param text: short form of a single text part
+    :param parts: the service's form, for files
     """
 
     role: Literal["user", "model"] = "user"
@@ -76,12 +76,12 @@ class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A prompt and what its answer must be.
+    """A prompt and the expected response.
 
-    :param name: unique among the cases; made from the prompt when not given
-    :param prompt: the user's last turn; may be left out when `turns` ends with it
-    :param turns: what was said before, each `{role: user or model, text: …}`
-    :param system_instruction: sent with the prompt; should be the one the model was tuned with
+    :param name: unique among the cases; if not set, it is made from the prompt
+    :param prompt: the user's last turn; may be missing if `turns` ends with it
+    :param turns: earlier turns, each `{role: user or model, text: …}`
+    :param system_instruction: sent with the prompt; should be the system instruction of the training data
     :param generation_config: sampling settings, e.g. `{"temperature": 0.2, "top_p": 0.9}`
     """
 
@@ -94,11 +94,11 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.prompt and not (self.turns and self.turns[-1].role == "user"):
-            raise ValueError("prompt: found none, expected one, or turns that end with the user's")
+            raise ValueError("prompt: found none, expected a prompt, or turns that end with a turn of the user")
 
     @property
     def question(self) -> str:
-        """What the user said last."""
+        """The user's last turn."""
         return self.prompt or self.turns[-1].words()
 
     def contents(self) -> list[dict[str, Any]]:
@@ -108,14 +108,17 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def config(self) -> dict[str, Any]:
         """The request's settings."""
-        given = {**msgspec.to_builtins(self.generation_config), "system_instruction": self.system_instruction or None}
-        return {name: value for name, value in given.items() if value is not None}
+        settings = {
+            **msgspec.to_builtins(self.generation_config),
+            "system_instruction": self.system_instruction or None,
+        }
+        return {name: value for name, value in settings.items() if value is not None}
 
 
 def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
-    """Check cases and give each a name of its own, in plain text.
+    """Check cases and give each a unique name, in plain text.
 
-    :raises ConfigurationError: names the case and the field, what was found and what is expected
+    :raises ConfigurationError: names the case and the field, the value found and what is expected
     """
     if isinstance(cases, list) and (mistake := too_many("smoke_test.cases", cases, MAX_CASES)):
         raise ConfigurationError(mistake)
@@ -124,24 +127,24 @@ def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
     except msgspec.ValidationError as error:
         raise ConfigurationError(_explain(error, cases)) from error
     parsed = [msgspec.structs.replace(case, name=plain(case.name, NAME_SHOWN)) for case in parsed]
-    given = Counter(case.name for case in parsed if case.name)
-    if repeated := [name for name, times in given.items() if times > 1]:
+    names = Counter(case.name for case in parsed if case.name)
+    if repeated := [name for name, times in names.items() if times > 1]:
         raise ConfigurationError(f"smoke_test.cases: found the name {repeated[0]!r} twice, expected unique names.")
-    return list(_named(parsed, set(given)))
+    return list(_named(parsed, set(names)))
 
 
 def too_many(field: str, items: Sequence[Any], most: int) -> str:
-    """What is wrong with a list of too many items, which would take too long to check; empty when it is none."""
+    """Error message for a list that is too long to check; empty if it is not."""
     return f"{field}: found {len(items)} of them, expected at most {most}." if len(items) > most else ""
 
 
 def sample_cases(rows: Iterable[Row]) -> list[SmokeCase]:
-    """Examples of a dataset as cases; those that have no text for an answer cannot be compared and are left out."""
+    """Examples of a dataset as cases. Examples whose response has no text are left out."""
     return [case_of(row, f"sample {number}") for number, row in enumerate(filter(_is_comparable, rows), 1)]
 
 
 def case_of(row: Row, name: str = "") -> SmokeCase:
-    """A dataset's example as a case: its own answer is expected."""
+    """An example of a dataset as a case that expects the example's response."""
     *before, answer = row.contents
     return SmokeCase(
         name=name,
@@ -152,35 +155,35 @@ def case_of(row: Row, name: str = "") -> SmokeCase:
 
 
 def in_full(answers: Sequence[SmokeAnswer]) -> AnswerSet:
-    """All answers and how many passed: for a file."""
+    """All answers and the number that passed, for a file."""
     return AnswerSet(sum(not answer.problem for answer in answers), len(answers), list(answers))
 
 
 def summarize(answers: Sequence[SmokeAnswer]) -> AnswerSet:
-    """The same for an XCom: with `ANSWERS_SHOWN` answers at most, rather those that failed, and their texts cut."""
+    """A summary for XCom: at most `ANSWERS_SHOWN` answers, failed ones first, with shortened texts."""
     failed_first = sorted(range(len(answers)), key=lambda index: not answers[index].problem)
     shown = [answers[index].cut() for index in sorted(failed_first[:ANSWERS_SHOWN])]
     return msgspec.structs.replace(in_full(answers), answers=shown)
 
 
 def values_of(cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> dict[str, float]:
-    """The values that gates and comparisons speak of; what was not asked has none."""
+    """Values for gates and comparisons. Values without a prediction are left out."""
     latencies = sorted(answer.latency for answer in [*cases, *sampled])
     shares = {"smoke.pass_share": pass_share(cases), "sample.exact_share": pass_share(sampled)}
-    # The nearest rank: a latency that was really seen.
+    # The nearest rank is a latency that was measured.
     p95 = {"smoke.latency_p95": latencies[math.ceil(0.95 * len(latencies)) - 1]} if latencies else {}
     return {name: value for name, value in shares.items() if value is not None} | p95
 
 
 def pass_share(answers: Sequence[SmokeAnswer]) -> float | None:
-    """Which share of the answers passed; None when there are none."""
+    """Share of the answers that passed; None without answers."""
     return sum(not answer.problem for answer in answers) / len(answers) if answers else None
 
 
 def _named(cases: Iterable[SmokeCase], taken: set[str]) -> Iterator[SmokeCase]:
-    """The cases, each with a name.
+    """Give each case without a name a unique one.
 
-    :param taken: names that some of them have
+    :param taken: names of the other cases
     """
     names: dict[str, Iterator[str]] = {}
     for case in cases:
@@ -196,8 +199,8 @@ def _named(cases: Iterable[SmokeCase], taken: set[str]) -> Iterator[SmokeCase]:
 
 def _is_comparable(row: Row) -> bool:
     *before, answer = row.contents or [Content()]
-    asked = bool(before) and _role(before[-1]) == "user" and all(content.parts for content in before)
-    return asked and bool(_text(answer).strip())
+    has_prompt = bool(before) and _role(before[-1]) == "user" and all(content.parts for content in before)
+    return has_prompt and bool(_text(answer).strip())
 
 
 def _role(content: Content) -> Literal["user", "model"]:
@@ -214,7 +217,7 @@ def _text(content: Content) -> str:
 
 
 def _explain(error: msgspec.ValidationError, cases: Any) -> str:
-    """Put the field and what was found there into msgspec's words, which name only the path."""
+    """Add the field and its value to msgspec's message, which names only the path."""
     expected, _, path = str(error).partition(" - at `$")
     found: Any = cases
     for index, key in re.findall(r"\[(\d+)\]|\.(\w+)", path):

@@ -1,6 +1,6 @@
-"""What a new model is judged by, checked before a job is paid for. Pure.
+"""Check cases, gates and the promotion rule before a job costs money. Pure.
 
-Each function names every mistake by its field. What only a run knows, as a template, is left for the run.
+Each function names the field of every mistake. Values that only a run knows, e.g. templates, are checked in the run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vertex_tuning.suggestions import nearest
 from vertex_tuning.templates import is_known_now
 
 ON_REFUSED: Final = ("fail", "skip")
-"""What becomes of a run whose model is refused."""
+"""Actions of a run whose model is refused."""
 
 CASE_FIELDS: Final = tuple(
     dict.fromkeys(field for kind in (SmokeCase, GenerationSettings, Thinking, Turn) for field in kind.__struct_fields__)
@@ -76,9 +76,9 @@ def _impossible_gate(field: str, gate: Gate) -> str:
 
 
 def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str]:
-    """Mistakes in the rule by which a model is better.
+    """Mistakes in the promotion rule.
 
-    :param cases: of the smoke test; None when they are not to be compared with the rule
+    :param cases: cases of the smoke test; None if the rule is not compared with them
     """
     if not is_known_now(rule):
         return
@@ -86,7 +86,7 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
         known = cases is not None and len(cases) <= MAX_CASES and is_known_now(cases)
         named = parse_cases(list(cases or ())) if known else None
     except ConfigurationError:
-        named = None  # told by `case_mistakes`
+        named = None  # `case_mistakes` reports it
     try:
         parsed = parse_rule(rule, named)
     except ConfigurationError as error:
@@ -97,14 +97,14 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
 
 
 def share_mistake(field: str, share: Any) -> str:
-    """What is wrong with a share of answers; empty when it is one or None. NaN would let every model pass."""
+    """Error message for an invalid share of answers; empty if it is valid. NaN is not: every model would pass."""
     if share is None or (isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1):
         return ""
     return f"{field}: found {share!r}, expected a number from 0 to 1."
 
 
 def _with_advice(mistake: str, fields: Sequence[str]) -> str:
-    """The mistake; for an unknown field, with the nearest of those there are."""
+    """The mistake, with a similar name for an unknown field."""
     found = _UNKNOWN.search(mistake)
     near = nearest(found[1] or found[2], fields) if found else None
     return f"{mistake.rstrip('.')}; did you mean `{near}`?" if near else mistake

@@ -99,7 +99,10 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
         self._require_possible()
 
     def _require_possible(self) -> None:
-        """:raises ValueError: no answer can be all that is expected"""
+        """Check that a response can meet all expectations at once.
+
+        :raises ValueError: the expectations contradict each other
+        """
         wanted = _listed(self.contains or ())
         for name in ("equals", "one_of"):
             if answers := _listed(getattr(self, name) or ()):
@@ -113,9 +116,10 @@ class Expectations(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"not_contains: found {text!r}, which `contains` expects in {within[0]!r}")
 
     def _require_allowed(self, name: str, answers: Sequence[str]) -> None:
-        """
-        :param name: of the field that has these answers
-        :raises ValueError: one is blank, which no answer is, or the other expectations allow none of them
+        """Check that the other expectations allow at least one of these answers.
+
+        :param name: field that has these answers
+        :raises ValueError: an answer is blank, or the other expectations allow no answer
         """
         if not all(text.strip() for text in answers):
             raise ValueError(f"{name}: found only spaces, expected a text: answers are compared without them")

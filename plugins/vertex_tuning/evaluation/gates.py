@@ -1,8 +1,8 @@
-"""Gates: what a new model's values must be before it may be used. Pure.
+"""Gates: limits that the values of a new model must keep before it is used. Pure.
 
 A gate is one limit on one value: `{"value": "eval_total_loss.last", "max": 0.5}`. Limits are `min` and `max`, and
-`max_increase` and `max_decrease` against the same value of the model in use (absolute; below 0 they ask for an
-improvement). Values are those of `job_metrics.JobMetrics` and of the smoke test.
+`max_increase` and `max_decrease` relative to the same value of the model in use. The difference is absolute; a limit
+below 0 requires an improvement. Values come from the metrics of the job and from the smoke test.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ OnMissing = Literal["fail", "pass"]
 LIMITS: Final[tuple[Limit, ...]] = ("min", "max", "max_increase", "max_decrease")
 ON_MISSING: Final[tuple[OnMissing, ...]] = ("fail", "pass")
 MAX_GATES: Final = 100
-"""There are fewer values to limit."""
+"""Most gates of a tuning: it has fewer values to limit."""
 CHANGES: Final = ("max_increase", "max_decrease")
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """One limit on one value.
+    """A limit on a value.
 
-    :param value: its name, e.g. `eval_total_loss.last` or `overfitting`
+    :param value: name of the value, e.g. `eval_total_loss.last` or `overfitting`
     """
 
     value: str
@@ -40,9 +40,10 @@ class Gate(msgspec.Struct, frozen=True):
 
 
 def parse_gates(gates: list[dict[str, Any]]) -> list[Gate]:
-    """
-    :param gates: as YAML has them; numbers may be text, as templates make them
-    :raises ConfigurationError: names index and field, what was found and what is expected
+    """Parse all gates of a tuning.
+
+    :param gates: content of the YAML file; a number may be rendered text
+    :raises ConfigurationError: names index and field, the value found and what is expected
     """
     if not isinstance(gates, list):
         raise ConfigurationError(f"gates: found {gates!r}, expected a list such as [{{value: overfitting, max: 0}}].")
@@ -50,9 +51,10 @@ def parse_gates(gates: list[dict[str, Any]]) -> list[Gate]:
 
 
 def parse_gate(where: str, gate: Any) -> Gate:
-    """
-    :param where: the gate's place, as `gates[0]`
-    :raises ConfigurationError: names place and field, what was found and what is expected
+    """Parse one gate.
+
+    :param where: position of the gate, e.g. `gates[0]`
+    :raises ConfigurationError: names position and field, the value found and what is expected
     """
     if not isinstance(gate, Mapping):
         raise ConfigurationError(f"{where}: found {gate!r}, expected fields such as value: and max:.")
@@ -73,10 +75,10 @@ def check_gates(
     champion_values: Mapping[str, float] | None,
     on_missing: OnMissing = "fail",
 ) -> list[GateResult]:
-    """Hold the new model's values against each gate, in order.
+    """Check the values of the new model against each gate, in order.
 
-    :param champion_values: of the model in use; None when there is none, and then it limits nothing
-    :param on_missing: whether a gate whose value (or the one in use) is not known fails or passes
+    :param champion_values: values of the model in use; None if no model is in use: relative limits then pass
+    :param on_missing: whether a gate fails or passes if its value is missing for either model
     """
     return [_check(gate, values, champion_values, on_missing) for gate in gates]
 
@@ -84,7 +86,7 @@ def check_gates(
 def gate_table(results: Iterable[GateResult]) -> str:
     """The results as text, for a log or an error."""
     return text_table(
-        ("gate", "value", "limit", "verdict"), [(one.value, one.found, one.limit, one.verdict) for one in results]
+        ("gate", "value", "limit", "verdict"), [(gate.value, gate.found, gate.limit, gate.verdict) for gate in results]
     )
 
 
@@ -114,7 +116,7 @@ def _check(
 
 
 def _within(gate: Gate, found: float, in_use: float) -> bool:
-    """Equal is within, rounding errors of the subtraction forgiven."""
+    """Whether a value keeps a limit: an equal value does, also with a rounding error of the subtraction."""
     excess = {
         "min": gate.limit - found,
         "max": found - gate.limit,

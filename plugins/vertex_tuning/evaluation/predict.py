@@ -1,4 +1,4 @@
-"""Asking an endpoint many prompts at once, and being patient with one that is not ready or overloaded."""
+"""Send many prompts to an endpoint in parallel, with a back-off while it is not ready or overloaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 PARALLEL_REQUESTS: Final = 4
-"""Prompts asked at the same time."""
+"""Requests sent at the same time."""
 
 MAX_WAIT_ON_WORKER: Final = 60.0
 """Seconds of pauses that are no reason yet to leave the worker."""
@@ -68,9 +68,9 @@ class Predictor(Protocol):
 
 
 class PredictLaterError(VertexUnavailableError):
-    """The endpoint still refuses prompts, and the deadline is far: leave the worker and ask the rest later.
+    """The endpoint still refuses prompts before the deadline: defer the task and predict the rest later.
 
-    :param answers: what has been answered so far; give them to the next :func:`predict_all`
+    :param answers: answers so far; pass them to the next :func:`predict_all`
     """
 
     def __init__(self, message: str, answers: list[SmokeAnswer]) -> None:
@@ -89,28 +89,28 @@ def predict_all(
     backoff: Backoff = BACKOFF,
     answered: Iterable[SmokeAnswer] = (),
 ) -> list[SmokeAnswer]:
-    """Ask an endpoint all cases, several at a time, and judge its answers.
+    """Predict all cases, several at a time, and judge the responses.
 
-    A refusal that passes (endpoint not ready, 429, 5xx, broken connection) is waited out with growing pauses.
+    A temporary error (endpoint not ready, 429, 5xx, broken connection) is retried with exponential back-off.
 
-    :param endpoint: `projects/…/locations/…/endpoints/ID`; asked in its own location
-    :param cases: with unique names
-    :param deadline: Unix time from which on no refusal is waited out
-    :param parallel: cases asked at the same time
-    :param patience: seconds of pauses in a thread after which to give up for now
-    :param backoff: pauses between a refusal and the next try
-    :param answered: answers of an earlier call, which are not asked again
-    :returns: an answer for each case, in their order
-    :raises PredictLaterError: patience is over, but not time; has the answers there are
-    :raises EndpointTimeoutError: time is over; names what was refused last
-    :raises VertexRequestError: a case was refused for good; names the case
+    :param endpoint: `projects/…/locations/…/endpoints/ID`; requests go to its location
+    :param cases: cases with unique names
+    :param deadline: Unix time after which no request is retried
+    :param parallel: number of requests at the same time
+    :param patience: retry budget: seconds of pauses in a thread, after which to stop for now
+    :param backoff: pauses between an error and the next attempt
+    :param answered: answers of an earlier call; their prompts are not sent again
+    :returns: an answer for each case, in the order of the cases
+    :raises PredictLaterError: the retry budget is used up before the deadline; has the answers so far
+    :raises EndpointTimeoutError: the deadline has passed; names the last error
+    :raises VertexRequestError: an error that a retry cannot fix; names the case
     """
-    known = {(one.name, one.prompt): one for one in answered}
+    known = {(answer.name, answer.prompt): answer for answer in answered}
     todo = [case for case in cases if (case.name, storable(case.question)) not in known]
     retry_budget = _RetryBudget(deadline, patience)
     futures = _run(_CasePredictor(hook, endpoint, retry_budget, backoff), todo, parallel)
     fresh = [future.result() for future in futures if not future.cancelled() and not future.exception()]
-    known |= {(one.name, one.prompt): one for one in fresh}
+    known |= {(answer.name, answer.prompt): answer for answer in fresh}
     if failure := _failure(futures):
         if not isinstance(failure, VertexUnavailableError):
             raise failure
@@ -123,14 +123,14 @@ def predict_all(
 
 
 def next_attempt(deadline: float) -> pendulum.DateTime:
-    """When to ask again after an `PredictLaterError`: in one or two minutes, but no later than the deadline."""
-    # Jitter, so that tasks that were refused together do not come back together for ever.
+    """Time of the next attempt after a `PredictLaterError`: in one or two minutes, or earlier, at the deadline."""
+    # Jitter, so that tasks that fail at the same time do not always retry at the same time.
     moment = time.time() + MIN_DEFERRAL * random.uniform(1, 2)  # noqa: S311 - no secret
     return pendulum.from_timestamp(min(moment, deadline))
 
 
 def reply_of(response: types.GenerateContentResponse, latency: float) -> Reply:
-    """The first candidate of a response, or why there is none."""
+    """The first candidate of a response, or the reason why it is missing."""
     candidate = response.candidates[0] if response.candidates else None
     feedback, usage = response.prompt_feedback, response.usage_metadata
     reason = (candidate and candidate.finish_reason) or None
@@ -146,10 +146,10 @@ def reply_of(response: types.GenerateContentResponse, latency: float) -> Reply:
 
 
 class _RetryBudget:
-    """How long to go on waiting; one for all threads, and the first whose patience is over ends it for all.
+    """Limits of the retries, shared by all threads: the first thread that reaches a limit stops all of them.
 
     :param deadline: Unix time
-    :param patience: seconds of pauses in a thread
+    :param patience: most seconds of pauses in a thread
     """
 
     def __init__(self, deadline: float, patience: float) -> None:
@@ -160,7 +160,7 @@ class _RetryBudget:
         self.refusals = 0
 
     def is_over(self, state: tenacity.RetryCallState) -> bool:
-        """Whether the next pause is one too many."""
+        """Whether the next pause would exceed a limit."""
         thread = threading.get_ident()
         self.paused[thread] += state.upcoming_sleep
         self.out_of_time |= time.time() + state.upcoming_sleep > self.deadline
@@ -171,13 +171,13 @@ class _RetryBudget:
     def log_refusal(self, state: tenacity.RetryCallState) -> None:
         self.refusals += 1
         level = logging.WARNING if self.refusals <= REFUSALS_LOGGED else logging.DEBUG
-        log.log(level, "Asking again in %.0f s. %s", state.upcoming_sleep, state.outcome and state.outcome.exception())
+        log.log(level, "Trying again in %.0f s. %s", state.upcoming_sleep, state.outcome and state.outcome.exception())
 
 
 class _CasePredictor:
     def __init__(self, hook: Predictor, endpoint: str, retry_budget: _RetryBudget, backoff: Backoff) -> None:
         self.hook, self.endpoint, self.retry_budget = hook, endpoint, retry_budget
-        self._patiently = tenacity.Retrying(
+        self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(VertexUnavailableError),
             wait=tenacity.wait_exponential_jitter(initial=backoff.first, max=backoff.longest),
             stop=retry_budget.is_over,
@@ -188,7 +188,7 @@ class _CasePredictor:
 
     def predict(self, case: SmokeCase) -> SmokeAnswer:
         try:
-            reply = self._patiently(self._generate, case)
+            reply = self._retrying(self._generate, case)
         except VertexRequestError as error:
             raise type(error)(f"Case {case.name!r}: {error}") from error
         answer = SmokeAnswer(
@@ -200,8 +200,8 @@ class _CasePredictor:
             tokens=reply.tokens,
             finish_reason=reply.finish_reason,
         )
-        said = plain(answer.answer, FOUND_SHOWN)
-        log.debug("%s: '%s' in %.1f s: %s", case.name, said, answer.latency, answer.problem or "passed")
+        text = plain(answer.answer, FOUND_SHOWN)
+        log.debug("%s: '%s' in %.1f s: %s", case.name, text, answer.latency, answer.problem or "passed")
         return answer
 
     def _generate(self, case: SmokeCase) -> Reply:
@@ -211,12 +211,12 @@ class _CasePredictor:
 
 
 def _run(predictor: _CasePredictor, cases: Sequence[SmokeCase], parallel: int) -> list[Future[SmokeAnswer]]:
-    """Ask until all cases are answered or the first of them has failed; then those under way are ended."""
+    """Predict until all cases have an answer or a case fails; then finish the requests that are running."""
     if not cases:
         return []
-    # Made here, so that the threads find the one client and do not make one each.
+    # Created here, so that the threads share one client.
     predictor.hook.client(predictor.endpoint)
-    with ThreadPoolExecutor(parallel, thread_name_prefix="asking") as pool:
+    with ThreadPoolExecutor(parallel, thread_name_prefix="predict") as pool:
         futures = [pool.submit(predictor.predict, case) for case in cases]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
@@ -227,6 +227,6 @@ def _run(predictor: _CasePredictor, cases: Sequence[SmokeCase], parallel: int) -
 
 
 def _failure(futures: Iterable[Future[SmokeAnswer]]) -> BaseException | None:
-    """What ended the asking: what cannot be helped by waiting before what can."""
+    """The error that stopped the predictions: rather one that a retry cannot fix."""
     failures = [error for future in futures if not future.cancelled() and (error := future.exception())]
     return min(failures, key=lambda error: isinstance(error, VertexUnavailableError), default=None)

@@ -44,7 +44,7 @@ def unknown_value(field: str, name: str) -> str:
 
 
 def impossible_limit(field: str, name: str, limit: float, *, is_change: bool = False) -> str:
-    """What is wrong with a limit that every model keeps, or none; empty when it is possible.
+    """Error message for a limit that every model keeps, or no model; empty if the limit is possible.
 
     :param is_change: whether it limits the difference of two values
     """

@@ -1,4 +1,4 @@
-"""The Airflow connection to Google Cloud, for tasks; the triggerer has a lighter one."""
+"""The Airflow connection to Google Cloud for tasks; the triggerer uses `light_connection`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class GoogleConnection(GoogleBaseHook):
-    """Project, credentials and addresses, without any of the clients.
+    """Project, credentials and URLs, without clients.
 
-    On top of what every Google Cloud connection takes, the connection's extra may hold `vertex_api_endpoint` and
-    `storage_api_endpoint`: base URLs that replace Google's own, for a private endpoint or the local Google Cloud.
+    In addition to the fields of any Google Cloud connection, the extra may have `vertex_api_endpoint` and
+    `storage_api_endpoint`. These base URLs replace Google's, for a private endpoint or the local Google Cloud.
 
-    :param location: where tuning jobs run, e.g. `us-central1`
+    :param location: location of the tuning jobs, e.g. `us-central1`
     :param gcp_conn_id: the Google Cloud connection
-    :param impersonation_chain: service account to act as, or a chain of them
-    :param project_id: the project; the connection's when empty
-    :raises ConnectionNotFoundError: when there is no such connection
-    :raises ConfigurationError: when the location has not the form of one
+    :param impersonation_chain: service account to impersonate, or a chain of accounts
+    :param project_id: the project; if empty, the project of the connection
+    :raises ConnectionNotFoundError: there is no such connection
+    :raises ConfigurationError: the location is not the name of a location
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class GoogleConnection(GoogleBaseHook):
 
     @cached_property
     def project(self) -> str:
-        """The project to work in.
+        """The Google Cloud project.
 
-        :raises ConfigurationError: when neither the task nor the connection nor the credentials name one
+        :raises ConfigurationError: neither the task nor the connection nor the credentials have a project
         """
         project = self._project or (self.get_credentials() and self.project_id)
         if not project:
@@ -57,21 +57,21 @@ class GoogleConnection(GoogleBaseHook):
         return check_project(str(project))
 
     def get_credentials(self) -> google.auth.credentials.Credentials:
-        """The connection's credentials.
+        """The credentials of the connection.
 
-        :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
+        :raises ConfigurationError: the settings of the connection contradict each other or cannot be read
         """
         with credential_errors(self.gcp_conn_id):
             return super().get_credentials()
 
     @property
     def is_local(self) -> bool:
-        """Whether it leads to a local Google Cloud: Google's own speaks no plain HTTP."""
+        """Whether the connection leads to a local Google Cloud: Google's does not accept plain HTTP."""
         return self._base_url("vertex_api_endpoint").startswith("http://")
 
     @property
     def local_url(self) -> str:
-        """Base URL of the local Google Cloud it leads to; empty for Google's own."""
+        """Base URL of the local Google Cloud; empty for Google's."""
         return self.endpoint(self.location) if self.is_local else ""
 
     def endpoint(self, location: str) -> str:
@@ -80,7 +80,7 @@ class GoogleConnection(GoogleBaseHook):
 
     @property
     def storage_endpoint(self) -> str:
-        """Base URL of Cloud Storage when it is not Google's own; else empty."""
+        """Base URL of Cloud Storage if it is not Google's; else empty."""
         return self._base_url("storage_api_endpoint")
 
     def _base_url(self, field: str) -> str:

@@ -1,4 +1,4 @@
-"""What a connection to Google gives, and what its errors mean: shared by tasks and the triggerer."""
+"""Credentials of a Google connection and the meaning of their errors, shared by tasks and the triggerer."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ REFUSALS: Final = frozenset(
         "invalid_scope",
     }
 )
-"""What a token server refuses for good: RFC 6749, section 5.2."""
+"""Errors of a token server that a retry cannot fix: RFC 6749, section 5.2."""
 
 
 class Connection(Protocol):
-    """What requests to Vertex AI need."""
+    """The parts of a connection that requests to Vertex AI need."""
 
     @property
     def location(self) -> str: ...
@@ -48,9 +48,9 @@ class Connection(Protocol):
 
 
 def base_url(value: object, gcp_conn_id: str, field: str) -> str:
-    """A base URL of the connection's extra; empty when not set.
+    """A base URL from the connection's extra; empty if not set.
 
-    :raises ConfigurationError: it is none, or has a password in it: logs and links show it
+    :raises ConfigurationError: it is not a base URL, or it contains a password: logs and links show it
     """
     url = str(value or "")
     if url and not _BASE_URL.fullmatch(url):
@@ -63,9 +63,9 @@ def base_url(value: object, gcp_conn_id: str, field: str) -> str:
 
 
 def endpoint_of(location: str, override: str) -> str:
-    """Base URL of Vertex AI for a location; multi-regions have a host of their own.
+    """Base URL of Vertex AI for a location; multi-regions have different hosts.
 
-    :param override: the connection's `vertex_api_endpoint`; empty when not set
+    :param override: `vertex_api_endpoint` of the connection; empty if not set
     """
     if override:
         return override
@@ -76,8 +76,9 @@ def endpoint_of(location: str, override: str) -> str:
 
 @contextlib.contextmanager
 def lookup_errors(gcp_conn_id: str) -> Iterator[None]:
-    """
-    :raises ConnectionNotFoundError: when there is no such connection
+    """Translate Airflow's error for a missing connection.
+
+    :raises ConnectionNotFoundError: there is no such connection
     """
     try:
         yield
@@ -91,9 +92,10 @@ def lookup_errors(gcp_conn_id: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def credential_errors(gcp_conn_id: str) -> Iterator[None]:
-    """
-    :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
-    :raises VertexUnavailableError: when the credentials cannot be had just now
+    """Translate the errors of loading credentials.
+
+    :raises ConfigurationError: the settings of the connection contradict each other or cannot be read
+    :raises VertexUnavailableError: the credentials cannot be loaded at the moment
     """
     try:
         yield
@@ -104,11 +106,11 @@ def credential_errors(gcp_conn_id: str) -> Iterator[None]:
 
 
 def auth_error(error: GoogleAuthError, where: str) -> ConfigurationError | VertexUnavailableError:
-    """What google-auth raises, as this package's error, which says whether a retry can help.
+    """Translate an error of google-auth into an error that says whether a retry can help.
 
-    Its own `retryable` is no help: it is false for a token server that cannot be reached, too. Only credentials that
-    are wrong in themselves, and a refusal in the token server's own words, are for a person to change. That there are
-    none may pass: it is said of a metadata server that does not answer just now, too.
+    google-auth's `retryable` does not help: it is also false for a token server that cannot be reached. A person must
+    fix invalid credentials and requests that the token server refuses. Missing credentials may be temporary:
+    google-auth reports them, too, when the metadata server does not respond.
     """
     answer = error.args[1] if len(error.args) > 1 else None
     refused = isinstance(answer, Mapping) and answer.get("error") in REFUSALS

@@ -1,4 +1,4 @@
-"""What Google's clients raise, as this package's errors, which say whether a retry can help."""
+"""Translate errors of Google's clients into errors that say whether a retry can help."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _BROKEN_EXCHANGES: Final = (
     ConnectionError,
     TimeoutError,
 )
-"""What the clients raise when no response came or none that can be read."""
+"""Errors of the clients when no response arrives or the response cannot be read."""
 
 _UNREADABLE: Final = (ProtobufJsonError, AttributeError, TypeError, ValueError, ArithmeticError, RecursionError)
-"""What the generated clients raise for a response of another form: they take an error's fields for granted."""
+"""Errors of the generated clients for a response of another form: they do not check the fields of an error."""
 
 
 @contextlib.contextmanager
 def google_errors(doing: str) -> Iterator[None]:
-    """Turn what Google's libraries raise into this package's errors, which say whether a retry can help.
+    """Translate errors of Google's libraries into errors that say whether a retry can help.
 
-    :param doing: what was being done, for the message
+    :param doing: name of the action, for the message
     """
     # `from None`: the client's own error, which the log would show too, has URLs that are keys and unescaped text.
     try:
@@ -58,7 +58,7 @@ def google_errors(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def vertex_errors(doing: str) -> Iterator[None]:
-    """As `google_errors`, for one call of a generated client of Vertex AI and nothing else."""
+    """Translate errors as `google_errors` does, for one call of a generated Vertex AI client and nothing else."""
     with google_errors(doing):
         try:
             yield
@@ -78,7 +78,7 @@ def vertex_errors(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def genai_errors(doing: str) -> Iterator[None]:
-    """As `google_errors`, for the Gen AI client."""
+    """Translate errors as `google_errors` does, for the Gen AI client."""
     from google.genai.errors import APIError, UnknownApiResponseError
 
     with google_errors(doing):
@@ -106,7 +106,7 @@ def _message(text: str) -> str:
 
 
 def _json_of(response: Any) -> Any:
-    """The body of a response to `requests`; None when it is no JSON, as a proxy's page."""
+    """The JSON body of a response to `requests`; None if it is not JSON, e.g. the page of a proxy."""
     try:
         return response.json() if response is not None else None
     except (ValueError, RecursionError):
@@ -114,20 +114,20 @@ def _json_of(response: Any) -> Any:
 
 
 def _is_googles(body: Any) -> bool:
-    """Whether an error has the form of Google's own, which a proxy's has not."""
+    """Whether an error has the form of Google's errors; errors of a proxy do not."""
     return isinstance(body, Mapping) and isinstance(body.get("error"), Mapping)
 
 
 def _message_of(body: Any) -> str:
-    """The message of an error in Google's own form."""
+    """The message of an error in Google's form."""
     return str(body["error"].get("message", "")) if _is_googles(body) else ""
 
 
 @contextlib.contextmanager
 def creating() -> Iterator[None]:
-    """Tell apart why a create failed: refused in Google's own form, refused for lack of quota, or with the answer lost.
+    """Classify the error of a create request: refused by Google, refused because of quota, or response lost.
 
-    Whatever else goes wrong once the request may have been sent is a lost answer: the job may exist.
+    After the request may have been sent, any other error counts as a lost response: the job may exist.
     """
     try:
         with genai_errors("creating the tuning job"):
@@ -147,5 +147,5 @@ def _lacks_quota(error: BaseException | None) -> bool:
 
 
 def genai_status(error: TuningError) -> str:
-    """The service's own word for why it refused, e.g. `NOT_FOUND`, of an error that `genai_errors` has raised."""
+    """The status of the service, e.g. `NOT_FOUND`, of an error that `genai_errors` has raised."""
     return str(getattr(error.__context__, "status", None) or "")

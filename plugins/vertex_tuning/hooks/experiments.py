@@ -1,4 +1,4 @@
-"""Experiments: where a tuning job keeps its metrics."""
+"""Read the experiments in which tuning jobs store their metrics."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from vertex_tuning.hooks.credentials import Connection
 
 ALL_POINTS: Final = -1
-"""Of `max_data_points`; above it, or above 1,000 without it, the response would be a random sample."""
+"""Limit of `max_data_points`; for more points, or 1,000 without it, the response would be a random sample."""
 RUNS_PER_PAGE: Final = 100
 SERIES_PER_PAGE: Final = 1000
-"""The most that the lists take."""
+"""Largest page size of the lists."""
 
 
 class ExperimentsHook(BaseHook):
     """Reads metrics and never writes any.
 
-    Four kinds of GET and nothing else: the experiment names its TensorBoard, the contexts below it are its runs, each
-    run lists its series, and `timeSeries:read` gives all points of one. Not `tensorboards:batchRead`, which gives no
-    more than 1,000 of each, drawn at random, and not the export, a POST that pages through the same points.
+    It uses four GET requests: the experiment gives its TensorBoard, its child contexts are its runs, each run lists its
+    series, and `timeSeries:read` gives all points of a series. `tensorboards:batchRead` would give at most 1,000 random
+    points of a series. The export is a POST request that pages through the same points.
 
-    :param connection: in any location: an experiment's own location is in its name
+    :param connection: connection in any location: the name of an experiment has its location
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -44,7 +44,7 @@ class ExperimentsHook(BaseHook):
         self._clients = VertexClients(connection)
 
     def series_of(self, job: TuningJob) -> list[Series]:
-        """As `read_metrics`; none when the job has no experiment, or one that is gone or has no TensorBoard."""
+        """All series of a job; empty if its experiment is missing, deleted or without TensorBoard."""
         try:
             return self.read_metrics(job.experiment) if job.experiment else []
         except (NotFoundError, MetricsError) as error:
@@ -52,10 +52,10 @@ class ExperimentsHook(BaseHook):
             return []
 
     def read_metrics(self, experiment: str) -> list[Series]:
-        """All series of all runs of a tuning job's experiment, whole and in order, read without writing anything.
+        """All series of all runs of a tuning job's experiment, complete and in order.
 
         :param experiment: the job's `experiment`, a Metadata context
-        :raises MetricsError: it has no TensorBoard
+        :raises MetricsError: the experiment has no TensorBoard
         """
         experiment = str(ResourceName.parse(experiment, "contexts"))
         context = call(f"reading {experiment}", self._metadata(experiment).get_context, name=experiment)
@@ -66,7 +66,7 @@ class ExperimentsHook(BaseHook):
         return tidy(one for run in self._runs(experiment) for one in self._read_run(tensorboard, run))
 
     def _runs(self, experiment: str) -> Iterator[str]:
-        """`EXPERIMENT/runs/RUN` of each: a run's context is called after both."""
+        """`EXPERIMENT/runs/RUN` for each run: the name of a run's context has both parts."""
         store, _, experiment_id = experiment.partition("/contexts/")
         listed = pages(
             f"listing the runs of {experiment}",
@@ -98,7 +98,7 @@ class ExperimentsHook(BaseHook):
     def _read_points(self, client: TensorboardServiceClient, series: str) -> list[Point]:
         read = client.read_tensorboard_time_series_data
         response = call(f"reading {series}", read, tensorboard_time_series=series, max_data_points=ALL_POINTS)
-        # The message itself: the client's wrapper around each point takes longer than all the rest.
+        # The raw message: the client's wrapper of each point takes longer than all other work.
         points = type(response).pb(response).time_series_data.values
         return [Point(point.step, point.scalar.value, _time_of(point)) for point in points]
 
@@ -114,12 +114,12 @@ class ExperimentsHook(BaseHook):
 
 
 def job_values(experiments: ExperimentsHook, job: TuningJob) -> dict[str, float]:
-    """The values of `JobMetrics` for any job that has ended, as the model's in use, from what Google keeps of it."""
+    """The values of `JobMetrics` for any job that has ended, e.g. the job of the model in use, read from Google."""
     return job_metrics(job, experiments.series_of(job)).values
 
 
 def _time_of(point: Any) -> str:
-    """When a point was written, RFC 3339; empty when it is not set."""
+    """Time of a point in RFC 3339 form; empty if not set."""
     return point.wall_time.ToJsonString() if point.HasField("wall_time") else ""
 
 
@@ -130,9 +130,9 @@ def _is_scalar(series: TensorboardTimeSeries) -> bool:
 
 
 def _responded_name(name: str, kind: ResourceKind) -> ResourceName:
-    """A resource's name in a response.
+    """Parse the name of a resource in a response.
 
-    :raises VertexUnavailableError: it is no such name, as when something else answered in Google's place
+    :raises VertexUnavailableError: it is not such a name, e.g. because the response comes from a proxy
     """
     try:
         return ResourceName.parse(name, kind)

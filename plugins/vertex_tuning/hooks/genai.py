@@ -58,7 +58,7 @@ class VertexTuningHook(BaseHook):
 
         credentials = self.connection.get_credentials()
         if isinstance(credentials, AnonymousCredentials):
-            # The Gen AI client insists on a token, which anonymous credentials cannot give.
+            # The Gen AI client requires a token, which anonymous credentials do not have.
             credentials = Credentials(token="anonymous")  # noqa: S106
         return Client(
             vertexai=True,
@@ -69,7 +69,7 @@ class VertexTuningHook(BaseHook):
                 base_url=self.connection.endpoint(location),
                 api_version="v1beta1",
                 timeout=int(TIMEOUT * 1000),
-                client_args={"follow_redirects": False},  # Google sends none; what does is something in between
+                client_args={"follow_redirects": False},  # Google sends no redirects; a proxy may
             ),
         )
 
@@ -80,10 +80,10 @@ class VertexTuningHook(BaseHook):
         return JobReader(self.connection)
 
     def create_tuning_job(self, spec: TuningSpec, labels: Mapping[str, str]) -> TuningJob:
-        """Create a job. This costs money; it is sent once and never repeated from here.
+        """Create a job. This costs money, so the request is sent once and never retried here.
 
-        :raises QuotaExceededError: when the project may not have another job just now; nothing was created
-        :raises LostAnswerError: when it is not known whether the job was created
+        :raises QuotaExceededError: the quota does not allow another job at the moment; no job was created
+        :raises LostAnswerError: it is not known whether the job was created
         """
         from google.genai import errors, types
 
@@ -102,14 +102,14 @@ class VertexTuningHook(BaseHook):
         )
         client = self.client()
         with creating(), warnings.catch_warnings():
-            # The client calls its tuning module experimental at every first use; that is our version pin's concern.
+            # The client warns that its tuning module is experimental; the pinned version covers that.
             warnings.simplefilter("ignore", errors.ExperimentalWarning)
             job = client.tunings.tune(
                 base_model=spec.base_model,
                 training_dataset=types.TuningDataset(gcs_uri=spec.training_uri),
                 config=config,
             )
-            # By the one parser of jobs, which takes what the service answers.
+            # The project's parser of jobs reads the JSON of the service.
             return parse(job.model_dump_json(by_alias=True, exclude_none=True).encode())
 
     def jobs_of(self, identity: str) -> list[TuningJob]:
@@ -117,24 +117,24 @@ class VertexTuningHook(BaseHook):
         return self._labelled(IDENTITY_LABEL, identity)
 
     def jobs_like(self, fingerprint: str) -> list[TuningJob]:
-        """All jobs that were asked for the same, by whatever task instance."""
+        """All jobs with the same request, of any task instance."""
         return self._labelled(FINGERPRINT_LABEL, fingerprint)
 
     def _labelled(self, label: str, value: str) -> list[TuningJob]:
         listed = self.list_tuning_jobs(f"labels.{label}={value}")
-        # Checked here as well: the service publishes no grammar for this filter.
+        # The label is checked here as well: the service publishes no grammar for this filter.
         return [job for job in listed if job.labels.get(label) == value]
 
     def get_tuning_job(self, name: str) -> TuningJob:
-        """Read a job, wherever it runs.
+        """Read a job in any location.
 
-        :raises ConfigurationError: when the name is not a tuning job's
+        :raises ConfigurationError: the name is not the name of a tuning job
         """
         return self._reader.read_job(name)
 
     def list_tuning_jobs(self, filter_: str | None = None, page_size: int = JOBS_PER_PAGE) -> Iterator[TuningJob]:
-        """Jobs of the hook's project and location, newest first, page by page as they are asked for."""
-        # Not with the Gen AI client: its pager breaks at an empty page that is not the last.
+        """Jobs of the hook's project and location, newest first. Each page is requested when it is needed."""
+        # Not with the Gen AI client: its pager stops at an empty page that is not the last page.
         for name, job in self._reader.recent(filter_ or "", page_size):
             try:
                 yield parse(job)
@@ -142,11 +142,11 @@ class VertexTuningHook(BaseHook):
                 self.log.warning("Leaving %s out of the list of tuning jobs: %s", name, error)
 
     def cancel_tuning_job(self, name: str) -> TuningJob:
-        """Cancel a job and make sure of it; one that has ended stays as it is.
+        """Cancel a job and check that it is cancelled. A job that has ended does not change.
 
         :returns: the job, being cancelled or ended
         :raises NotFoundError: there is no such job
-        :raises VertexUnavailableError: when it still runs after the last try
+        :raises VertexUnavailableError: the job still runs after the last attempt
         """
         return self._reader.cancel(name)
 
@@ -155,15 +155,15 @@ class VertexTuningHook(BaseHook):
     def generate(
         self, endpoint: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
     ) -> types.GenerateContentResponse:
-        """Ask a tuned model. The location is the endpoint's own: some models serve only from `us` or `eu`.
+        """Send a prompt to a tuned model, in the location of its endpoint: some models serve only from `us` or `eu`.
 
-        :raises EndpointNotReadyError: when there is no such endpoint or nothing is deployed to it, as may be shortly
-            after its model was tuned
+        :raises EndpointNotReadyError: there is no such endpoint or no model is deployed to it, which can happen shortly
+            after the tuning
         """
         from google.genai import types
 
         ResourceName.parse(endpoint, "endpoints")
-        # There are no functions to call; without this the client writes a line to the log for every prompt.
+        # Without this, the client logs a line about function calls for every prompt.
         no_functions = types.AutomaticFunctionCallingConfig(disable=True)
         try:
             with genai_errors(f"asking {endpoint}"):
@@ -178,10 +178,10 @@ class VertexTuningHook(BaseHook):
             raise
 
     def count_tokens(self, model: str, example: Mapping[str, Any]) -> int:
-        """How many tokens the service counts in a dataset's example, with its system instruction.
+        """Number of tokens that the service counts in an example of a dataset, with its system instruction.
 
-        :param model: a base model's id
-        :param example: `contents`, and `systemInstruction` if it has one
+        :param model: id of a base model
+        :param example: `contents` and, if present, `systemInstruction`
         :raises VertexRequestError: the response has no number
         """
         from google.genai import types

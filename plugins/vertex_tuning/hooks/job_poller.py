@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from vertex_tuning.hooks.job_reader import JobReader
 
 GATHER_SECONDS: Final = 0.1
-"""How long a poll waits for others to join it."""
+"""Seconds that a poll waits for other triggers to join it."""
 
 WOKEN_TOGETHER: Final = 20
-"""How many are woken before the event loop gets to do other things."""
+"""Number of triggers to notify before other work of the event loop continues."""
 
 LEAST_PAUSE: Final = 0.01
-"""Seconds between two polls, whatever the interval of those who watch."""
+"""Shortest time between two polls in seconds, for any interval of the triggers."""
 
 Request = tuple[str, str]
 """Identity and fingerprint of a job."""
@@ -43,7 +43,7 @@ _pollers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Jo
 class Failure(msgspec.Struct, frozen=True):
     """A job that could not be read.
 
-    :param seconds: how long ago the last poll was that read it, or the first one of its watch
+    :param seconds: time since the last successful poll, or since the first poll of the watch
     """
 
     error: Exception
@@ -53,18 +53,18 @@ class Failure(msgspec.Struct, frozen=True):
 class Rivals(msgspec.Struct, frozen=True):
     """Another job runs for the same task instance.
 
-    :param name: of the other one
+    :param name: name of the other job
     """
 
     name: str
 
 
 Look = TuningJob | Exception | Rivals | None
-"""What one poll finds out about one job; None when it is as it was."""
+"""Result of a poll for one job; None if the job has not changed."""
 
 
 class Watch:
-    """One who waits for news of a job, for the length of a `with` block.
+    """A trigger's subscription to the changes of a job, for the length of a `with` block.
 
     :param interval: seconds between two polls
     """
@@ -76,7 +76,7 @@ class Watch:
         self.name = name
         self.interval = check_interval(interval)
         self.last_read = time.monotonic()
-        # Not an asyncio.Queue: that takes 3 KB of each waiter.
+        # Not an asyncio.Queue, which needs 3 KB for each trigger.
         self._news: tuple[TuningJob | Failure | Rivals, ...] = ()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -88,7 +88,7 @@ class Watch:
         self._poller.leave(self)
 
     async def news(self) -> TuningJob | Failure | Rivals:
-        """The job as soon as it is first seen and whenever it has changed, every poll that fails, and rivals."""
+        """Events of the job: its first state, each change, each failed poll, and rivals."""
         while not self._news:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -111,7 +111,7 @@ class Watch:
 
 
 class JobPoller:
-    """Looks at many jobs at once, in a thread, so that the event loop never waits for Google.
+    """Polls many jobs at once, in a thread, so that the event loop never waits for Google.
 
     :param connect: called in a thread, once
     """
@@ -128,13 +128,13 @@ class JobPoller:
 
     @classmethod
     def shared(cls, key: Hashable, connect: Callable[[], Connection]) -> JobPoller:
-        """The poller everyone in this event loop shares who waits in the same place."""
+        """The poller that all triggers of this event loop share for the same connection and location."""
         return _pollers.setdefault(asyncio.get_running_loop(), {}).setdefault(key, cls(connect))
 
     def watch(self, name: str, interval: float) -> Watch:
-        """Have a job looked at for the length of a block: at once and then at this interval, in seconds.
+        """Poll a job for the length of a `with` block: now and then at this interval, in seconds.
 
-        :raises ConfigurationError: the interval is none
+        :raises ConfigurationError: the interval is invalid
         """
         return Watch(self, name, interval)
 
@@ -153,7 +153,7 @@ class JobPoller:
             self._requests.pop(watch.name, None)
 
     async def _poll(self) -> None:
-        """Look and tell until nobody watches any more."""
+        """Poll and notify the triggers until no trigger watches a job."""
         while self._watches:
             await asyncio.sleep(GATHER_SECONDS)
             self._joined.clear()
@@ -162,16 +162,16 @@ class JobPoller:
                 await asyncio.wait_for(self._joined.wait(), self._pause())
 
     async def _look(self) -> dict[str, Look]:
-        # Whoever joins hears what the others know already.
+        # A new subscriber first gets the known state of its job.
         for name in self._newcomers:
             self._seen.pop(name, None)
         self._newcomers.clear()
         wanted = set(self._watches)
         try:
             return await asyncio.to_thread(self._read, wanted)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it, and go on waiting
-            self._reader = None  # the connection may be what has to be read anew
-            self._seen.clear()  # what was read before the error has been told to nobody
+        except Exception as error:  # noqa: BLE001 - every subscriber must get any error, and keep waiting
+            self._reader = None  # the connection may have changed and must be read again
+            self._seen.clear()  # no subscriber got the states that were read before the error
             return dict.fromkeys(wanted, error)
 
     async def _tell(self, looks: dict[str, Look]) -> None:
@@ -186,8 +186,8 @@ class JobPoller:
         return min((next_tick(watch.interval) for watch in watches), default=0.0)
 
     def _read(self, wanted: set[str]) -> dict[str, Look]:
-        """What each wanted job is now, or why it could not be read; None for those that are as they were."""
-        # Imported here, in the thread: the Google libraries take a second.
+        """The current state or the read error of each wanted job; None if the job has not changed."""
+        # Imported here, in the thread: the Google libraries load for a second.
         from vertex_tuning.hooks.job_reader import JobReader
 
         reader = self._reader = self._reader or JobReader(self._connect())
@@ -195,7 +195,7 @@ class JobPoller:
         identities = {identity for identity, _ in owners}
         looks: dict[str, Look] = {}
         others: list[TuningJob] = []
-        # One job after the other, so that no more than a page of answers is held.
+        # One job at a time, so that memory holds at most one page of jobs.
         for name, answer in _recent(reader, wanted):
             if name in wanted:
                 looks[name] = self._change(name, answer)
@@ -204,9 +204,10 @@ class JobPoller:
         for name in wanted - looks.keys():
             looks[name] = self._change(name, _read_one(reader, name))
         for other in others:
-            ours = owners.get((other.identity, other.fingerprint))
-            if ours and looks[ours] is None and other.is_live and not other.is_cancelled:  # its own news come first
-                looks[ours] = Rivals(other.name)
+            watched = owners.get((other.identity, other.fingerprint))
+            # Changes of the watched job itself come first.
+            if watched and looks[watched] is None and other.is_live and not other.is_cancelled:
+                looks[watched] = Rivals(other.name)
         return looks
 
     def _change(self, name: str, look: bytes | TuningError) -> TuningJob | Exception | None:
@@ -220,7 +221,7 @@ class JobPoller:
         try:
             job = parse(look)
         except TuningError as error:
-            return error  # the others' news are to reach them
+            return error  # the subscribers of other jobs must get their changes
         self._seen[name] = digest
         if job.identity:
             self._requests[name] = (job.identity, job.fingerprint)
@@ -228,9 +229,9 @@ class JobPoller:
 
 
 def _recent(reader: JobReader, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """The newest jobs, until all wanted ones are among them: one page more than they would fill, and no further.
+    """The newest jobs, until all wanted jobs are found, at most one page more than they would fill.
 
-    Each page to its end, which costs no call and may show a rival.
+    Each page is read to its end, which needs no further request and may show a rival.
     """
     from vertex_tuning.hooks.job_reader import JOBS_PER_PAGE
 
@@ -248,7 +249,7 @@ class _Labelled(msgspec.Struct):
 
 
 def _kin(answer: bytes, identities: set[str]) -> TuningJob | None:
-    """The job, when it belongs to one of these task instances."""
+    """The job if it belongs to one of these task instances; else None."""
     from vertex_tuning.hooks.job_reader import parse
 
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, TuningError):
@@ -265,9 +266,9 @@ def _read_one(reader: JobReader, name: str) -> bytes | TuningError:
 
 
 def check_interval(seconds: float) -> float:
-    """Return a polling interval that is one.
+    """Return a valid polling interval.
 
-    :raises ConfigurationError: when it is not a finite number of seconds above 0
+    :raises ConfigurationError: it is not a finite number of seconds above 0
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise ConfigurationError(f"poll_interval: found {seconds!r}, expected a number of seconds, at least 1.")
@@ -275,6 +276,6 @@ def check_interval(seconds: float) -> float:
 
 
 def next_tick(interval: float) -> float:
-    """Seconds until the next of the moments at which all who poll this often poll together."""
+    """Seconds until the next common poll of all triggers with this interval."""
     interval = max(interval, LEAST_PAUSE)
     return interval - time.time() % interval

@@ -1,7 +1,7 @@
-"""Reads, lists and cancels tuning jobs over plain REST, light enough for the triggerer. Tasks read them so, too.
+"""Read, list and cancel tuning jobs over plain REST, with little memory, in the triggerer and in tasks.
 
-Not with the Gen AI client: that keeps 31 MB more in memory, and building its objects for a page of jobs holds up the
-event loop for longer than a tenth of a second (measured by `make bench-triggerer`).
+The Gen AI client needs 31 MB more memory. Building its objects for a page of jobs blocks the event loop for more than
+0.1 s (measured by `make bench-triggerer`).
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ JOBS_PER_PAGE: Final = 100
 """Jobs per page of a list; the service publishes no limit."""
 
 CANCEL_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each try to cancel; together well within the 30 s a killed trigger is given."""
+"""Seconds before each attempt to cancel; in total much less than the 30 s that Airflow gives a killed trigger."""
 
 log = logging.getLogger(__name__)
 
 
 class JobReader:
-    """
-    :param connection: in the location whose jobs are listed; a job that is read or cancelled may be in another
-    :param retry: what is tried again; nothing when not set
+    """Reads, lists and cancels tuning jobs.
+
+    :param connection: connection in the location whose jobs are listed; other jobs may be in other locations
+    :param retry: errors to retry; if not set, no request is repeated
     """
 
     def __init__(self, connection: Connection, retry: Retry | None = None) -> None:
@@ -51,25 +52,25 @@ class JobReader:
         self._rest = RestClient(connection, retry)
 
     def get(self, name: str) -> bytes:
-        """The job as the service answers it.
+        """The JSON of a job, as the service returns it.
 
-        :raises TuningError: it could not be read
+        :raises TuningError: the job could not be read
         """
         return self._rest.read(str(ResourceName.parse(name, "tuningJobs")))
 
     def read_job(self, name: str) -> TuningJob:
-        """A job, wherever it runs.
+        """A job in any location.
 
-        :raises TuningError: it could not be read
+        :raises TuningError: the job could not be read
         """
         return parse(self.get(name))
 
     def recent(self, filter_: str = "", page_size: int = JOBS_PER_PAGE) -> Iterator[tuple[str, bytes]]:
-        """Names and jobs as the service answers them, newest first, page by page as they are asked for.
+        """Names and JSON of the jobs, newest first. Each page is requested when it is needed.
 
-        A job without a name is left out.
+        Jobs without a name are left out.
 
-        :raises VertexUnavailableError: an answer is no list, or the list does not end
+        :raises VertexUnavailableError: a response is not a list, or the list does not end
         """
         parent = f"projects/{self._connection.project}/locations/{self._connection.location}"
         query: dict[str, Any] = {"filter": filter_} if filter_ else {}
@@ -88,14 +89,14 @@ class JobReader:
             raise VertexUnavailableError(f"The list of tuning jobs of {parent} does not end.")
 
     def cancel(self, name: str) -> TuningJob:
-        """Cancel a job and make sure of it; one that has ended stays as it is.
+        """Cancel a job and check that it is cancelled. A job that has ended does not change.
 
         Tries again while the request fails, is refused or shows no effect.
 
-        :returns: the job, being cancelled or ended
-        :raises ConfigurationError: the name is not a tuning job's
+        :returns: the job, which is being cancelled or has ended
+        :raises ConfigurationError: the name is not the name of a tuning job
         :raises NotFoundError: there is no such job
-        :raises VertexUnavailableError: it still runs after the last try
+        :raises VertexUnavailableError: the job still runs after the last attempt
         """
         ResourceName.parse(name, "tuningJobs")
         failure: TuningError | None = None
@@ -119,14 +120,14 @@ class JobReader:
         try:
             self._rest.post(f"{name}:cancel", {})
         except VertexRequestError as error:
-            # How the API answers for a job that has ended is not known; the job itself says whether it has.
+            # The response of the API for a job that has ended is not known; the state of the job shows it.
             log.warning("Cancelling %s was refused: %s", name, error)
         return self.read_job(name)
 
     def _page(self, parent: str, **query: Any) -> _Page:
         answer = self._rest.read(f"{parent}/tuningJobs", **query)
         page = decode(answer, _Page)
-        # An object with other fields is no list: an error, or one job. An empty one is an empty list.
+        # An object with other fields is an error or a job, not a list. An empty object is an empty list.
         is_list = page.tuning_jobs is not None or page.next_page_token or decode(answer, dict[str, Any]) == {}
         if page.error is not None or not is_list:
             raise VertexUnavailableError(f"Google answered {answer[:200]!r}, expected a list of tuning jobs.")
@@ -134,7 +135,7 @@ class JobReader:
 
 
 class _Page(msgspec.Struct, rename="camel"):
-    """Jobs are taken apart one by one, and most of them not at all."""
+    """A page of jobs as raw JSON: most jobs of a page need not be parsed."""
 
     tuning_jobs: list[msgspec.Raw] | None = None
     next_page_token: str = ""
@@ -146,7 +147,7 @@ class _Named(msgspec.Struct):
 
 
 def _name_of(job: msgspec.Raw) -> str:
-    """The job's name; empty, with a warning, when it has none."""
+    """The job's name; empty, with a warning, if it is missing."""
     try:
         return msgspec.json.decode(job, type=_Named).name
     except UNREADABLE_RESPONSE as error:
@@ -155,9 +156,9 @@ def _name_of(job: msgspec.Raw) -> str:
 
 
 def parse(answer: bytes) -> TuningJob:
-    """A job of the REST interface as ours.
+    """Parse a job of the REST interface.
 
-    :raises VertexUnavailableError: the answer is none, as when something else answered in Google's place
+    :raises VertexUnavailableError: the response is not a job, e.g. because it comes from a proxy
     """
     try:
         job = TuningJob.parse(_snake_case(decode(answer, dict[str, Any])))

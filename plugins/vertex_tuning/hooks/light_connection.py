@@ -1,7 +1,7 @@
-"""The Airflow connection to Google Cloud, for the triggerer.
+"""The Airflow connection to Google Cloud for the triggerer.
 
-`GoogleBaseHook` takes 30 MB to import: Secret Manager's client, gRPC, the API discovery client. The usual connections
-need google-auth alone. All others are left to the hook.
+The import of `GoogleBaseHook` needs 30 MB: Secret Manager's client, gRPC, the API discovery client. Common connections
+need only google-auth. For all other connections, this module uses the hook.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ USUAL_FIELDS: Final = frozenset(
 
 
 class LightConnection:
-    """Gives the same credentials and addresses as `GoogleConnection`, and raises the same errors.
+    """The same credentials, URLs and errors as `GoogleConnection`, with less memory.
 
-    :param location: where tuning jobs run, e.g. `us-central1`
+    :param location: location of the tuning jobs, e.g. `us-central1`
     :param project_id: the project
     :param gcp_conn_id: the Google Cloud connection
-    :param impersonation_chain: service account to act as, or a chain of them; the connection's when not given
-    :raises ConnectionNotFoundError: when there is no such connection
+    :param impersonation_chain: service account to impersonate, or a chain of accounts; defaults to the connection's
+    :raises ConnectionNotFoundError: there is no such connection
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class LightConnection:
         self._fields = {name: value for name, value in extra.items() if value not in (None, "", False)}
 
     def get_credentials(self) -> Credentials:
-        """The connection's credentials.
+        """The credentials of the connection.
 
-        :raises ConfigurationError: when the connection's settings cannot work together or cannot be read
+        :raises ConfigurationError: the settings of the connection contradict each other or cannot be read
         """
         with credential_errors(self._gcp_conn_id):
             credentials = self._sign_in()
@@ -89,7 +89,7 @@ class LightConnection:
         return hook.get_credentials()
 
     def _sign_in(self) -> Credentials | None:
-        """Credentials; None for unusual settings, and for faulty ones, about which the hook says what is wrong."""
+        """Credentials; None for uncommon settings and for invalid settings, for which the hook raises the error."""
         principal, delegates = self._principal_and_delegates()
         usual = self._fields.keys() <= USUAL_FIELDS and "@" in (principal or "@")
         credentials = self._source_credentials() if usual else None
@@ -98,7 +98,7 @@ class LightConnection:
         return ImpersonatedCredentials(credentials, principal, self._scopes(), delegates)
 
     def _source_credentials(self) -> Credentials | None:
-        """The account that signs in, before it acts as another."""
+        """Credentials of the account that signs in, before impersonation."""
         scopes = self._scopes()
         credentials: Credentials | None = None
         match [self._fields.get(name) for name in ("is_anonymous", "key_path", "keyfile_dict")]:
@@ -117,7 +117,7 @@ class LightConnection:
         return [scope.strip() for scope in scopes.split(",")]
 
     def _principal_and_delegates(self) -> tuple[str | None, list[str] | None]:
-        """The account to act as, and those on the way to it."""
+        """The account to impersonate, and the accounts between."""
         chain = self._impersonation_chain or self._fields.get("impersonation_chain")
         if isinstance(chain, str) and not self._impersonation_chain and "," in chain:
             chain = [account.strip() for account in chain.split(",")]
@@ -128,7 +128,7 @@ class LightConnection:
 
 
 def _key_info(key: str | dict[str, Any]) -> dict[str, Any] | None:
-    """A service account's key; None when it is not one. Some ways of pasting it escape its line breaks twice."""
+    """Parse the key of a service account; None if it is not a key. Pasted keys may have line breaks escaped twice."""
     try:
         info = json.loads(key) if isinstance(key, str) else key
         return {**info, "private_key": info["private_key"].replace("\\n", "\n")}

@@ -1,4 +1,4 @@
-"""The Model Registry: versions of tuned models, their aliases, and where they answer."""
+"""The Model Registry: versions of tuned models, their aliases, and their endpoints."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from vertex_tuning.hooks.credentials import Connection
 
 MODELS_PER_PAGE: Final = 100
-"""Models or versions; the service publishes no limit."""
+"""Models or versions per page; the service publishes no limit."""
 
 ALL_TRAFFIC: Final = 100
 """Percent: https://docs.cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints"""
 
 PARALLEL: Final = 8
-"""Models whose versions are listed at once: a weekly tuning has made a hundred after two years."""
+"""Models whose versions are listed in parallel: a weekly tuning makes a hundred models in two years."""
 
 
 class RegistryHook(BaseHook):
-    """Reads models and changes their aliases, and nothing else. All requests may be sent twice without harm.
+    """Reads models and changes only their aliases. All requests may be repeated.
 
-    :param connection: in the location whose models are listed
+    :param connection: connection in the location whose models are listed
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -46,8 +46,9 @@ class RegistryHook(BaseHook):
         self._clients = VertexClients(connection)
 
     def get(self, name: str) -> ModelVersion:
-        """
-        :param name: `projects/…/locations/…/models/ID@VERSION`, or with an alias in the version's place
+        """Read a version of a model.
+
+        :param name: `projects/…/locations/…/models/ID@VERSION`; an alias may replace the version
         :raises NotFoundError: there is no such version
         """
         name = str(ResourceName.parse(name, "models"))
@@ -56,10 +57,10 @@ class RegistryHook(BaseHook):
     def versions_of(self, tuning: str, model: str = "") -> list[ModelVersion]:
         """All versions of all Models of a recurring tuning of this Airflow installation, in one location.
 
-        The location is the hook's, or the model's.
+        The location is that of `model` if it is set, else that of the hook.
 
-        :param tuning: value of the label `airflow-tuning`; without it only the versions of `model`'s Model
-        :param model: one whose Model belongs to them, whether or not the list shows it already
+        :param tuning: value of the label `airflow-tuning`; if empty, only the versions of the Model of `model`
+        :param model: a version whose Model is included, even if the list does not show it yet
         """
         models = {model.partition("@")[0]} if model else set[str]()
         if tuning:
@@ -69,7 +70,7 @@ class RegistryHook(BaseHook):
             return [version for versions in listed for version in versions]
 
     def _labelled(self, tuning: str, parent: str) -> set[str]:
-        """The Models whose default version has the label: the list shows no other."""
+        """The Models whose default version has the label: the list does not show other versions."""
         parent = parent or f"projects/{self.connection.project}/locations/{self.connection.location}"
         labels = {TUNING_LABEL: tuning, DEPLOYMENT_LABEL: deployment_id()}
         listed = pages(
@@ -80,7 +81,7 @@ class RegistryHook(BaseHook):
             page_size=MODELS_PER_PAGE,
         )
         versions = (_version(model) for page in listed for model in page.models)
-        # Checked here as well, because a filter the service did not understand would mix up the tunings.
+        # The label is checked here as well: if the service ignored the filter, tunings would be mixed up.
         return {version.model for version in versions if labels.items() <= version.labels.items()}
 
     def _versions(self, model: str) -> list[ModelVersion]:
@@ -92,7 +93,7 @@ class RegistryHook(BaseHook):
             return []
 
     def merge_aliases(self, version: str, aliases: list[str]) -> None:
-        """Give a version aliases, and take from it those that begin with `-`."""
+        """Add aliases to a version, and remove the aliases that begin with `-`."""
         self.log.info(
             "Aliases %s: %s", ", ".join(alias if alias[0] == "-" else f"+{alias}" for alias in aliases), version
         )
@@ -104,17 +105,16 @@ class RegistryHook(BaseHook):
         return JobReader(self.connection, patient())
 
     def job_of(self, version: ModelVersion) -> TuningJob | None:
-        """The tuning job that made a version; None when there is none."""
+        """The tuning job that made a version; None if no job did."""
         try:
             return self._jobs.read_job(version.job_name) if version.job_name else None
         except NotFoundError:
             return None
 
     def endpoint_of(self, version: ModelVersion) -> str:
-        """The endpoint that answers with a version: the one its tuning job names, or else its only one.
+        """The endpoint that serves a version: the endpoint of its tuning job, or else its only endpoint.
 
-        :raises ChampionError: there is none, it serves something else by now, or not all of its traffic is the
-            version's: others would answer, too
+        :raises ChampionError: no endpoint serves the version, or other models get part of the endpoint's traffic
         """
         job = self.job_of(version)
         named = job.tuned_model.endpoint if job and job.tuned_model else ""
@@ -125,17 +125,17 @@ class RegistryHook(BaseHook):
         raise ChampionError(_not_answering(version, endpoint, share))
 
     def _traffic(self, endpoint: str, version: ModelVersion) -> int | None:
-        """Which share of an endpoint's requests a version answers, in percent; None when it is not deployed there."""
+        """Share of an endpoint's traffic that a version gets, in percent; None if it is not deployed there."""
         try:
-            found = call(f"reading {endpoint}", self._endpoints(endpoint).get_endpoint, name=endpoint)
+            resource = call(f"reading {endpoint}", self._endpoints(endpoint).get_endpoint, name=endpoint)
         except NotFoundError:
             return None
-        deployed = [one for one in found.deployed_models if _is_of(one, version)]
+        deployed = [model for model in resource.deployed_models if _is_of(model, version)]
         if not deployed:
             return None
-        # JSON leaves out an empty split. Whether the endpoint then answers, Google says when it is asked.
-        split = found.traffic_split
-        return sum(split.get(one.id, 0) for one in deployed) if split else ALL_TRAFFIC
+        # JSON leaves out an empty split. A prediction shows whether such an endpoint responds.
+        split = resource.traffic_split
+        return sum(split.get(model.id, 0) for model in deployed) if split else ALL_TRAFFIC
 
     def _models(self, resource_name: str) -> ModelServiceClient:
         from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
@@ -149,7 +149,7 @@ class RegistryHook(BaseHook):
 
 
 def _version(model: Any) -> ModelVersion:
-    """A client's Model as ours."""
+    """Convert a Model of the client."""
     return ModelVersion.parse(json_fields(model))
 
 

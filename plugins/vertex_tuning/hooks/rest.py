@@ -1,4 +1,4 @@
-"""Google's REST interface as it is, for tuning jobs alone: the triggerer reads thousands of them."""
+"""A minimal client of Google's REST interface for tuning jobs: the triggerer reads thousands of them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from vertex_tuning.resource_names import location_of
 _T = TypeVar("_T")
 
 UNREADABLE_RESPONSE: Final = (msgspec.MsgspecError, UnicodeDecodeError)
-"""What msgspec raises for text that is no JSON, has another form, or is not UTF-8."""
+"""Errors of msgspec for text that is not JSON, has another form, or is not UTF-8."""
 
 TIMEOUT: Final = 60.0
-"""Seconds one request may take."""
+"""Timeout of a request in seconds."""
 
 RETRIES: Final = 4
-"""How often a request is repeated that is `patient`."""
+"""Number of retries of a request that is `patient`."""
 
 MAX_PAGES: Final = 1000
-"""Pages after which a list counts as one that never ends."""
+"""Number of pages after which a list counts as endless."""
 
 
 def patient() -> Retry:
-    """Tries again, after 0.5, 1, 2 … seconds (or the answer's Retry-After), while the trouble is one that passes.
+    """Retries temporary errors after 0.5, 1, 2 … seconds, or after the time in the header Retry-After.
 
-    For requests that may be sent twice without harm: what was lost may have happened.
+    Only for requests that may be repeated: a request whose response was lost may have had its effect.
     """
     return Retry(
         total=RETRIES,
@@ -48,10 +48,9 @@ def patient() -> Retry:
 
 
 class RestClient:
-    """
-    Each request goes to the location that stands in its resource name.
+    """Sends each request to the location in its resource name.
 
-    :param retry: what is tried again; nothing when not given
+    :param retry: errors to retry; if not set, no request is repeated
     """
 
     def __init__(self, connection: Connection, retry: Retry | None = None) -> None:
@@ -62,18 +61,19 @@ class RestClient:
                 self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def read(self, name: str, **query: Any) -> bytes:
-        """The response as it came.
+        """Read a resource and return the unparsed response.
 
         :param name: `projects/P/locations/L/…`
-        :raises VertexRequestError: Google refused it
-        :raises VertexUnavailableError: no answer, or one that may be another next time
+        :raises VertexRequestError: Google refused the request
+        :raises VertexUnavailableError: no response, or a temporary error
         """
         return self._send("GET", name, params=query)
 
     def post(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """
-        :param name: as `read`, with the custom method
-        :raises TuningError: as `read`
+        """Send a POST request and return its JSON.
+
+        :param name: name of the resource, with the custom method
+        :raises TuningError: see `read`
         """
         return decode(self._send("POST", name, json=body), dict[str, Any])
 
@@ -94,9 +94,9 @@ class RestClient:
 
 
 def decode(answer: bytes, type_: type[_T]) -> _T:
-    """Read an answer's JSON.
+    """Read the JSON of a response.
 
-    :raises VertexUnavailableError: it is none, as when a proxy answered in Google's place
+    :raises VertexUnavailableError: the response is not this kind of JSON, e.g. because it comes from a proxy
     """
     try:
         return msgspec.json.decode(answer, type=type_)
@@ -105,7 +105,7 @@ def decode(answer: bytes, type_: type[_T]) -> _T:
 
 
 class _Error(msgspec.Struct):
-    """https://docs.cloud.google.com/apis/design/errors#http_mapping"""
+    """Error of a Google API: https://docs.cloud.google.com/apis/design/errors#http_mapping."""
 
     error: dict[str, Any]
 

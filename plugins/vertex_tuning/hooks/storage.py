@@ -234,9 +234,9 @@ class StorageHook(BaseHook):
         blob = self._blob(pattern)
         prefix = re.split(r"[*?\[]", blob.name, maxsplit=1)[0]
         with google_errors(f"listing {pattern}"):
-            found = list(blob.bucket.list_blobs(prefix=prefix, timeout=TIMEOUT))
+            blobs = list(blob.bucket.list_blobs(prefix=prefix, timeout=TIMEOUT))
         depth = blob.name.count("/")
-        fitting = [one for one in found if fnmatchcase(one.name, blob.name) and one.name.count("/") == depth]
+        fitting = [item for item in blobs if fnmatchcase(item.name, blob.name) and item.name.count("/") == depth]
         return [stored for stored in map(_stored, fitting) if stored]
 
     @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""How the generated clients of Vertex AI are made and called: address, credentials, retries, and lists that end.
+"""Create and call the generated clients of Vertex AI: URL, credentials, retries and finite lists.
 
-The classes themselves are given by the hooks, which import them inside methods: that takes three seconds and 60 MB.
+The hooks pass the classes and import them inside methods, because the import takes three seconds and 60 MB.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 _C = TypeVar("_C")
 
 SHOWN: Final = 200
-"""Bytes of a response that cannot be used."""
+"""Characters of an unusable response in an error message."""
 
 RETRY_SECONDS: Final = 15.0
-"""How long a request is repeated whose failure may pass. Airflow's own retries wait out what lasts longer."""
+"""Seconds in which a request is retried after temporary errors. For longer outages, Airflow retries the task."""
 
 
 class VertexClients:
-    """One client per service and location, made when it is first needed. Safe to share between threads.
+    """One client per service and location, created at its first use. Threads may share it.
 
-    :param connection: gives credentials, and the address of each location
+    :param connection: connection with the credentials and the URL of each location
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -48,7 +48,7 @@ class VertexClients:
     def client(self, service: Callable[..., _C], resource_name: str) -> _C:
         """The client for the location of a resource.
 
-        :param service: the client's class
+        :param service: class of the client
         :raises ConfigurationError: the resource's name has no location
         """
         key = (service, location_of(resource_name))
@@ -64,7 +64,7 @@ class VertexClients:
             api_endpoint=self._connection.endpoint(location), universe_domain=credentials.universe_domain
         )
         client = service(transport="rest", credentials=credentials, client_options=options)
-        # The client follows redirects and takes `[]` for an empty list of models. It has no option for either.
+        # The client follows redirects and accepts `[]` as an empty list of models. It has no option against either.
         client.transport._session.hooks["response"].append(_require_resource)
         return client
 
@@ -72,17 +72,17 @@ class VertexClients:
 def call(doing: str, method: Callable[..., _C], **request: Any) -> _C:
     """Call a client's method; the request may be sent more than once.
 
-    :param doing: what is being done, for error messages
+    :param doing: name of the action, for error messages
     :param request: fields of the method's request
     :raises VertexRequestError: Google refused the request
-    :raises VertexUnavailableError: no response, or one that may be different next time
+    :raises VertexUnavailableError: no response, or a temporary error
     """
     with vertex_errors(doing):
         return method(request=request, retry=_retry(), timeout=TIMEOUT)
 
 
 def pages(doing: str, method: Callable[..., Any], **request: Any) -> Iterator[Any]:
-    """The pages of a list, each requested when it is needed; parameters and errors as `call`."""
+    """The pages of a list, each requested when it is needed; for parameters and errors see `call`."""
     listed = iter(call(doing, method, **request).pages)
     tokens = set[str]()
     while (page := _next_page(doing, listed)) is not None:
@@ -93,7 +93,7 @@ def pages(doing: str, method: Callable[..., Any], **request: Any) -> Iterator[An
 
 
 def json_fields(message: Any) -> dict[str, Any]:
-    """A client's message as the JSON it came from."""
+    """A message of a client as JSON."""
     return MessageToDict(type(message).pb(message))
 
 
@@ -103,8 +103,9 @@ def _next_page(doing: str, listed: Iterator[Any]) -> Any:
 
 
 def _require_resource(response: requests.Response, **_: Any) -> None:
-    """
-    :raises InvalidJSONError: a response that is no HTTP error is no resource either, so not Google's
+    """Check that a successful response has a resource.
+
+    :raises InvalidJSONError: it has none, so that it does not come from Google
     """
     if response.status_code < HTTPStatus.BAD_REQUEST and not _is_resource(response.content):
         found = f"{response.status_code} {response.content[:SHOWN]!r}"
@@ -112,7 +113,7 @@ def _require_resource(response: requests.Response, **_: Any) -> None:
 
 
 class _Resource(msgspec.Struct):
-    """Looks at one field and skips the others; of 100,000 points that takes milliseconds."""
+    """Reads one field and skips the others, which takes milliseconds for 100,000 points."""
 
     error: Any = None
 

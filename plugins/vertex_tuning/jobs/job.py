@@ -1,4 +1,4 @@
-"""What a tuning job is found to be, and what that means. Pure: no Airflow, no network."""
+"""A tuning job as the service returns it, and what its state means. Pure: no Airflow, no network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENDED: Final[Mapping[str, str]] = {
     "JOB_STATE_EXPIRED": "expired",
     "JOB_STATE_PARTIALLY_SUCCEEDED": "partially_succeeded",
 }
-"""The states a job never leaves, and the status of the event each makes. Any other state, known or not, means wait."""
+"""Final states of a job, with the status of their event. In any other state, known or not, the task waits."""
 
 ADAPTER_SIZES: Final = {
     1: "ADAPTER_SIZE_ONE",
@@ -31,37 +31,36 @@ ADAPTER_SIZES: Final = {
 """Rank of the adapter, and the service's name for it (TuningJob.AdapterSize)."""
 
 IDENTITY_LABEL: Final = "airflow-task-identity"
-"""Digest of installation, DAG, run, task and map index: all attempts of one task instance have the same."""
+"""Digest of installation, DAG, run, task and map index, the same for all attempts of a task instance."""
 FINGERPRINT_LABEL: Final = "airflow-fingerprint"
-"""Digest of what changes the training."""
+"""Digest of the settings and data that change the training."""
 ATTEMPT_LABEL: Final = "airflow-job-attempt"
-"""Number of the job among those of its task instance, from 1."""
+"""Number of the job among the jobs of its task instance, from 1."""
 DEPLOYMENT_LABEL: Final = "airflow-deployment"
 """Id of the Airflow installation."""
 RUN_LABEL: Final = "airflow-run"
-"""Digest of installation, DAG and run: says which run owns the job."""
+"""Digest of installation, DAG and run: identifies the run that owns the job."""
 OUTLIVES_RUN_LABEL: Final = "airflow-outlives-run"
-"""On a job that goes on by design when its run has ended."""
+"""Label of a job that may continue after the end of its run."""
 ONCE_LABEL: Final = "airflow-once"
-"""On a job that gives way to another run's job on the same data with the same settings."""
+"""Label of a job that a job of another run replaces if data and settings are the same."""
 DATASET_LABEL: Final = "airflow-dataset"
 """The first 32 digits of the dataset's hash."""
 
 MAX_LISTED: Final = 100
-"""Items of a list or object that are kept of what the service reports: there are fewer checkpoints and labels."""
+"""Most items to keep of a list or object in a response: a job has fewer checkpoints and labels."""
 REASONS_KEPT: Final = 20
-"""Reasons for which examples were dropped; the service repeats one for each example."""
+"""Most reasons to keep for dropped examples; the service repeats a reason for each example."""
 
 CANCELLING: Final = "JOB_STATE_CANCELLING"
 CANCELLED: Final = "JOB_STATE_CANCELLED"
 
 PASSING_CODES: Final = frozenset({4, 8, 10, 13, 14})
-"""google.rpc codes that say another job may succeed: deadline exceeded, resource exhausted, aborted, internal,
-unavailable."""
+"""google.rpc codes of temporary errors: deadline exceeded, resource exhausted, aborted, internal, unavailable."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A model saved on the way, with an endpoint of its own."""
+    """A model that the job saved during training, with its endpoint."""
 
     checkpoint_id: str = ""
     epoch: int = 0
@@ -70,7 +69,7 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TunedModel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the job made: `model` is `projects/…/models/ID@VERSION`, `endpoint` serves it."""
+    """The tuned model: `model` is `projects/…/models/ID@VERSION`, `endpoint` serves it."""
 
     model: str = ""
     endpoint: str = ""
@@ -78,14 +77,14 @@ class TunedModel(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RpcStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """google.rpc.Status: `code` is a canonical code, not HTTP's."""
+    """google.rpc.Status: `code` is a canonical code, not an HTTP status."""
 
     code: int = 0
     message: str = ""
 
 
 class JobHyperParameters(msgspec.Struct, frozen=True, omit_defaults=True):
-    """As the service resolved them."""
+    """Hyperparameters, as the service resolved them."""
 
     epoch_count: int | None = None
     learning_rate_multiplier: float | None = None
@@ -93,7 +92,7 @@ class JobHyperParameters(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TuningMethodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The part of a job that names its data."""
+    """Data and hyperparameters of a job."""
 
     training_dataset_uri: str = ""
     validation_dataset_uri: str = ""
@@ -102,14 +101,14 @@ class TuningMethodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PreTunedModel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The tuned model a job goes on from."""
+    """The tuned model that a job tunes further."""
 
     tuned_model_name: str = ""
     checkpoint_id: str | None = None
 
 
 class SupervisedDataStats(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the service counted in the training data."""
+    """Numbers that the service counted in the training data."""
 
     tuning_dataset_example_count: int | None = None
     total_billable_token_count: int | None = None
@@ -119,11 +118,13 @@ class SupervisedDataStats(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TuningDataStats(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Statistics of the training data, by tuning method."""
+
     supervised_tuning_data_stats: SupervisedDataStats | None = None
 
 
 class TuningJobMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How far training is (v1beta1 only)."""
+    """Progress of the training (v1beta1 only)."""
 
     completed_epoch_count: int | None = None
     completed_step_count: int | None = None
@@ -171,19 +172,22 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.convert(known, cls)
 
     def __post_init__(self) -> None:
-        """:raises ValueError: a time is none, or has no zone"""
+        """Check the times of the job.
+
+        :raises ValueError: a time is invalid or has no time zone
+        """
         for field in ("create_time", "start_time", "end_time"):
             if text := getattr(self, field):
                 _require_time(field, text)
 
     def as_xcom(self) -> dict[str, Any]:
-        """Small plain JSON."""
+        """The job as small, plain JSON."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
     @property
     def identity(self) -> str:
-        """The task instance it was created for; empty when it was started elsewhere."""
+        """Digest of the task instance that created the job; empty if no task created it."""
         return self.labels.get(IDENTITY_LABEL, "")
 
     @property
@@ -192,28 +196,28 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def run(self) -> str:
-        """Digest of the run that owns it; empty when it was started elsewhere."""
+        """Digest of the run that owns the job; empty if no run created it."""
         return self.labels.get(RUN_LABEL, "")
 
     @property
     def attempt(self) -> int:
-        """Its number among the jobs of its task instance, from 1."""
+        """Number of the job among the jobs of its task instance, from 1."""
         label = self.labels.get(ATTEMPT_LABEL, "")
         return int(label) if label.isdecimal() else 1
 
     @property
     def is_live(self) -> bool:
-        """Whether it may still cost something."""
+        """Whether the job has not ended, so that it may still cost money."""
         return terminal_event(self) is None
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether it was cancelled, or is being cancelled."""
+        """Whether the job was cancelled or is being cancelled."""
         return self.state in (CANCELLING, CANCELLED)
 
     @property
     def is_worth_waiting_for(self) -> bool:
-        """Whether it has succeeded or may still succeed; one that is being cancelled will hardly."""
+        """Whether the job has succeeded or may still succeed; a job that is being cancelled does not count."""
         return self.succeeded or (self.is_live and not self.is_cancelled)
 
     @property
@@ -222,26 +226,26 @@ class TuningJob(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def created_at(self) -> float | None:
-        """When it was created, in seconds since the epoch by the service's clock."""
+        """Creation time by the clock of the service, in seconds since the epoch."""
         return datetime.fromisoformat(self.create_time).timestamp() if self.create_time else None
 
     @property
     def failed_in_passing(self) -> bool:
-        """Whether another job like it may succeed. Not one that left a model: that would be paid for twice."""
+        """Whether the error is temporary, so that a new job may succeed. False if the job has already made a model."""
         has_model = bool(self.tuned_model and self.tuned_model.model)
         return self.error is not None and self.error.code in PASSING_CODES and not has_model
 
     @property
     def age_rank(self) -> tuple[datetime, str]:
-        """Sorts jobs from the oldest on, the same way for everyone who looks."""
+        """Sort key from the oldest job to the newest, the same in every process."""
         created = datetime.fromisoformat(self.create_time) if self.create_time else datetime.max.replace(tzinfo=UTC)
         return created, self.name
 
 
 def _bounded(value: Any, most: int) -> Any:
-    """A JSON value with plain texts of some length.
+    """A JSON value with plain, shortened texts.
 
-    :param most: items of a list or an object
+    :param most: most items of a list or an object
     """
     if isinstance(value, str):
         return plain(value, MESSAGE_SHOWN)
@@ -257,22 +261,22 @@ def _require_time(field: str, text: str) -> None:
     except (ValueError, OverflowError):
         is_known = False
     if not is_known:
-        raise ValueError(f"{field}: found {text[:40]!r}, expected a time with its zone, as 2026-01-31T12:00:00Z")
+        raise ValueError(f"{field}: found {text[:40]!r}, expected a time with a time zone, e.g. 2026-01-31T12:00:00Z")
 
 
 def elect(jobs: Iterable[TuningJob]) -> TuningJob | None:
-    """The one to keep of several jobs that the same task instance asked for; everyone who looks decides alike.
+    """The job to keep if one task instance has created several. Every process chooses the same job.
 
-    The newest attempt's; of jobs of one attempt, which two processes created at once, the oldest.
+    It is the job of the newest attempt. If two processes created a job for the same attempt, it is the oldest one.
     """
     usable = [job for job in jobs if job.is_worth_waiting_for]
     return min(usable, key=lambda job: (-job.attempt, job.age_rank), default=None)
 
 
 def newest(jobs: Iterable[TuningJob]) -> TuningJob:
-    """The one that says how a task instance's jobs stand: the elected one, or else the last one to have ended.
+    """The job that represents the jobs of a task instance: the elected job, or else the job of the last attempt.
 
-    Of twins of which one was cancelled for the other's sake, the other.
+    If an attempt has two jobs, of which the package cancelled one, it is the other job.
 
     :raises ValueError: there are no jobs
     """
@@ -281,13 +285,13 @@ def newest(jobs: Iterable[TuningJob]) -> TuningJob:
 
 
 def terminal_event(job: TuningJob) -> dict[str, Any] | None:
-    """The one place that decides whether a job has ended: its event, or None while it has not."""
+    """The event of a job that has ended; None while it has not. No other function decides this."""
     status = ENDED.get(job.state)
     return None if status is None else {"status": status, "job_name": job.name, "job": job.as_xcom()}
 
 
 def describe_progress(job: TuningJob) -> str:
-    """Where the job is, in one line; equal lines mean nothing has changed."""
+    """State and progress of the job in one line; the line is equal if nothing has changed."""
     words = [job.state.removeprefix("JOB_STATE_")]
     if job.tuning_job_state:
         words.append(job.tuning_job_state.removeprefix("TUNING_JOB_STATE_").replace("_", " ").lower())
@@ -299,11 +303,13 @@ def describe_progress(job: TuningJob) -> str:
 
 
 def total_steps(job: TuningJob) -> int | None:
+    """Number of training steps; None if the service has not counted them yet."""
     stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
     return stats.tuning_step_count if stats else None
 
 
 def total_epochs(job: TuningJob) -> int | None:
+    """Number of epochs; None if the job does not give it."""
     method = job.supervised_tuning_spec or job.preference_optimization_spec
     return method.hyper_parameters.epoch_count if method and method.hyper_parameters else None
 

@@ -1,9 +1,9 @@
-"""One job for one task instance, whatever crashes, races or gets lost.
+"""Create exactly one job for a task instance, even after crashes, races and lost responses.
 
-Vertex AI takes no request id, so its own list of jobs is the record. Labels on each job say which task instance it was
-created for (identity), what was requested (fingerprint), and its number among that task instance's jobs (attempt).
-A search comes before each create, and another one after it, because a second process may create at the same moment.
-All who search decide by the same rule (`elect`).
+Vertex AI accepts no request id, so this module searches the list of jobs. Labels of each job give its task instance
+(identity), its request (fingerprint), and its number among the jobs of the task instance (attempt). Each create has a
+search before it and a search after it, because another process may create a job at the same time. All processes choose
+a job by the same rule (`elect`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SEARCH_TIMING: Final = SearchTiming()
 
 
 class JobService(Protocol):
-    """What creating one job asks of Vertex AI; the hook `VertexTuningHook` does it."""
+    """The calls to Vertex AI that creating a job needs; the hook `VertexTuningHook` has them."""
 
     def client(self) -> object: ...
 
@@ -60,12 +60,12 @@ class JobService(Protocol):
 
 
 class Creations:
-    """The jobs one task has requested, so that a kill at any moment finds them.
+    """The jobs that a task has requested, so that a kill can cancel them at any time.
 
-    A request runs in a thread of its own: a signal that interrupts the task does not interrupt the request, and
-    whoever handles the signal can wait for its answer.
+    Each request runs in a separate thread: a signal interrupts the task but not the request. The signal handler can
+    wait for the response.
 
-    :param timing: of the search for jobs whose answer was lost
+    :param timing: timing of the search for jobs after a lost response
     """
 
     def __init__(self, timing: SearchTiming = SEARCH_TIMING) -> None:
@@ -76,12 +76,12 @@ class Creations:
         self._unanswered = 0
 
     def create(self, hook: JobService, spec: TuningSpec, labels: dict[str, str], identity: str) -> TuningJob:
-        """Create a job; its name is kept as soon as it is known.
+        """Create a job and keep its name for a kill.
 
-        :raises TaskKilledError: the task was killed; nothing is created any more
+        :raises TaskKilledError: the task was killed, so no job is created
         :raises LostAnswerError: it is not known whether the job was created
         """
-        hook.client()  # connects here, so that the thread below does nothing but send
+        hook.client()  # connects here, so that the thread only sends the request
         self.identity = identity
         self.require_open()
         answer: Future[TuningJob] = Future()
@@ -91,12 +91,12 @@ class Creations:
         try:
             return answer.result()
         finally:
-            del answer  # or an error holds itself by its traceback, and with it the hook's open connections
+            del answer  # otherwise the traceback of an error would keep the connections of the hook open
 
     def _send(self, request: Callable[[], TuningJob], answer: Future[TuningJob]) -> None:
         try:
             job = request()
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again in the waiting thread
             if not isinstance(error, LostAnswerError):
                 self._unanswered -= 1
             answer.set_exception(error)
@@ -108,28 +108,29 @@ class Creations:
             del request, answer
 
     def close(self) -> None:
-        """Create nothing more: the task is being killed."""
+        """Create no further job, because the task is being killed."""
         self._closed = True
 
     def require_open(self) -> None:
-        """
-        :raises TaskKilledError: the task was killed, so that its job is cancelled or nobody waits for it
+        """Check that the task has not been killed.
+
+        :raises TaskKilledError: it has, so that its job is cancelled or no task waits for it
         """
         if self._closed:
             raise TaskKilledError("The task was killed.")
 
     def found(self, jobs: Iterable[TuningJob]) -> None:
-        """Keep the names of jobs whose answer was lost."""
+        """Keep the names of jobs that were found after a lost response."""
         self.names.extend(job.name for job in jobs)
         self._unanswered = 0
 
     def cancel_all(self, hook: JobService) -> list[str]:
-        """Create nothing more, and cancel what was created.
+        """Create no further job, and cancel all created jobs.
 
-        Waits for the answer to a request that is under way. When an answer was lost, searches for as long as the list
-        may lag.
+        This waits for the response of a running request. After a lost response, it searches until the list of jobs must
+        be complete.
 
-        :returns: the names of what was cancelled
+        :returns: names of the cancelled jobs
         """
         self.close()
         deadline, pause, cancelled = time.monotonic() + self.timing.list_lag, self.timing.first_pause, list[str]()
@@ -164,16 +165,16 @@ def submit(
 ) -> TuningJob:
     """Adopt the job of an earlier attempt, or create one.
 
-    :param identity: of the task instance
-    :param reuse: which earlier jobs with the same request will do: those still running, finished ones too, or none
-    :param on_changed_spec: what happens to an earlier job that still runs with another request
-    :param before_creating: called when no earlier job will do; what it raises keeps a job from being created
-    :param requested: fingerprints that earlier attempts are known to have requested; a job with another one is not this
-        task's, whatever its labels say, and is left alone. Not set: all are
-    :param creations: keeps the names of what is created, for a kill
-    :raises ChangedSpecError: there is such a job, and the task is to fail then
-    :raises LostAnswerError: it is not known whether a job was created; the next attempt will find out
-    :raises QuotaExceededError: nothing was created
+    :param identity: identity of the task instance
+    :param reuse: which earlier jobs with the same request to adopt: running, also succeeded, or no jobs
+    :param on_changed_spec: what to do with an earlier job that still runs with another request
+    :param before_creating: called before a job is created; if it raises an error, no job is created
+    :param requested: fingerprints of the requests of earlier attempts. A job with another fingerprint does not belong
+        to this task, even if its labels match. If not set, all fingerprints match
+    :param creations: keeps the names of the created jobs, for a kill
+    :raises ChangedSpecError: a job runs with another request, and `on_changed_spec` is `fail`
+    :raises LostAnswerError: it is not known whether a job was created; the next attempt searches for it
+    :raises QuotaExceededError: no job was created
     """
     earlier = hook.jobs_of(identity)
     same = [job for job in earlier if job.fingerprint == spec.fingerprint()]
@@ -184,7 +185,7 @@ def submit(
     _cancel_first(hook, others, "this task now requests other settings or data")
     if adopted := elect(job for job in same if _may_adopt(job, reuse)):
         log.info("Adopting %s (%s), created by an earlier attempt of this task.", adopted.name, adopted.state)
-        _cancel(hook, (job for job in same if job.name != adopted.name), f"{adopted.name} does the same")
+        _cancel(hook, (job for job in same if job.name != adopted.name), f"{adopted.name} is the same job")
         return adopted
     _cancel_first(hook, same, f"reuse is {reuse!r}")
     attempt = 1 + max((job.attempt for job in earlier), default=0)
@@ -193,21 +194,21 @@ def submit(
 
 
 def successor(hook: JobService, job: TuningJob) -> TuningJob | None:
-    """Another job of the same task instance that took this one's place, if there is one."""
+    """The job of the same task instance that has replaced this job; None if there is no such job."""
     others = [other for other in kin(hook, job) if other.name != job.name]
     return elect(other for other in others if other.attempt >= job.attempt)
 
 
 def kin(hook: JobService, job: TuningJob) -> list[TuningJob]:
-    """All jobs of the same task instance with the same request, this one included, listed or not."""
+    """All jobs of the same task instance with the same request, including this job even if it is not listed yet."""
     listed = [other for other in hook.jobs_of(job.identity) if other.fingerprint == job.fingerprint]
     return [job, *(other for other in listed if other.name != job.name)]
 
 
 def twin_of_another_run(hook: JobService, job: TuningJob) -> TuningJob | None:
-    """A job of another run of the same tuning that trains the same, and that this one gives way to.
+    """A job of another run of the same tuning, with the same request, which replaces this job; else None.
 
-    The oldest stays. One that has ended gives way to any.
+    The oldest running job stays. A job that has ended is replaced by any of them.
     """
     if ONCE_LABEL not in job.labels:
         return None
@@ -224,7 +225,7 @@ def jobs_of_other_runs(hook: JobService, job: TuningJob) -> list[TuningJob]:
 
 
 def settle(hook: JobService, jobs: Iterable[TuningJob]) -> TuningJob | None:
-    """Leave one of the jobs of a task instance, cancel the others that run, and return it."""
+    """Keep one of the jobs of a task instance, cancel the other running jobs, and return the kept job."""
     jobs = list(jobs)
     chosen = elect(jobs)
     if chosen:
@@ -233,7 +234,7 @@ def settle(hook: JobService, jobs: Iterable[TuningJob]) -> TuningJob | None:
 
 
 def resubmit(hook: JobService, job: TuningJob, creations: Creations | None = None) -> TuningJob:
-    """Create the next job like one that has failed, under the same identity and fingerprint."""
+    """Create the next job after a failed job, with the same identity and fingerprint."""
     labels = {**job.labels, ATTEMPT_LABEL: str(job.attempt + 1)}
     return _create(hook, TuningSpec.of(job), labels, creations or Creations())
 
@@ -248,8 +249,8 @@ def _was_requested(job: TuningJob, requested: Collection[str] | None) -> bool:
     if requested is None or job.fingerprint in requested:
         return True
     log.warning(
-        "%s carries this task's identity, but this task never requested it, so it is left alone. If another Airflow "
-        "installation created it, give each its own [vertex_tuning] deployment.",
+        "%s has the identity of this task, but this task never requested it, so it is not changed. If another Airflow "
+        "installation created it, set a different [vertex_tuning] deployment in each installation.",
         job.name,
     )
     return False
@@ -260,7 +261,7 @@ def _create(hook: JobService, spec: TuningSpec, labels: dict[str, str], creation
     try:
         created = creations.create(hook, spec, labels, wanted.identity)
     except LostAnswerError as error:
-        log.warning("The answer to the request for a tuning job was lost (%s); searching for the job.", error)
+        log.warning("The response to the request for a tuning job was lost (%s); searching for the job.", error)
         rivals = _search(hook, wanted, creations.timing, until=lambda jobs: bool(jobs))
         if not rivals:
             raise
@@ -280,9 +281,9 @@ def _create(hook: JobService, spec: TuningSpec, labels: dict[str, str], creation
 def _search(
     hook: JobService, wanted: TuningJob, timing: SearchTiming, until: Callable[[list[TuningJob]], bool]
 ) -> list[TuningJob]:
-    """The jobs of the same identity, fingerprint and attempt, as soon as they satisfy a condition or time is up.
+    """The jobs with the same identity, fingerprint and attempt, once a condition is true or the timeout has passed.
 
-    A job may exist by now, so nothing is final here: a search that is refused is repeated like one that fails.
+    A job may exist already, so every failed search is repeated, also after an error that is normally permanent.
     """
     deadline, pause = time.monotonic() + timing.list_lag, timing.first_pause
     while True:
@@ -308,9 +309,9 @@ def _cancel(hook: JobService, jobs: Iterable[TuningJob], why: str) -> None:
 
 
 def _cancel_first(hook: JobService, jobs: Iterable[TuningJob], why: str) -> None:
-    """Cancel jobs before another one is created.
+    """Cancel jobs before a new job is created.
 
-    :raises TuningError: one could not be cancelled; nothing is created then, or two would run
+    :raises TuningError: a job could not be cancelled; no job is created then, because two would run
     """
     for job in jobs:
         if job.is_live and not job.is_cancelled:
@@ -319,7 +320,7 @@ def _cancel_first(hook: JobService, jobs: Iterable[TuningJob], why: str) -> None
 
 
 def _cancel_one(hook: JobService, name: str, why: str) -> None:
-    """Cancel a job; one that could not be cancelled is settled by the waiting, the teardown or the reaper."""
+    """Cancel a job; if that fails, the wait task, the teardown or the clean-up DAG cancels it later."""
     log.warning("Cancelling %s: %s.", name, why)
     try:
         hook.cancel_tuning_job(name)

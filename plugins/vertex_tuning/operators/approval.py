@@ -1,4 +1,4 @@
-"""Asking a person whether a new model is put into use."""
+"""Approval of a new model by a person."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ if TYPE_CHECKING:
     from vertex_tuning.operators.report import WriteReportOperator
 
 QUESTION: Final = "question"
-"""Key in the task state store: a digest of the question that Airflow shows for this task instance."""
+"""Key in the task state store: hash of the request that Airflow shows for this task instance."""
 
 REASON: Final = "reason"
 
 
 class ApproveModelOperator(ResultReader, ApprovalOperator):
-    """
-    Ask a person whether the new model is put into use. Who decided what, when and why is pushed as XCom `decision`.
+    """Wait until a person approves or rejects the new model. XCom `decision` says who decided what, when and why.
 
-    Airflow keeps the first question of a task instance and shows it again after a clear, whatever it has become
-    (https://github.com/apache/airflow/issues/73235). So this task fails before it asks when the question has changed.
-    What follows is skipped when the person rejects, or when nobody answers in time. Further parameters as in
+    Airflow keeps the first request of a task instance and shows it again after a clear, even if the text has changed
+    (https://github.com/apache/airflow/issues/73235). In that case, this task fails before it waits. The later tasks are
+    skipped if the person rejects the model or does not respond in time. For further parameters see
     :class:`~airflow.providers.standard.operators.hitl.ApprovalOperator`.
 
-    :param summary: what the person must know, as Markdown. (templated)
-    :param report_url: address of the run's report. (templated)
+    :param summary: text for the person, as Markdown. (templated)
+    :param report_url: URL of the run's report. (templated)
     """
 
     template_fields: Collection[str] = (*ApprovalOperator.template_fields, "summary", "report_url")
@@ -49,12 +48,12 @@ class ApproveModelOperator(ResultReader, ApprovalOperator):
     def __init__(
         self, *, summary: str, report_url: str | None = None, params: ParamsDict | None = None, **kwargs: Any
     ) -> None:
-        # Airflow hands over those of the DAG as well, which nobody is asked for here.
-        asked = ParamsDict.filter_params_by_source(params or ParamsDict(), source="task")
-        asked[REASON] = Param(
+        # Airflow also passes the parameters of the DAG, which do not belong to this request.
+        task_params = ParamsDict.filter_params_by_source(params or ParamsDict(), source="task")
+        task_params[REASON] = Param(
             "", description="Shown in the report.", type=["string", "null"], maxLength=TEXT_SHOWN, title="Reason"
         )
-        super().__init__(params=asked, **kwargs)
+        super().__init__(params=task_params, **kwargs)
         self.summary = summary
         self.report_url = report_url
 
@@ -64,24 +63,25 @@ class ApproveModelOperator(ResultReader, ApprovalOperator):
         self.body = f"{self.summary}{link}"
 
     def execute(self, context: Context) -> Any:
-        """
-        :raises QuestionChangedError: Airflow would show an older question than this one
+        """Show the request in Airflow's UI and wait for the decision.
+
+        :raises QuestionChangedError: Airflow would show an older request
         """
         store, digest = context["task_state_store"], _digest(self.subject, self.body or "")
         if store.get(QUESTION, digest) != digest:
             raise QuestionChangedError(
-                "The evaluation has changed since a person was first asked in this run, and Airflow would show the "
-                "first question again. Nobody was asked. Start a new run; if data and settings are the same, with "
+                "The evaluation has changed since the first approval request of this run. Airflow would show the old "
+                "request, so no approval was requested. Start a new run. If data and settings are the same, use "
                 "*Train even if nothing has changed*."
             )
-        # Kept before the question is asked: a crash in between must not let another one be shown.
+        # Stored before the request is shown: after a crash in between, Airflow must not show another request.
         store.set(QUESTION, digest, retention=NEVER_EXPIRE)
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         if "error" not in event:
             decision = self._decision(event)
-            # Said and kept before what follows is skipped: that wakes the tasks which tell how the run ended.
+            # Logged and pushed before the later tasks are skipped: the skip starts the tasks that read the decision.
             self.log.info("%s%s", decision, f" Reason given: {decision.reason}" if decision.reason else "")
             context["ti"].xcom_push(key=decision.xcom_keys[0], value=decision.as_xcom())
         return super().execute_complete(context, event)
@@ -90,7 +90,7 @@ class ApproveModelOperator(ResultReader, ApprovalOperator):
         user, at = event["responded_by_user"], event["responded_at"]
         approved = self.APPROVE in event["chosen_options"]
         return Decision(
-            # At the deadline Airflow answers itself, in nobody's name.
+            # At the deadline, Airflow responds itself, without a user.
             answer=("approved" if approved else "rejected") if user else "undecided",
             by=plain(user["name"] or user["id"], NAME_SHOWN) if user else "",
             at=at.isoformat() if isinstance(at, datetime) else str(at),
@@ -104,7 +104,7 @@ def _digest(*texts: str) -> str:
 
 
 def in_words(time: timedelta) -> str:
-    """A length of time in the largest unit that it is a whole number of: `72 hours`, `90 minutes`, `1 second`."""
+    """A duration in the largest unit that gives a whole number: `72 hours`, `90 minutes`, `1 second`."""
     seconds = round(time.total_seconds())
     size, unit = next(
         (size, unit) for size, unit in ((3600, "hour"), (60, "minute"), (1, "second")) if not seconds % size
@@ -120,25 +120,25 @@ def approval_task(
     task_id: str = "approve_model",
     **arguments: Any,
 ) -> ApproveModelOperator:
-    """A task that waits, without a worker, until somebody approves of the new model in Airflow's UI.
+    """A task that waits, without a worker, until a person approves the new model in Airflow's UI.
 
-    When a person rejects it, or the deadline passes, the promotion is skipped.
+    If the person rejects the model, or the deadline passes, the promotion is skipped.
 
     :param evaluation: the task whose verdict the person reads
-    :param deadline: for the answer, from when the question is asked
-    :param report: a task that has written the report by then; the question links to it
-    :param arguments: further ones of :class:`~vertex_tuning.operators.approval.ApproveModelOperator`
-    :raises ConfigurationError: the deadline is over before the question is asked
+    :param deadline: time for the decision, from the start of the request
+    :param report: an earlier task that writes the report; the request links to it
+    :param arguments: further arguments of :class:`~vertex_tuning.operators.approval.ApproveModelOperator`
+    :raises ConfigurationError: the deadline is not positive
     """
     if deadline <= timedelta(0):
-        raise ConfigurationError(f"deadline: found {deadline}, expected more than no time.")
+        raise ConfigurationError(f"deadline: found {deadline}, expected more than 0.")
     return ApproveModelOperator(
         task_id=task_id,
         subject=f"Put the new model into use? Without an answer within {_hours(deadline)}, nothing is changed.",
         summary=evaluation.output[SUMMARY_KEY],
         report_url=report.output["report_url"] if report else None,
         response_timeout=deadline,
-        # Without a default the task would fail at the deadline, and ask again with each of its retries.
+        # Without a default, the task would fail at the deadline, and each retry would show a new request.
         defaults=ApproveModelOperator.REJECT,
         **arguments,
     )

@@ -1,4 +1,4 @@
-"""What every task of this package is told about where to work."""
+"""Base classes of the operators: connection, project and location."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 
 class ResultReader(BaseOperator):
-    """
-    Base of tasks whose arguments are results of other tasks, as in `job_name=create.output["name"]`.
+    """Base of tasks whose arguments are results of other tasks, as in `job_name=create.output["name"]`.
 
     A task that a person marked as success has no result. Without this base, Airflow would render None for it.
     """
@@ -36,7 +35,8 @@ class ResultReader(BaseOperator):
     """Arguments that may stay empty when the other task has no result."""
 
     def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
-        """
+        """Render the arguments, as Airflow does, and check that the other tasks have results.
+
         :raises ConfigurationError: names the task that has no result
         """
         arguments = [getattr(self, name) for name in self.template_fields if name not in self.optional_results]
@@ -51,15 +51,14 @@ class ResultReader(BaseOperator):
 
 
 class VertexOperator(ResultReader):
-    """
-    Base of the operators and of the sensor: a connection, a project and a location. All of them templated.
+    """Base of the operators and of the sensor: a connection, a project and a location, all templated.
 
-    Each field of a result is an XCom of its own, so that tasks can be wired by it: `upload.output["training_uri"]`.
+    Each field of a result is a separate XCom, which other tasks can use: `upload.output["training_uri"]`.
 
     :param location: Google Cloud location, e.g. `us-central1`.
-    :param project_id: Google Cloud project; the connection's when not given.
+    :param project_id: Google Cloud project; if not set, the project of the connection.
     :param gcp_conn_id: Airflow connection to Google Cloud.
-    :param impersonation_chain: service account to act as, or a chain of them, as in Google's own operators.
+    :param impersonation_chain: service account to impersonate, or a chain of accounts, as in Google's operators.
     """
 
     template_fields: Sequence[str] = ("location", "project_id", "gcp_conn_id", "impersonation_chain")
@@ -82,14 +81,14 @@ class VertexOperator(ResultReader):
 
     @property
     def output(self) -> Any:
-        """The result, to wire another task by: `upload.output["training_uri"]`. Airflow's own type has no fields."""
+        """The result, as an argument of other tasks: `upload.output["training_uri"]`. Airflow's type has no fields."""
         return super().output
 
-    # Hooks are imported where they are made: the Google libraries take seconds, and DAG files are parsed all the time.
+    # Hooks are imported where they are created: Google's libraries load for seconds, and DAG files are parsed often.
 
     @cached_property
     def connection(self) -> GoogleConnection:
-        """One for all hooks of the task, so that it authenticates once."""
+        """The connection of all hooks of the task, so that it authenticates once."""
         from vertex_tuning.hooks.connection import GoogleConnection
 
         return GoogleConnection(**self._place())
@@ -128,7 +127,7 @@ class VertexOperator(ResultReader):
 
 
 def task_states(context: Context, dag_id: str | None = None, run_id: str | None = None) -> dict[str, str | None]:
-    """Airflow's states of the tasks of a run, this one or another, by task id; a mapped task's has its index behind."""
+    """Airflow's states of the tasks of a run, by task id; for a mapped task, the id ends with the index."""
     ti: Any = context["ti"]
     run_id = run_id or ti.run_id
     states = ti.get_task_states(dag_id=dag_id or ti.dag_id, run_ids=[run_id]).get(run_id, {})
@@ -136,9 +135,9 @@ def task_states(context: Context, dag_id: str | None = None, run_id: str | None 
 
 
 def origin_of(context: Context, task_id: str | None = None, map_index: int | None = None) -> Origin:
-    """The task instance of a context, or another one of the same run.
+    """The task instance of a context, or another task instance of the same run.
 
-    :raises ConfigurationError: it is not known which Airflow installation this is
+    :raises ConfigurationError: the id of this Airflow installation is not known
     """
     ti = context["ti"]
     own = -1 if ti.map_index is None else ti.map_index
@@ -147,8 +146,7 @@ def origin_of(context: Context, task_id: str | None = None, map_index: int | Non
 
 
 class TuningJobOperator(VertexOperator):
-    """
-    Base of the operators that do something with one tuning job.
+    """Base of the operators that work on one tuning job.
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
     """

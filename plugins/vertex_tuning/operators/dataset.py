@@ -1,4 +1,4 @@
-"""Checking a dataset, pricing it, and putting it where a tuning job can read it."""
+"""Check a dataset, estimate the price and upload the data to Cloud Storage."""
 
 from __future__ import annotations
 
@@ -31,37 +31,36 @@ if TYPE_CHECKING:
 
 SETS: Final = ("training", "validation")
 PROCESSES: Final = 2
-"""That check a large file side by side."""
+"""Processes that check a large file in parallel."""
 
 
 class UploadDatasetOperator(VertexOperator):
-    """
-    Check training and validation data row by row, say what tuning with them will cost, and upload them.
+    """Check training and validation data row by row, estimate the cost of tuning with them, and upload them.
 
-    Nothing is uploaded before everything is checked, and nothing twice: a dataset has a folder named by its content,
-    `gs://BUCKET/PREFIX/HASH`, with `training.jsonl`, `validation.jsonl`, `dataset-report.json` and, written last,
-    `manifest.json`. Data that is in Cloud Storage already and needs no conversion is used where it is; the folder is
-    `HASH-PLACE` then. The report on a dataset that is refused is kept under `PREFIX/refused`.
+    The upload starts after all checks, and no file is uploaded twice. The folder of a dataset is named by its content,
+    `gs://BUCKET/PREFIX/HASH`. It has `training.jsonl`, `validation.jsonl`, `dataset-report.json` and, written last,
+    `manifest.json`. Data in Cloud Storage that needs no conversion is not copied; the folder is then `HASH-PLACE`. The
+    report of a refused dataset is written to `PREFIX/refused`.
 
-    A source is a local path, a `gs://` URI, or a URI of another file system Airflow has a provider for; each may have
-    `*`, `?` and `[…]` in it, and several files become one set. Files end in `.jsonl` or `.csv`, or these with `.gz`.
+    A source is a local path, a `gs://` URI, or a URI of another file system of an Airflow provider. It may contain
+    `*`, `?` and `[…]`; several files are joined. Files end in `.jsonl` or `.csv`, or these with `.gz`.
 
-    :param training_data: the source. (templated)
-    :param validation_data: the same; none when empty. (templated)
+    :param training_data: source of the training data. (templated)
+    :param validation_data: source of the validation data; may be empty. (templated)
     :param bucket: bucket to upload to. (templated)
     :param prefix: folder in the bucket. (templated)
-    :param base_dir: what relative paths are relative to. Only files in it, or in one of the folders of
-        `[vertex_tuning] dataset_dirs` (separated by colons), are read: a path may come from a form.
-    :param options: how the data is read, as :class:`~vertex_tuning.datasets.options.DatasetOptions` or its fields.
+    :param base_dir: base folder of relative paths. Local files must be in this folder or in a folder of
+        `[vertex_tuning] dataset_dirs` (separated by colons), because a path may come from a form.
+    :param options: how the data is read: :class:`~vertex_tuning.datasets.options.DatasetOptions` or its fields.
         (templated)
-    :param tuning_task: `classification`, `summarization`, `extractive_qa`, `chat`, or none: what the guide recommends
-        for it in examples and epochs. (templated)
-    :param base_model: the model to be tuned, for its price. (templated)
-    :param epoch_count: epochs the job will have; by recommendation when not given: 3, or 2 for less data than
-        recommended. Returned as `epoch_count`. (templated)
-    :param max_cost: most the job may cost, in the currency of the prices; a model without a price is refused.
+    :param tuning_task: `classification`, `summarization`, `extractive_qa`, `chat`, or not set: kind of task, for the
+        guide's recommendations of examples and epochs. (templated)
+    :param base_model: the model to tune, for its price. (templated)
+    :param epoch_count: epochs of the job; if not set, as recommended: 3, or 2 for less data than recommended. Returned
+        as `epoch_count`. (templated)
+    :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
         (templated)
-    :param max_training_tokens: most tokens times epochs. (templated)
+    :param max_training_tokens: limit of tokens times epochs. (templated)
     :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
         (templated)
     """
@@ -117,7 +116,7 @@ class UploadDatasetOperator(VertexOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from vertex_tuning.datasets.publish import DatasetPublisher
 
-        # Arguments that cannot be right are told before anything is read.
+        # Invalid arguments fail before any data is read.
         options = self._options()
         terms, parent = self._terms(options), folder_of(self.bucket, self.prefix)
         dag_id, run_id = context["ti"].dag_id, context["ti"].run_id
@@ -181,10 +180,10 @@ class UploadDatasetOperator(VertexOperator):
         from vertex_tuning.datasets.sources import find_sources, readable_folders
 
         folders = readable_folders(self.base_dir)
-        # A template may leave space around what it finds.
+        # A rendered template may have spaces at its ends.
         if rendered(self.training_data) is None:
             raise DatasetError(
-                f"training_data: found {self.training_data!r}, expected a file, or a template that finds one."
+                f"training_data: found {self.training_data!r}, expected a file, or a template that gives one."
             )
         training = str(self.training_data).strip()
         found = {"training": find_sources(training, folders, self.storage)}
@@ -215,7 +214,10 @@ class UploadDatasetOperator(VertexOperator):
         return found
 
     def _require_valid(self, prepared: Prepared, publisher: DatasetPublisher, run: str) -> None:
-        """:raises DatasetError: with the first findings, and where all of them are"""
+        """Check that the dataset has no errors.
+
+        :raises DatasetError: has the first findings, and the URI of the report with all findings
+        """
         try:
             prepared.require_valid()
         except DatasetError as error:
@@ -234,13 +236,13 @@ class UploadDatasetOperator(VertexOperator):
         if self._versions(sources) != before:
             names = ", ".join(source.label for files in sources.values() for source in files)
             raise TransientError(
-                f"{shorten(names, TEXT_SHOWN)}: changed while it was read; the next attempt reads it anew."
+                f"{shorten(names, TEXT_SHOWN)}: changed while it was read; the next attempt reads it again."
             )
 
     # Pricing
 
     def _count(self, prepared: Prepared, sources: list[Source], terms: Terms) -> Counted:
-        """How many billable tokens there are, and how that is known."""
+        """Number of billable tokens, and how they were counted."""
         from vertex_tuning.datasets.lines import os_errors
         from vertex_tuning.datasets.prepare import Source, open_source, sample
         from vertex_tuning.datasets.token_counts import LARGEST_FACTOR, calibrate
@@ -265,9 +267,9 @@ class UploadDatasetOperator(VertexOperator):
         return Counted(report.tokens, ESTIMATED, [warning])
 
     def _price(self, prepared: Prepared, terms: Terms, counted: Counted) -> tuple[Cost, list[str]]:
-        """What the run costs, and what to know of its size.
+        """The cost of the run, and notes about its size.
 
-        :raises CostLimitError: more than it may
+        :raises CostLimitError: the cost is over the limit
         """
         rows = prepared.training.rows
         epochs = terms.epochs or terms.recommended.epoch_count(rows)
@@ -291,15 +293,15 @@ class UploadDatasetOperator(VertexOperator):
 
 
 def _rows_hash(files: Mapping[str, Files]) -> str:
-    """The same for the same rows in another order, which make the same model; the files' own hashes differ then."""
+    """Hash of the rows in any order: the order does not change the model, but it changes the hashes of the files."""
     return dataset_hash([files[kind].report.rows_hash if kind in files else None for kind in SETS])
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """The arguments that say what a run may cost, as given.
+    """The arguments about the cost of a run.
 
     :param epochs: None for the recommended number
-    :param sample: examples the service is to count
+    :param sample: number of examples whose tokens the service counts
     """
 
     model: str
@@ -324,7 +326,7 @@ def _summary(files: Files) -> FileSummary:
 
 
 def _warnings(prepared: Prepared) -> list[str]:
-    """The first warnings, one by one, and what was dropped, in one."""
+    """The first warnings, one text each, and one text about the rows that were left out."""
     shown = [str(finding) for finding in prepared.shown["warning"]]
     if more := sum(prepared.counts["warning"].values()) - len(shown):
         shown.append(f"and {more} more warnings")

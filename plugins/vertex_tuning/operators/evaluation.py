@@ -1,4 +1,4 @@
-"""Judging a new model: by its gates, and against the one in use."""
+"""Evaluate a new model by its gates and in comparison with the model in use."""
 
 from __future__ import annotations
 
@@ -40,27 +40,25 @@ Answers = dict[str, list[SmokeAnswer]]
 
 
 class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOperator):
-    """
-    Decide whether a new model may be used: it must pass its gates and, by the rule, be better than the one in use.
+    """Decide whether a new model may be used: it must pass its gates and be better, by the rule, than the model in use.
 
-    Both models are asked the same cases and the same examples, now. Values of training are those the jobs left; when
-    the models were validated on different data, they are of different kinds, and the result says so. Verdicts: `first`
-    (none is in use), `better`, `equal` (as good, where the rule lets that through), `unchanged` (it is in use already),
-    `refused`. The result is written to the run's folder
-    as `evaluation.json` and pushed as XCom `evaluation` before a refusal is raised; XCom `summary` is a text for
-    whoever has to approve. When the cases are not asked, what follows is skipped: a model of something else must not
-    take the place of the one in use.
+    Both models get the same cases and the same examples. The values of the training come from the jobs; the result says
+    so if the models were validated on different data. Verdicts: `first` (no model is in use), `better`, `equal` (as
+    good, if the rule accepts that), `unchanged` (the model is in use already), `refused`. The result is written to the
+    run's folder as `evaluation.json` and pushed as XCom `evaluation` before a refusal is raised. XCom `summary` is the
+    text of the approval request. With `ask_cases` off, the later tasks are skipped: a model for unrelated data must not
+    replace the model in use.
 
-    A model in use that answers no more cannot be compared with: that is an error which says what to do, and neither a
-    refusal nor a promotion. Further parameters: :class:`~vertex_tuning.operators.prediction.AskingOperator` and
+    If the model in use does not respond, no comparison is possible: the task fails and the error says what to do.
+    Further parameters: :class:`~vertex_tuning.operators.prediction.PredictionOperator` and
     :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
-    :param job_name: the new model's job. (templated)
+    :param job_name: tuning job of the new model. (templated)
     :param values: values for gates and rule by name: `[metrics.output["values"], smoke_test.output["values"]]`, or one
-        mapping. Of two values of one name the later counts. (templated)
-    :param rule: when it is better; see :class:`~vertex_tuning.evaluation.comparison.Rule`. (templated)
+        mapping. If a name occurs twice, the later value counts. (templated)
+    :param rule: when it is better; see :class:`~vertex_tuning.results.PromotionRule`. (templated)
     :param gates: limits; see :mod:`vertex_tuning.evaluation.gates`. (templated)
-    :param on_missing_metrics: whether a gate whose value nobody knows fails (`fail`) or passes (`pass`).
+    :param on_missing_metrics: whether a gate with a missing value fails (`fail`) or passes (`pass`).
     """
 
     template_fields: Sequence[str] = tuple(
@@ -103,14 +101,14 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         champion = self.aliases.current(challenger.name).champion
         if champion is None or champion.name == challenger.name:
             return self._conclude(context, challenger, champion, {"challenger": JudgedModel(_values(self.values))}, [])
-        theirs = self.registry.job_of(champion)
-        trained = {"champion": self._trained(theirs), "challenger": _values(self.values)}
+        champion_job = self.registry.job_of(champion)
+        trained = {"champion": self._trained(champion_job), "challenger": _values(self.values)}
         kept = msgspec.convert(answered or {}, Answers)
         sides = self._ask(context, {"champion": champion, "challenger": challenger}, trained, deadline, kept)
-        return self._conclude(context, challenger, champion, sides, _notes(theirs, self.job))
+        return self._conclude(context, challenger, champion, sides, _notes(champion_job, self.job))
 
     def _trained(self, job: TuningJob | None) -> dict[str, float]:
-        """Values of the training of the model in use; it may have been made without a job."""
+        """Training values of the model in use; a model may exist without a job."""
         from vertex_tuning.hooks.experiments import job_values
 
         return job_values(self.experiments, job) if job else {}
@@ -123,11 +121,11 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         deadline: float,
         answered: Answers,
     ) -> dict[str, JudgedModel]:
-        """Ask both models at the same time."""
+        """Test both models at the same time."""
         cases, sampled = self.questions()
         endpoints = {side: self.registry.endpoint_of(model) for side, model in models.items()}
         for endpoint in endpoints.values():
-            self.hook.client(endpoint)  # made here, so that the threads find the one client and do not make one each
+            self.hook.client(endpoint)  # created here, so that the threads share one client
         with ThreadPoolExecutor(len(models)) as pool:
             futures = {
                 side: pool.submit(self._ask_one, endpoint, [*cases, *sampled], deadline, answered.get(side, []))
@@ -184,11 +182,11 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             self.log.info("Gates:\n%s", gate_table(judged.gates))
         if judged.values:
             self.log.info("Comparison:\n%s", comparison_table(judged.values))
-        if judged.verdict != "refused":  # which is told as such
+        if judged.verdict != "refused":  # the error gives a refusal
             self.log.info("%s.", VERDICTS[judged.verdict])
 
     def _publish(self, context: Context, result: EvaluationResult, sides: dict[str, JudgedModel]) -> dict[str, Any]:
-        """Write the whole result, push the part that fits an XCom, and end the run if the model is refused."""
+        """Write the complete result, push a part that fits into XCom, and end the run if the model is refused."""
         whole = msgspec.structs.replace(result, answers={side: model.answers() for side, model in sides.items()})
         result = msgspec.structs.replace(
             result,
@@ -212,8 +210,9 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
 
 
 def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) -> dict[str, float]:
-    """
-    :raises ConfigurationError: a part is no mapping from names to numbers, nor the text of one
+    """Merge the values of several tasks.
+
+    :raises ConfigurationError: a part is neither a mapping from names to numbers nor the text of such a mapping
     """
     found: dict[str, float] = {}
     for part in given if isinstance(given, list | tuple) else [given]:
@@ -226,21 +225,21 @@ def _answers(result: list[SmokeAnswer] | PredictLaterError) -> list[SmokeAnswer]
 
 
 def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:
-    """What to know when reading the values side by side."""
+    """Notes for a reader who compares the values."""
     if champion is None:
         return ["The tuning job of the model in use is unknown, so there are no values of its training."]
-    (trained, theirs), (_, ours) = (_data_of(job) for job in (champion, challenger))
-    if ours and trained == ours:
+    (trained, champion_data), (_, challenger_data) = (_data_of(job) for job in (champion, challenger))
+    if challenger_data and trained == challenger_data:
         return [
             "The model in use was trained on the validation data of the new model, so the comparison is unfair: it "
-            f"knows the answers of the sample. Data: {ours}."
+            f"knows the answers of the sample. Data: {challenger_data}."
         ]
-    if theirs == ours:
+    if champion_data == challenger_data:
         return []
     return [
         "The models were validated on different data, so do not compare their values of training: model in use "
-        f"{theirs or 'no data'}, new model {ours or 'no data'}. The answers to cases can be compared; those to the "
-        "sample only if the model in use was not trained on rows of it."
+        f"{champion_data or 'no data'}, new model {challenger_data or 'no data'}. The answers to cases can be "
+        "compared; those to the sample only if the model in use was not trained on rows of it."
     ]
 
 

@@ -1,4 +1,4 @@
-"""Collecting the metrics of a tuning job that has ended."""
+"""Collect the metrics of a tuning job that has ended."""
 
 from __future__ import annotations
 
@@ -26,24 +26,22 @@ if TYPE_CHECKING:
     from vertex_tuning.jobs.job import TuningJob
 
 PAUSE: Final = 30.0
-"""Seconds between two looks at metrics that lag behind."""
+"""Seconds between two reads of metrics that are not complete."""
 
 
 class CollectMetricsOperator(TuningJobOperator):
-    """
-    Read the metrics of a tuning job that has ended, all points, and return what they come to.
+    """Read all metrics of a tuning job that has ended, and return a summary.
 
-    Metrics may lag behind the job's end; they are waited for without holding a worker. A job without experiment has
-    none: then there is only what the job itself reports, and a warning. The result is that of
-    :class:`~vertex_tuning.metrics.summary.JobMetrics`; the last value of each metric is pushed as XCom `headline`.
+    Metrics may appear after the end of the job; the task waits for them without occupying a worker. A job without an
+    experiment has no series: the summary then has only the values of the job itself, and a warning. The result has the
+    fields of :class:`~vertex_tuning.metrics.summary.JobMetrics`. XCom `headline` has the last value of each metric.
 
-    :param dataset: `upload.output["training"]`: the log warns if the service counted something else in the data.
+    :param dataset: `upload.output["training"]`: the log warns if the service counted other numbers in the data.
         (templated)
-    :param run_folder: `gs://…` folder to write all of it to, as `metrics.json`; nothing is written without. (templated)
-    :param metrics_timeout: seconds after the job's end that its metrics are waited for; then those that are there
-        count.
-    :param on_missing_metrics: what becomes of this task when metrics are missing then: `pass` goes on with a warning
-        and leaves it to the gates, `fail` raises. (templated)
+    :param run_folder: `gs://…` folder for `metrics.json` with all points; if not set, no file is written. (templated)
+    :param metrics_timeout: seconds to wait for metrics after the end of the job; then the available metrics count.
+    :param on_missing_metrics: what the task does if metrics are still missing: `pass` continues with a warning and
+        leaves the decision to the gates, `fail` raises an error. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -85,18 +83,18 @@ class CollectMetricsOperator(TuningJobOperator):
         return self._conclude(context, self.job, series, gaps)
 
     def look_again(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """The metrics may be there now."""
+        """Read the metrics again after a deferral."""
         return self.execute(context)
 
     def _wait_for(self, gaps: list[str], job: TuningJob) -> None:
-        """Leave the worker and come back, until `metrics_timeout` after the job's end."""
+        """Defer the task for a pause, until `metrics_timeout` after the end of the job."""
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
         ended = datetime.fromisoformat(job.end_time).timestamp() if job.end_time else 0.0
         left = ended + self.metrics_timeout - time.time()
         if left > 0:
             pause = min(PAUSE, left)
-            self.log.info("Looking again in %.0f s: %s.", pause, "; ".join(gaps))
+            self.log.info("Reading the metrics again in %.0f s: %s.", pause, "; ".join(gaps))
             self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=pause)), method_name="look_again")
 
     def _conclude(self, context: Context, job: TuningJob, series: list[Series], gaps: list[str]) -> dict[str, Any]:
@@ -113,7 +111,7 @@ class CollectMetricsOperator(TuningJobOperator):
 
     def _log(self, found: JobMetrics) -> None:
         for name, values in found.metrics.items():
-            epochs = [(one.epoch, one.step, one.mean.get(name), one.last.get(name)) for one in found.epochs]
+            epochs = [(epoch.epoch, epoch.step, epoch.mean.get(name), epoch.last.get(name)) for epoch in found.epochs]
             table = text_table(("epoch", "last step", "mean", "last"), epochs)
             self.log.info("%s: %s\n%s", name, values, table)
         for warning in found.warnings:
@@ -125,15 +123,15 @@ class CollectMetricsOperator(TuningJobOperator):
             self.log.warning("%s", warning)
 
     def _write(self, fields: dict[str, Any], series: list[Series]) -> str | None:
-        """Write the metrics with all points into the run's folder, if there is one; the URI of the file."""
+        """Write the metrics with all points to the run's folder, if it is set, and return the URI of the file."""
         if not rendered(self.run_folder):
             return None
         uri = f"{str(self.run_folder).rstrip('/')}/{MetricsFile.file_name}"
-        whole = MetricsFile(**fields, series_uri=uri, series={one.name: columns(one) for one in series})
+        whole = MetricsFile(**fields, series_uri=uri, series={line.name: columns(line) for line in series})
         return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
 
 
 def _warnings(job: TuningJob, gaps: list[str]) -> list[str]:
     if not job.experiment:
-        return [f"{job.name} has no experiment, so there are no series, only what the job reports."]
+        return [f"{job.name} has no experiment, so there are no series, only the values of the job."]
     return [f"{job.experiment}: metrics are missing: {'; '.join(gaps)}."] if gaps else []

@@ -1,4 +1,4 @@
-"""What the tasks that ask tuned models have in common: what is asked, and how a busy endpoint is waited for."""
+"""Base of the tasks that send prompts to tuned models: the prompts, and how to wait for a busy endpoint."""
 
 from __future__ import annotations
 
@@ -37,32 +37,31 @@ if TYPE_CHECKING:
 OnRefused = Literal["fail", "skip"]
 
 WRONG_LOGGED: Final = 5
-"""Answers of a model that were not as expected."""
+"""Most wrong answers of a model in the log."""
 
 MAX_INLINE: Final = 100_000
-"""Bytes of a model's answers that wait in Airflow's database, when there is no run folder."""
+"""Most bytes of a model's answers in Airflow's database, if no run folder is set."""
 MAX_KEPT: Final = 256 * 1024 * 1024
-"""Bytes of answers that are read back from the run folder."""
+"""Most bytes of answers to read from the run folder."""
 
 
 class PredictionOperator(VertexOperator):
-    """
-    Base of the operators that ask models prompts whose answers are known.
+    """Base of the operators that send test prompts to models.
 
-    An endpoint that is not ready or overloaded is waited for; when that takes longer than a minute, in the triggerer,
-    without a worker. Answers it has given by then are kept.
+    The task waits for an endpoint that is not ready or overloaded; after a minute it waits in the triggerer, without a
+    worker. Answers so far are kept.
 
     :param cases: prompts and expectations; the fields are those of :class:`~vertex_tuning.evaluation.cases.SmokeCase`.
         (templated)
-    :param ask_cases: false to ask the sample only, as when a run's data is not what the cases are about. (templated)
-    :param sample_uri: dataset in Cloud Storage to ask examples of as well, scored by exact match. (templated)
-    :param sample_size: how many of them.
-    :param on_refused: what becomes of the task when the model does not do: `fail`, or `skip` what follows as well.
-    :param parallel: how many prompts a model is asked at the same time.
-    :param timeout: seconds to wait in all for endpoints that are not ready or overloaded.
-    :param deferrable: leave the worker when the wait is long.
-    :param run_folder: `gs://` folder to write all of it to, and where answers are kept while the endpoint is waited
-        for. Without it only some answers are kept, and the others asked again. (templated)
+    :param ask_cases: false to test the sample only, e.g. if the run's data is unrelated to the cases. (templated)
+    :param sample_uri: dataset in Cloud Storage; a sample of its examples is tested by exact match. (templated)
+    :param sample_size: number of examples in the sample.
+    :param on_refused: what the task does if the model is refused: `fail`, or `skip` itself and the later tasks.
+    :param parallel: number of requests to a model at the same time.
+    :param timeout: total seconds to wait for endpoints that are not ready or overloaded.
+    :param deferrable: free the worker if the wait is long.
+    :param run_folder: `gs://` folder for all answers, also for the answers so far while the task waits. Without it,
+        only some answers are kept, and the other prompts are sent again. (templated)
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "cases", "ask_cases", "sample_uri", "run_folder")
@@ -104,15 +103,16 @@ class PredictionOperator(VertexOperator):
     def predict_rest(
         self, context: Context, event: Any = None, deadline: float | None = None, answered: Any = None
     ) -> dict[str, Any]:
-        """Ask what has not been answered; the endpoints may answer now.
+        """Predict the cases without an answer after a deferral.
 
-        :param deadline, answered: as they were when the worker was left; `dag.test()` loses them
+        :param deadline, answered: values from before the deferral; `dag.test()` loses them
         """
         return self.predict(context, deadline or time.time() + self.timeout, self._read_back(answered))
 
     def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
-        """
-        :param answered: what `defer_rest` was given, or the first of it; None at first
+        """Predict all cases and return the result of the task.
+
+        :param answered: the value passed to `defer_rest`, or its first part; None in the first call
         """
         raise NotImplementedError
 
@@ -122,25 +122,26 @@ class PredictionOperator(VertexOperator):
     def questions(self) -> tuple[list[SmokeCase], list[SmokeCase]]:
         """The cases and the sample.
 
-        :raises DatasetError: the sample is of something else than rows of a dataset
+        :raises DatasetError: the file of the sample has no rows of a dataset
         """
         cases = self.parsed_cases() if parse_switch("ask_cases", self.ask_cases) else []
         if not rendered(self.sample_uri):
             return cases, []
-        # Imported here: reading datasets takes a tenth of a second to load, and DAG files are parsed all the time.
+        # Imported here: the module loads for 0.1 s, and DAG files are parsed often.
         from vertex_tuning.datasets.prepare import sample
 
         with self.storage.open_object(str(self.sample_uri)) as file:
             try:
                 return cases, sample_cases(sample(file, self.sample_size))
             except msgspec.DecodeError as error:
-                raise DatasetError(f"{self.sample_uri}: {error}, expected rows as tuning takes them.") from error
+                raise DatasetError(f"{self.sample_uri}: {error}, expected rows of Gemini's tuning format.") from error
 
     def predict_cases(
         self, endpoint: str, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
     ) -> list[SmokeAnswer]:
-        """
-        :raises PredictLaterError: it is better to leave the worker now and to come back
+        """Predict the cases with one model.
+
+        :raises PredictLaterError: the task should defer and predict the rest later
         """
         return predict_all(
             self.hook,
@@ -154,12 +155,14 @@ class PredictionOperator(VertexOperator):
         )
 
     def defer_rest(self, context: Context, later: PredictLaterError, deadline: float, answered: Any) -> NoReturn:
-        """Leave the worker. The answers go along: asked all over again, an endpoint that takes fewer prompts a minute
-        than there are would never be done with them."""
+        """Defer the task and keep the answers so far.
+
+        If each attempt sent all prompts again, an endpoint with a low limit per minute would never finish them.
+        """
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
         moment = next_attempt(deadline)
-        self.log.warning("%d answers so far; asking the rest at %s. %s", len(later.answers), moment, later)
+        self.log.warning("%d answers so far; predicting the rest at %s. %s", len(later.answers), moment, later)
         self.defer(
             trigger=DateTimeTrigger(moment=moment),
             method_name="predict_rest",
@@ -167,7 +170,7 @@ class PredictionOperator(VertexOperator):
         )
 
     def _keep(self, context: Context, answered: Any) -> Any:
-        """The URI of the answers in the run's folder; without one, as many of them as Airflow's database should hold.
+        """Store the answers in the run's folder and return the URI; without a folder, return the first answers.
 
         :param answered: answers, or answers by name
         """
@@ -175,53 +178,54 @@ class PredictionOperator(VertexOperator):
         name = self.task_id if index in (None, -1) else f"{self.task_id}-{index}"
         if uri := self.write(f"answers-so-far-{name}.json", answered):
             return uri
-        few = {side: _first(one) for side, one in answered.items()} if isinstance(answered, dict) else _first(answered)
-        return msgspec.to_builtins(few)
+        if isinstance(answered, dict):
+            return msgspec.to_builtins({side: _first(answers) for side, answers in answered.items()})
+        return msgspec.to_builtins(_first(answered))
 
     def _read_back(self, kept: Any) -> Any:
-        """What `_keep` was given. What cannot be read is asked again."""
+        """Read what `_keep` stored. None if it cannot be read: the prompts are sent again."""
         if not isinstance(kept, str):
             return kept
         try:
             return msgspec.json.decode(self.storage.read_object(kept, MAX_KEPT))
         except (VertexRequestError, msgspec.DecodeError) as error:
-            self.log.warning("The answers so far cannot be read, so all prompts are asked again. %s", error)
+            self.log.warning("The answers so far cannot be read, so all prompts are sent again. %s", error)
             return None
 
     def write(self, name: str, whole: Any) -> str | None:
-        """Write a result into the run's folder, if there is one; its URI."""
+        """Write a result to the run's folder, if it is set, and return its URI."""
         if not rendered(self.run_folder):
             return None
         uri = f"{str(self.run_folder).rstrip('/')}/{name}"
         return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
 
     def log_answers(self, model: str, cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> None:
-        """Say how a model has answered; the file in the run's folder has all answers.
+        """Log a summary of the answers of a model; the file in the run's folder has all answers.
 
-        :param model: whose answers these are, in words
+        :param model: name of the model for the log
         """
         for kind, answers in (("smoke cases", cases), ("examples", sampled)):
             if answers:
                 passed = sum(not answer.problem for answer in answers)
                 self.log.info("%s: %d of %d %s answered as expected.", model, passed, len(answers), kind)
         wrong = [answer.cut() for answer in (*cases, *sampled) if answer.problem]
-        for one in wrong[:WRONG_LOGGED]:
-            self.log.info("%s, %s: '%s': %s", model, one.name, plain(one.answer, FOUND_SHOWN), one.problem)
+        for answer in wrong[:WRONG_LOGGED]:
+            self.log.info("%s, %s: '%s': %s", model, answer.name, plain(answer.answer, FOUND_SHOWN), answer.problem)
         if len(wrong) > WRONG_LOGGED:
             more = len(wrong) - WRONG_LOGGED
             self.log.info("%s: %d more answers were not as expected. The report has them.", model, more)
 
     def refuse(self, error: TuningError) -> NoReturn:
-        """End the task, as `on_refused` says."""
+        """End the task as failed or skipped, by `on_refused`."""
         self.log.warning("%s", error)
         if self.on_refused == "skip":
-            self.log.info("What follows is skipped, because on_refused is 'skip'.")
+            self.log.info("The later tasks are skipped, because on_refused is 'skip'.")
             raise AirflowSkipException(str(error))
         log_refusals_without_traceback()
         raise error
 
 
 def _first(answers: Sequence[SmokeAnswer]) -> list[SmokeAnswer]:
-    """The first answers, of `MAX_INLINE` bytes at most."""
+    """The first answers, at most `MAX_INLINE` bytes."""
     sizes = accumulate(len(msgspec.json.encode(answer)) for answer in answers)
     return list(answers[: sum(1 for _ in takewhile(lambda size: size <= MAX_INLINE, sizes))])

@@ -1,4 +1,4 @@
-"""Refusals in a task's log: that a model is refused is a result, and the place in the code says nothing about it."""
+"""Log a refusal without its traceback: a refused model is a result, for which the place in the code is irrelevant."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vertex_tuning.exceptions import ModelRefusedError, SmokeTestError
 
 
 def log_refusals_without_traceback() -> None:
-    """Leave the traceback out of what this process logs when a task ends with a refusal.
+    """Remove the traceback from the log of this process when a task ends with a refusal.
 
-    Airflow's task runner logs whatever ends a task with its traceback, and has no switch for that (3.3.2). The line
-    itself stays, `Task failed with exception`, and so do the error's class and message.
+    Airflow's task runner logs each error of a task with its traceback, and has no option against that (3.3.2). The line
+    `Task failed with exception` and the class and message of the error stay.
     """
     processors = structlog.get_config()["processors"]
     if without_traceback not in processors:
@@ -23,7 +23,7 @@ def log_refusals_without_traceback() -> None:
 
 
 def without_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor."""
+    """Remove the traceback of a refusal, as a structlog processor."""
     found = event.get("exc_info")
     error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
     if isinstance(error, ModelRefusedError | SmokeTestError):

@@ -1,4 +1,4 @@
-"""Which model is in use: finding it, putting another in its place, going back."""
+"""Find, replace and roll back the model in use."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 
 class ChampionOperator(VertexOperator):
-    """
-    Base of the operators that deal with the model in use.
+    """Base of the operators that read or change the model in use.
 
-    :param tuning: name of the recurring tuning, as its jobs have it as label `airflow-tuning`: all models with that
-        label stand against each other. Without it, only versions of one Model do. (templated)
-    :param champion_alias: the alias in the Model Registry that says which model is in use. (templated)
+    :param tuning: name of the recurring tuning, the value of the label `airflow-tuning`: at most one of the models with
+        this label is in use. If not set, this applies to the versions of one Model. (templated)
+    :param champion_alias: alias of the model in use in the Model Registry. (templated)
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "tuning", "champion_alias")
@@ -44,8 +43,9 @@ class ChampionOperator(VertexOperator):
         return ModelAliases(self.registry, self.tuning, check_alias(self.champion_alias))
 
     def describe(self, version: ModelVersion) -> ModelDescription:
-        """
-        :raises ChampionError: nothing can be asked of it any more
+        """Describe a model: its name, its endpoint and its tuning job.
+
+        :raises ChampionError: no endpoint serves the model
         """
         return ModelDescription(
             model=version.name,
@@ -56,8 +56,11 @@ class ChampionOperator(VertexOperator):
 
 
 class FindPreviousOperator(ChampionOperator):
-    """Find the model a rollback goes back to; return it as `previous` (model, endpoint, job), and `champion`, the name
-    of the one in use. Fails when there is none, or when it cannot be asked any more."""
+    """Find the model that a rollback puts into use again.
+
+    The result has `previous` (model, endpoint, job), and `champion`, the name of the model in use. The task fails if
+    there is no previous model, or if no endpoint serves it.
+    """
 
     def execute(self, context: Context) -> dict[str, Any]:
         current = self.aliases.current(in_rollback=True)
@@ -81,12 +84,11 @@ class FindPreviousOperator(ChampionOperator):
 
 
 class ReplaceChampionOperator(ChampionOperator):
-    """
-    Base of the operators that put another model into use.
+    """Base of the operators that put another model into use.
 
     :param model: `projects/…/models/ID@VERSION`. (templated)
-    :param expected_champion: the model that is in use, empty for none; when another one is by now, nothing is changed
-        and the task fails. Not checked when not given at all. (templated)
+    :param expected_champion: name of the model in use, empty if no model is in use. If another model is in use by now,
+        the task fails and changes nothing. Not checked if not set. (templated)
     """
 
     template_fields: Sequence[str] = (*ChampionOperator.template_fields, "model", "expected_champion")
@@ -97,11 +99,11 @@ class ReplaceChampionOperator(ChampionOperator):
         self.expected_champion = expected_champion
 
     def expected(self) -> str | None:
-        # A template that found no model in use says "None".
+        # Without a model in use, the template is rendered as "None".
         return "" if self.expected_champion == "None" else self.expected_champion
 
     def own_version(self) -> ModelVersion:
-        """The version that is to be put into use.
+        """The version to put into use.
 
         :raises ConfigurationError: another Airflow installation made it, or another version of the same Model
         """
@@ -111,7 +113,7 @@ class ReplaceChampionOperator(ChampionOperator):
         return version
 
     def conclude(self, context: Context, current: CurrentModels, event: dict[str, Any]) -> PromotionResult:
-        """The result after `self.model` was put into use; the events of the model's asset say so, too."""
+        """The result after `self.model` was put into use, also as events of the model's asset."""
         in_use = self.describe(self.registry.get(self.model))
         previous = current.previous.name if current.previous else None
         for asset in self.outlets:
@@ -124,14 +126,13 @@ class ReplaceChampionOperator(ChampionOperator):
 
 
 class PromoteModelOperator(ReplaceChampionOperator):
-    """
-    Put a model into use: it gets the champion's alias, and the one in use before gets the alias `previous`.
+    """Put a model into use: it gets the champion alias, and the model in use before gets the alias `previous`.
 
-    Nothing but aliases is changed. May be repeated; a promotion cut off half-way is finished by the next one, and of
-    two at once the newer model stays in use, while the other's task fails and says so. Further parameters as the
-    base's; `expected_champion` is the model it was compared with.
+    The task changes only aliases and may be repeated. The next promotion finishes an interrupted one. Of two promotions
+    at the same time, the newer model stays in use, and the task of the other model fails. `expected_champion` is the
+    model of the comparison. Further parameters: :class:`ReplaceChampionOperator`.
 
-    :param event_extra: what the event of each of the task's outlets says beside job, model and endpoint. (templated)
+    :param event_extra: further fields of the asset event, in addition to job, model and endpoint. (templated)
     """
 
     template_fields: Sequence[str] = (*ReplaceChampionOperator.template_fields, "event_extra")
@@ -142,19 +143,20 @@ class PromoteModelOperator(ReplaceChampionOperator):
         self.event_extra = event_extra
 
     def execute(self, context: Context) -> dict[str, Any]:
-        # Found before anything is changed: a model that cannot be asked is not put into use.
+        # The endpoint is searched before any change: a model without an endpoint is not put into use.
         self.registry.endpoint_of(self.own_version())
         current = self.aliases.promote(self.model, self.expected())
         return self.conclude(context, current, self.event_extra or {}).as_xcom()
 
 
 class RollbackOperator(ReplaceChampionOperator):
-    """
-    Put the previous model into use again. The one in use until now gets the alias `rolled-back` and is not promoted
-    again by itself; there is no previous model afterwards, so that a second rollback does not bring it back.
+    """Put the previous model into use again.
 
-    Parameters as the base's: `model` is the previous model, which should have passed its smoke test just now, and
-    `expected_champion` the one to be taken out of use.
+    The model in use until now gets the alias `rolled-back` and is not promoted again automatically. Afterwards there is
+    no previous model, so that a second rollback does not restore it.
+
+    Parameters: see :class:`ReplaceChampionOperator`. `model` is the previous model, which should have passed its smoke
+    test in this run. `expected_champion` is the model to take out of use.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:

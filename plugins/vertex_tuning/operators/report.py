@@ -1,4 +1,4 @@
-"""Writing the page that shows all of a run."""
+"""Write the report page of a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ROLLBACK_TASKS: Final[Mapping[str, str]] = {role: role.task_id for role in ROLLB
 """Task ids of a rollback, as `dags/rollback.py` names its tasks."""
 
 LEFT_EARLY: Final = frozenset(kind.role for kind in (SmokeResult, EvaluationResult, Decision))
-"""Roles whose tasks leave a result even if they skip themselves after it."""
+"""Roles whose tasks push a result before they skip themselves."""
 
 _Result = TypeVar("_Result", bound=StepResult)
 _File = TypeVar("_File")
@@ -59,27 +59,27 @@ _File = TypeVar("_File")
 RAN: Final = ("success", "failed")
 
 ERROR: Final = "error"
-"""XCom key a failed task leaves its error under, for the report."""
+"""XCom key of the error of a failed task, for the report."""
 
 ERROR_SHOWN: Final = 8000
-"""Characters of it."""
+"""Most characters of an error in the report."""
 
 REASONS_LOGGED: Final = 15
-"""The report has them all."""
+"""Most reasons in the log; the report has all."""
 
 LIMIT: Final = 256 * 1024 * 1024
 """Largest file of the run that is read, in bytes: 1,000,000 points of metrics are less than half of it."""
 
 
 def keep_error(context: Context) -> None:
-    """An `on_failure_callback`: leaves a task's error for the report, as tasks cannot see why others failed."""
+    """An `on_failure_callback` that stores the error of a task for the report: tasks cannot read errors of others."""
     context["ti"].xcom_push(
         key=ERROR, value=plain_lines(str(context.get("exception") or "")[:ERROR_SHOWN], ERROR_SHOWN)
     )
 
 
 class VerdictLink(BaseOperatorLink):
-    """Says how the run ended by its name; the others of its kind stay hidden. It leads to the report."""
+    """A link to the report whose name gives the outcome of the run; the links for other outcomes stay hidden."""
 
     def __init__(self, outcome: str) -> None:
         self.outcome = outcome
@@ -98,14 +98,14 @@ class VerdictLink(BaseOperatorLink):
 
 
 class RunOperator(VertexOperator):
-    """
-    Base of the operators that say how a run ended.
+    """Base of the operators that show how a run ended.
 
-    :param run_folder: `gs://…` folder of the run; the one that the upload task returned when not set. (templated)
-    :param refused_folder: `gs://…` folder for the reports of runs that have no folder, such as those whose dataset was
-        refused; each gets one in it. Without either nothing is written, and the log says how the run ended. (templated)
-    :param title: what the page is called; the DAG's id when not given. (templated)
-    :param tasks: task ids by :class:`~vertex_tuning.results.Role`; those of `TASK_IDS` for the roles left out.
+    :param run_folder: `gs://…` folder of the run; if not set, the folder from the result of the upload task.
+        (templated)
+    :param refused_folder: `gs://…` parent folder of reports for runs without a folder, e.g. with a refused dataset.
+        Without any folder, no report is written, and only the log says how the run ended. (templated)
+    :param title: title of the page; if not set, the DAG id. (templated)
+    :param tasks: task ids by :class:`~vertex_tuning.results.Role`; a missing role has the id of `TASK_IDS`.
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "run_folder", "refused_folder", "title")
@@ -129,7 +129,7 @@ class RunOperator(VertexOperator):
         self.verdict: RunVerdict | None = None
 
     def conclude(self, context: Context, verdict: RunVerdict) -> OutcomeResult:
-        """Say how the run ended, to the log and in the task's result; the links are there from now on."""
+        """Log how the run ended and return it as the result of the task; the links work afterwards."""
         self.verdict = verdict
         self.log.info("%s. %s", verdict.title, verdict.sentence)
         for reason in verdict.reasons[:REASONS_LOGGED]:
@@ -137,7 +137,7 @@ class RunOperator(VertexOperator):
         return OutcomeResult(verdict=verdict.outcome, title=verdict.title, reasons=verdict.reasons)
 
     def material(self, context: Context) -> Material:
-        """What the tasks of the run returned."""
+        """The results of the tasks of the run."""
         from vertex_tuning.report.material import Material
 
         ti, states = context["ti"], _states(context)
@@ -166,7 +166,7 @@ class RunOperator(VertexOperator):
         )
 
     def _folder(self, ti: Any, upload: UploadResult | None) -> str:
-        """The folder of the run; empty when there is none."""
+        """The folder of the run; empty if it has no folder."""
         if folder := rendered(self.run_folder) or (upload and upload.run_folder):
             return str(folder).rstrip("/")
         if folder := rendered(self.refused_folder):
@@ -175,14 +175,13 @@ class RunOperator(VertexOperator):
 
 
 class WriteReportOperator(RunOperator):
-    """
-    Write one page that shows all of a run, and the same as JSON, into the run's folder.
+    """Write the report of a run, as a page and as JSON, to the run's folder.
 
     Returns `verdict` (see :data:`~vertex_tuning.report.content.RunOutcome`), `title`, `reasons`, `report_uri` and
-    `report_url`, where a person can open it. May be written again later in the run, and then replaces the page.
+    `report_url`, which opens in a browser. A second report of the same run replaces the first.
 
-    Meant as a teardown: whatever became of the tasks before, the page says it. Errors of failed tasks are in it when
-    these tasks have :func:`keep_error` as `on_failure_callback`. Parameters as the base's.
+    Use it as a teardown: the report then shows any outcome of the tasks before. It has the errors of failed tasks if
+    these tasks have :func:`keep_error` as `on_failure_callback`. Parameters: those of the base class.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -202,7 +201,7 @@ class WriteReportOperator(RunOperator):
         return msgspec.structs.replace(result, report_uri=uri, report_url=url).as_xcom()
 
     def _with_files(self, given: Material) -> Material:
-        """The whole of what the tasks have written, where an XCom has a part of it."""
+        """Add the complete results from files, where XCom has only a part."""
         upload, metrics, smoke, evaluation = given.upload, given.metrics, given.smoke, given.evaluation
         points = self._read(metrics.series_uri, MetricsFile) if metrics else None
         return msgspec.structs.replace(
@@ -214,7 +213,7 @@ class WriteReportOperator(RunOperator):
         )
 
     def _read(self, uri: str | None, kind: type[_File]) -> _File | None:
-        """The whole of what a task wrote; None when it cannot be had: the page then has what is in the XCom."""
+        """The complete result from a file; None if it cannot be read: the page then shows the part in XCom."""
         if not uri:
             return None
         try:
@@ -225,15 +224,14 @@ class WriteReportOperator(RunOperator):
 
 
 class ShowOutcomeOperator(RunOperator):
-    """
-    Stand for an outcome in the grid: runs when the run ended so, and is skipped otherwise.
+    """Show an outcome of the run in the grid: the task succeeds if the run ended this way, and is skipped otherwise.
 
-    A promotion that was skipped shows neither that the model was refused nor that nobody decided. Give the task such a
-    name, and set it behind the promotion with the trigger rule `all_skipped`, or `all_done` for refusals that fail.
-    Another one must stand for the promoted model, with the usual trigger rule: Airflow takes a run's state from its
-    last tasks, and that one passes a failure on. Further parameters as the base's.
+    A skipped promotion does not show whether the model was refused or no person decided. Name the task after the
+    outcome, and place it after the promotion with the trigger rule `all_skipped`, or `all_done` for refusals that
+    fail. A second task, with the default trigger rule, must show the promotion: Airflow takes the state of a run from
+    its last tasks, and this task passes a failure on. Further parameters: those of the base class.
 
-    :param outcomes: of :data:`~vertex_tuning.report.content.RunOutcome`, those it stands for.
+    :param outcomes: values of :data:`~vertex_tuning.report.content.RunOutcome` that the task shows.
     """
 
     def __init__(self, *, outcomes: Collection[RunOutcome], **kwargs: Any) -> None:
@@ -245,27 +243,27 @@ class ShowOutcomeOperator(RunOperator):
 
         verdict = outcome(self.material(context))
         if verdict.outcome not in self.outcomes:
-            reason = f"The run ended otherwise: {verdict.title}. {verdict.sentence}"
+            reason = f"The run ended with another outcome: {verdict.title}. {verdict.sentence}"
             self.log.info("%s", reason)
             raise AirflowSkipException(reason)
         return self.conclude(context, verdict).as_xcom()
 
 
 class _Left:
-    """What the tasks of a run left as XComs."""
+    """The XComs of the tasks of a run."""
 
     def __init__(self, ti: Any, tasks: Mapping[Role, str], states: Mapping[str, str | None], log: Any) -> None:
         self._ti, self._tasks, self._states, self._log = ti, tasks, states, log
-        # What never ran has left nothing; asking for it all the same would fill the log with errors.
+        # A task that never ran has no XCom; reading it would fill the log with errors.
         self._ran = {role for role, task_id in tasks.items() if states.get(task_id) in RAN}
-        # The first that was skipped has skipped itself.
+        # The first skipped task has skipped itself.
         skipped = next((role for role, task_id in tasks.items() if states.get(task_id) == "skipped"), None)
         self._ran |= {role for role in LEFT_EARLY if role == skipped}
-        # A person's decision wakes this task, perhaps before the one that asked has ended.
+        # A person's decision starts this task, perhaps before the approval task has ended.
         self._ran |= {Role.APPROVAL} if states.get(tasks[Role.APPROVAL]) == "running" else set()
 
     def result(self, kind: type[_Result]) -> _Result | None:
-        """What the task of a role returned, or what it had pushed by the time it failed."""
+        """The result of the task of a role, or what it pushed before it failed."""
         if kind.role not in self._ran:
             return None
         for key in kind.xcom_keys:
@@ -274,7 +272,7 @@ class _Left:
         return None
 
     def job(self) -> TuningJob | None:
-        """The job that was waited for, or else the one that was created."""
+        """The job of the wait task, or else the job of the create task."""
         for role in (Role.WAIT, Role.CREATE):
             if role in self._ran and isinstance(found := self._pull(role, RETURN_VALUE), dict):
                 return JobResult.parse(found)
@@ -296,7 +294,7 @@ class _Left:
 
 
 def _states(context: Context) -> dict[str, str | None]:
-    """States of the run's tasks, by task id; in a mapped task group, of those of the same instance."""
+    """States of the run's tasks, by task id; in a mapped task group, only of the same group instance."""
     states, map_index = task_states(context), context["ti"].map_index
     if map_index in (None, -1):
         return states

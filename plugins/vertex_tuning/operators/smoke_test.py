@@ -1,4 +1,4 @@
-"""Asking a tuned model prompts whose answers are known."""
+"""Smoke test of a tuned model: prompts with expected responses."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ if TYPE_CHECKING:
 
 
 class SmokeTestOperator(PredictionOperator):
-    """
-    Ask a tuned model prompts whose answers are known, and refuse it when too many answers are not as expected.
+    """Send test prompts to a tuned model, and refuse the model if too many responses are wrong.
 
-    All answers are written to the run's folder as `smoke-test.json`; some of them, with texts cut, are returned and
-    pushed as XCom `answers` before they are judged. Further parameters:
-    :class:`~vertex_tuning.operators.prediction.AskingOperator`.
+    All answers are written to the run's folder as `smoke-test.json`. Some of them, with shortened texts, are returned
+    and pushed as XCom `answers` before the model is judged. Further parameters:
+    :class:`~vertex_tuning.operators.prediction.PredictionOperator`.
 
     :param endpoint: `projects/…/locations/…/endpoints/ID`. (templated)
     :param min_pass_share: share of the cases that must pass, 0 to 1.
-    :param min_sample_share: share of the examples that must be answered exactly, 0 to 1; when not given, the share is
-        reported and not judged.
+    :param min_sample_share: share of the examples that must get the exact response, 0 to 1; if not set, the share is
+        only reported.
     """
 
     template_fields: Sequence[str] = (*PredictionOperator.template_fields, "endpoint")
@@ -57,19 +56,19 @@ class SmokeTestOperator(PredictionOperator):
     def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
         cases, sampled = self.questions()
         if not cases and not sampled:
-            raise ConfigurationError("cases: found none and no sample_uri, expected something to ask the model.")
-        # Both in one go, so that none waits for the slowest of the others.
+            raise ConfigurationError("cases: found no cases and no sample_uri, expected at least one of the two.")
+        # Both in one call, so that no prompt waits for the slowest of the other list.
         kept = msgspec.convert(answered or [], list[SmokeAnswer])
         answers = self._ask_all(context, [*cases, *sampled], deadline, kept)
-        asked, exact = answers[: len(cases)], answers[len(cases) :]
-        result = self._result(asked, exact)
-        # Pushed before judging, because a failed task returns nothing and somebody will want to read the answers.
+        case_answers, sample_answers = answers[: len(cases)], answers[len(cases) :]
+        result = self._result(case_answers, sample_answers)
+        # Pushed before the model is judged: a failed task returns no result, but users want to read the answers.
         context["ti"].xcom_push(key=result.xcom_keys[0], value=result.as_xcom())
-        self.log_answers("Model", asked, exact)
+        self.log_answers("Model", case_answers, sample_answers)
         self.log.info("Values: %s", ", ".join(f"{name} {value:.3g}" for name, value in result.values.items()))
-        self._require("smoke cases", asked, self.min_pass_share)
+        self._require("smoke cases", case_answers, self.min_pass_share)
         if self.min_sample_share is not None:
-            self._require("examples", exact, self.min_sample_share)
+            self._require("examples", sample_answers, self.min_sample_share)
         return result.as_xcom()
 
     def _ask_all(
@@ -80,19 +79,24 @@ class SmokeTestOperator(PredictionOperator):
         except PredictLaterError as later:
             self.defer_rest(context, later, deadline, later.answers)
 
-    def _result(self, asked: list[SmokeAnswer], exact: list[SmokeAnswer]) -> SmokeResult:
-        """The result for an XCom: some answers with texts cut. All answers are written to the run's folder."""
+    def _result(self, case_answers: list[SmokeAnswer], sample_answers: list[SmokeAnswer]) -> SmokeResult:
+        """The result for XCom: some answers with shortened texts. All answers are written to the run's folder."""
         whole = SmokeResult(
-            endpoint=self.endpoint, values=values_of(asked, exact), cases=in_full(asked), sample=in_full(exact)
+            endpoint=self.endpoint,
+            values=values_of(case_answers, sample_answers),
+            cases=in_full(case_answers),
+            sample=in_full(sample_answers),
         )
         uri = self.write(whole.file_name, whole)
-        return msgspec.structs.replace(whole, cases=summarize(asked), sample=summarize(exact), result_uri=uri)
+        return msgspec.structs.replace(
+            whole, cases=summarize(case_answers), sample=summarize(sample_answers), result_uri=uri
+        )
 
     def _require(self, what: str, answers: list[SmokeAnswer], least: float) -> None:
         passed = pass_share(answers)
         if passed is not None and passed < least:
             failed = [answer.cut() for answer in answers if answer.problem]
-            shown = [f"  {one.name}: '{one.prompt}' -> '{one.answer}': {one.problem}" for one in failed]
+            shown = [f"  {wrong.name}: '{wrong.prompt}' -> '{wrong.answer}': {wrong.problem}" for wrong in failed]
             listed = "\n".join(first_lines(shown, ANSWERS_SHOWN))
             right, kind = len(answers) - len(failed), f"{what} answered as expected"
             self.refuse(

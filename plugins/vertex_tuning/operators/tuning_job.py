@@ -1,4 +1,4 @@
-"""Creating, reading, listing and cancelling tuning jobs."""
+"""Create, read, list and cancel tuning jobs."""
 
 from __future__ import annotations
 
@@ -40,53 +40,52 @@ if TYPE_CHECKING:
 
 
 CREATED: Final = "tuning_job"
-"""Key in the task state store: the name of the job that this task instance created last."""
+"""Key in the task state store: name of the last job that this task instance created."""
 
 REQUESTED: Final = "requested_fingerprints"
-"""Key in the task state store: fingerprints of what this task instance has requested, written before each request."""
+"""Key in the task state store: fingerprints of the requests of this task instance, written before each request."""
 
 NEVER_RAN: Final = frozenset({None, "upstream_failed", "removed", "scheduled", "queued", "skipped"})
-"""States of a task that leaves no job: it did not run, or skipped itself and then cancels what it has created."""
+"""States of a task that leaves no job: it did not run, or it skipped itself and cancelled its job."""
 
 UNFINISHED: Final = frozenset(
     {"scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule", "awaiting_input"}
 )
-"""States of a task that has run or is to run once more."""
+"""States of a task that has not ended or will run again."""
 
 
 class CreateTuningJobOperator(TuningJobWaiter):
-    """
-    Create a supervised tuning job and return it, or adopt the one an earlier attempt of this task created.
+    """Create a supervised tuning job and return it, or adopt the job that an earlier attempt of this task created.
 
-    The job carries as labels which task instance it is for (installation, DAG, run, task, map index) and what changes
-    the training. So a retry, a clear or a crash finds it again, and no second one is paid for.
+    The labels of the job identify the task instance (installation, DAG, run, task, map index) and the request. After a
+    retry, a clear or a crash, the task finds its job by these labels and does not pay for a second job.
 
     :param base_model: a Gemini model, e.g. `gemini-2.5-flash`, or `projects/…/models/ID@VERSION` to tune a tuned
         model further. (templated)
     :param training_uri: training data, JSONL in Cloud Storage. (templated)
     :param validation_uri: validation data; switches validation metrics on. (templated)
-    :param epoch_count: passes over the training data. The service picks when it is not given. (templated)
+    :param epoch_count: passes over the training data; if not set, the service chooses. (templated)
     :param learning_rate_multiplier: factor on the recommended learning rate. (templated)
-    :param adapter_size: 1, 2, 4, 8, 16 or 32, as far as the model takes it. (templated)
-    :param display_name: the tuned model's name for people. (templated)
-    :param description: a note kept with the job, in front of the line that says which run created it. (templated)
+    :param adapter_size: 1, 2, 4, 8, 16 or 32; each model supports some of these. (templated)
+    :param display_name: display name of the tuned model. (templated)
+    :param description: note in the description of the job, before the line that names the run. (templated)
     :param labels: further labels. (templated)
-    :param dataset_hash: hash of the data's content, as an `UploadDatasetOperator` returns it; data that is the same is
-        then recognised wherever it is. (templated)
-    :param export_last_checkpoint_only: keep no checkpoint but the last.
-    :param checkpoint_id: checkpoint of the tuned model to go on from. (templated)
-    :param reuse: which jobs of earlier attempts of this task will do when data and settings are the same: those that
-        still run (`active`), those that succeeded as well (`succeeded`), or none (`never`).
-    :param on_changed_spec: what happens to a job of an earlier attempt that still runs with other data or settings:
+    :param dataset_hash: hash of the data's content, from an `UploadDatasetOperator`; it identifies the data in any
+        location. (templated)
+    :param export_last_checkpoint_only: keep only the last checkpoint.
+    :param checkpoint_id: checkpoint of the tuned model from which to continue. (templated)
+    :param reuse: which jobs of earlier attempts to adopt if data and settings are the same: running jobs (`active`),
+        also succeeded jobs (`succeeded`), or no jobs (`never`).
+    :param on_changed_spec: what to do with a job of an earlier attempt that still runs with other data or settings:
         `cancel_and_recreate` or `fail`.
-    :param skip_if_unchanged: skip this task when another run of the same tuning trains on the same data with the same
-        settings, or has made a model from them that still exists, whether or not it is in use. Jobs and models are
-        found by the label `airflow-tuning`, which `labels` must have then. (templated)
+    :param skip_if_unchanged: skip this task if another run of the same tuning trains on the same data with the same
+        settings, or if a model from them still exists. The label `airflow-tuning` identifies these jobs and models;
+        `labels` must contain it. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
-    :param outlives_run: the job goes on by design when the run has ended, and somebody else waits for it; the DAG
-        `cancel_orphaned_jobs` leaves it alone.
-    :param wait_for_completion: wait here until the job has ended; see
-        :class:`~vertex_tuning.operators.waiter.TuningJobWaiter` for how.
+    :param outlives_run: the job may continue after the end of the run, because another DAG waits for it; the DAG
+        `cancel_orphaned_jobs` does not cancel it.
+    :param wait_for_completion: wait in this task until the job has ended; see
+        :class:`~vertex_tuning.operators.waiter.TuningJobWaiter`.
     """
 
     spec_fields = (
@@ -157,7 +156,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         return self._submit(context)
 
     def retry_submit(self, context: Context, event: Any = None, quota_deadline: float | None = None) -> dict[str, Any]:
-        """There may be quota now."""
+        """Try again to create the job after waiting for quota."""
         self._quota_deadline = quota_deadline or math.inf
         return self._submit(context)
 
@@ -205,7 +204,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
             self.wait_for_quota(error, "retry_submit")
 
     def _require_no_cancel(self, context: Context, spec: TuningSpec, origin: Origin) -> None:
-        """After an attempt that failed while its job ran: a person's cancel since then counts.
+        """Check that no person has cancelled the job since an attempt that failed while the job ran.
 
         :raises TuningJobCancelledError: a person has cancelled the job
         """
@@ -218,11 +217,11 @@ class CreateTuningJobOperator(TuningJobWaiter):
             raise failure_of(newest(jobs))
 
     def _created_elsewhere(self, context: Context, spec: TuningSpec) -> TuningJob | None:
-        """The job of an earlier attempt in another location, which a template rendered differently then."""
+        """The job of an earlier attempt in another location, for which a template was rendered differently."""
         name = context["task_state_store"].get(CREATED)
         if name is None or location_of(str(name)) == self.location:
             return None
-        job = self._read(str(name))  # one look that is refused must not end a run that is paid for
+        job = self._read(str(name))  # one failed read must not end a run that has cost money
         if job.fingerprint != spec.fingerprint() or not job.is_worth_waiting_for:
             return None
         self.log.warning("Adopting %s, created by an earlier attempt. location is %s now.", job.name, self.location)
@@ -241,7 +240,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
             labels[ONCE_LABEL] = "true"
         return msgspec.structs.replace(spec, labels=labels, description=origin.describe(spec.description))
 
-    # One job for all runs that would make the same model
+    # One job for all runs with the same data and settings
 
     def _skip_if_repeated(self, spec: TuningSpec, origin: Origin) -> None:
         if TUNING_LABEL not in spec.labels:
@@ -274,11 +273,10 @@ class GetTuningJobOperator(TuningJobOperator):
 
 
 class ListTuningJobsOperator(VertexOperator):
-    """
-    List tuning jobs of a project and location, newest first, and return them.
+    """List tuning jobs of a project and location, newest first, and return them.
 
-    :param filter: the service's list filter, e.g. `labels.team=support`. (templated)
-    :param limit: at most so many; all of them when not given.
+    :param filter: list filter of the service, e.g. `labels.team=support`. (templated)
+    :param limit: largest number of jobs; all jobs if not set.
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "filter")
@@ -295,7 +293,7 @@ class ListTuningJobsOperator(VertexOperator):
 
 
 class CancelTuningJobOperator(TuningJobOperator):
-    """Ask Vertex AI to cancel a tuning job; one that has ended stays as it is."""
+    """Cancel a tuning job; a job that has ended does not change."""
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.job = self.hook.cancel_tuning_job(self.job_name)
@@ -303,15 +301,14 @@ class CancelTuningJobOperator(TuningJobOperator):
 
 
 class CancelUnfinishedJobsOperator(VertexOperator):
-    """
-    Cancel what another task of the same run has created and nobody waits for any more.
+    """Cancel jobs that another task of the same run has created and that no task waits for.
 
-    Meant as a teardown: it runs even when the run is marked as failed between creating and waiting. Does nothing when
-    all jobs have ended. Once the other task has run, no error is final here: what ended the run, as a permission that
-    was lost for a while, may meet this task too, and the job would run on.
+    Use it as a teardown: it then runs even if the run is marked as failed between create and wait. It does nothing if
+    all jobs have ended. Every error is retried once the other task has run: the cause of the run's end, e.g. a missing
+    permission, may affect this task too, and the job would continue.
 
-    :param created_by: task id of the :class:`CreateTuningJobOperator`; of a mapped one, all indices count, or this
-        task's own when it is mapped as well.
+    :param created_by: task id of the :class:`CreateTuningJobOperator`. If that task is mapped, all its map indices
+        count, or only this task's index if this task is mapped as well.
     """
 
     search_timing = SEARCH_TIMING
@@ -331,7 +328,7 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         deadline = time.monotonic() + self.search_timing.list_lag
         while identities:
             failures: list[str] = []
-            identities = [one for one in identities if not self._cancel(one, cancelled, failures)]
+            identities = [identity for identity in identities if not self._cancel(identity, cancelled, failures)]
             if time.monotonic() > deadline:
                 if failures:
                     raise exceptions.VertexUnavailableError("\n".join(failures))
@@ -341,16 +338,16 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         return cancelled
 
     def _cancel(self, identity: str, cancelled: list[str], failures: list[str]) -> bool:
-        """Cancel the jobs of one task instance, and note their names or why it failed.
+        """Cancel the jobs of one task instance, and record their names or the error.
 
-        :returns: whether that is all: after one that has succeeded nothing is created; after any other end the next may
-            be on its way, and the list may not show it yet
+        :returns: whether the search is complete: no job follows a succeeded one; after any other end, the next job may
+            exist already although the list does not show it yet
         """
         try:
             jobs = self.hook.jobs_of(identity)
             for job in jobs:
                 if job.is_live and job.name not in cancelled:
-                    self.log.warning("Cancelling %s: its run has ended without it.", job.name)
+                    self.log.warning("Cancelling %s: its run has ended before it.", job.name)
                     self.hook.cancel_tuning_job(job.name)
                     cancelled.append(job.name)
         except exceptions.TuningError as error:
@@ -380,14 +377,13 @@ class CancelUnfinishedJobsOperator(VertexOperator):
 
 
 class CancelOrphanedJobsOperator(VertexOperator):
-    """
-    Cancel jobs of this Airflow installation whose run has ended, and return their names.
+    """Cancel jobs of this Airflow installation whose run has ended, and return their names.
 
-    This closes what nothing else can: Airflow skips a run's teardowns when `dagrun_timeout` ends it. A job is left
-    alone while a task of its run is still to run, for a grace period after its creation, and when it was created with
-    `outlives_run`. A job whose run cannot be found is reported and not cancelled.
+    Airflow skips the teardowns of a run that `dagrun_timeout` ends, so that its job would continue. A job is not
+    cancelled in three cases: a task of its run has not finished, the grace period has not passed, or it was created
+    with `outlives_run`. A job whose run cannot be found is reported and not cancelled.
 
-    :param grace_period: seconds after its creation in which a job is left alone.
+    :param grace_period: seconds after its creation in which a job is not cancelled.
     """
 
     def __init__(self, *, grace_period: float = 900.0, **kwargs: Any) -> None:
@@ -419,29 +415,29 @@ class CancelOrphanedJobsOperator(VertexOperator):
             return False
         origin = Origin.of(job)
         if origin is None:
-            self.log.warning("%s runs, and nothing says for which run. It is not cancelled.", job.name)
+            self.log.warning("%s is running, but its run is unknown. It is not cancelled.", job.name)
             return False
         try:
             state = context["ti"].get_dagrun_state(origin.dag_id, origin.run_id)
             states = set(task_states(context, origin.dag_id, origin.run_id).values())
-        except Exception as error:  # noqa: BLE001 - whatever it is, a job is not cancelled for it
+        except Exception as error:  # noqa: BLE001 - no error is a reason to cancel a job
             self.log.warning(
-                "%s runs, and Airflow does not know the state of run %s of %s (%r). It is not cancelled.",
+                "%s is running, but Airflow cannot read the state of run %s of %s (%r). The job is not cancelled.",
                 job.name, origin.run_id, origin.dag_id, error,
             )  # fmt: skip
             return False
         if state not in ("success", "failed") or states & UNFINISHED:
             return False
         self.log.warning(
-            "Cancelling %s: run %s of %s ended as %s without it.", job.name, origin.run_id, origin.dag_id, state
+            "Cancelling %s: run %s of %s ended as %s before it.", job.name, origin.run_id, origin.dag_id, state
         )
         return True
 
 
 def _fate(version: ModelVersion, champion: ModelVersion | None) -> str:
-    """What became of a version, as the end of a sentence."""
+    """The current use of a version, as the end of a sentence."""
     if version == champion:
         return "is the model in use."
     if ROLLED_BACK in version.aliases:
         return "was rolled back."
-    return "is not in use. To have it judged again, clear the tasks after its training in the run that made it."
+    return "is not in use. To judge it again, clear the tasks after its training in the run that made it."

@@ -38,28 +38,28 @@ STATUSES: Final = frozenset({*ENDED.values(), "timeout", "error", "rivals"})
 DAY: Final = 86_400.0
 
 WAITING: Final = "waiting_for_tuning_job"
-"""Key in the task state store while the task is deferred. An attempt that finds it was preceded by a clear: every other
-way out of the deferral resumes the task, which deletes it."""
+"""Key in the task state store while the task is deferred. If an attempt finds this key, a user has cleared the task:
+after any other end of the deferral, the task resumes and deletes the key."""
 
 CLEARED: Final = "cleared_tuning_job"
 """Key in the task state store: the job that was cancelled because a user cleared the task."""
 
 RETRIED: Final = "retried"
-"""Key in the task state store: an attempt failed for a passing reason while its job ran, so no clear came between."""
+"""Key in the task state store: an attempt failed with a temporary error while its job ran, so there was no clear."""
 
 STATE_SECONDS: Final = 2.5
-"""How long a task that is being killed waits for its own state: Airflow gives it 5 s."""
+"""Seconds that a killed task waits for its state: Airflow gives it 5 s."""
 
 LEAST_INTERVAL: Final = 1.0
-"""Seconds between two polls of the real service, at least."""
+"""Shortest polling interval of the real service, in seconds."""
 
 
 class ClearTiming(msgspec.Struct, frozen=True):
-    """How long an attempt that follows a clear watches the job of the one before. In seconds.
+    """How long an attempt after a clear watches the job of the attempt before, in seconds.
 
-    :param limit: how long the kill of a cleared attempt may still cancel its job: Airflow gives `on_kill` 30 s, and
-        notices within a few
-    :param pause: between two looks at the job
+    :param limit: time in which the kill of the cleared attempt can still cancel its job: Airflow gives `on_kill` 30 s,
+        and starts it within a few seconds
+    :param pause: time between two polls of the job
     """
 
     limit: float = 45.0
@@ -67,25 +67,25 @@ class ClearTiming(msgspec.Struct, frozen=True):
 
 
 class TuningJobWaiter(VertexOperator):
-    """
-    Base of tasks that wait for a tuning job.
+    """Base of tasks that wait for a tuning job.
 
-    A job that another run created, or somebody outside of Airflow, is only watched: never cancelled, never replaced.
+    A job of another run, or a job that was not created by Airflow, is only watched: it is never cancelled or replaced.
 
-    :param deferrable: wait in the triggerer, holding no worker.
-    :param poll_interval: seconds between two polls, at least 1; `[vertex_tuning] poll_interval` when not set, 60
-        without that.
-    :param job_timeout: seconds the job may take, from its creation on. `execution_timeout` bounds the wait as well.
-    :param max_poll_failures: polling intervals that may pass without a successful poll before the attempt fails and
-        Airflow retries the task; 60 are an hour at the usual interval.
-    :param cancel_on_kill: cancel the job when a user clears or marks the task, or it is killed.
-    :param cancel_on_timeout: cancel the job when its time is over.
-    :param resubmit: create another job when one fails for a passing reason (internal error, service unavailable or
-        overloaded) or was cancelled because the task was cleared.
-    :param max_job_attempts: jobs that may be created for a task instance, all in all.
-    :param quota_timeout: seconds to wait, without a worker, for quota for another job.
-    :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`: no job is created once the data differs from what
-        was checked and priced, as may happen to data that is used where it is. (templated)
+    :param deferrable: wait in the triggerer, without occupying a worker.
+    :param poll_interval: seconds between two polls, at least 1; defaults to `[vertex_tuning] poll_interval`, then to
+        60.
+    :param job_timeout: largest duration of the job in seconds, from its creation. `execution_timeout` also limits the
+        wait.
+    :param max_poll_failures: polling intervals without a successful poll after which the attempt fails and Airflow
+        retries the task; 60 are an hour at the default interval.
+    :param cancel_on_kill: cancel the job if a user clears or marks the task, or if the task is killed.
+    :param cancel_on_timeout: cancel the job after its timeout.
+    :param resubmit: create a new job if a job fails with a temporary error (internal error, service unavailable or
+        overloaded), or was cancelled because the task was cleared.
+    :param max_job_attempts: largest number of jobs for a task instance in total.
+    :param quota_timeout: seconds to wait, without a worker, for the quota for a job.
+    :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`. No job is created if the data has changed since
+        it was checked and priced, which can happen to data that was not copied. (templated)
     """
 
     template_fields: Sequence[str] = (*VertexOperator.template_fields, "manifest_uri")
@@ -128,14 +128,14 @@ class TuningJobWaiter(VertexOperator):
 
     @cached_property
     def creations(self) -> Creations:
-        """What this attempt has created, for its kill."""
+        """The jobs that this attempt has created, for its kill."""
         return Creations(self.search_timing)
 
     @property
     def interval(self) -> float:
         """Seconds between two polls.
 
-        :raises ConfigurationError: when they are too short for the real service
+        :raises ConfigurationError: the interval is too short for the real service
         """
         seconds = self.poll_interval
         if seconds is None:
@@ -147,10 +147,10 @@ class TuningJobWaiter(VertexOperator):
     # Waiting
 
     def wait_for(self, context: Context, job: TuningJob) -> dict[str, Any]:
-        """Wait until the job, or the one that takes its place, has succeeded; one that has costs no trigger.
+        """Wait until the job, or the job that replaces it, has succeeded. A job that has ended needs no trigger.
 
         :returns: the job as an XCom
-        :raises PermanentError: it ended without success, or its time is over
+        :raises PermanentError: the job ended without success, or its deadline has passed
         """
         job = self.follow(context, self._after_clear(context, job))
         while job.is_live:
@@ -165,10 +165,10 @@ class TuningJobWaiter(VertexOperator):
         return JobResult.of(job).as_xcom()
 
     def follow(self, context: Context, job: TuningJob) -> TuningJob:
-        """The job to wait for: this one while it runs, the one that took its place, or a new one.
+        """The job to wait for: this job while it runs, the job that replaced it, or a new job.
 
         :returns: a job that has succeeded or has not ended
-        :raises PermanentError: the newest of the task instance's jobs ended without success
+        :raises PermanentError: the newest job of the task instance ended without success
         :raises PollingError: the other jobs cannot be listed
         """
         self._ti = context["ti"]
@@ -181,16 +181,16 @@ class TuningJobWaiter(VertexOperator):
         if isinstance(step, Resubmit):
             return self._resubmit(context, step)
         if step.job.name != job.name:
-            self.log.warning("%s is %s; %s took its place.", job.name, job.state, step.job.name)
+            self.log.warning("%s is %s; %s has replaced it.", job.name, job.state, step.job.name)
         self.job = step.job
         self.yield_to_another_run(step.job)
         return step.job
 
     def execute_complete(self, context: Context, event: Any = None, job_name: str | None = None) -> dict[str, Any]:
-        """Go on from what the trigger has seen.
+        """Continue after the event of the trigger.
 
-        :param job_name: the job that was deferred for; `dag.test()` loses it
-        :raises UnexpectedEventError: when the event is missing, unknown or another job's
+        :param job_name: the job for which the task was deferred; `dag.test()` loses it
+        :raises UnexpectedEventError: the event is missing, unknown or about another job
         """
         self._recall(context)
         awaited = job_name or self.awaited_job(context)
@@ -199,14 +199,14 @@ class TuningJobWaiter(VertexOperator):
         return self.wait_for(context, self.judge(context, event))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Airflow's own way back from a deferral, a failed trigger's included."""
+        """Resume after a deferral, as Airflow does, also when the trigger failed."""
         self._recall(context)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def retry_wait(
         self, context: Context, event: Any = None, job_name: str = "", quota_deadline: float | None = None
     ) -> dict[str, Any]:
-        """There may be quota for another job now."""
+        """Try again to create a job after waiting for quota."""
         self._quota_deadline = quota_deadline or math.inf
         return self.wait_for(context, self._read(job_name or self.awaited_job(context)))
 
@@ -223,14 +223,14 @@ class TuningJobWaiter(VertexOperator):
             self._cancel_all()
 
     def _still_runs(self) -> bool:
-        """Whether Airflow has the task as running: then no user stopped it, but its worker is being shut down.
+        """Whether the task is still running in Airflow: then no user stopped it, but its worker shuts down.
 
-        Asked in a thread, because a signal may have interrupted the task while it held the way to Airflow.
+        The request runs in a thread, because the signal may have interrupted the task during a request to Airflow.
         """
         states: list[str | None] = []
 
         def ask() -> None:
-            with contextlib.suppress(Exception):  # then it is not known
+            with contextlib.suppress(Exception):  # the state is then unknown
                 states.extend(states_of_task(self._ti))
 
         thread = threading.Thread(target=ask, daemon=True)
@@ -247,10 +247,10 @@ class TuningJobWaiter(VertexOperator):
     # Judging
 
     def judge(self, context: Context, event: Mapping[str, Any]) -> TuningJob:
-        """The job an event is about, as it is now.
+        """The current state of the job of an event.
 
         :raises PollingError: the job could not be read for too long
-        :raises TuningJobTimeoutError: the job's time is over, and it has not ended
+        :raises TuningJobTimeoutError: the deadline of the job has passed, and it has not ended
         """
         if event["status"] == "error":
             context["task_state_store"].set(RETRIED, event["job_name"])
@@ -262,7 +262,7 @@ class TuningJobWaiter(VertexOperator):
         return TuningJob.parse(event["job"])
 
     def deadline(self, context: Context, job: TuningJob) -> float:
-        """When the job's time is over, in seconds since the epoch."""
+        """Deadline of the job, in seconds since the epoch."""
         end = (job.created_at or time.time()) + self.job_timeout
         started = context["ti"].start_date
         if self.execution_timeout is not None and started:  # Airflow does not enforce it while a task is deferred
@@ -270,9 +270,9 @@ class TuningJobWaiter(VertexOperator):
         return end
 
     def time_out(self, context: Context, job: TuningJob, message: str) -> TuningJob:
-        """At the deadline: the job if it has ended after all; else it is cancelled, if required.
+        """Handle the deadline: return the job if it has ended, else cancel it if `cancel_on_timeout` is set.
 
-        :raises TuningJobTimeoutError: it has not ended
+        :raises TuningJobTimeoutError: the job has not ended
         """
         if job.is_live and self.cancel_on_timeout and self._owns(context, job):
             job = self.hook.cancel_tuning_job(job.name)
@@ -290,7 +290,7 @@ class TuningJobWaiter(VertexOperator):
         return bool(job.run) and job.run == origin_of(context).run
 
     def _kin(self, job: TuningJob) -> list[TuningJob]:
-        """The jobs that say how the wait stands; of those that run at once for one task instance, one stays."""
+        """All jobs of the task instance. If several of them run at the same time, only one is kept."""
         if not job.identity or (job.is_live and not self._owned):
             return [job]
         try:
@@ -305,10 +305,10 @@ class TuningJobWaiter(VertexOperator):
         return jobs
 
     def _read(self, name: str) -> TuningJob:
-        """A job as it is now.
+        """Read the current state of a job.
 
-        :raises ConfigurationError: the name is not a tuning job's
-        :raises TransientError: it cannot be read; what is refused now may be allowed later, and the job is paid for
+        :raises ConfigurationError: the name is not the name of a tuning job
+        :raises TransientError: the job cannot be read; a retry may succeed, and the job costs money
         """
         ResourceName.parse(name, "tuningJobs")
         try:
@@ -319,9 +319,9 @@ class TuningJobWaiter(VertexOperator):
     # Creating the next job
 
     def require_unchanged_data(self, spec: TuningSpec) -> None:
-        """Keep a job from being created on data that nobody checked.
+        """Check that the data has not changed since it was validated.
 
-        :raises DatasetError: the data differs from what was checked
+        :raises DatasetError: the data has changed
         """
         if rendered(self.manifest_uri):
             from vertex_tuning.datasets.publish import require_unchanged
@@ -330,16 +330,16 @@ class TuningJobWaiter(VertexOperator):
             require_unchanged(self.storage, str(self.manifest_uri), uris)
 
     def yield_to_another_run(self, job: TuningJob) -> None:
-        """Of runs that create the same job at the same moment, as a backfill's, the oldest job stays.
+        """Keep only the oldest job if several runs create the same job at the same time, e.g. in a backfill.
 
-        :raises AirflowSkipException: it is another run's; this one is cancelled
+        :raises AirflowSkipException: the oldest job belongs to another run; the job of this run is cancelled
         """
         if self._owned and job.is_live and (other := twin_of_another_run(self.hook, job)):
             self.hook.cancel_tuning_job(job.name)
             self.skip_for(other)
 
     def skip_for(self, job: TuningJob) -> NoReturn:
-        """Leave the training to another run's job."""
+        """Skip this task in favour of the job of another run."""
         other = Origin.of(job)
         run = f"run {other.run_id} of {other.dag_id}" if other else "another run"
         reason = f"{job.name} of {run} trains on the same data with the same settings. This run trains nothing."
@@ -359,10 +359,10 @@ class TuningJobWaiter(VertexOperator):
         return self.job
 
     def wait_for_quota(self, error: exceptions.QuotaExceededError, method_name: str, **kwargs: Any) -> NoReturn:
-        """Leave the worker and come back, without using up a retry.
+        """Defer the task and try again later, without using up a retry.
 
-        :param method_name: what Airflow calls then
-        :raises QuotaTimeoutError: there was no quota for `quota_timeout`
+        :param method_name: method that Airflow calls after the deferral
+        :raises QuotaTimeoutError: there was no quota within `quota_timeout`
         """
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
@@ -371,7 +371,7 @@ class TuningJobWaiter(VertexOperator):
             raise exceptions.QuotaTimeoutError(f"No quota for a tuning job within {self.quota_timeout:.0f} s. {error}")
         if not self.deferrable:
             raise error
-        # Jitter, so that tasks that wait for the same quota do not always come back together.
+        # Jitter, so that tasks that wait for the same quota do not always retry at the same time.
         pause = self.interval * random.uniform(1, 2)  # noqa: S311 - no secret
         self.log.warning("No quota for another tuning job; trying again in %.0f s. %s", pause, error)
         self.defer(
@@ -389,16 +389,16 @@ class TuningJobWaiter(VertexOperator):
         self.defer(trigger=self._trigger(context, job), method_name="execute_complete", kwargs={"job_name": job.name})
 
     def _recall(self, context: Context) -> None:
-        """After a deferral: take the record of it out of the task state store."""
+        """Remove the record of the deferral from the task state store."""
         if context["task_state_store"].get(WAITING) is not None:
             context["task_state_store"].delete(WAITING)
 
     def _after_clear(self, context: Context, job: TuningJob) -> TuningJob:
-        """When a clear preceded this attempt: wait until the clear has cancelled its job, or cannot any more.
+        """After a clear: wait until the cleared attempt has cancelled its job, or the time for that has passed.
 
-        So a later cancel is known to be a person's.
+        A later cancellation is then known to come from a person.
 
-        :returns: the job, as it is then
+        :returns: the job, in its current state
         """
         name = context["task_state_store"].get(WAITING)
         if name is None or not (self.cancel_on_kill and self._owns(context, job)):
@@ -426,7 +426,7 @@ class TuningJobWaiter(VertexOperator):
 
 
 def _is_about(event: Mapping[str, Any], awaited: str) -> bool:
-    """Whether an event is about a job. The service may name a project by number where people give its id."""
+    """Whether an event is about a job. The service may use the project's number where users write its id."""
     try:
         found, wanted = (ResourceName.parse(str(name), "tuningJobs") for name in (event.get("job_name"), awaited))
     except exceptions.ConfigurationError:

@@ -93,7 +93,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
         except (ConfigurationError, ValueError, OverflowError) as error:
             raise VertexUnavailableError(
                 f"The Model Registry answered {plain(json.dumps(answer), ANSWER_SHOWN)}, expected a model with name, "
-                f"versionId and versionCreateTime. {error} Look at this model in the Model Registry."
+                f"versionId and versionCreateTime. {error} Check this model in the Model Registry."
             ) from error
         return cls(
             name=str(name),

@@ -1,4 +1,4 @@
-"""From what the tasks of a run returned to a report. Any of them may have returned nothing."""
+"""Build a report from the results of the tasks of a run. Any result may be missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, verdict_of
 from vertex_tuning.results import Role
 
 NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED})
-"""States of the task that creates the job, of which there is then none."""
+"""States of the create task in which there is no job."""
 
 
 def outcome(given: Material) -> to.RunVerdict:
@@ -49,7 +49,7 @@ def build(given: Material) -> to.Report:
 
 
 def _storable(report: to.Report) -> to.Report:
-    """Without half surrogate pairs, as a cut emoji leaves them: a str may hold one, no file can."""
+    """Remove lone surrogates, e.g. of a cut emoji: a file in UTF-8 cannot have them."""
     return msgspec.convert(storable_json(msgspec.to_builtins(report)), to.Report)
 
 

@@ -1,4 +1,4 @@
-"""What a report holds. The JSON beside the page is this, field by field, so names stay once they are out."""
+"""The content of a report. The report's JSON file has exactly these fields, so released names must not change."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vertex_tuning.results import Decision
 RunOutcome = Literal[
     "promoted", "first", "passed", "waiting", "refused", "rejected", "undecided", "failed", "skipped", "rolled_back"
 ]
-"""`first` is promoted with nothing to compare with; `passed` is good, in a run that has no promotion; `waiting`: a
-person is asked; `rejected`: by that person; `undecided`: nobody answered in time."""
+"""`first`: promoted without a model to compare with; `passed`: good, in a run without promotion; `waiting`: a person
+must decide; `rejected`: by that person; `undecided`: no person decided in time."""
 
 Cell = str | int | float | bool | None
 
@@ -22,9 +22,9 @@ Cell = str | int | float | bool | None
 class RunVerdict(msgspec.Struct, frozen=True):
     """How the run ended.
 
-    :param title: a word or two
-    :param sentence: what that means for the model in use
-    :param reasons: why, one line each
+    :param title: short title
+    :param sentence: effect on the model in use
+    :param reasons: reasons, one line each
     """
 
     outcome: RunOutcome
@@ -36,10 +36,10 @@ class RunVerdict(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """A task of the run.
 
-    :param state: Airflow's; `not in this run` when the run has no such task; `rejected` or `undecided` for an approval
-        that was not given
-    :param error: what it failed with, when it left word
-    :param url: its page in Airflow
+    :param state: state in Airflow; `not in this run` if the run has no such task; `rejected` or `undecided` for a
+        missing approval
+    :param error: error of a failed task, if it stored one
+    :param url: the task's page in Airflow
     """
 
     name: str
@@ -50,7 +50,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """:param text: the resource's own name, for who cannot follow the address"""
+    """A link to a resource.
+
+    :param text: name of the resource, for readers who cannot open the URL
+    """
 
     label: str
     text: str
@@ -58,14 +61,14 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """A name and what it is."""
+    """A name and its value."""
 
     name: str
     value: Cell
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """How many lie from `left` up to `right`, which is whole numbers' next one."""
+    """Number of values from `left` up to `right`, which belongs to the next bucket. Both are whole numbers."""
 
     left: float
     right: float
@@ -73,7 +76,7 @@ class Bin(msgspec.Struct, frozen=True):
 
     @property
     def last(self) -> float:
-        """The largest value in it."""
+        """The largest value in the bucket."""
         whole = float(self.left).is_integer() and float(self.right).is_integer()
         return self.right - 1 if whole else self.right
 
@@ -87,7 +90,7 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """How something is spread over a dataset's examples."""
+    """Distribution of a number over the examples of a dataset."""
 
     name: str
     facts: list[Fact]
@@ -95,9 +98,10 @@ class Histogram(msgspec.Struct, frozen=True):
 
 
 class DataFile(msgspec.Struct, frozen=True):
-    """
+    """One file of a dataset.
+
     :param kind: training or validation
-    :param labels: how often each answer occurs, the most frequent first, when answers are labels
+    :param labels: number of examples of each response, the most frequent first, if responses are labels
     """
 
     kind: str
@@ -108,13 +112,15 @@ class DataFile(msgspec.Struct, frozen=True):
 
 
 class DatasetSummary(msgspec.Struct, frozen=True):
+    """The dataset of a run and the findings of its check."""
+
     hash: str
     files: list[DataFile]
     warnings: list[str]
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """What a series of metrics came to; a value that is no finite number is None."""
+    """Summary of a series of metrics; a value that is not a finite number is None."""
 
     name: str
     label: str
@@ -126,7 +132,7 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class CheckpointRow(msgspec.Struct, frozen=True):
-    """A model saved on the way. `best` has the lowest validation loss."""
+    """A model that was saved during training. `best` has the lowest validation loss."""
 
     checkpoint_id: str
     epoch: int
@@ -137,9 +143,10 @@ class CheckpointRow(msgspec.Struct, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    :param overfitting: whether there is any; None when that cannot be told
-    :param values: what gates speak of, by name
+    """Metrics of the training.
+
+    :param overfitting: whether the model overfits; None if that is not known
+    :param values: values that gates can limit, by name
     """
 
     measures: list[Measure]
@@ -151,7 +158,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateRow(msgspec.Struct, frozen=True):
-    """A limit and what was found. `verdict` is passed, failed or missing."""
+    """A limit and the value found. `verdict` is passed, failed or missing."""
 
     value: str
     label: str
@@ -161,7 +168,7 @@ class GateRow(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt and what the model said. `problem` is empty when that was right; `latency` in seconds."""
+    """A prompt and the response of the model. `problem` is empty if the response is right; `latency` is in seconds."""
 
     name: str
     prompt: str
@@ -173,16 +180,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerList(msgspec.Struct, frozen=True):
+    """Answers of a model and the number that passed."""
+
     passed: int
     total: int
     answers: list[Answer]
 
 
 class CostSummary(msgspec.Struct, frozen=True):
-    """
-    :param expected: before the job, with the arithmetic; that nothing was spent, when there was no job
-    :param billed: by the service's own count, likewise
-    :param amount: the latter's, or the former's
+    """Cost of a run.
+
+    :param expected: estimate before the job, with its calculation; without a job, a note that there was no cost
+    :param billed: cost by the token count of the service, with its calculation
+    :param amount: billed cost, or else the estimate
     """
 
     expected: str
@@ -192,7 +202,7 @@ class CostSummary(msgspec.Struct, frozen=True):
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """One value of both models."""
+    """A value of both models."""
 
     value: str
     label: str
@@ -201,7 +211,7 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class AnswerPair(msgspec.Struct, frozen=True):
-    """What both models said to one prompt, now. A problem is empty when the answer was right."""
+    """The responses of both models to a prompt. A problem is empty if the response is right."""
 
     name: str
     prompt: str
@@ -212,11 +222,12 @@ class AnswerPair(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """
+    """Comparison of the new model with the model in use.
+
     :param champion: the model in use before this run
     :param rule: when the challenger counts as better, in words
-    :param notes: what to know when reading the values side by side
-    :param answers: both models were asked the same
+    :param notes: notes for a reader who compares the values
+    :param answers: answers of both models to the same prompts
     """
 
     champion: str
@@ -228,11 +239,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything of one run. A part whose task has not run is None, and `steps` says why.
+    """All content of the report of a run. A part whose task has not run is None; `steps` says why.
 
-    :param version: of this form; a field that changes its meaning makes it higher
-    :param created: RFC 3339
-    :param decision: a person's, in a run that asked for one
+    :param version: version of these fields; it increases when a field changes its meaning
+    :param created: time in RFC 3339 form
+    :param decision: decision of a person, in a run that requires approval
     :param rollback: the models of a rollback
     """
 

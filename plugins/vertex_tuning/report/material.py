@@ -1,4 +1,4 @@
-"""What a report is made from: everything that the tasks of a run left."""
+"""Input of a report: the results of the tasks of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vertex_tuning.results import (
 
 
 class Material(msgspec.Struct, kw_only=True):
-    """Everything known about a run; what a task did not leave is None or empty.
+    """All known facts about a run. The result of a task that has not run is None or empty.
 
     :param run_url: the run's page in Airflow
     :param tasks: task id of each role
@@ -27,7 +27,7 @@ class Material(msgspec.Struct, kw_only=True):
     :param errors: error of each failed task, by role
     :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
     :param vertex_endpoint: base URL of a local Google Cloud; empty for Google's own
-    :param dataset_report: the file that the upload wrote beside the dataset
+    :param dataset_report: the file with the findings, in the folder of the dataset
     :param series: all points of the metrics, by series
     """
 

@@ -1,4 +1,4 @@
-"""The parts of a report, each from what one task returned."""
+"""Build the parts of a report, each from the result of a task."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from vertex_tuning.results import (
 )
 
 ANSWER_CHARACTERS_SHOWN: Final = 10_000
-"""Characters of a prompt or an answer on the page."""
+"""Most characters of a prompt or an answer on the page."""
 
 _RANKS: Final = {name: rank for rank, name in ADAPTER_SIZES.items()}
 
@@ -52,7 +52,10 @@ def facts(values: Mapping[str, Any]) -> list[to.Fact]:
 
 
 def dataset(upload: UploadResult, report: DatasetFile | None, job: TuningJob | None) -> to.DatasetSummary:
-    """:param job: holds what the service counted in the same data, once it has"""
+    """The dataset and the findings of its check.
+
+    :param job: has the numbers that the service counted in the same data, if it has counted them
+    """
     report = report or DatasetFile()
     files = [_file("training", upload.training, report.training)]
     if upload.validation:
@@ -79,7 +82,7 @@ def _distributions(statistics: Statistics) -> Iterator[to.Histogram]:
 
 
 def settings(job: TuningJob) -> list[to.Fact]:
-    """What the service made of what was asked for, and how long it took."""
+    """Settings of the job, as the service applied them, and its duration."""
     method = job.supervised_tuning_spec or job.preference_optimization_spec
     chosen = method.hyper_parameters if method else None
     before = job.pre_tuned_model
@@ -108,10 +111,13 @@ def _between(start: str | None, end: str | None) -> str | None:
 
 
 def metrics(collected: MetricsResult, series: Mapping[str, SeriesColumns]) -> to.Metrics:
-    """:param series: all points; if there are none, the curves are the coarse ones of the summary"""
+    """Metrics of the training, with curves.
+
+    :param series: all points; if empty, the curves have only the points of the summary
+    """
     summary = collected.metrics
     curves = {name: _curve(columns.step, columns.value) for name, columns in series.items()}
-    coarse = {name: _curve(*zip(*one.curve, strict=True)) for name, one in summary.items() if one.curve}
+    coarse = {name: _curve(*zip(*values.curve, strict=True)) for name, values in summary.items() if values.curve}
     checkpoints = list(_checkpoints(collected))
     marks = [Mark(row.step, row.checkpoint_id, row.best) for row in checkpoints]
     overfitting = collected.overfitting
@@ -149,6 +155,7 @@ def _checkpoints(collected: MetricsResult) -> Iterator[to.CheckpointRow]:
 
 
 def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
+    """One row for each gate."""
     return [
         to.GateRow(gate.value, value_label(gate.value), gate.found, gate.limit, gate.verdict)
         for gate in evaluation.gates
@@ -156,7 +163,7 @@ def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
 
 
 def answers(given: AnswerSet) -> to.AnswerList | None:
-    """The answers to the cases or to the validation set's sample; None when there are none."""
+    """The answers to the cases or to the sample of the validation data; None without answers."""
     if not given.total:
         return None
     return to.AnswerList(given.passed, given.total, [_answer(answer) for answer in given.answers])
@@ -171,7 +178,7 @@ def _answer(answer: SmokeAnswer) -> to.Answer:
 def cost(
     upload: UploadResult | None, collected: MetricsResult | None, *, job_created: bool = True
 ) -> to.CostSummary | None:
-    """The expected cost, and the cost by the service's own count of tokens; without a job, nothing."""
+    """The estimated cost, and the cost by the token count of the service; without a job, no cost."""
     if upload is None or upload.cost is None:
         return None
     expected, billed = upload.cost, collected.values.get("billed_tokens") if collected else None
@@ -185,16 +192,17 @@ def cost(
 
 
 def rollback(found: PreviousResult) -> list[to.Fact]:
-    given = {
+    """The models of a rollback."""
+    models = {
         "Model in use before this run": found.champion,
         "Previous model": found.previous.model,
         "Endpoint of the previous model": found.previous.endpoint,
     }
-    return [to.Fact(name, value) for name, value in given.items() if value]
+    return [to.Fact(name, value) for name, value in models.items() if value]
 
 
 def comparison(evaluation: EvaluationResult) -> to.Comparison | None:
-    """None when there was no model in use to compare with."""
+    """The comparison of both models; None if no model was in use."""
     if not evaluation.champion:
         return None
     compared = evaluation.comparison
@@ -235,5 +243,5 @@ def _pairs(evaluation: EvaluationResult) -> Iterator[to.AnswerPair]:
 
 
 def _shown(text: str) -> str:
-    """A text of a person or a model; the whole of it is in the run's folder."""
+    """Shorten a text of a user or a model; the complete text is in the run's folder."""
     return plain_lines(text, ANSWER_CHARACTERS_SHOWN)

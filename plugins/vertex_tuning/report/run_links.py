@@ -13,20 +13,21 @@ if TYPE_CHECKING:
 
 
 def links_of(given: Material) -> list[Link]:
+    """Links to the pages of Airflow and Google Cloud about a run."""
     run = [Link("Run in Airflow", given.run_id, given.run_url)] if given.run_url else []
     return [*run, *(_job_links(given.job, given.vertex_endpoint) if given.job else []), *_object_links(given)]
 
 
 def _job_links(job: TuningJob, local: str) -> list[Link]:
     model = job.tuned_model
-    found = [Link("Tuning job", job.name, job_url(job, local))]
+    links = [Link("Tuning job", job.name, job_url(job, local))]
     if job.experiment:
-        found.append(Link("Experiment", job.experiment, experiment_url(job.experiment, local)))
+        links.append(Link("Experiment", job.experiment, experiment_url(job.experiment, local)))
     if model and model.model:
-        found.append(Link("Model", model.model, model_url(model.model, local)))
+        links.append(Link("Model", model.model, model_url(model.model, local)))
     if model and model.endpoint:
-        found.append(Link("Endpoint", model.endpoint, endpoint_url(model.endpoint, local)))
-    return found
+        links.append(Link("Endpoint", model.endpoint, endpoint_url(model.endpoint, local)))
+    return links
 
 
 def _object_links(given: Material) -> list[Link]:

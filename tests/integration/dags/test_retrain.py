@@ -51,7 +51,7 @@ def run(dag: DAG, **conf: Any) -> tuple[str, dict[str, str], Any]:
 
     :returns: the run's state, each task's, and a function giving a task's result
     """
-    # Read anew, because dag.test() leaves a run's values in the DAG.
+    # Read again, because dag.test() leaves a run's values in the DAG.
     dag_run = DagBag(dag_folder=dag.fileloc).dags[dag.dag_id].test(run_conf=conf)
     instances = {instance.task_id: instance for instance in dag_run.get_task_instances()}
     states = {task_id: str(instance.state) for task_id, instance in instances.items()}

@@ -69,7 +69,7 @@ async def test_one_job_that_cannot_be_read_is_not_the_others_trouble(
     assert (found["status"], lost["status"]) == ("succeeded", "error")
 
 
-async def test_a_connection_that_was_mended_is_read_anew(
+async def test_a_connection_that_was_mended_is_read_again(
     hook: VertexTuningHook, emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = hook.create_tuning_job(spec(epoch_count=1), {})

@@ -245,7 +245,7 @@ def test_a_person_cancels_between_two_attempts_of_the_creating_task(
         execute(create(**arguments), context)
 
 
-def test_a_location_that_renders_anew_pays_for_no_second_job(
+def test_a_location_that_renders_differently_pays_for_no_second_job(
     control: Control, jobs: ScriptedJobs, context: TaskContext
 ) -> None:
     jobs.follow(RUNS)

@@ -84,7 +84,7 @@ def test_what_was_rolled_back_is_not_made_again(champion: dict[str, Any]) -> Non
 def test_what_was_refused_is_not_made_again_the_week_after(champion: dict[str, Any], hook: VertexTuningHook) -> None:
     refused = retrain("a run whose model is refused", epoch_count="5")
     before = [job.name for job in hook.list_tuning_jobs()]
-    with pytest.raises(AirflowSkipException, match=r"is not in use\. To have it judged again") as skipped:
+    with pytest.raises(AirflowSkipException, match=r"is not in use\. To judge it again") as skipped:
         retrain("the next week", epoch_count="5")
     assert refused["tuned_model"]["model"] in str(skipped.value)
     assert [job.name for job in hook.list_tuning_jobs()] == before

@@ -80,7 +80,7 @@ def test_cases_of_another_subject_can_be_left_out(done: dict[str, Any]) -> None:
     result = execute(smoke_test(done, WRONG, ask_cases="False", sample_uri=VALIDATION))
     assert (result["cases"]["total"], result["sample"]["total"]) == (0, 10)
     assert "smoke.pass_share" not in result["values"]
-    with pytest.raises(exceptions.ConfigurationError, match="something to ask"):
+    with pytest.raises(exceptions.ConfigurationError, match="found no cases and no sample_uri"):
         execute(smoke_test(done, WRONG, ask_cases=False, sample_uri="None"))
 
 

@@ -38,12 +38,12 @@ def test_a_retry_adopts_the_job_of_the_attempt_before(hook: VertexTuningHook) ->
     assert listed == [first["name"]]
 
 
-def test_a_retry_whose_names_render_anew_adopts_the_job() -> None:
+def test_a_retry_whose_names_render_differently_adopts_the_job() -> None:
     """A description with the time in it, a label with the attempt: neither changes the training."""
     first, second = (
         execute(
             create(description=f"at {attempt}", display_name=f"try {attempt}", labels={"attempt": str(attempt)}),
-            TaskContext("names that render anew", try_number=attempt),
+            TaskContext("names that render differently", try_number=attempt),
         )
         for attempt in (1, 2)
     )

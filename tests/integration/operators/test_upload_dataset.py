@@ -112,7 +112,7 @@ def test_the_manifest_is_written_last_and_makes_a_second_run_upload_nothing(tmp_
 
 
 @pytest.mark.parametrize("harm", ["garbage", "deleted"])
-def test_a_manifest_that_does_not_hold_is_written_anew(
+def test_a_manifest_that_does_not_hold_is_written_again(
     tmp_path: Path, storage: StorageHook, emulator: str, harm: str
 ) -> None:
     write(tmp_path / "t.jsonl", *classification_rows(32))

@@ -1,4 +1,4 @@
-"""A dataset made ready: what is used as it is, what is written anew, and what is said about it."""
+"""A dataset made ready: what is used as it is, what is written again, and what is said about it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_bad_rows_are_dropped_when_that_is_asked_for_and_they_are_few(tmp_path: 
     assert Path(found.training.path or "").read_bytes() == lines(rows)
 
 
-def test_nothing_is_written_anew_when_nothing_was_dropped(tmp_path: Path) -> None:
+def test_nothing_is_written_again_when_nothing_was_dropped(tmp_path: Path) -> None:
     content = lines([pair(), b"", pair("a")])
     report = prepared(content, tmp_path, on_invalid_row="drop").training
     assert (report.path, report.sha256) == (None, hashlib.sha256(content).hexdigest())

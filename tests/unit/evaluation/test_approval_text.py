@@ -190,7 +190,7 @@ def test_the_same_question_may_be_asked_again_and_another_one_fails_before_it_is
     ask(task, context)
     ask(task, context)  # a retry, or a clear of this task alone
     task.body = "the evaluation was cleared and came to something else"
-    with pytest.raises(QuestionChangedError, match=r"Nobody was asked\. Start a new run"):
+    with pytest.raises(QuestionChangedError, match=r"no approval was requested\. Start a new run"):
         task.execute(context)  # type: ignore[arg-type]
     assert asked == ["first", "first"]
     ask(task, TaskContext())  # a new run

@@ -43,7 +43,7 @@ def test_cases_are_asked_greedily_unless_they_say_otherwise() -> None:
         ({"prompt": "?", "contains": ["a", 3]}, r"cases\[1\]\.contains\[1\]: found 3\. Expected `str`"),
         ({"prompt": "?", "matches": "["}, r"cases\[1\]: found .*expected a regular expression"),
         ({}, r"cases\[1\]: found \{\}.*prompt: found none"),
-        ({"turns": [{"role": "model", "text": "Hi."}]}, "turns that end with the user's"),
+        ({"turns": [{"role": "model", "text": "Hi."}]}, "turns that end with a turn of the user"),
         ({"turns": [{"role": "boss", "text": "Hi."}]}, r"turns\[0\]\.role: found 'boss'"),
         ({"turns": [{"role": "user"}]}, "expected either text or parts"),
         ({"prompt": "?", "name": "first"}, "found the name 'first' twice"),

@@ -123,7 +123,7 @@ def test_a_job_stays_small_whatever_is_reported() -> None:
     "time", ["soon", "2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "2026-13-01T00:00:00Z", "9" * 5000]
 )
 def test_a_time_that_cannot_be_read_is_a_job_that_cannot_be_read(field: str, time: str) -> None:
-    with pytest.raises(msgspec.ValidationError, match=f"{field}: found .*, expected a time with its zone"):
+    with pytest.raises(msgspec.ValidationError, match=f"{field}: found .*, expected a time with a time zone"):
         reported(**{field: time})
 
 
@@ -181,7 +181,7 @@ def test_fingerprint_changes_with_what_is_asked_for_and_with_nothing_else() -> N
 
 
 def test_what_changes_no_training_changes_no_fingerprint() -> None:
-    """So that a description with a date in it, rendered anew in a retry, does not pay for a second job."""
+    """So that a description with a date in it, rendered again in a retry, does not pay for a second job."""
     names = {"display_name": "x", "description": "on Monday", "labels": {"team": "y"}}
     assert spec(**names).fingerprint() == spec().fingerprint()
 
