@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, Sizes, Source, prepare
+from vertex_tuning.datasets.prepare import Prepared
 from vertex_tuning.datasets.row_sets import RowSet
 
 from tests.support.dataset_files import lines, pair, prepared
@@ -67,14 +66,3 @@ def test_a_row_less_a_row_twice_or_answers_exchanged_are_other_data(rows: list[d
 def test_blank_lines_and_the_ends_of_lines_do_not_count() -> None:
     windows = b"\r\n".join(json.dumps(row).encode() for row in ROWS)
     assert prepared(windows).training.rows_hash == prepared(lines(ROWS)).training.rows_hash
-
-
-def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(lines(ROWS))
-    found = []
-    for processes in (1, 2):
-        (folder := tmp_path / str(processes)).mkdir()
-        source, sizes = Source.local(path), Sizes(min_split=1)
-        found.append(prepare([source], options=DatasetOptions(), folder=folder, processes=processes, sizes=sizes))
-    assert hashes(found[0]) == hashes(found[1])
