@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WrapValidator, model_validator
 
 from vertex_tuning.config.base_models import check_base_model, retirement_note
-from vertex_tuning.config.labels import label_mistakes
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
 from vertex_tuning.config.strict_yaml import FieldPath, field_name
+from vertex_tuning.config.user_labels import label_mistakes
 from vertex_tuning.costs.recommendations import TUNING_TASKS
 from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.source_names import check_source_template
