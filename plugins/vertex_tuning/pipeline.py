@@ -83,7 +83,7 @@ def tuning_pipeline(
 
     :param tuning: the tuning, or the path of its YAML file
     :param group_id: name of a task group for the tasks; if not set, the task ids have no prefix
-    :param ask_cases: whether the cases of the smoke test suit the data; if not, the model in use stays
+    :param ask_cases: send the cases of the smoke test to the models; if false, no model is promoted
     :param base_dir: base folder of relative data paths
     :param pre_execute: called before the first task; an error it raises ends the run
     :param model_asset: updated by a promotion; its event has job, model, endpoint, dataset, metrics and verdict

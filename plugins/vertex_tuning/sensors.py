@@ -36,7 +36,7 @@ NO_QUOTA_SINCE: Final = "no_quota_since"
 class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
     """Wait until a tuning job has ended, in the triggerer by default, and return the job.
 
-    By default it cancels and creates no job. With the options below, it does so only if its own run created the job.
+    By default it cancels and creates no job. The options below act only on a job that its own run created.
     The project and the location of the job come from its name, not from `location` and `project_id`. The sensor fails
     with the message of Vertex AI if the job fails, is cancelled or exceeds its timeout. Further parameters:
     :class:`~vertex_tuning.operators.waiter.TuningJobWaiter` and those of any Airflow sensor. `soft_fail` skips the task
@@ -44,7 +44,7 @@ class TuningJobSensor(TuningJobWaiter, BaseSensorOperator):
 
     :param job_name: `projects/…/locations/…/tuningJobs/ID`. (templated)
     :param poke_interval: time between two polls, at least 1 s; defaults to `[vertex_tuning] poll_interval`.
-    :param timeout: largest duration of the job, from its creation.
+    :param timeout: maximum age of the job in seconds, from its creation. An older job fails the sensor.
     :param cancel_on_kill: cancel the job if a user clears or marks this task, or if the task is killed.
     :param cancel_on_timeout: cancel the job after its timeout.
     :param resubmit: create a new job if a job fails with a temporary error.

@@ -41,9 +41,9 @@ class TuningJobTrigger(BaseTrigger):
     :param impersonation_chain: service account to impersonate, or a chain of accounts
     :param poll_interval: seconds between two polls
     :param end_time: deadline, in seconds since the epoch
-    :param max_poll_failures: polling intervals that may pass without a successful poll
+    :param max_poll_failures: after this many polling intervals without a successful poll, fire an error
     :param cancel_on_kill: cancel the job when a user clears the task or marks it
-    :param report_rivals: fire when another job runs for the same task instance
+    :param report_rivals: fire when a second job of the same task instance runs
     """
 
     flux_seconds: float = 8.0

@@ -24,14 +24,14 @@ __all__ = ["LOCATION", "PROJECT", "TRAINING", "VALIDATION", "connection", "spec"
 Control = Callable[..., None]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with one_certificate(tmp_path_factory.mktemp("certificates")):
         yield
 
 
 @pytest.fixture(scope="session")
-def emulator(certificates: None) -> Iterator[str]:
+def emulator() -> Iterator[str]:
     with running_emulator(concurrent_tuning_jobs=10_000) as url:
         httpx.post(f"{url}/storage/v1/b", params={"project": PROJECT}, json={"name": "bucket"}).raise_for_status()
         upload(url, TRAINING, classification_rows(120))
@@ -40,7 +40,7 @@ def emulator(certificates: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def cleaner(certificates: None) -> Iterator[httpx.Client]:
+def cleaner() -> Iterator[httpx.Client]:
     """One client for all tests."""
     with httpx.Client() as client:
         yield client
@@ -89,7 +89,7 @@ def context() -> TaskContext:
 
 
 @pytest.fixture
-def crowded(certificates: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A service with quota for one job, which refuses the next."""
     with running_emulator(concurrent_tuning_jobs=1, quota_mode="refuse") as url:
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))

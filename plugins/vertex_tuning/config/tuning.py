@@ -134,7 +134,7 @@ class HyperParameters(Model):
 
 
 class Budget(Model):
-    """Above which a run ends before its job is created.
+    """Limits of a run. If the estimate exceeds a limit, the run creates no job.
 
     :param max_cost: in the currency of the price table
     :param max_training_tokens: tokens times epochs
@@ -153,7 +153,8 @@ class SmokeTest(Model):
     :param system_instruction: sent with every case that does not have one
     :param cases: for the fields of a case see `vertex_tuning.evaluation.cases.SmokeCase`
     :param sample_size: number of validation examples to predict as well
-    :param min_sample_share: share of these examples that must get the exact response; if not set, only reported
+    :param min_sample_share: share of these examples whose response must be exactly the expected one; if not
+        set, the share is only reported
     """
 
     _known_in_a_run = known_in_a_run("system_instruction", "cases")

@@ -35,7 +35,7 @@ class VertexTuningHook(BaseHook):
 
     The Gen AI client is imported where it is used: tasks that only read jobs do without it.
 
-    :param connection: in the location whose jobs are created and listed, e.g.
+    :param connection: connection whose location is where jobs are created and listed, e.g.
         `GoogleConnection(gcp_conn_id="google_cloud_default", location="us-central1")`
     """
 

@@ -93,7 +93,7 @@ class RegistryHook(BaseHook):
             return []
 
     def merge_aliases(self, version: str, aliases: list[str]) -> None:
-        """Add aliases to a version, and remove the aliases that begin with `-`."""
+        """Add aliases to a version. An entry `-NAME` removes the alias NAME."""
         self.log.info(
             "Aliases %s: %s", ", ".join(alias if alias[0] == "-" else f"+{alias}" for alias in aliases), version
         )

@@ -34,8 +34,9 @@ class ApproveModelOperator(ResultReader, ApprovalOperator):
     """Wait until a person approves or rejects the new model. XCom `decision` says who decided what, when and why.
 
     Airflow keeps the first request of a task instance and shows it again after a clear, even if the text has changed
-    (https://github.com/apache/airflow/issues/73235). In that case, this task fails before it waits. The later tasks are
-    skipped if the person rejects the model or does not respond in time. For further parameters see
+    (https://github.com/apache/airflow/issues/73235). If the text has changed, this task fails before it
+    waits, and a new run is needed. The later tasks are skipped if the person rejects the model or
+    does not respond in time. For further parameters see
     :class:`~airflow.providers.standard.operators.hitl.ApprovalOperator`.
 
     :param summary: text for the person, as Markdown. (templated)

@@ -39,8 +39,8 @@ class UploadDatasetOperator(VertexOperator):
 
     The upload starts after all checks, and no file is uploaded twice. The folder of a dataset is named by its content,
     `gs://BUCKET/PREFIX/HASH`. It has `training.jsonl`, `validation.jsonl`, `dataset-report.json` and, written last,
-    `manifest.json`. Data in Cloud Storage that needs no conversion is not copied; the folder is then `HASH-PLACE`. The
-    report of a refused dataset is written to `PREFIX/refused`.
+    `manifest.json`. Data in Cloud Storage that needs no conversion is not copied; its folder is
+    `HASH-DIGEST`, with a digest of the URIs. The report of a refused dataset is written to `PREFIX/refused`.
 
     A source is a local path, a `gs://` URI, or a URI of another file system of an Airflow provider. It may contain
     `*`, `?` and `[…]`; several files are joined. Files end in `.jsonl` or `.csv`, or these with `.gz`.

@@ -46,17 +46,18 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
     so if the models were validated on different data. Verdicts: `first` (no model is in use), `better`, `equal` (as
     good, if the rule accepts that), `unchanged` (the model is in use already), `refused`. The result is written to the
     run's folder as `evaluation.json` and pushed as XCom `evaluation` before a refusal is raised. XCom `summary` is the
-    text of the approval request. With `ask_cases` off, the later tasks are skipped: a model for unrelated data must not
-    replace the model in use.
+    text of the approval request. With `ask_cases` off, the later tasks are skipped. The data is then unrelated to the
+    smoke test, and its model must not replace the model in use.
 
     If the model in use does not respond, no comparison is possible: the task fails and the error says what to do.
     Further parameters: :class:`~vertex_tuning.operators.prediction.PredictionOperator` and
     :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
     :param job_name: tuning job of the new model. (templated)
-    :param values: values for gates and rule by name: `[metrics.output["values"], smoke_test.output["values"]]`, or one
-        mapping. If a name occurs twice, the later value counts. (templated)
-    :param rule: when it is better; see :class:`~vertex_tuning.results.PromotionRule`. (templated)
+    :param values: values for gates and rule: a mapping from name to number, or a list of such mappings, e.g.
+        `[metrics.output["values"], smoke_test.output["values"]]`. Later mappings win. (templated)
+    :param rule: rule that decides whether the new model is better; see
+        :class:`~vertex_tuning.results.PromotionRule`. (templated)
     :param gates: limits; see :mod:`vertex_tuning.evaluation.gates`. (templated)
     :param on_missing_metrics: whether a gate with a missing value fails (`fail`) or passes (`pass`).
     """

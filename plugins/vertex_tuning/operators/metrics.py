@@ -36,8 +36,8 @@ class CollectMetricsOperator(TuningJobOperator):
     experiment has no series: the summary then has only the values of the job itself, and a warning. The result has the
     fields of :class:`~vertex_tuning.metrics.summary.JobMetrics`. XCom `headline` has the last value of each metric.
 
-    :param dataset: `upload.output["training"]`: the log warns if the service counted other numbers in the data.
-        (templated)
+    :param dataset: `upload.output["training"]`: the log warns if the service counted other numbers of
+        examples or tokens. (templated)
     :param run_folder: `gs://…` folder for `metrics.json` with all points; if not set, no file is written. (templated)
     :param metrics_timeout: seconds to wait for metrics after the end of the job; then the available metrics count.
     :param on_missing_metrics: what the task does if metrics are still missing: `pass` continues with a warning and

@@ -227,9 +227,10 @@ class ShowOutcomeOperator(RunOperator):
     """Show an outcome of the run in the grid: the task succeeds if the run ended this way, and is skipped otherwise.
 
     A skipped promotion does not show whether the model was refused or no person decided. Name the task after the
-    outcome, and place it after the promotion with the trigger rule `all_skipped`, or `all_done` for refusals that
-    fail. A second task, with the default trigger rule, must show the promotion: Airflow takes the state of a run from
-    its last tasks, and this task passes a failure on. Further parameters: those of the base class.
+    outcome, and place it after the promotion with the trigger rule `all_skipped`. If a refusal fails the run
+    (`on_refused: fail`), use `all_done`. A second task, with the default trigger rule, must show the promotion. It
+    makes the run fail after a failure, because Airflow takes the state of a run from its last tasks. Further
+    parameters: those of the base class.
 
     :param outcomes: values of :data:`~vertex_tuning.report.content.RunOutcome` that the task shows.
     """

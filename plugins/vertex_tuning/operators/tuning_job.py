@@ -74,13 +74,12 @@ class CreateTuningJobOperator(TuningJobWaiter):
         location. (templated)
     :param export_last_checkpoint_only: keep only the last checkpoint.
     :param checkpoint_id: checkpoint of the tuned model from which to continue. (templated)
-    :param reuse: which jobs of earlier attempts to adopt if data and settings are the same: running jobs (`active`),
-        also succeeded jobs (`succeeded`), or no jobs (`never`).
+    :param reuse: jobs of earlier attempts, with the same data and settings, that this attempt adopts. `active`: running
+        jobs; `succeeded`: running and succeeded jobs; `never`: no job.
     :param on_changed_spec: what to do with a job of an earlier attempt that still runs with other data or settings:
         `cancel_and_recreate` or `fail`.
-    :param skip_if_unchanged: skip this task if another run of the same tuning trains on the same data with the same
-        settings, or if a model from them still exists. The label `airflow-tuning` identifies these jobs and models;
-        `labels` must contain it. (templated)
+    :param skip_if_unchanged: skip this task if a job with the same data and settings is running, or if its model
+        exists. `labels` must then contain the label `airflow-tuning` with the tuning's name. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
     :param outlives_run: the job may continue after the end of the run, because another DAG waits for it; the DAG
         `cancel_orphaned_jobs` does not cancel it.
@@ -304,11 +303,11 @@ class CancelUnfinishedJobsOperator(VertexOperator):
     """Cancel jobs that another task of the same run has created and that no task waits for.
 
     Use it as a teardown: it then runs even if the run is marked as failed between create and wait. It does nothing if
-    all jobs have ended. Every error is retried once the other task has run: the cause of the run's end, e.g. a missing
-    permission, may affect this task too, and the job would continue.
+    all jobs have ended. If the creating task has run, this task is retried after every
+    error: the cause of that error, e.g. a missing permission, may pass, and the job would continue.
 
-    :param created_by: task id of the :class:`CreateTuningJobOperator`. If that task is mapped, all its map indices
-        count, or only this task's index if this task is mapped as well.
+    :param created_by: task id of the :class:`CreateTuningJobOperator`. If both tasks are mapped, only the
+        same map index counts; otherwise all map indices count.
     """
 
     search_timing = SEARCH_TIMING
@@ -383,7 +382,7 @@ class CancelOrphanedJobsOperator(VertexOperator):
     cancelled in three cases: a task of its run has not finished, the grace period has not passed, or it was created
     with `outlives_run`. A job whose run cannot be found is reported and not cancelled.
 
-    :param grace_period: seconds after its creation in which a job is not cancelled.
+    :param grace_period: age in seconds; a younger job is not cancelled.
     """
 
     def __init__(self, *, grace_period: float = 900.0, **kwargs: Any) -> None:
