@@ -66,7 +66,7 @@ test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/stacks
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/stacks # whole Airflows: two at a time, and no other tests at the same time
 
-test-fast: $(READY) ## the tests that start no process, in half a minute
+test-fast: $(READY) ## the tests that start no process, in under a minute
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
 
 chaos: $(READY) ## kill and stall parts of a running stack at random; RUNS=n SEED=s

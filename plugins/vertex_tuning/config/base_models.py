@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from vertex_tuning.config.data_tables import read_table
+from vertex_tuning.config.data_tables import read_table, table_path
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.suggestions import did_you_mean
 
@@ -45,7 +45,7 @@ def base_models() -> dict[str, BaseModel]:
 
     :raises ConfigurationError: the table cannot be read
     """
-    return {model.name: model for model in read_table("base_models", list[BaseModel])}
+    return {model.name: model for model in read_table("base_models", table_path("base_models"), list[BaseModel])}
 
 
 def tunable_models() -> list[str]:

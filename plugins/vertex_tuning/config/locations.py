@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from vertex_tuning.config.data_tables import read_table
+from vertex_tuning.config.data_tables import read_table, table_path
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.suggestions import did_you_mean
 from vertex_tuning.templates import template_mark
@@ -40,7 +40,7 @@ def known_locations() -> tuple[str, ...]:
 
     :raises ConfigurationError: the table cannot be read
     """
-    table = read_table("locations", _Locations)
+    table = read_table("locations", table_path("locations"), _Locations)
     return (*table.regions, *table.multi_regions)
 
 

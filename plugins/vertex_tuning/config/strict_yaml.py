@@ -16,9 +16,7 @@ import yaml
 
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.plain_text import control_character
-from vertex_tuning.schema import FieldPath as FieldPath
-from vertex_tuning.schema import field_name as field_name
-from vertex_tuning.schema import field_path as field_path
+from vertex_tuning.schema import FieldPath, field_name
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50

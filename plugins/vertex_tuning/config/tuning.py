@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
-from vertex_tuning.config.strict_yaml import FieldPath, field_name
 from vertex_tuning.config.user_labels import label_mistakes
 from vertex_tuning.costs.recommendations import TUNING_TASKS
 from vertex_tuning.datasets.options import DatasetOptions
@@ -23,12 +22,14 @@ from vertex_tuning.jobs.job import ADAPTER_SIZES
 from vertex_tuning.plain_text import control_character
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
 from vertex_tuning.schema import (
+    FieldPath,
     Model,
     Plain,
     PlainText,
     Template,
     checked,
     checked_in_parts,
+    field_name,
     is_from_file,
     known_in_a_run,
     refuse,

@@ -193,12 +193,6 @@ def submit(
     return _create(hook, spec, identity_labels(identity, spec, attempt), creations or Creations())
 
 
-def successor(hook: JobService, job: TuningJob) -> TuningJob | None:
-    """The job of the same task instance that has replaced this job; None if there is no such job."""
-    others = [other for other in kin(hook, job) if other.name != job.name]
-    return elect(other for other in others if other.attempt >= job.attempt)
-
-
 def kin(hook: JobService, job: TuningJob) -> list[TuningJob]:
     """All jobs of the same task instance with the same request, including this job even if it is not listed yet."""
     listed = [other for other in hook.jobs_of(job.identity) if other.fingerprint == job.fingerprint]

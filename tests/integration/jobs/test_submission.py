@@ -15,9 +15,9 @@ from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
-from vertex_tuning.jobs.job import IDENTITY_LABEL, TuningJob
+from vertex_tuning.jobs.job import IDENTITY_LABEL, TuningJob, elect
 from vertex_tuning.jobs.spec import identity_labels
-from vertex_tuning.jobs.submission import Creations, resubmit, submit, successor
+from vertex_tuning.jobs.submission import Creations, kin, resubmit, submit
 
 from tests.support.google_cloud import LOCATION, spec
 from tests.support.scripted_jobs import FAILS_IN_PASSING, RUNS, SUCCEEDS, ScriptedJobs, ended, fails, live
@@ -200,7 +200,7 @@ def test_a_crash_after_creating_again_does_not_pay_twice(hook: VertexTuningHook,
     hook.cancel_tuning_job(first.name)
     second = resubmit(hook, ended(hook, first.name))
     assert second.attempt == 2
-    found = successor(hook, hook.get_tuning_job(first.name))
+    found = elect(kin(hook, hook.get_tuning_job(first.name)))
     assert found is not None
     assert found.name == second.name
 

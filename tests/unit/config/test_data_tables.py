@@ -72,10 +72,10 @@ def test_what_is_wrong_with_a_table_is_named_with_its_file(
     path = use(monkeypatch, tmp_path, "base_models", text)
     with pytest.raises(ConfigurationError, match=said) as error:
         base_models()
-    assert str(path) in str(error.value)
+    assert str(error.value).startswith(f"base_models: {path.name}")
 
 
 def test_a_table_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     use(monkeypatch, tmp_path, "base_models", ROW).unlink()
-    with pytest.raises(ConfigurationError, match=r"\[vertex_tuning\] base_models"):
+    with pytest.raises(ConfigurationError, match="base_models: found no file at"):
         base_models()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.config.strict_yaml import NotYamlError, field_name, field_path, read_yaml
+from vertex_tuning.config.strict_yaml import NotYamlError, read_yaml
+from vertex_tuning.schema import field_name, field_path
 
 
 @pytest.mark.parametrize(
