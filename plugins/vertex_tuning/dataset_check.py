@@ -14,7 +14,7 @@ from vertex_tuning.datasets.prepare import Prepared, parse_options, prepare, wri
 from vertex_tuning.datasets.rows import answer_text, prompt_texts
 from vertex_tuning.datasets.sources import find_sources
 from vertex_tuning.exceptions import DatasetError, TuningError
-from vertex_tuning.templates import template_mark
+from vertex_tuning.text.templates import template_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperatorLink
 
-from vertex_tuning.resource_urls import experiment_url, job_url, object_url
+from vertex_tuning.resources.resource_urls import experiment_url, job_url, object_url
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -32,7 +32,7 @@ class TuningJobLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         job: TuningJob | None = getattr(operator, "job", None)
-        return job_url(job, _local_url(operator)) if job else ""
+        return job_url(job.name, _local_url(operator)) if job else ""
 
 
 class ExperimentLink(BaseOperatorLink):

@@ -23,7 +23,7 @@ from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, Cre
 from vertex_tuning.registry.aliases import TUNING_LABEL
 from vertex_tuning.results import HEADLINE_KEY, Role
 from vertex_tuning.sensors import TuningJobSensor
-from vertex_tuning.templates import is_run_value
+from vertex_tuning.text.templates import is_run_value
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, BaseOperator, Context

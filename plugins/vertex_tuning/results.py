@@ -14,7 +14,7 @@ from vertex_tuning.costs.pricing import Cost
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import SeriesColumns
 from vertex_tuning.metrics.summary import JobMetrics
-from vertex_tuning.plain_text import moment, plain
+from vertex_tuning.text.plain_text import moment, plain
 
 RETURN_VALUE: Final = "return_value"
 """Airflow's XCom key of the value that a task returns."""

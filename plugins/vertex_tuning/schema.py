@@ -14,10 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Val
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
-from vertex_tuning.suggestions import did_you_mean, nearest
-from vertex_tuning.template_syntax import check_template
-from vertex_tuning.templates import is_run_value, without_templates
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
+from vertex_tuning.text.suggestions import did_you_mean, nearest
+from vertex_tuning.text.template_syntax import check_template
+from vertex_tuning.text.templates import is_run_value, without_templates
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass

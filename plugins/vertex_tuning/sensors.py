@@ -21,7 +21,7 @@ from vertex_tuning.exceptions import (
 )
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.operators.waiter import DAY, TuningJobWaiter
-from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.resources.resource_names import ResourceName
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

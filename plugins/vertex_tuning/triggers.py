@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.hooks.job_poller import Failure, JobPoller, Rivals
 from vertex_tuning.jobs.job import TuningJob, describe_progress, terminal_event
-from vertex_tuning.resource_names import location_of, project_of
+from vertex_tuning.resources.resource_names import location_of, project_of
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.light_connection import LightConnection

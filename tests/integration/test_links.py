@@ -12,7 +12,7 @@ from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.report.run_links import links_of
-from vertex_tuning.resource_urls import CONSOLE, endpoint_url, experiment_url, job_url, model_url
+from vertex_tuning.resources.resource_urls import CONSOLE, endpoint_url, experiment_url, job_url, model_url
 
 from tests.support import report_samples as samples
 from tests.support.google_cloud import LOCATION, connection
@@ -38,7 +38,7 @@ def test_resources_of_a_local_google_cloud_open_where_they_are(hook: VertexTunin
     model, local = job.tuned_model, GoogleConnection(location=LOCATION).local_url
     assert model is not None
     assert job.experiment is not None
-    assert opened(job_url(job, local))["name"] == job.name
+    assert opened(job_url(job.name, local))["name"] == job.name
     assert opened(experiment_url(job.experiment, local))["name"] == job.experiment
     assert opened(endpoint_url(model.endpoint, local))["name"] == model.endpoint
     shown = opened(model_url(model.model, local))

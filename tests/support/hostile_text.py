@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vertex_tuning.plain_text import plain
+from vertex_tuning.text.plain_text import plain
 
 HOSTILE = {
     "terminal escape": "\x1b[1A\x1b[2Kgone",

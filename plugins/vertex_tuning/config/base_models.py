@@ -11,7 +11,7 @@ import msgspec
 
 from vertex_tuning.config.data_tables import read_table, table_path
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.suggestions import did_you_mean
+from vertex_tuning.text.suggestions import did_you_mean
 
 RETIRING_TAG: Final = "retiring-base-model"
 """Tag of a DAG whose base model Google has retired or will retire."""

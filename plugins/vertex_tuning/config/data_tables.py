@@ -11,8 +11,8 @@ from airflow.sdk import conf
 
 from vertex_tuning.config.strict_yaml import MISTAKES_SHOWN, Document, Mistake, NotYamlError, read_yaml_file
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.plain_text import MESSAGE_SHOWN, first_lines, plain
 from vertex_tuning.schema import FieldPath, field_name, field_path
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, first_lines, plain
 
 PACKAGE_DATA: Final = Path(__file__).resolve().parent.parent / "data"
 

@@ -30,8 +30,8 @@ from vertex_tuning.config.tuning import (
     Tuning,
 )
 from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
 from vertex_tuning.schema import FROM_FILE, describe_error
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 __all__ = [
     "MAX_EPOCHS",

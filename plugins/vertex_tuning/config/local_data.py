@@ -12,8 +12,8 @@ from vertex_tuning.config.price_table import load_prices
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.config.tuning_folders import tuning_folders
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
-from vertex_tuning.templates import template_mark
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
+from vertex_tuning.text.templates import template_mark
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook

@@ -11,8 +11,8 @@ import msgspec
 
 from vertex_tuning.config.data_tables import read_table, table_path
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.suggestions import did_you_mean
-from vertex_tuning.templates import template_mark
+from vertex_tuning.text.suggestions import did_you_mean
+from vertex_tuning.text.templates import template_mark
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _ADDRESS: Final = re.compile(r"\d+\.\d+\.\d+\.\d+")

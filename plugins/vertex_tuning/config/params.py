@@ -12,8 +12,8 @@ from vertex_tuning.config.switches import PATTERN, parse_switch
 from vertex_tuning.config.tuning import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
-from vertex_tuning.suggestions import did_you_mean
-from vertex_tuning.templates import template_mark
+from vertex_tuning.text.suggestions import did_you_mean
+from vertex_tuning.text.templates import template_mark
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

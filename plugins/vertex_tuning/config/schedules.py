@@ -10,7 +10,7 @@ import pendulum
 from croniter import CroniterBadDateError, croniter
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.suggestions import nearest
+from vertex_tuning.text.suggestions import nearest
 
 FIELDS: Final = 5
 

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.plain_text import control_character
 from vertex_tuning.schema import FieldPath, field_name
+from vertex_tuning.text.plain_text import control_character
 
 MAX_YAML_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 50

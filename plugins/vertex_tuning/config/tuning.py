@@ -19,7 +19,6 @@ from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_m
 from vertex_tuning.evaluation.value_names import needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
-from vertex_tuning.plain_text import control_character
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
 from vertex_tuning.schema import (
     FieldPath,
@@ -35,7 +34,8 @@ from vertex_tuning.schema import (
     refuse,
     required_in_files,
 )
-from vertex_tuning.templates import is_known_now, is_run_value
+from vertex_tuning.text.plain_text import control_character
+from vertex_tuning.text.templates import is_known_now, is_run_value
 
 NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
 """Pattern of a tuning's name, which is part of a DAG id and of a label value."""

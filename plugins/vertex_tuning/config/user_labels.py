@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from vertex_tuning.templates import is_known_now
+from vertex_tuning.text.templates import is_known_now
 
 MAX_USER_LABELS: Final = 50
 """Most labels that a user can set. Google allows 64; this package sets some labels of each job."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from vertex_tuning.exceptions import CostLimitError
-from vertex_tuning.templates import parse_rendered
+from vertex_tuning.text.templates import parse_rendered
 
 Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 _VERSION = re.compile(r"-\d{3}$")

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.templates import rendered
+from vertex_tuning.text.templates import rendered
 
 
 class Recommendation(msgspec.Struct, frozen=True):

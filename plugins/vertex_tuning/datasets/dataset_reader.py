@@ -39,7 +39,7 @@ from vertex_tuning.datasets.row_sets import RowSet
 from vertex_tuning.datasets.rows import UNREADABLE_ROW, Measured
 from vertex_tuning.datasets.splitting import for_validation
 from vertex_tuning.datasets.validator import RowValidator, Totals
-from vertex_tuning.plain_text import plain
+from vertex_tuning.text.plain_text import plain
 
 _CONVERTED = ("messages", "chat", "csv", "fields")
 _BATCH = 500

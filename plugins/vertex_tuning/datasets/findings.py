@@ -8,7 +8,7 @@ from typing import IO, Final, Literal
 
 import msgspec
 
-from vertex_tuning.plain_text import plain, shorten
+from vertex_tuning.text.plain_text import plain, shorten
 
 FINDINGS_SHOWN: Final = 20
 """Most errors kept for the log; also the limit for warnings and for dropped rows."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import IO, Final, NamedTuple
 
 from vertex_tuning.datasets.limits import MAX_LINE
-from vertex_tuning.plain_text import plain, without_secrets
+from vertex_tuning.text.plain_text import plain, without_secrets
 
 READ_CHUNK: Final = 2**18
 """Bytes per read."""

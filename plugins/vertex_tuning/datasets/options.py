@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.plain_text import plain
 from vertex_tuning.schema import Model, PlainText, known_in_a_run, mistakes_of
-from vertex_tuning.templates import parse_rendered, rendered
+from vertex_tuning.text.plain_text import plain
+from vertex_tuning.text.templates import parse_rendered, rendered
 
 
 class ColumnNames(Model):

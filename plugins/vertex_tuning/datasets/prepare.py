@@ -27,8 +27,8 @@ from vertex_tuning.datasets.splitting import keep_first
 from vertex_tuning.datasets.statistics import statistics
 from vertex_tuning.datasets.validator import Totals
 from vertex_tuning.exceptions import ConfigurationError, DatasetError
-from vertex_tuning.plain_text import TEXT_SHOWN, shorten
 from vertex_tuning.results import FileSummary, Statistics
+from vertex_tuning.text.plain_text import TEXT_SHOWN, shorten
 
 __all__ = [
     "Content",

@@ -7,8 +7,8 @@ from typing import Final
 from urllib.parse import unquote
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.plain_text import plain
-from vertex_tuning.templates import template_mark
+from vertex_tuning.text.plain_text import plain
+from vertex_tuning.text.templates import template_mark
 
 WILDCARD: Final = re.compile(r"[*?\[]")
 OF_THIS_MACHINE: Final = ("file", "local")

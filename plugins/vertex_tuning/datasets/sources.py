@@ -12,7 +12,7 @@ from vertex_tuning.datasets.lines import os_errors
 from vertex_tuning.datasets.prepare import Source
 from vertex_tuning.datasets.source_names import OF_THIS_MACHINE, WILDCARD, check_source_name, split_scheme
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, DatasetError
-from vertex_tuning.plain_text import plain, without_secrets
+from vertex_tuning.text.plain_text import plain, without_secrets
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.storage import StorageHook

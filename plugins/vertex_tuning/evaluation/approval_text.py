@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from vertex_tuning.evaluation.comparison import VERDICTS
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain
 from vertex_tuning.report.names import value_label, value_text
 from vertex_tuning.results import BothValues, EvaluationResult, GateResult
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain
 
 MAX_REASONS: Final = 20
 """Most reasons, and most gates, in the text; the report has all."""

@@ -14,8 +14,8 @@ import msgspec
 from vertex_tuning.datasets.rows import Content, Row
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Expectations, NonEmpty
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.plain_text import NAME_SHOWN, plain
 from vertex_tuning.results import AnswerSet, SmokeAnswer
+from vertex_tuning.text.plain_text import NAME_SHOWN, plain
 
 NAME_LENGTH: Final = 60
 """Characters of the prompt that become the name of a case without a name."""

@@ -24,8 +24,8 @@ from vertex_tuning.evaluation.gates import CHANGES, LIMITS, MAX_GATES, Gate, par
 from vertex_tuning.evaluation.value_names import impossible_limit, unknown_value
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.results import PromotionRule
-from vertex_tuning.suggestions import nearest
-from vertex_tuning.templates import is_known_now
+from vertex_tuning.text.suggestions import nearest
+from vertex_tuning.text.templates import is_known_now
 
 ON_REFUSED: Final = ("fail", "skip")
 """Actions of a run whose model is refused."""

@@ -13,9 +13,9 @@ from vertex_tuning.evaluation.expectations import FOUND_SHOWN
 from vertex_tuning.evaluation.gates import Gate, OnMissing, check_gates
 from vertex_tuning.evaluation.tables import text_table
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.plain_text import NAME_SHOWN, plain, shorten
 from vertex_tuning.report.names import change_text, value_label, value_text, value_texts
 from vertex_tuning.results import AnswerSet, BothValues, GateResult, ModelAnswers, PromotionRule, SmokeAnswer, Verdict
+from vertex_tuning.text.plain_text import NAME_SHOWN, plain, shorten
 
 VERDICTS: Final[dict[Verdict, str]] = {
     "first": "First model: nothing to compare with",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
-from vertex_tuning.plain_text import plain, shorten
+from vertex_tuning.text.plain_text import plain, shorten
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
@@ -44,7 +44,7 @@ Length = Annotated[int, msgspec.Meta(ge=1)]
 class Reply(msgspec.Struct, frozen=True):
     """The response to a prompt.
 
-    :param text: text of the answer without surrounding space; see :func:`~vertex_tuning.plain_text.storable`
+    :param text: text of the answer without surrounding space; see :func:`~vertex_tuning.text.plain_text.storable`
     :param finish_reason: the service's name of the reason for which the answer ended; empty without an answer
     :param blocked: the service's reason for refusing the prompt; empty if the prompt was accepted
     :param latency: seconds from request to response

@@ -18,8 +18,8 @@ import tenacity
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Reply
 from vertex_tuning.exceptions import EndpointTimeoutError, VertexRequestError, VertexUnavailableError
-from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable
 from vertex_tuning.results import SmokeAnswer
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain, storable
 
 if TYPE_CHECKING:
     from google.genai import types

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vertex_tuning.metrics.summary import VALUES_OF_SERIES
-from vertex_tuning.suggestions import did_you_mean
+from vertex_tuning.text.suggestions import did_you_mean
 
 SERIES: Final = ("total_loss", "fraction_of_correct_next_step_preds", "num_predictions")
 """Metrics of supervised tuning, with the prefix `train_` for training data and `eval_` for validation data.

@@ -10,7 +10,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.hooks.credentials import base_url, credential_errors, endpoint_of, lookup_errors
-from vertex_tuning.resource_names import check_location_form, check_project
+from vertex_tuning.resources.resource_names import check_location_form, check_project
 
 if TYPE_CHECKING:
     import google.auth.credentials

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from google.auth.exceptions import GoogleAuthError, MalformedError
 
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -22,7 +22,7 @@ from vertex_tuning.exceptions import (
     error_of,
 )
 from vertex_tuning.hooks.credentials import auth_error
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 _BROKEN_EXCHANGES: Final = (
     httpx.HTTPError,

@@ -12,8 +12,8 @@ from vertex_tuning.hooks.vertex_clients import VertexClients, call, json_fields,
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import Point, Series, tidy
 from vertex_tuning.metrics.summary import job_metrics
-from vertex_tuning.plain_text import NAME_SHOWN, plain
-from vertex_tuning.resource_names import ResourceKind, ResourceName
+from vertex_tuning.resources.resource_names import ResourceKind, ResourceName
+from vertex_tuning.text.plain_text import NAME_SHOWN, plain
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.services.metadata_service import MetadataServiceClient

@@ -19,7 +19,7 @@ from vertex_tuning.hooks.job_reader import JOBS_PER_PAGE, JobReader, parse
 from vertex_tuning.hooks.rest import TIMEOUT
 from vertex_tuning.jobs.job import ADAPTER_SIZES, FINGERPRINT_LABEL, IDENTITY_LABEL, TuningJob
 from vertex_tuning.jobs.spec import TuningSpec
-from vertex_tuning.resource_names import ResourceName, location_of
+from vertex_tuning.resources.resource_names import ResourceName, location_of
 
 if TYPE_CHECKING:
     from google.genai import Client, types

@@ -24,7 +24,7 @@ from vertex_tuning.exceptions import (
 )
 from vertex_tuning.hooks.rest import MAX_PAGES, UNREADABLE_RESPONSE, RestClient, decode
 from vertex_tuning.jobs.job import TuningJob
-from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.resources.resource_names import ResourceName
 
 if TYPE_CHECKING:
     from urllib3 import Retry

@@ -17,7 +17,7 @@ from google.auth.impersonated_credentials import Credentials as ImpersonatedCred
 from google.oauth2.service_account import Credentials as ServiceAccountCredentials
 
 from vertex_tuning.hooks.credentials import base_url, credential_errors, endpoint_of, lookup_errors
-from vertex_tuning.resource_names import check_location_form, check_project
+from vertex_tuning.resources.resource_names import check_location_form, check_project
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials

@@ -15,7 +15,7 @@ from vertex_tuning.hooks.rest import patient
 from vertex_tuning.hooks.vertex_clients import VertexClients, call, json_fields, pages
 from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
 from vertex_tuning.registry.aliases import TUNING_LABEL, ModelVersion
-from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.resources.resource_names import ResourceName
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.services.endpoint_service import EndpointServiceClient

@@ -13,8 +13,8 @@ from urllib3 import Retry
 
 from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError, error_of
 from vertex_tuning.hooks.credentials import Connection, auth_error
-from vertex_tuning.plain_text import MESSAGE_SHOWN, plain, without_secrets
-from vertex_tuning.resource_names import location_of
+from vertex_tuning.resources.resource_names import location_of
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 _T = TypeVar("_T")
 

@@ -23,7 +23,7 @@ from vertex_tuning.exceptions import (
 from vertex_tuning.hooks.errors import google_errors
 from vertex_tuning.hooks.rest import TIMEOUT
 from vertex_tuning.hooks.uploads import PARALLEL_FROM, UPLOAD_CHUNK, WORKERS, LocalFile, Progress, Slice, StoredObject
-from vertex_tuning.plain_text import plain, without_secrets
+from vertex_tuning.text.plain_text import plain, without_secrets
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client

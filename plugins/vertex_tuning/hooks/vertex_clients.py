@@ -20,7 +20,7 @@ from google.protobuf.json_format import MessageToDict
 from vertex_tuning.exceptions import RETRYABLE_HTTP, VertexUnavailableError
 from vertex_tuning.hooks.errors import vertex_errors
 from vertex_tuning.hooks.rest import MAX_PAGES, TIMEOUT, UNREADABLE_RESPONSE
-from vertex_tuning.resource_names import location_of
+from vertex_tuning.resources.resource_names import location_of
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.credentials import Connection

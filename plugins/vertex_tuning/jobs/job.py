@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, NAME_SHOWN, plain
 
 ENDED: Final[Mapping[str, str]] = {
     "JOB_STATE_SUCCEEDED": "succeeded",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from vertex_tuning.costs.token_estimate import ESTIMATE_TOLERANCE, ESTIMATED
 from vertex_tuning.jobs.job import TuningJob
-from vertex_tuning.plain_text import plain
+from vertex_tuning.text.plain_text import plain
 
 TOLERANCE: Final = 0.02
 """Largest difference of two counts without a warning, as a share of the service's count.

@@ -22,7 +22,7 @@ from vertex_tuning.jobs.job import (
     JobHyperParameters,
     TuningJob,
 )
-from vertex_tuning.templates import rendered
+from vertex_tuning.text.templates import rendered
 
 _LABEL = re.compile(r"[\w-]{0,63}")
 

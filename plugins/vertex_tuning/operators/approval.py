@@ -14,8 +14,8 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from vertex_tuning.exceptions import ConfigurationError, QuestionChangedError
 from vertex_tuning.operators.base import ResultReader
-from vertex_tuning.plain_text import NAME_SHOWN, TEXT_SHOWN, plain
 from vertex_tuning.results import SUMMARY_KEY, Decision
+from vertex_tuning.text.plain_text import NAME_SHOWN, TEXT_SHOWN, plain
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -19,9 +19,9 @@ from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, r
 from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import VertexOperator
-from vertex_tuning.plain_text import TEXT_SHOWN, shorten
 from vertex_tuning.results import FileSummary, UploadResult
-from vertex_tuning.templates import parse_rendered, rendered
+from vertex_tuning.text.plain_text import TEXT_SHOWN, shorten
+from vertex_tuning.text.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -26,9 +26,9 @@ from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.operators.prediction import PredictionOperator
 from vertex_tuning.operators.registry import ChampionOperator
-from vertex_tuning.plain_text import first_lines
 from vertex_tuning.results import SUMMARY_KEY, ComparisonResult, EvaluationResult, ModelRef, SmokeAnswer
-from vertex_tuning.templates import parse_rendered
+from vertex_tuning.text.plain_text import first_lines
+from vertex_tuning.text.templates import parse_rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

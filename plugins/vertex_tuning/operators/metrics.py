@@ -18,7 +18,7 @@ from vertex_tuning.metrics.series import Series, columns, headline
 from vertex_tuning.metrics.summary import JobMetrics, job_metrics, missing
 from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.results import HEADLINE_KEY, FileSummary, MetricsFile, MetricsResult
-from vertex_tuning.templates import parse_rendered, rendered
+from vertex_tuning.text.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -27,9 +27,9 @@ from vertex_tuning.exceptions import ConfigurationError, DatasetError, TuningErr
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.operators.refusals import log_refusals_without_traceback
-from vertex_tuning.plain_text import plain
 from vertex_tuning.results import SmokeAnswer
-from vertex_tuning.templates import parse_rendered, rendered
+from vertex_tuning.text.plain_text import plain
+from vertex_tuning.text.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context

@@ -14,9 +14,8 @@ from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import VertexOperator, task_states
-from vertex_tuning.plain_text import plain_lines
 from vertex_tuning.report.content import RunOutcome, RunVerdict
-from vertex_tuning.resource_urls import object_url
+from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import (
     RETRAINING_ROLES,
     RETURN_VALUE,
@@ -35,7 +34,8 @@ from vertex_tuning.results import (
     StepResult,
     UploadResult,
 )
-from vertex_tuning.templates import rendered
+from vertex_tuning.text.plain_text import plain_lines
+from vertex_tuning.text.templates import rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context

@@ -19,8 +19,8 @@ from vertex_tuning.evaluation.checks import share_mistake
 from vertex_tuning.evaluation.predict import PredictLaterError
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
 from vertex_tuning.operators.prediction import PredictionOperator
-from vertex_tuning.plain_text import first_lines
 from vertex_tuning.results import SmokeAnswer, SmokeResult
+from vertex_tuning.text.plain_text import first_lines
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -29,9 +29,9 @@ from vertex_tuning.jobs.wait import failure_of
 from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, origin_of, task_states
 from vertex_tuning.operators.waiter import RETRIED, TuningJobWaiter
 from vertex_tuning.registry.aliases import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
-from vertex_tuning.resource_names import location_of
+from vertex_tuning.resources.resource_names import location_of
 from vertex_tuning.results import JobResult
-from vertex_tuning.templates import parse_rendered
+from vertex_tuning.text.templates import parse_rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

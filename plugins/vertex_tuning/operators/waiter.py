@@ -26,9 +26,9 @@ from vertex_tuning.jobs.submission import SEARCH_TIMING, Creations, kin, resubmi
 from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import VertexOperator, origin_of
-from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.resources.resource_names import ResourceName
 from vertex_tuning.results import JobResult
-from vertex_tuning.templates import rendered
+from vertex_tuning.text.templates import rendered
 from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
 if TYPE_CHECKING:

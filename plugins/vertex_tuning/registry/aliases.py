@@ -25,8 +25,8 @@ from typing import Any, Final
 import msgspec
 
 from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
-from vertex_tuning.plain_text import plain
-from vertex_tuning.resource_names import ResourceName
+from vertex_tuning.resources.resource_names import ResourceName
+from vertex_tuning.text.plain_text import plain
 
 TUNING_LABEL: Final = "airflow-tuning"
 """Label of a job and of its model: the name of the recurring tuning."""

@@ -6,13 +6,13 @@ from typing import Final
 
 import msgspec
 
-from vertex_tuning.plain_text import storable_json
 from vertex_tuning.report import content as to
 from vertex_tuning.report import parts
 from vertex_tuning.report.material import Material
 from vertex_tuning.report.run_links import links_of
 from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, verdict_of
 from vertex_tuning.results import Role
+from vertex_tuning.text.plain_text import storable_json
 
 NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED})
 """States of the create task in which there is no job."""

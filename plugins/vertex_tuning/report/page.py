@@ -13,11 +13,11 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from vertex_tuning.plain_text import moment
 from vertex_tuning.report import names
 from vertex_tuning.report.charts import bars, picture
 from vertex_tuning.report.content import Report
 from vertex_tuning.report.verdict import NO_STEP
+from vertex_tuning.text.plain_text import moment
 
 HERE: Final = Path(__file__).parent
 

@@ -11,7 +11,6 @@ import msgspec
 from vertex_tuning.jobs.job import ADAPTER_SIZES, TuningJob, total_epochs, total_steps
 from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.metrics.series import VALIDATION_ACCURACY, VALIDATION_LOSS, SeriesColumns, SeriesSummary
-from vertex_tuning.plain_text import plain, plain_lines
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
 from vertex_tuning.report.names import (
@@ -23,7 +22,7 @@ from vertex_tuning.report.names import (
     value_label,
     words,
 )
-from vertex_tuning.resource_names import location_of
+from vertex_tuning.resources.resource_names import location_of
 from vertex_tuning.results import (
     AnswerSet,
     DatasetFile,
@@ -39,6 +38,7 @@ from vertex_tuning.results import (
     Statistics,
     UploadResult,
 )
+from vertex_tuning.text.plain_text import plain, plain_lines
 
 ANSWER_CHARACTERS_SHOWN: Final = 10_000
 """Most characters of a prompt or an answer on the page."""

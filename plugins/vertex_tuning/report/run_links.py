@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vertex_tuning.report.content import Link
-from vertex_tuning.resource_urls import endpoint_url, experiment_url, job_url, model_url, object_url
+from vertex_tuning.resources.resource_urls import endpoint_url, experiment_url, job_url, model_url, object_url
 
 if TYPE_CHECKING:
     from vertex_tuning.jobs.job import TuningJob
@@ -20,7 +20,7 @@ def links_of(given: Material) -> list[Link]:
 
 def _job_links(job: TuningJob, local: str) -> list[Link]:
     model = job.tuned_model
-    links = [Link("Tuning job", job.name, job_url(job, local))]
+    links = [Link("Tuning job", job.name, job_url(job.name, local))]
     if job.experiment:
         links.append(Link("Experiment", job.experiment, experiment_url(job.experiment, local)))
     if model and model.model:

@@ -36,7 +36,7 @@ from vertex_tuning.report.build import build
 from vertex_tuning.report.charts import BUCKETS_DRAWN, charts_of, picture, thin, ticks
 from vertex_tuning.report.content import Report, RunOutcome
 from vertex_tuning.report.page import to_html, to_json
-from vertex_tuning.resource_urls import object_url
+from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import Decision
 
 from tests.integration.conftest import TRAINING, VALIDATION

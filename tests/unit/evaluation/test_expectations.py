@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vertex_tuning.evaluation.expectations import CHECKS, Expectations, Reply
-from vertex_tuning.plain_text import storable
+from vertex_tuning.text.plain_text import storable
 
 TEAM = {
     "type": "object",

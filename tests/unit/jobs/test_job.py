@@ -13,7 +13,7 @@ from google.rpc.code_pb2 import Code
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import TuningJob, describe_progress, elect, newest, terminal_event
 from vertex_tuning.jobs.spec import Origin, TuningSpec, identity_labels, identity_of
-from vertex_tuning.resource_names import location_of, project_of
+from vertex_tuning.resources.resource_names import location_of, project_of
 
 NAME = "projects/123/locations/us-central1/tuningJobs/456"
 ENDED = {"SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"}

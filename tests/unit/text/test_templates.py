@@ -8,7 +8,7 @@ import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.templates import is_known_now, parse_rendered, rendered
+from vertex_tuning.text.templates import is_known_now, parse_rendered, rendered
 
 
 @pytest.mark.parametrize("value", [None, "", " ", "None", " None\n"])

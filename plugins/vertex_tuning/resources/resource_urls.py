@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
-from vertex_tuning.resource_names import location_of, project_of
-
-if TYPE_CHECKING:
-    from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.resources.resource_names import location_of, project_of
 
 CONSOLE: Final = "https://console.cloud.google.com/vertex-ai"
 
@@ -18,16 +15,16 @@ def _resource_url(name: str, local: str) -> str:
     return f"{local.rstrip('/')}/v1/{quote(name, safe='/@')}"
 
 
-def job_url(job: TuningJob, local: str = "") -> str:
+def job_url(job: str, local: str = "") -> str:
     """URL of the tuning job's page. The Gen AI SDK shows the same path of the console in notebooks.
 
-    :param job: the tuning job
+    :param job: resource name of the tuning job
     :param local: base URL of a local Google Cloud; empty for the Cloud console
     """
     if local:
-        return _resource_url(job.name, local)
-    job_id = job.name.rpartition("/")[2]
-    return f"{CONSOLE}/studio/tuning/tuningjob/{location_of(job.name)}/{job_id}?project={project_of(job.name)}"
+        return _resource_url(job, local)
+    job_id = job.rpartition("/")[2]
+    return f"{CONSOLE}/studio/tuning/tuningjob/{location_of(job)}/{job_id}?project={project_of(job)}"
 
 
 def experiment_url(experiment: str, local: str = "") -> str:

@@ -16,9 +16,9 @@ from vertex_tuning.evaluation.comparison import parse_rule
 from vertex_tuning.jobs.job import TuningJob, terminal_event
 from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.operators.report import keep_error
-from vertex_tuning.plain_text import SEARCHED, plain, plain_lines, storable_json, without_secrets
 from vertex_tuning.report.parts import answers
 from vertex_tuning.results import AnswerSet, SmokeAnswer
+from vertex_tuning.text.plain_text import SEARCHED, plain, plain_lines, storable_json, without_secrets
 
 from tests.support.hostile_text import HOSTILE, is_plain
 from tests.support.tasks import TaskContext, sensor

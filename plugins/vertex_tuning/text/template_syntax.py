@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.templates import template_mark
+from vertex_tuning.text.templates import template_mark
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -14,7 +14,13 @@ from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.experiments import ExperimentsHook
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
-from vertex_tuning.resource_names import ResourceKind, ResourceName, check_location_form, check_project, location_of
+from vertex_tuning.resources.resource_names import (
+    ResourceKind,
+    ResourceName,
+    check_location_form,
+    check_project,
+    location_of,
+)
 
 from tests.support.tasks import TaskContext, execute, sensor
 
