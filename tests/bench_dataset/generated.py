@@ -20,7 +20,7 @@ def write(path: Path, rows: int, words: float = _REQUEST_WORDS) -> None:
 
     :param words: of a request, in the mean
     """
-    generator = random.Random(1)  # noqa: S311 - the same rows each time
+    generator = random.Random(1)
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
             file.write(json.dumps(_row(generator, number, words), ensure_ascii=False) + "\n")

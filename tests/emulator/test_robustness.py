@@ -154,7 +154,7 @@ def request_ref(version: str, method_id: str) -> str | None:
 
 @pytest.mark.timeout(600)
 def test_ten_thousand_generated_requests(vertex: Vertex, routes: list[Route]) -> None:
-    chance = random.Random(7)  # noqa: S311 - not a secret
+    chance = random.Random(7)
     choices = calls(routes)
     assert len(choices) > 100
     seen: dict[int, int] = {}

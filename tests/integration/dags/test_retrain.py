@@ -158,7 +158,7 @@ def shuffled(path: Path) -> str:
     """The training data with every answer given to another question."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     answers = [row["contents"][-1] for row in rows]
-    random.Random(1).shuffle(answers)  # noqa: S311 - no secret
+    random.Random(1).shuffle(answers)
     for row, answer in zip(rows, answers, strict=True):
         row["contents"][-1] = answer
     (path.parent / "shuffled.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))

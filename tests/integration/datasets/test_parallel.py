@@ -15,7 +15,7 @@ from tests.unit.datasets.test_row_sets import ROWS, hashes
 
 def large_file(path: Path) -> Path:
     """Rows of all kinds, with bad ones, blank lines, duplicates, outliers and labels among them."""
-    generator = random.Random(3)  # noqa: S311 - the same rows each time
+    generator = random.Random(3)
     questions = [f"question {generator.randrange(900)} é" * generator.randint(1, 9) for _ in range(2000)]
     rows: list[Any] = [pair(question, f"a{n % 7}") for n, question in enumerate(questions)]
     rows[300] = b"\xff" * 1000

@@ -37,7 +37,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(path: Path, size: int, seed: int = 0) -> str:
-    path.write_bytes(random.Random(seed).randbytes(size))  # noqa: S311
+    path.write_bytes(random.Random(seed).randbytes(size))
     return str(path)
 
 
@@ -162,7 +162,7 @@ def test_killed_at_any_moment_nothing_half_is_visible_and_the_next_attempt_compl
 ) -> None:
     monkeypatch.setattr(storage_module, "PARALLEL_FROM", parallel_from)
     monkeypatch.setattr(uploads, "MIN_PART", MIB)
-    path, chance = write(tmp_path / "f", 20 * MIB), random.Random(5)  # noqa: S311
+    path, chance = write(tmp_path / "f", 20 * MIB), random.Random(5)
     killed = completed = 0
     whole_file = LocalFile.read(path)
     start_upload(path, f"kill/{parallel_from}/warm-up", parallel_from).join()

@@ -97,7 +97,7 @@ def _run(stack: ChaosStack, arguments: argparse.Namespace, console: Console) -> 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.stacks.chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=30, help="how many pipelines, each with one blow")
-    parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="repeats a course")  # noqa: S311
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000), help="repeats a course")
     return parser
 
 

@@ -130,7 +130,7 @@ class Blow:
 
 def draw(runs: int, seed: int) -> list[Blow]:
     """One blow for each run; every kind once before any comes again."""
-    chance = random.Random(seed)  # noqa: S311 - not a secret
+    chance = random.Random(seed)
     deck: list[tuple[Kind, str]] = []
     blows = []
     for _ in range(runs):

@@ -44,7 +44,7 @@ def hashes(found: Prepared) -> list[str | None]:
 @pytest.mark.parametrize("fraction", [None, 0.3])
 def test_a_dataset_in_another_order_has_other_bytes_and_the_same_rows(fraction: float | None) -> None:
     options: dict[str, Any] = {"validation_fraction": fraction} if fraction else {}
-    shuffled = random.Random(1).sample(ROWS, len(ROWS))  # noqa: S311 - no secret
+    shuffled = random.Random(1).sample(ROWS, len(ROWS))
     first, second = (prepared(lines(rows), **options) for rows in (ROWS, shuffled))
     assert first.training.sha256 != second.training.sha256
     assert hashes(first) == hashes(second)

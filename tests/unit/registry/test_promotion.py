@@ -40,7 +40,7 @@ class Course:
     def __init__(self, names: list[str], seed: int) -> None:
         days = (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(len(names)))
         self.versions = {name: ModelVersion(name, day) for name, day in zip(names, days, strict=True)}
-        self.random = random.Random(seed)  # noqa: S311 - no secret
+        self.random = random.Random(seed)
         self.calls_left: dict[str, int] = {}
         self.turns: dict[str, threading.Semaphore] = {}
         self.arrived = threading.Semaphore(0)
