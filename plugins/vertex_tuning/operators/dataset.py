@@ -61,6 +61,7 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: limit of tokens times epochs. (templated)
+    :param least_sample: number of held-out rows that the promotion rule needs; fewer are a warning.
     :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
         (templated)
     """
@@ -95,6 +96,7 @@ class UploadDatasetOperator(VertexOperator):
         epoch_count: int | str | None = None,
         max_cost: float | str | None = None,
         max_training_tokens: int | str | None = None,
+        least_sample: int = 0,
         prices: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -111,6 +113,7 @@ class UploadDatasetOperator(VertexOperator):
         self.epoch_count = epoch_count
         self.max_cost = max_cost
         self.max_training_tokens = max_training_tokens
+        self.least_sample = least_sample
         self.prices = prices
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -147,7 +150,7 @@ class UploadDatasetOperator(VertexOperator):
             cost=cost if terms.model else None,
             training=_summary(files["training"]),
             validation=_summary(files["validation"]) if "validation" in files else None,
-            warnings=[*warnings, *counted.warnings, *_warnings(prepared)],
+            warnings=[*warnings, *counted.warnings, *self._small_sample(prepared), *_warnings(prepared)],
         )
         return result.as_xcom()
 
@@ -282,6 +285,18 @@ class UploadDatasetOperator(VertexOperator):
         for warning in warnings:
             self.log.warning(warning)
         return cost, warnings
+
+    def _small_sample(self, prepared: Prepared) -> list[str]:
+        """A warning if the held-out rows are too few to compare models."""
+        rows = prepared.validation.rows if prepared.validation else 0
+        if rows >= self.least_sample:
+            return []
+        warning = (
+            f"{rows} held-out rows are too few for the promotion rule, which needs at least {self.least_sample}: "
+            "a model that is as good as the model in use will be undecided and not promoted."
+        )
+        self.log.warning("%s", warning)
+        return [warning]
 
     def _files(self, prepared: Prepared, sources: Mapping[str, list[Source]], counted: Counted) -> dict[str, Files]:
         from vertex_tuning.datasets.publish import Files
