@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
 from rouge_score.rouge_scorer import RougeScorer
@@ -37,5 +38,10 @@ def rouge(spec: Resource, prediction: str, reference: str) -> float:
         raise InvalidArgument(f"Invalid rouge_type: {kind}. Supported: rouge1 to rouge9, rougeL, rougeLsum.")
     if spec.get("splitSummaries"):
         prediction, reference = (_SENTENCE_END.sub("\n", text) for text in (prediction, reference))
-    scorer = RougeScorer([kind], use_stemmer=spec.get("useStemmer", False))
-    return float(scorer.score(reference, prediction)[kind].fmeasure)
+    return float(_scorer(kind, spec.get("useStemmer", False)).score(reference, prediction)[kind].fmeasure)
+
+
+@cache
+def _scorer(kind: str, use_stemmer: bool) -> RougeScorer:
+    """Made once: it logs a line each time."""
+    return RougeScorer([kind], use_stemmer=use_stemmer)

@@ -1,7 +1,8 @@
 """The stand-in for Google's judge model: it counts words that a response shares with the reference.
 
-Without a reference, the words of a response that the prompt has count. It reads no instructions, so no response can
-tell it what to decide, and it knows nothing of quality: its scores rank only what is close to the reference.
+Without a reference, the words of a response that the prompt has count. Tags such as `<response>` are no words. It reads
+no instructions, so no response can tell it what to decide, and it knows nothing of quality: its scores rank only what
+is close to the reference.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ RUBRICS: Final = (("SHARES_A_QUARTER", 0.25), ("SHARES_HALF", 0.5), ("SHARES_ALM
 """Rubrics of predefined metrics, and the overlap that each requires."""
 
 _WORD: Final = re.compile(r"\w+")
+_TAG: Final = re.compile(r"</?[\w-]+>")
 _VARIABLE: Final = re.compile(r"\{(\w+)\}")
 _NO_RESPONSES: Final = ("prompt", "reference", "context", "history")
 
@@ -155,4 +157,4 @@ def _material(values: Mapping[str, str]) -> Material:
 
 
 def _words(text: str) -> Counter[str]:
-    return Counter(_WORD.findall(text.lower()))
+    return Counter(_WORD.findall(_TAG.sub(" ", text.lower())))

@@ -141,4 +141,4 @@ def _material(instance: Resource) -> Material:
 
 def _variables(instance: Resource) -> dict[str, Any]:
     """The values of an EvaluationInstance by the names of template variables."""
-    return instance | instance.get("otherData", {}).get("mapInstance", {})
+    return {**instance, **instance.get("otherData", {}).get("mapInstance", {})}

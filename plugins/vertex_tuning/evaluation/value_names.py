@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from vertex_tuning.evaluation.sample_metrics import METRIC_VALUES
 from vertex_tuning.metrics.summary import VALUES_OF_SERIES
 from vertex_tuning.text.suggestions import did_you_mean
 
@@ -20,12 +21,13 @@ KNOWN: Final = (
     *(f"{side}_{series}.{value}" for side in ("train", "eval") for series in SERIES for value in VALUES_OF_SERIES),
     *OF_JOB,
     *OF_ANSWERS,
+    *METRIC_VALUES,
 )
 
 
 _FROM_0_TO_1: Final = frozenset(
     {
-        "overfitting", "smoke.pass_share", "sample.exact_share",
+        "overfitting", "smoke.pass_share", "sample.exact_share", *METRIC_VALUES,
         *(f"{side}_fraction_of_correct_next_step_preds.{value}"
           for side in ("train", "eval") for value in VALUES_OF_SERIES if value != "best_step"),
     }
@@ -62,5 +64,5 @@ def needs_validation(name: str) -> bool:
 
 
 def needs_sample(name: str) -> bool:
-    """Whether the smoke test measures a value, by predictions for examples of the validation data."""
-    return name.startswith("sample.")
+    """Whether a value is measured by predictions for examples of the validation data."""
+    return name.startswith(("sample.", "judge."))
