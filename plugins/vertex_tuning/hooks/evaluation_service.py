@@ -62,6 +62,8 @@ JUDGE_INSTRUCTION: Final = (
 REASON_SHOWN: Final = 2000
 """Most characters of a judge's explanation that are kept."""
 
+_UNREADABLE: Final = (ValueError, TypeError, AttributeError)
+"""Errors of the client for a response of another form; pydantic's are ValueErrors."""
 _CHOICES: Final[Mapping[str, Favourite]] = {"BASELINE": "first", "CANDIDATE": "second", "TIE": "tie"}
 _HTTP_ERROR: Final = re.compile(r"\b([45]\d\d) [A-Z][A-Z_]+\b")
 _RPC_ERROR: Final = re.compile(r"^Error in metric result: code=(\d+)\b")
@@ -167,9 +169,13 @@ class EvaluationServiceHook(BaseHook):
         return retrying(self._prefer_once, request)
 
     def _prefer_once(self, request: dict[str, Any]) -> tuple[Favourite, str]:
-        with genai_errors("comparing two answers"):
-            response = self.evals.evaluate_instances(metric_config=request)
-        result = response.pairwise_metric_result
+        try:
+            with genai_errors("comparing two answers"):
+                result = self.evals.evaluate_instances(metric_config=request).pairwise_metric_result
+        except _UNREADABLE as error:
+            raise VertexUnavailableError(
+                plain(f"While comparing two answers: found an unreadable response. {error}", MESSAGE_SHOWN)
+            ) from None
         found = getattr(result, "pairwise_choice", None)
         choice = _CHOICES.get(str(getattr(found, "value", found)))
         if choice is None:
