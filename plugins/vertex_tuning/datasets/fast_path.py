@@ -12,6 +12,7 @@ import msgspec
 
 from vertex_tuning.costs.token_estimate import estimate_tokens
 from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS
+from vertex_tuning.datasets.row_rules import NOT_A_TEXT
 from vertex_tuning.datasets.rows import LABEL_LENGTH, UNREADABLE_ROW, Measured
 
 
@@ -43,6 +44,14 @@ class _PlainRow(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 _USER: Final = ("user", "USER")
 _MODEL: Final = ("model", "MODEL")
+_NAME_QUOTES: Final = 2
+_ROLE_QUOTES: Final = 4
+_PART_QUOTES: Final = 4
+_SYSTEM_QUOTES: Final = 8
+_PAIR_QUOTES: Final = 22
+"""Quotes of a name; of a part or a role, with its value; of a system instruction of one part; and of a row of two turns
+of one part each. A row with more quotes has a name twice, or one that is `null`: msgspec would not say so.
+"""
 _REMEMBERED: Final = 100
 """Most system instructions whose token estimate is cached."""
 
@@ -63,17 +72,22 @@ def plain_measure() -> Callable[[bytes], Measured | None]:
         except UNREADABLE_ROW:
             return None
         turns, system = row.contents, row.system
-        if len(turns) != 2 or row.snake_system or len(turns[0].parts) + len(turns[1].parts) != 2:
-            return _measure_turns(row)
+        quotes = line.count(b'"') if b"\\" not in line else _quotes(line)
+        is_pair = len(turns) == 2 and len(turns[0].parts) + len(turns[1].parts) == 2 and not row.snake_system
+        if not is_pair or (system and len(system.parts) > 1):
+            return _measure_turns(row, quotes)
         question, answer = turns
         prompt, reply = question.parts[0].text, answer.parts[0].text
         if question.role not in _USER or answer.role not in _MODEL or prompt.isspace() or reply.isspace():
             return None
+        instruction, expected_quotes = "", _PAIR_QUOTES
+        if system:
+            instruction = system.parts[0].text
+            expected_quotes += _SYSTEM_QUOTES if system.role is None else _SYSTEM_QUOTES + _ROLE_QUOTES
+        if quotes != expected_quotes or reply in NOT_A_TEXT or prompt in NOT_A_TEXT:
+            return None
         tokens = (len(prompt) + 3) >> 2 if prompt.isascii() else estimate_tokens(prompt)
         reply_tokens = (len(reply) + 3) >> 2 if reply.isascii() else estimate_tokens(reply)
-        instruction = system.parts[0].text if system else ""
-        if system and len(system.parts) > 1:
-            return _measure_turns(row)
         if instruction not in instructions:
             if instruction.isspace():
                 return None
@@ -95,17 +109,32 @@ def _remember(instruction: str, instructions: dict[str, int]) -> None:
     instructions[instruction] = estimate_tokens(instruction)
 
 
-def _measure_turns(row: _PlainRow) -> Measured | None:
+def _quotes(line: bytes) -> int:
+    """Number of quotes in JSON around keys and texts, without the quotes inside texts."""
+    line = line.replace(b"\\\\", b"")
+    return line.count(b'"') - line.count(b'\\"')
+
+
+def _measure_turns(row: _PlainRow, quotes: int) -> Measured | None:
     """Check and measure a row with more turns or parts; None if `row_rules` must check it."""
     turns, system = row.contents, row.system or row.snake_system
     roles = ["user" if turn.role in _USER else "model" for turn in turns]
     if roles != ["user", "model"] * (len(turns) // 2) or (row.system and row.snake_system):
         return None
+    if quotes != _expected_quotes(turns, system):
+        return None
     texts = [_joined(turn.parts) for turn in turns]
     instruction = _joined(system.parts) if system else ""
-    if any(text.isspace() for text in (instruction, *texts)):
+    if any(text.isspace() or text in NOT_A_TEXT for text in (instruction, *texts)):
         return None
     return _measured(instruction, texts, [*texts[::2], instruction], texts[1::2])
+
+
+def _expected_quotes(turns: list[_PlainTurn], system: _PlainSystem | None) -> int:
+    quotes = _NAME_QUOTES + sum(_ROLE_QUOTES + _NAME_QUOTES + _PART_QUOTES * len(turn.parts) for turn in turns)
+    if system:
+        quotes += 2 * _NAME_QUOTES + _PART_QUOTES * len(system.parts) + (0 if system.role is None else _ROLE_QUOTES)
+    return quotes
 
 
 def _joined(parts: list[_PlainPart]) -> str:
