@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
-from vertex_tuning.datasets.fast_path import plain_measure
+from vertex_tuning.datasets.fast_path import PlainMeasure
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.formats import mixed_formats, row_format
 from vertex_tuning.datasets.json_fields import camel_case, repeated_key, without_nulls
@@ -140,7 +140,7 @@ class RowValidator:
     def __init__(self, findings: Findings, severity: Literal["error", "dropped"]) -> None:
         self._findings = findings
         self._severity = severity
-        self._measure_plain = plain_measure()
+        self._plain = PlainMeasure()
         self._reported: set[tuple[str, str]] = set()
         self.blank_lines = self.bad_rows = self.multimodal_rows = self.rows_with_nulls = 0
 
@@ -155,8 +155,7 @@ class RowValidator:
         :param cut: whether the last of these lines is the last line of the file and has no line end
         :returns: the lines without fields that are `null`, and the measures
         """
-        measure_plain = self._measure_plain
-        measured = [measure_plain(line) for line in lines]
+        measured = self._plain.measure(lines)
         if None not in measured:
             return lines, measured
         checked = list(lines)

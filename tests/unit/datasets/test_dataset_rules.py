@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from vertex_tuning.datasets import dataset_rules, limits
-from vertex_tuning.datasets.fast_path import plain_measure
+from vertex_tuning.datasets.fast_path import PlainMeasure
 from vertex_tuning.datasets.findings import Problem
 from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, Source, prepare
 from vertex_tuning.datasets.validator import examine
@@ -130,7 +130,7 @@ def test_a_bad_row_is_refused(kind: str, path: str, bad: Any) -> None:
     examined = examine(line)
     assert examined.measured is None
     assert (kind, path) in [(problem.kind, problem.path) for problem in examined.problems if not problem.warning]
-    assert plain_measure()(line) is None, "the quick way may never be laxer"
+    assert PlainMeasure().measure([line])[0] is None, "the quick way may never be laxer"
 
 
 ODD: list[tuple[str, str, Any]] = [
@@ -154,7 +154,7 @@ def test_an_odd_row_is_used_and_warned_about(kind: str, path: str, odd: Any) -> 
     examined = examine(json.dumps(odd).encode())
     assert examined.measured is not None
     assert [(problem.kind, problem.path) for problem in examined.problems if problem.warning] == [(kind, path)]
-    assert plain_measure()(json.dumps(odd).encode()) is None
+    assert PlainMeasure().measure([json.dumps(odd).encode()])[0] is None
 
 
 PREFERENCE = {
