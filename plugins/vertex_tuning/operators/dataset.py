@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -124,13 +125,15 @@ class UploadDatasetOperator(VertexOperator):
         sources = self._sources()
         with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
             publisher = DatasetPublisher(self.storage, parent, Path(scratch))
-            before = self._versions(sources)
-            prepared = self._prepare(sources, options, scratch)
+            require_same = partial(self._require_same, self._versions(sources), sources)
+            with _unchanged(require_same):
+                prepared = self._prepare(sources, options, scratch)
+                require_same()
             self._require_valid(prepared, publisher, run)
-            counted = self._count(prepared, sources["training"], terms)
+            with _unchanged(require_same):
+                counted = self._count(prepared, sources["training"], terms)
             cost, warnings = self._price(prepared, terms, counted)
             files = self._files(prepared, sources, counted)
-            require_same = partial(self._require_same, before, sources)
             require_same()
             folder, manifest = publisher.publish(prepared, files, dag_id, run_id, require_same)
         result = UploadResult(
@@ -290,6 +293,16 @@ class UploadDatasetOperator(VertexOperator):
             source = sources.get("validation", sources["training"])[0]
             files["validation"] = Files(report, source, report.tokens, ESTIMATED)
         return files
+
+
+@contextmanager
+def _unchanged(require_same: Callable[[], None]) -> Iterator[None]:
+    """Blame an error about the data on a change of its files, if they changed meanwhile."""
+    try:
+        yield
+    except DatasetError:
+        require_same()
+        raise
 
 
 def _rows_hash(files: Mapping[str, Files]) -> str:
