@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from vertex_tuning.costs.media import MAX_EXAMPLE_TOKENS as MAX_EXAMPLE_TOKENS
+
 MAX_DATASET_BYTES: Final = 10**9
 """Largest training file in bytes. [1] says "1 GB"; this is the smaller interpretation."""
 MAX_ROWS: Final = 10_000_000
 """Most examples of a dataset with text only [1]."""
 MAX_MULTIMODAL_ROWS: Final = 300_000
 """Most examples of a dataset in which some examples have files [1]."""
-MAX_EXAMPLE_TOKENS: Final = 131_072
-"""Most tokens of an example, input and output together [1]. The service cuts or drops longer examples silently."""
 MAX_VALIDATION_ROWS: Final = 5000
 """Most validation examples [1]."""
 FREE_VALIDATION_ROWS: Final = 1000

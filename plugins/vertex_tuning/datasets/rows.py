@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.costs.token_estimate import FILE_TOKENS, estimate_tokens
+from vertex_tuning.costs.token_estimate import estimate_tokens
 
 LABEL_LENGTH: Final = 60
 """Most characters of a response that may be a label."""
@@ -68,23 +68,23 @@ def turn_text(turn: dict[str, Any]) -> str:
     return "".join(part["text"] if "text" in part else _canonical(part) for part in turn["parts"])
 
 
-def measure(row: dict[str, Any]) -> Measured:
-    """Measurements of a valid row, which are kept instead of the row."""
+def measure(row: dict[str, Any], file_tokens: int = 0) -> Measured:
+    """Measurements of a valid row, which are kept instead of the row.
+
+    :param file_tokens: tokens of its files, at least
+    """
     prompt, answer = prompt_texts(row), answer_text(row)
     turns = [(turn, turn["role"].lower() == "model") for turn in row["contents"]]
     return (
         hash(tuple(prompt)),
         hash(answer),
-        sum(_turn_tokens(turn) for turn, output in [*turns, (system_of(row), False)] if not output) + _tool_tokens(row),
+        sum(_turn_tokens(turn) for turn, output in [*turns, (system_of(row), False)] if not output)
+        + _tool_tokens(row)
+        + file_tokens,
         sum(_turn_tokens(turn) for turn, output in turns if output),
         len(row["contents"]),
         answer if len(answer) <= LABEL_LENGTH else "",
     )
-
-
-def has_files(row: dict[str, Any]) -> bool:
-    """Whether other limits hold for it than for text."""
-    return any("fileData" in part or "file_data" in part for turn in row["contents"] for part in turn["parts"])
 
 
 def _turn_tokens(turn: dict[str, Any]) -> int:
@@ -94,7 +94,7 @@ def _turn_tokens(turn: dict[str, Any]) -> int:
 
 
 def _part_tokens(part: dict[str, Any]) -> int:
-    return FILE_TOKENS if "fileData" in part or "file_data" in part else estimate_tokens(_canonical(part))
+    return 0 if "fileData" in part or "file_data" in part else estimate_tokens(_canonical(part))
 
 
 def _tool_tokens(row: dict[str, Any]) -> int:

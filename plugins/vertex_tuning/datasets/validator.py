@@ -11,11 +11,13 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
+from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.limits import MAX_LINE
+from vertex_tuning.datasets.media_rules import file_parts, file_tokens, media_problems
 from vertex_tuning.datasets.row_rules import problems, too_long
-from vertex_tuning.datasets.rows import Measured, has_files, measure
+from vertex_tuning.datasets.rows import Measured, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
 """Most errors of a row that are reported; also the limit for warnings. A row can have a million parts."""
@@ -131,13 +133,30 @@ class RowValidator:
 
     :param findings: collects the problems
     :param severity: severity of an error in a row
+    :param facts: what is known about files for the base model
     """
 
-    def __init__(self, findings: Findings, severity: Literal["error", "dropped"]) -> None:
+    def __init__(
+        self, findings: Findings, severity: Literal["error", "dropped"], facts: MediaFacts = MediaFacts()
+    ) -> None:
         self._findings = findings
         self._severity = severity
+        self._facts = facts
         self._measure_plain = plain_measure()
         self.blank_lines = self.bad_rows = self.multimodal_rows = 0
+
+    def skip_blank(self, number: int, file: str, first: int) -> None:
+        """Count blank lines of a part of a file that has hardly anything else, with one warning.
+
+        :param number: number of blank lines
+        :param file: name of the file, as the user knows it
+        :param first: number of the first blank line
+        """
+        if number:
+            self.blank_lines += number
+            problem = Problem("blank_line", "", f"{number} blank lines from here", "a row on every line", warning=True)
+            self._report(problem, file, first)
+            self._findings.count("blank_line", "warning", number - 1)
 
     def check(
         self, lines: Sequence[bytes], file: str, numbers: Sequence[int], *, cut: bool = False
@@ -178,7 +197,7 @@ class RowValidator:
             self.blank_lines += 1
             self._report(Problem("blank_line", "", "a blank line", "a row on every line", warning=True), file, number)
             return None
-        examined = examine(line, cut=cut)
+        examined = examine(line, cut=cut, facts=self._facts)
         for problem in examined.problems:
             self._report(problem, file, number)
         self.bad_rows += examined.measured is None
@@ -199,11 +218,12 @@ class Examined(NamedTuple):
     has_files: bool = False
 
 
-def examine(line: bytes, *, cut: bool = False) -> Examined:
+def examine(line: bytes, *, cut: bool = False, facts: MediaFacts = MediaFacts()) -> Examined:
     """Check a row by all rules and measure it.
 
     :param line: line with the row
     :param cut: whether the line is the last line of the file and has no line end
+    :param facts: what is known about files for the base model
     """
     try:
         row = _decode(line, cut=cut)
@@ -212,9 +232,13 @@ def examine(line: bytes, *, cut: bool = False) -> Examined:
     row_problems = _first_problems(problems(row))
     if not all(problem.warning for problem in row_problems):
         return Examined(row_problems)
-    measured = measure(row)
+    files = file_parts(row, facts)
+    row_problems += _first_problems(media_problems(row, files, facts))
+    if not all(problem.warning for problem in row_problems):
+        return Examined(row_problems)
+    measured = measure(row, file_tokens(files, facts).low)
     row_problems += (too_much := list(too_long(measured[2] + measured[3])))
-    return Examined(row_problems, None if too_much else measured, has_files(row))
+    return Examined(row_problems, None if too_much else measured, bool(files))
 
 
 def _first_problems(row_problems: Iterable[Problem]) -> list[Problem]:
