@@ -305,6 +305,8 @@ class DatasetReader:
             return
         made: list[tuple[bytes, int]] = []
         for record in records:
+            if self.findings.are_enough:
+                break
             row = self._convert_record(record, name, *columns)
             if row is not None:
                 made.append((row, record.line))

@@ -14,7 +14,7 @@ import msgspec
 from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets.fast_path import plain_measure
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
-from vertex_tuning.datasets.limits import MAX_LINE
+from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS, MAX_LINE
 from vertex_tuning.datasets.media_rules import file_parts, file_tokens, media_problems
 from vertex_tuning.datasets.row_rules import problems, too_long
 from vertex_tuning.datasets.rows import Measured, measure
@@ -23,6 +23,8 @@ PROBLEMS_OF_A_ROW: Final = 10
 """Most errors of a row that are reported; also the limit for warnings. A row can have a million parts."""
 EXTREMES: Final = 20
 """Number of longest rows, and of shortest rows, whose places are kept."""
+_LONG_ROW: Final = 2**20
+"""Bytes of a row whose objects are counted before it is decoded, for bounded memory."""
 MAX_COUNTED_LABELS: Final = 1000
 """Most different short answers that are counted. More different answers are not labels of a classifier."""
 
@@ -225,6 +227,9 @@ def examine(line: bytes, *, cut: bool = False, facts: MediaFacts = MediaFacts())
     :param cut: whether the line is the last line of the file and has no line end
     :param facts: what is known about files for the base model
     """
+    if len(line) > _LONG_ROW and line.count(b"{") + line.count(b"[") > MAX_EXAMPLE_TOKENS:
+        found = f"more than {MAX_EXAMPLE_TOKENS} objects and lists in a row"
+        return Examined([Problem("tokens", "", found, f"at most {MAX_EXAMPLE_TOKENS} tokens")])
     try:
         row = _decode(line, cut=cut)
     except _UnreadableError as error:
