@@ -12,6 +12,7 @@ from typing import IO, Final, Literal, NamedTuple
 
 import msgspec
 
+from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets.conversations import from_conversation
 from vertex_tuning.datasets.duplicates import Examples
 from vertex_tuning.datasets.file_layouts import csv_header, layout_problem
@@ -30,8 +31,9 @@ from vertex_tuning.datasets.formats import (
     recognise,
     row_format,
 )
-from vertex_tuning.datasets.limits import MAX_READ
+from vertex_tuning.datasets.limits import MAX_DATASET_BYTES, MAX_READ
 from vertex_tuning.datasets.lines import (
+    MANY_LINES,
     UNPACKING_ERRORS,
     Lines,
     Record,
@@ -97,13 +99,9 @@ class Rows(NamedTuple):
     numbers: Sequence[int]
     cut: bool = False
 
-    @classmethod
-    def of(cls, lines: Lines) -> Rows:
-        return cls(lines.lines, range(lines.first, lines.first + len(lines.lines)), lines.cut)
-
 
 class Hashed:
-    """Counts and hashes bytes, and writes them to a file if it has one."""
+    """Counts and hashes bytes, and writes them to a file if it has one, up to the size of a dataset."""
 
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = file
@@ -114,7 +112,7 @@ class Hashed:
     def write(self, data: bytes | memoryview) -> None:
         self._digest.update(data)
         self.size += len(data)
-        if self._file is not None:
+        if self._file is not None and self.size <= MAX_DATASET_BYTES:
             self._file.write(data)
 
     def hash_later(self, data: bytes) -> None:
@@ -189,15 +187,18 @@ class DatasetReader:
     """Reads the files of one set.
 
     :param splits: training, validation, or both if the set is split
+    :param facts: what is known about files for the base model
     """
 
-    def __init__(self, options: DatasetOptions, findings: Findings, splits: list[Split]) -> None:
+    def __init__(
+        self, options: DatasetOptions, findings: Findings, splits: list[Split], facts: MediaFacts = MediaFacts()
+    ) -> None:
         self.options = options
         self.columns = options.column_names
         self.findings = findings
         self.splits = splits
         severity: Literal["error", "dropped"] = "dropped" if options.on_invalid_row == "drop" else "error"
-        self.check = RowValidator(findings, severity)
+        self.check = RowValidator(findings, severity, facts)
         self.formats: list[Format] = []
         self.converted = 0
         self.is_preference = False
@@ -216,6 +217,8 @@ class DatasetReader:
                 with open_source(source) as raw, unpacked(source.name, raw) as file:
                     for rows in self._rows(source, file):
                         self.take(rows, source.label, number)
+                        if self.findings.are_enough:
+                            break
             except UNPACKING_ERRORS as error:
                 self._refuse("gzip", source.label, describe(str(error)), "a whole gzip file")
             except _TooLargeError:
@@ -223,6 +226,15 @@ class DatasetReader:
                     "bytes", source.label, f"more than {MAX_READ} bytes", "a smaller file; the rest was not read"
                 )
                 return
+            if self.stop_after_errors(source):
+                return
+
+    def stop_after_errors(self, source: Source) -> bool:
+        """Report that the rest of a file was not read, if there are so many errors that nobody looks for more."""
+        if self.findings.are_enough:
+            found = f"{self.findings.max_errors:,} errors or more; the rest was not checked"
+            self._refuse("stopped", source.label, found, "fewer errors, or a higher max_errors")
+        return self.findings.are_enough
 
     def _refuse(self, kind: str, name: str, found: str, expected: str) -> None:
         self.findings.add(Finding(kind, "error", name, found=found, expected=expected))
@@ -257,7 +269,7 @@ class DatasetReader:
             yield from self._from_csv(name, everything, csv_header(first.lines, self.columns).separator)
             return
         for lines in everything:
-            rows = Rows.of(lines)
+            rows = self.rows_of(lines, name)
             yield rows if form == "gemini" else self._from_json(name, rows, form)
 
     def _format(self, source: Source, first: Lines) -> Recognised:
@@ -280,6 +292,18 @@ class DatasetReader:
     def _chunks(self, name: str, file: IO[bytes]) -> Iterator[Lines]:
         with os_errors(name):
             yield from read_lines(file, self._hash)
+
+    def rows_of(self, lines: Lines, name: str) -> Rows:
+        """The lines as rows with their numbers. Blank lines are left out where they may be millions."""
+        numbers = range(lines.first, lines.first + len(lines.lines))
+        if len(lines.lines) < MANY_LINES:
+            return Rows(lines.lines, numbers, lines.cut)
+        filled = list(map(bytes.strip, lines.lines))
+        rows = Rows(list(compress(lines.lines, filled)), list(compress(numbers, filled)), lines.cut)
+        if blank := len(filled) - len(rows.lines):
+            first = next(number for number, line in zip(numbers, filled, strict=True) if not line)
+            self.check.skip_blank(blank, name, first)
+        return rows
 
     def take(self, rows: Rows, name: str, file: int) -> None:
         lines, measured = self.check.check(rows.lines, name, rows.numbers, cut=rows.cut)
@@ -346,6 +370,8 @@ class DatasetReader:
             return
         made: list[tuple[bytes, int]] = []
         for record in records:
+            if self.findings.are_enough:
+                break
             row = self._convert_record(record, name, *columns)
             if row is not None:
                 made.append((row, record.line))

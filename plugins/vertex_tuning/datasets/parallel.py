@@ -18,7 +18,8 @@ from typing import IO, Final, cast
 
 import msgspec
 
-from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Rows, Source, Split, open_source
+from vertex_tuning.costs.media import MediaFacts
+from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import Examples
 from vertex_tuning.datasets.file_layouts import layout_problem
 from vertex_tuning.datasets.findings import Findings, Severity, read_findings
@@ -42,6 +43,8 @@ class Shard(msgspec.Struct, frozen=True):
     :param training: whether the file has training examples; otherwise it has validation examples
     :param findings: path of the file to write findings to
     :param examples: path of the file to write hashes of examples to
+    :param facts: what is known about files for the base model
+    :param max_errors: errors after which the process stops
     """
 
     path: str
@@ -52,6 +55,8 @@ class Shard(msgspec.Struct, frozen=True):
     training: bool
     findings: str
     examples: str
+    facts: MediaFacts
+    max_errors: int
 
 
 class ShardResult(msgspec.Struct, frozen=True):
@@ -80,15 +85,17 @@ class ShardResult(msgspec.Struct, frozen=True):
 def check(shard: Shard) -> ShardResult:
     """Check a shard of a file in this process."""
     with ExitStack() as stack:
-        findings = Findings(stack.enter_context(Path(shard.findings).open("wb")))
+        findings = Findings(stack.enter_context(Path(shard.findings).open("wb")), max_errors=shard.max_errors)
         examples = Examples(stack.enter_context(Path(shard.examples).open("wb")))
         file = stack.enter_context(Path(shard.path).open("rb"))
         file.seek(shard.start)
         split = Split(examples, Path(shard.path), training=shard.training)
-        work, lines = DatasetReader(DatasetOptions(), findings, [split]), 0
+        work, lines = DatasetReader(DatasetOptions(), findings, [split], shard.facts), 0
         for rows in read_lines(file, length=shard.end - shard.start, begins=False):
             lines += len(rows.lines)
-            work.take(Rows.of(rows), shard.name, shard.file)
+            work.take(work.rows_of(rows, shard.name), shard.name, shard.file)
+            if findings.are_enough:
+                break
         examples.flush()
     validator = work.check
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
@@ -122,11 +129,13 @@ class ShardReader:
 
     :param processes: number of processes
     :param folder: existing folder for the files that the processes write
+    :param facts: what is known about files for the base model
     """
 
-    def __init__(self, processes: int, folder: Path) -> None:
+    def __init__(self, processes: int, folder: Path, facts: MediaFacts) -> None:
         self._processes = processes
         self._folder = folder
+        self._facts = facts
         # Texts are compared by Python's hash, so all processes need the same seed for it.
         seed = str(secrets.randbelow(2**32 - 1) + 1)
         path = os.pathsep.join(filter(None, (str(_PACKAGE_DIR), os.environ.get("PYTHONPATH"))))
@@ -141,7 +150,7 @@ class ShardReader:
         :param work: the reader that collects the results
         :raises ChildProcessError: a process failed or was ended
         """
-        shards = self._shards(source, file, training=split.training)
+        shards = self._shards(source, file, work.findings.max_errors, training=split.training)
         with ExitStack() as stack:
             running = [stack.enter_context(self._start(shard)) for shard in shards]
             for process in running:
@@ -153,12 +162,13 @@ class ShardReader:
         for shard, outcome in zip(shards, outcomes, strict=True):
             _merge(shard, outcome, before, split, work)
             before += outcome.lines
+        work.stop_after_errors(source)
 
     def _start(self, shard: Shard) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "vertex_tuning.datasets.parallel", msgspec.json.encode(shard).decode()]
         return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE)
 
-    def _shards(self, source: Source, file: int, *, training: bool) -> list[Shard]:
+    def _shards(self, source: Source, file: int, max_errors: int, *, training: bool) -> list[Shard]:
         path = cast(Path, source.path)
         with path.open("rb") as opened:
             edges = _edges(opened, path.stat().st_size, self._processes)
@@ -172,6 +182,8 @@ class ShardReader:
                 training=training,
                 findings=str(self._folder / f"part-{file}-{number}.findings"),
                 examples=str(self._folder / f"part-{file}-{number}.examples"),
+                facts=self._facts,
+                max_errors=max_errors,
             )
             for number, (start, end) in enumerate(pairwise(edges))
         ]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from vertex_tuning.costs.token_estimate import FILE_TOKENS, estimate_tokens
+from vertex_tuning.costs.token_estimate import estimate_tokens
 from vertex_tuning.datasets.json_fields import camel_case
 
 LABEL_LENGTH: Final = 60
@@ -105,8 +105,11 @@ def has_response(turn: dict[str, Any]) -> bool:
     )
 
 
-def measure(row: dict[str, Any]) -> Measured:
-    """Measurements of a valid row, which are kept instead of the row."""
+def measure(row: dict[str, Any], file_tokens: int = 0) -> Measured:
+    """Measurements of a valid row, which are kept instead of the row.
+
+    :param file_tokens: tokens of its files, at least
+    """
     prompt, answer = prompt_texts(row), answer_text(row)
     turns = [(turn, role == "model") for turn, role in zip(row["contents"], roles_of(row["contents"]), strict=True)]
     # The same turns with other tools or settings are another example.
@@ -116,7 +119,9 @@ def measure(row: dict[str, Any]) -> Measured:
     return (
         hash(tuple(prompt)),
         hash(answer),
-        sum(_turn_tokens(turn) for turn, output in [*turns, (system_of(row), False)] if not output) + _tool_tokens(row),
+        sum(_turn_tokens(turn) for turn, output in [*turns, (system_of(row), False)] if not output)
+        + _tool_tokens(row)
+        + file_tokens,
         sum(_turn_tokens(turn) for turn, output in turns if output),
         len(row["contents"]),
         answer if len(answer) <= LABEL_LENGTH else "",
@@ -126,11 +131,6 @@ def measure(row: dict[str, Any]) -> Measured:
 _CONVERSATION: Final = {"contents", "systemInstruction", "system_instruction"}
 
 
-def has_files(row: dict[str, Any]) -> bool:
-    """Whether other limits hold for it than for text."""
-    return any("fileData" in part or "file_data" in part for turn in row["contents"] for part in turn["parts"])
-
-
 def _turn_tokens(turn: dict[str, Any]) -> int:
     texts = [part["text"] for part in turn["parts"] if "text" in part]
     others = (part for part in turn["parts"] if "text" not in part)
@@ -138,7 +138,7 @@ def _turn_tokens(turn: dict[str, Any]) -> int:
 
 
 def _part_tokens(part: dict[str, Any]) -> int:
-    return FILE_TOKENS if "fileData" in part or "file_data" in part else estimate_tokens(_canonical(part))
+    return 0 if "fileData" in part or "file_data" in part else estimate_tokens(_canonical(part))
 
 
 def _tool_tokens(row: dict[str, Any]) -> int:

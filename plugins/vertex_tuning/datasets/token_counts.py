@@ -50,16 +50,26 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 def calibrate(rows: Iterable[Row], count: Callable[[Mapping[str, Any]], int]) -> Calibration:
-    """Count the tokens of a sample with the service and compare them with the estimate.
+    """Count the tokens of the texts of a sample with the service and compare them with the estimate.
+
+    Files are left out: their tokens follow from Google's rates.
 
     :param rows: examples of the sample
     :param count: function that returns the service's number of tokens of an example; it gets a mapping with `contents`
         and, if the example has them, `systemInstruction`, `tools` and `generationConfig`
     """
-    examples = [as_json(row) for row in rows]
+    examples = [text for row in rows if (text := _without_files(as_json(row)))["contents"]]
     counted = sum(count(example) for example in examples)
     estimated = sum(sum(measure(example)[2:4]) for example in examples)
     return Calibration(len(examples), counted, estimated)
+
+
+def _without_files(example: dict[str, Any]) -> dict[str, Any]:
+    """An example without its files, and without turns that have nothing else."""
+    turns = [
+        {**turn, "parts": [part for part in turn["parts"] if "fileData" not in part]} for turn in example["contents"]
+    ]
+    return {**example, "contents": [turn for turn in turns if turn["parts"]]}
 
 
 def as_json(row: Row) -> dict[str, Any]:

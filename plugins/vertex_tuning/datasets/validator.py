@@ -11,18 +11,22 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 
+from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets.fast_path import PlainMeasure
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.formats import mixed_formats, row_format
 from vertex_tuning.datasets.json_fields import camel_case, repeated_key, without_nulls
-from vertex_tuning.datasets.limits import MAX_LINE
+from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS, MAX_LINE
+from vertex_tuning.datasets.media_rules import file_parts, file_tokens, media_problems
 from vertex_tuning.datasets.row_rules import problems, too_long
-from vertex_tuning.datasets.rows import Measured, has_files, measure
+from vertex_tuning.datasets.rows import Measured, measure
 
 PROBLEMS_OF_A_ROW: Final = 10
 """Most errors of a row that are reported; also the limit for warnings. A row can have a million parts."""
 EXTREMES: Final = 20
 """Number of longest rows, and of shortest rows, whose places are kept."""
+_LONG_ROW: Final = 2**20
+"""Bytes of a row whose objects are counted before it is decoded, for bounded memory."""
 MAX_COUNTED_LABELS: Final = 1000
 """Most different short answers that are counted. More different answers are not labels of a classifier."""
 _ONE_A_FILE: Final = ("mixed_formats", "preference")
@@ -135,14 +139,31 @@ class RowValidator:
 
     :param findings: collects the problems
     :param severity: severity of an error in a row
+    :param facts: what is known about files for the base model
     """
 
-    def __init__(self, findings: Findings, severity: Literal["error", "dropped"]) -> None:
+    def __init__(
+        self, findings: Findings, severity: Literal["error", "dropped"], facts: MediaFacts = MediaFacts()
+    ) -> None:
         self._findings = findings
         self._severity = severity
+        self._facts = facts
         self._plain = PlainMeasure()
         self._reported: set[tuple[str, str]] = set()
         self.blank_lines = self.bad_rows = self.multimodal_rows = self.rows_with_nulls = 0
+
+    def skip_blank(self, number: int, file: str, first: int) -> None:
+        """Count blank lines of a part of a file that has hardly anything else, with one warning.
+
+        :param number: number of blank lines
+        :param file: name of the file, as the user knows it
+        :param first: number of the first blank line
+        """
+        if number:
+            self.blank_lines += number
+            problem = Problem("blank_line", "", f"{number} blank lines from here", "a row on every line", warning=True)
+            self.report(problem, file, first)
+            self._findings.count("blank_line", "warning", number - 1)
 
     def check(
         self, lines: Sequence[bytes], file: str, numbers: Sequence[int], *, cut: bool = False
@@ -198,7 +219,7 @@ class RowValidator:
             self.blank_lines += 1
             self.report(Problem("blank_line", "", "a blank line", "a row on every line", warning=True), file, number)
             return line, None
-        examined = examine(line, cut=cut)
+        examined = examine(line, cut=cut, facts=self._facts)
         for problem in examined.problems:
             self.report(problem, file, number)
         self.bad_rows += examined.measured is None
@@ -222,28 +243,36 @@ class Examined(NamedTuple):
     has_files: bool = False
 
 
-def examine(line: bytes, *, cut: bool = False) -> Examined:
+def examine(line: bytes, *, cut: bool = False, facts: MediaFacts = MediaFacts()) -> Examined:
     """Check a row by all rules and measure it.
 
     :param line: line with the row
     :param cut: whether the line is the last line of the file and has no line end
+    :param facts: what is known about files for the base model
     """
+    if len(line) > _LONG_ROW and line.count(b"{") + line.count(b"[") > MAX_EXAMPLE_TOKENS:
+        found = f"more than {MAX_EXAMPLE_TOKENS} objects and lists in a row"
+        return Examined([Problem("tokens", "", found, f"at most {MAX_EXAMPLE_TOKENS} tokens")], line)
     try:
-        return _examined(line, decode_row(line, cut=cut))
+        return _examined(line, decode_row(line, cut=cut), facts)
     except UnreadableRowError as error:
         return Examined([error.problem], line)
     except RecursionError:
         return Examined([_TOO_DEEP], line)
 
 
-def _examined(line: bytes, decoded: Any) -> Examined:
+def _examined(line: bytes, decoded: Any, facts: MediaFacts) -> Examined:
     line, row = fields_set(line, decoded)
     row_problems = _first_problems(_problems(row))
     if not all(problem.warning for problem in row_problems):
         return Examined(row_problems, line)
-    measured = measure(camel_case(row))
+    files = file_parts(row, facts)
+    row_problems += _first_problems(media_problems(row, files, facts))
+    if not all(problem.warning for problem in row_problems):
+        return Examined(row_problems, line)
+    measured = measure(camel_case(row), file_tokens(files, facts).low)
     row_problems += (too_much := list(too_long(measured[2] + measured[3])))
-    return Examined(row_problems, line, None if too_much else measured, has_files(row))
+    return Examined(row_problems, line, None if too_much else measured, bool(files))
 
 
 def fields_set(line: bytes, row: Any) -> tuple[bytes, Any]:
