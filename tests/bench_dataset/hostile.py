@@ -20,8 +20,8 @@ SECONDS_OF_100_MB: Final = 30
 MEMORY: Final = 200 * MIB
 EXPANSION: Final = 2
 """Times the input that temporary files may take."""
-SLACK: Final = 4 * MIB
-"""The findings that are kept take this much for a file of any size."""
+SLACK: Final = 20 * MIB
+"""The findings that are kept, and the rows of a bomb, take this much for a file of any size."""
 _ROW: Final = b'{"contents":[{"role":"user","parts":[{"text":"q"}]},{"role":"model","parts":[{"text":"a"}]}]}\n'
 _MANY_PARTS: Final = b",".join([b'{"text":"a"}'] * 250_000)
 _REPEATED: Final = {

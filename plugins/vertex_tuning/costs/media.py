@@ -1,6 +1,6 @@
 """Tokens of images, PDFs, audio and video by Google's published rates, and the documented limits of such files. Pure.
 
-What is not known of a file, such as the length of a video, is bounded by the documented limits.
+The documented limits are the upper bound of unknown pages and lengths.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MAX_EXAMPLE_TOKENS: Final = 131_072
 
 Source: https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/tuning/supervised-tuning, "Limitations".
 """
-_SHORTEST: Final = 1
+_SHORTEST: Final = 1.0
 """Seconds of audio or video of an unknown length, at least."""
 CHARACTERS_OF_A_TOKEN: Final = 8
 """Bytes of a text file for which at least one token is assumed. This project's own figure."""
 
 
 class MediaLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is documented about files of a kind.
+    """Documented limits of files of a kind.
 
     :param name: the kind in messages, in the plural
     :param mime_types: accepted MIME types; `mime_source` is the page with them
@@ -62,7 +62,7 @@ class MediaRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param page: tokens of a page of a PDF
     :param frame: tokens of a frame of a video
     :param second: tokens of a second of sound
-    :param part_resolution: whether a part of an example may have a media resolution of its own
+    :param part_resolution: whether a part of an example may have another media resolution than the example
     :param sources: pages with the rates
     :param read: date on which a copy of the pages was read
     """
@@ -89,7 +89,7 @@ class MediaTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MediaFacts(msgspec.Struct, frozen=True):
-    """What is known about files in examples for a base model.
+    """Limits and rates of files in examples, for a base model.
 
     :param model: the base model; empty if it is not known yet
     :param kinds: limits by kind of file
@@ -104,7 +104,7 @@ class MediaFacts(msgspec.Struct, frozen=True):
 
     @property
     def part_resolution(self) -> bool:
-        """Whether a part may have a resolution of its own, with this model or a model that may be meant."""
+        """Whether a part may have another resolution than its example, with one of the possible models."""
         return any(rates.part_resolution for rates in self.rates)
 
 

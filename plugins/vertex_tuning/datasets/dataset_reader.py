@@ -233,7 +233,8 @@ class DatasetReader:
         """Report that the rest of a file was not read, if there are so many errors that nobody looks for more."""
         if self.findings.are_enough:
             found = f"{self.findings.max_errors:,} errors or more; the rest was not checked"
-            self._refuse("stopped", source.label, found, "fewer errors, or a higher max_errors")
+            expected = "fewer errors, or a higher max_errors"
+            self.findings.add_first(Finding("stopped", "error", source.label, found=found, expected=expected))
         return self.findings.are_enough
 
     def _refuse(self, kind: str, name: str, found: str, expected: str) -> None:

@@ -98,6 +98,12 @@ class Findings:
             self._file.write(self._encode(finding) + b"\n")
             self._written += 1
 
+    def add_first(self, finding: Finding) -> None:
+        """Add a finding that explains the others: it is shown before them."""
+        self.add(finding)
+        others = [each for each in self.shown[finding.severity] if each is not finding]
+        self.shown[finding.severity] = [finding, *others][:FINDINGS_SHOWN]
+
     def count(self, kind: str, severity: Severity, number: int) -> None:
         """Count findings that are not written and not shown.
 

@@ -17,7 +17,7 @@ from vertex_tuning.text.plain_text import plain, without_secrets
 
 READ_CHUNK: Final = 2**18
 """Bytes per read."""
-FREE_UNPACKED: Final = 100 * 10**6
+FREE_UNPACKED: Final = 16 * 2**20
 """Bytes that any compressed file may unpack to."""
 MAX_EXPANSION: Final = 100
 """How many times larger a larger compressed file may be unpacked. JSON of usual texts is up to 20 times larger."""

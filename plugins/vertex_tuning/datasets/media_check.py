@@ -1,4 +1,4 @@
-"""Look at all files that a checked dataset names: their tokens, the limits they are over, what the store knows of them.
+"""Count the tokens of all files that a checked dataset names, and compare the files with the documented limits.
 
 Pure: the store is a protocol.
 """
@@ -36,7 +36,7 @@ _FILE_MARKS: Final = (b"file", b"\\u")
 
 
 class StoredFile(Protocol):
-    """What the store knows of a file."""
+    """Metadata of a file."""
 
     @property
     def size(self) -> int:
@@ -87,7 +87,7 @@ class MediaCheck:
         self._resolutions: Counter[str] = Counter()
 
     def examine(self, file: IO[bytes], name: str) -> tuple[FileTotals, list[Finding]]:
-        """Look at the files of all rows.
+        """Check the files of all rows.
 
         :param file: valid Gemini rows
         :param name: name of the dataset, as the user knows it
@@ -109,7 +109,7 @@ class MediaCheck:
             yield _warning("video_resolution", name, f"videos with mediaResolution {found}", expected)
 
     def _look_up(self, file: IO[bytes], name: str) -> tuple[dict[str, _Known], list[Finding]]:
-        """What the store knows of the files, and what it finds wrong with them."""
+        """Facts from the store about each file, by URI, and findings about them."""
         if self._store is None:
             return {}, []
         parts: dict[str, FilePart] = {}
@@ -170,7 +170,7 @@ class MediaCheck:
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """What is known of a file beside its row."""
+    """Facts about a file that its row does not have."""
 
     stored: StoredFile | None
     seconds: float | None = None
@@ -211,7 +211,7 @@ class _Pass:
         self._judge(line, said, files)
 
     def _completed(self, part: FilePart) -> MediaFile:
-        """What the row says about a file, and what else is known of it."""
+        """Facts about a file from its row and from the store."""
         known = self._known.get(part.uri)
         if known is None or known.stored is None:
             return part.file

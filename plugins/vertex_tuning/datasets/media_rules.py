@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vertex_tuning.costs.media import (
@@ -26,16 +26,15 @@ from vertex_tuning.costs.media import (
 from vertex_tuning.datasets.findings import Problem, describe
 from vertex_tuning.text.suggestions import nearest
 
-LEVEL_PREFIX: Final = "MEDIA_RESOLUTION_"
-_RESOLUTIONS: Final[Mapping[object, Resolution]] = {
-    None: "default",
-    f"{LEVEL_PREFIX}UNSPECIFIED": "default",
-    f"{LEVEL_PREFIX}LOW": "low",
-    f"{LEVEL_PREFIX}MEDIUM": "medium",
-    f"{LEVEL_PREFIX}HIGH": "high",
-    f"{LEVEL_PREFIX}ULTRA_HIGH": "ultra_high",
+_LEVEL_PREFIX: Final = "MEDIA_RESOLUTION_"
+_RESOLUTIONS: Final[Mapping[str, Resolution]] = {
+    "UNSPECIFIED": "default",
+    "LOW": "low",
+    "MEDIUM": "medium",
+    "HIGH": "high",
+    "ULTRA_HIGH": "ultra_high",
 }
-_OF_A_ROW: Final = [name for name in _RESOLUTIONS if name and name != f"{LEVEL_PREFIX}ULTRA_HIGH"]
+_OF_A_ROW: Final = ("UNSPECIFIED", "LOW", "MEDIUM", "HIGH")
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s?", re.ASCII)
 _OBJECT: Final = re.compile(r"gs://[^/]+/.+", re.DOTALL)
 _OTHER_SPELLING: Final = 0.88
@@ -65,7 +64,7 @@ class FilePart(NamedTuple):
 
 def file_parts(row: Mapping[str, Any], facts: MediaFacts) -> list[FilePart]:
     """The parts of a row that have a file."""
-    of_row = _RESOLUTIONS.get(resolution_of(row), "default")
+    of_row = _resolution_named(resolution_of(row))
     return [
         _file_part(f".contents[{turn_number}].parts[{number}]", turn, part, data, of_row, facts)
         for turn_number, turn in enumerate(row["contents"])
@@ -115,7 +114,7 @@ def _file_part(
     level = _level(part)
     file = MediaFile(
         _kind(mime, facts),
-        of_row if level is None else _RESOLUTIONS.get(level, "default"),
+        of_row if level is None else _resolution_named(level),
         _seconds(part),
         _frames_per_second(part),
     )
@@ -142,6 +141,15 @@ def _level(part: Mapping[str, Any]) -> object:
     return value.get("level") if isinstance(value, dict) else value
 
 
+def _short(level: object) -> str:
+    """A media resolution without the prefix of the API's names."""
+    return str(level).upper().removeprefix(_LEVEL_PREFIX)
+
+
+def _resolution_named(level: object) -> Resolution:
+    return _RESOLUTIONS.get(_short(level), "default")
+
+
 def _video_metadata(part: Mapping[str, Any]) -> Mapping[str, Any]:
     value = _field(part, "videoMetadata", "video_metadata")
     return value if isinstance(value, dict) else {}
@@ -160,7 +168,7 @@ def _offsets(part: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 
 def _duration(value: object) -> float | None:
-    """A duration in seconds, as proto JSON writes it ("5s", "5.5s"); None if it is none."""
+    """A duration in seconds, as proto JSON writes it ("5s", "5.5s"); None for any other value."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return float(match[1]) if match else None
 
@@ -202,13 +210,13 @@ def _part_resolution(each: FilePart, facts: MediaFacts) -> Iterator[Problem]:
         expected = f"generationConfig.mediaResolution of the row; only Gemini 3 takes one for a part, not {facts.model}"
         yield _warning("media_resolution", path, describe(level), expected)
         return
-    is_image = each.file.kind == "image"
-    yield from _resolution(level, path, [name for name in _RESOLUTIONS if name] if is_image else _OF_A_ROW)
+    yield from _resolution(level, path, list(_RESOLUTIONS) if each.file.kind == "image" else _OF_A_ROW)
 
 
-def _resolution(level: object, path: str, known: list[Any]) -> Iterator[Problem]:
-    if level is not None and level not in known:
-        yield _warning("media_resolution", path, describe(level), f"one of {', '.join(known)}")
+def _resolution(level: object, path: str, known: Sequence[str]) -> Iterator[Problem]:
+    if level is not None and _short(level) not in known:
+        expected = ", ".join(f"{_LEVEL_PREFIX}{name}" for name in known)
+        yield _warning("media_resolution", path, describe(level), f"one of {expected}")
 
 
 def _segment(each: FilePart) -> Iterator[Problem]:
