@@ -163,6 +163,7 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
         task_id=Role.UPLOAD.task_id,
         training_data=tuning.training_data,
         validation_data=tuning.validation_data,
+        test_data=tuning.test_data,
         bucket=tuning.bucket,
         base_model=tuning.base_model,
         options=tuning.dataset,

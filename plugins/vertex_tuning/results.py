@@ -141,13 +141,15 @@ class DatasetFile(msgspec.Struct, frozen=True):
 
     training: FileReport | None = None
     validation: FileReport | None = None
+    test: FileReport | None = None
 
 
 class UploadResult(StepResult, frozen=True, kw_only=True):
     """A dataset that is ready for a tuning job.
 
     :param rows_hash: hash of the rows in any order
-    :param sample_uri: the held-out rows that compare models; None without such rows
+    :param test_uri: the test file; None without a test set
+    :param sample_uri: the rows that compare models: those of the test file, or else of the validation file
     :param folder: `gs://…` folder of the dataset
     :param run_folder: `gs://…` folder of the run
     :param epoch_count: passes over the training data, as given or recommended
@@ -158,6 +160,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
 
     training_uri: str
     validation_uri: str | None = None
+    test_uri: str | None = None
     sample_uri: str | None = None
     dataset_hash: str
     rows_hash: str = ""
@@ -169,6 +172,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
     cost: Cost | None = None
     training: FileSummary
     validation: FileSummary | None = None
+    test: FileSummary | None = None
     warnings: list[str] = []
 
 

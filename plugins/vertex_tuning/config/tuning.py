@@ -241,7 +241,9 @@ class Tuning(Model):
     :param location: where the job runs; may be a template
     :param bucket: bucket for the uploaded data; may be a template
     :param training_data: path relative to the project, or a URI such as `gs://…`. It may be a template, like
-        `validation_data`
+        `validation_data` and `test_data`
+    :param test_data: data that compares models, which neither training nor the choice of a checkpoint sees; without it
+        the validation data compares them
     :param task: kind of task, for the guide's recommendations; see `vertex_tuning.costs.recommendations`
     :param display_name: display name of the tuned model
     :param skip_if_unchanged: skip a run if a model already exists for the same data and settings
@@ -251,8 +253,8 @@ class Tuning(Model):
     """
 
     _known_in_a_run = known_in_a_run(
-        "name", "location", "bucket", "base_model", "training_data", "validation_data", "task", "display_name",
-        "skip_if_unchanged", "gates",
+        "name", "location", "bucket", "base_model", "training_data", "validation_data", "test_data", "task",
+        "display_name", "skip_if_unchanged", "gates",
     )  # fmt: skip
     _required_in_files = required_in_files(*REQUIRED_IN_FILES)
 
@@ -264,6 +266,7 @@ class Tuning(Model):
     base_model: Annotated[PlainText, checked(check_base_model)]
     training_data: Annotated[Template, _data("training_data")]
     validation_data: Annotated[Template, _data("validation_data")] | None = None
+    test_data: Annotated[Template, _data("test_data")] | None = None
     dataset: DatasetOptions = DatasetOptions()
     budget: Budget = Budget()
     task: Annotated[str, checked(_task)] | None = None
@@ -335,12 +338,16 @@ class Tuning(Model):
     def _has_validation(self) -> bool:
         return bool(self.validation_data or self.dataset.validation_fraction)
 
+    @property
+    def _has_held_out_rows(self) -> bool:
+        return bool(self.test_data or self.dataset.test_fraction) or self._has_validation
+
     def _missing(self, value: str) -> str:
         """Description of the settings that a value needs, if they are missing; else empty."""
-        if needs_sample(value) and not (self._has_validation and self.evaluation.sample_size):
+        if needs_sample(value) and not (self._has_held_out_rows and self.evaluation.sample_size):
             return (
-                "expected validation_data or dataset.validation_fraction, and an evaluation.sample_size over 0, to "
-                "have a sample."
+                "expected test_data, validation_data or a fraction of the dataset for one of them, and an "
+                "evaluation.sample_size over 0, to have a sample."
             )
         if needs_baseline(value) and self.evaluation.baseline is False:
             return "expected evaluation.baseline: true, to have the base model asked."
