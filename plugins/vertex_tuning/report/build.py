@@ -53,7 +53,7 @@ def _sample(given: Material) -> to.AnswerList | None:
     """The new model's answers to the sample, by the task that asked it."""
     smoke, evaluation = given.smoke, given.evaluation
     by_smoke_test = parts.answers(smoke.sample, smoke.result_uri) if smoke else None
-    return by_smoke_test or (evidence.sample(evaluation) if evaluation else None)
+    return by_smoke_test or (evidence.sample_answers(evaluation) if evaluation else None)
 
 
 def _storable(report: to.Report) -> to.Report:

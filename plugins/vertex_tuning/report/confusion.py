@@ -16,10 +16,10 @@ MAX_LABELS: Final = 30
 ROWS_PER_LABEL: Final = 2
 """Fewest rows for each label, on average: references that do not repeat are no labels."""
 
-OTHER: Final = ""
+NO_LABEL: Final = ""
 """Stands for each answer that is no label; a label is never empty."""
 
-Counts = Mapping[tuple[str, str], int]
+CellCounts = Mapping[tuple[str, str], int]
 """Number of rows by the expected label and the label of the answer."""
 
 
@@ -59,7 +59,7 @@ def label_table(rows: Sequence[EvaluatedRow]) -> LabelTable | None:
     """
     support = Counter(row.reference.strip() for row in rows)
     labels = sorted(support, key=lambda label: (-support[label], label))
-    if OTHER in support or not 2 <= len(labels) <= MAX_LABELS or len(rows) < ROWS_PER_LABEL * len(labels):
+    if NO_LABEL in support or not 2 <= len(labels) <= MAX_LABELS or len(rows) < ROWS_PER_LABEL * len(labels):
         return None
     models = [model for model in ("champion", "challenger", "baseline") if all(model in row.answers for row in rows)]
     if "challenger" not in models:
@@ -68,7 +68,7 @@ def label_table(rows: Sequence[EvaluatedRow]) -> LabelTable | None:
     return LabelTable(
         labels=labels,
         support=[support[label] for label in labels],
-        matrix=[[counts["challenger"][expected, found] for found in (*labels, OTHER)] for expected in labels],
+        matrix=[[counts["challenger"][expected, found] for found in (*labels, NO_LABEL)] for expected in labels],
         scores={model: [_scores(label, counts[model], support[label]) for label in labels] for model in models},
     )
 
@@ -78,10 +78,10 @@ def _cell(row: EvaluatedRow, model: str, labels: Mapping[str, int]) -> tuple[str
     expected, answer = row.reference.strip(), row.answers[model].strip()
     if not row.problems.get(model):
         return expected, expected
-    return expected, answer if answer in labels and answer != expected else OTHER
+    return expected, answer if answer in labels and answer != expected else NO_LABEL
 
 
-def _scores(label: str, counts: Counts, support: int) -> LabelScores:
+def _scores(label: str, counts: CellCounts, support: int) -> LabelScores:
     right = counts[label, label]
     answered = sum(count for (_, found), count in counts.items() if found == label)
     return LabelScores(

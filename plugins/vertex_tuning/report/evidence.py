@@ -30,7 +30,7 @@ def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
     ]
 
 
-def sample(evaluation: EvaluationResult) -> to.AnswerList | None:
+def sample_answers(evaluation: EvaluationResult) -> to.AnswerList | None:
     """The new model's answers to the sample; None if it was not asked."""
     counts = evaluation.answers.get("challenger", ModelAnswers()).sample
     if not counts.total:
