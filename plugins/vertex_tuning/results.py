@@ -199,6 +199,8 @@ class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
     """The metrics of a tuning job.
 
     :param experiment: experiment of the job; None if it has no experiment
+    :param checkpoint_id: the checkpoint whose model is judged; None if the job does not list its checkpoints
+    :param endpoint: endpoint that serves this checkpoint; None if the job has no endpoint
     :param series_uri: the file with all points; None if no file was written
     """
 
@@ -207,6 +209,8 @@ class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
 
     job_name: str = ""
     experiment: str | None = None
+    checkpoint_id: str | None = None
+    endpoint: str | None = None
     series_uri: str | None = None
 
 

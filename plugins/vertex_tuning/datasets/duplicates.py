@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BLOCK_SIZE: Final = 2**15
 """Examples per write."""
-PART_SIZE: Final = 2**19
-"""Examples per part: 12 MiB, and several times that while they are sorted."""
+PART_SIZE: Final = 2**18
+"""Examples per part: 6 MiB, and several times that while they are sorted."""
 _PROMPT, _ANSWER, _PLACE, _FIELDS = range(4)
 _SIZE: Final = 8
 _VALIDATION: Final = 1 << 62
@@ -117,7 +117,7 @@ class Examples:
         self._file.close()
 
     def pairs(self) -> Iterator[Pair]:
-        """All pairs, part by part. For ten million examples the temporary file is read twenty times."""
+        """All pairs, part by part. For ten million examples the temporary file is read forty times."""
         self.flush()
         parts = -(-self._count // self._part_size)
         for part in range(parts):

@@ -15,14 +15,16 @@ from typing import IO, Any, Final
 
 import msgspec
 
+from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets import dataset_rules
 from vertex_tuning.datasets.dataset_reader import DatasetReader, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import PART_SIZE, Examples
 from vertex_tuning.datasets.findings import MAX_WRITTEN, Finding, Findings, Severity
 from vertex_tuning.datasets.lines import os_errors
+from vertex_tuning.datasets.media_check import FileStore, FileTotals, MediaCheck
 from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.datasets.parallel import ShardReader, can_be_split
-from vertex_tuning.datasets.rows import Content, Part, Row
+from vertex_tuning.datasets.rows import Content, Part, Row, parse_row
 from vertex_tuning.datasets.splitting import keep_first
 from vertex_tuning.datasets.statistics import statistics
 from vertex_tuning.datasets.validator import Totals
@@ -68,7 +70,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     """Description of a training or validation set.
 
     :param name: names of its files, as the user knows them
-    :param format: format of the files: `gemini`, `messages`, `chat`, `csv`, or several joined by `+`
+    :param format: format of the files, see `vertex_tuning.datasets.formats`; several are joined by `+`
     :param rows: number of examples
     :param bytes: size of the resulting file; `sha256` is its hash, in hex
     :param rows_hash: hash of the rows in any order, in hex
@@ -76,6 +78,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     :param converted: number of rows converted from another format
     :param dropped: number of unusable rows that were left out
     :param blank_lines: number of lines without a row
+    :param files: tokens of the files that rows name
     :param labels: number of rows with each response, if responses are labels; else empty
     """
 
@@ -90,12 +93,18 @@ class DatasetReport(msgspec.Struct, frozen=True):
     dropped: int
     blank_lines: int
     statistics: Statistics
+    files: FileTotals
     labels: dict[str, int]
 
     @property
+    def text_tokens(self) -> int:
+        """Estimated tokens of an epoch without files."""
+        return self.statistics.total_billable_token_count - self.files.assumed
+
+    @property
     def tokens(self) -> int:
-        """Estimated billable tokens of an epoch."""
-        return self.statistics.total_billable_token_count
+        """Estimated billable tokens of an epoch; of files only what they have at least."""
+        return self.text_tokens + self.files.tokens.low
 
     def summary(self) -> FileSummary:
         """The small fields of the report."""
@@ -167,6 +176,8 @@ def prepare(
     folder: Path,
     processes: int = 1,
     sizes: Sizes = SIZES,
+    facts: MediaFacts = MediaFacts(),
+    store: FileStore | None = None,
 ) -> Prepared:
     """Read a dataset and write it in the form that a tuning job reads.
 
@@ -176,18 +187,21 @@ def prepare(
         the source can be used unchanged
     :param processes: number of processes that check a large local file of Gemini rows; other files use this process
     :param sizes: amount of data read, written and compared at once
+    :param facts: what is known about files in examples for the base model
+    :param store: looks up the files that rows name; None if there is no connection
     :raises ConfigurationError: there is validation data, and `validation_fraction` is set as well
     """
     if validation and options.validation_fraction:
         raise ConfigurationError("validation_fraction: found it and validation data, expected only one of the two.")
     with ExitStack() as stack:
         file = stack.enter_context((folder / FINDINGS_FILE).open("wb"))
-        findings = Findings(file, max_written=sizes.max_written)
+        findings = Findings(file, max_written=sizes.max_written, max_errors=options.max_errors)
         examples = stack.enter_context(closing(Examples(part_size=sizes.part_size)))
         sets = [sources for sources in (training, validation) if sources]
         is_large = processes > 1 and _is_large(sets, options, sizes.min_split)
-        parts = ShardReader(processes, folder) if is_large else None
-        reports = _Work(options, findings, examples, folder, parts).run(training, validation)
+        parts = ShardReader(processes, folder, facts) if is_large else None
+        media = MediaCheck(facts, store, inspect=options.inspect_files)
+        reports = _Work(options, findings, examples, folder, parts, media).run(training, validation)
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
     return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
 
@@ -202,10 +216,12 @@ class _Work:
         examples: Examples,
         folder: Path,
         parts: ShardReader | None,
+        media: MediaCheck,
     ) -> None:
         self._options = options
         self._findings = findings
         self._parts = parts
+        self._media = media
         self._examples = examples
         self._training = Split(examples, folder / "training.jsonl", training=True)
         self._validation = Split(examples, folder / "validation.jsonl", training=False)
@@ -225,7 +241,7 @@ class _Work:
         return report, other
 
     def _read(self, sources: Sequence[Source], splits: list[Split]) -> DatasetReader:
-        preparation = DatasetReader(self._options, self._findings, splits)
+        preparation = DatasetReader(self._options, self._findings, splits, self._media.facts)
         self._errors_before = self._findings.total("error")
         with ExitStack() as stack:
             for split in splits:
@@ -245,7 +261,9 @@ class _Work:
     def _report(self, done: DatasetReader, split: Split, sources: Sequence[Source]) -> DatasetReport:
         rows, bad = split.totals.rows, done.check.bad_rows
         name = shorten(", ".join(source.label for source in sources), TEXT_SHOWN)
-        written = split.output if done.must_rewrite or bad else None
+        if done.check.rows_with_nulls and split.output is None and not self._findings.total("error"):
+            split.copy(sources[0])
+        written = split.output if done.must_rewrite or bad or done.check.rows_with_nulls else None
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0
         has_own_error = not (rows or bad) and self._findings.total("error") > self._errors_before
@@ -253,6 +271,7 @@ class _Work:
             self._add(dataset_rules.size_limits(name, rows, result.size, done.check.multimodal_rows))
         all_rows = sum(each.totals.rows for each in done.splits) + bad
         self._add(dataset_rules.dropped_limit(name, dropped, all_rows, self._options.max_dropped_share))
+        files = self._files(done, Path(split.path) if written else None, sources, name)
         return DatasetReport(
             name=name,
             format="+".join(sorted(set(done.formats))),
@@ -265,8 +284,18 @@ class _Work:
             dropped=dropped,
             blank_lines=done.check.blank_lines,
             statistics=_statistics(split.totals),
+            files=files,
             labels=dataset_rules.labels_of(split.totals),
         )
+
+    def _files(self, done: DatasetReader, rows: Path | None, sources: Sequence[Source], name: str) -> FileTotals:
+        """Look at the files that the rows name, after all rows are checked."""
+        if not done.check.multimodal_rows or self._findings.total("error") > self._errors_before:
+            return FileTotals()
+        with open_source(Source.local(rows) if rows else sources[0]) as file, os_errors(name):
+            totals, found = self._media.examine(file, name)
+        self._add(found)
+        return totals
 
     def _set_aside(self, name: str) -> DatasetReport | None:
         """The validation set that was split off, limited to the size that the service accepts."""
@@ -283,7 +312,7 @@ class _Work:
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
             split = Split(unused, path, training=False)
-            done = DatasetReader(DatasetOptions(), Findings(), [split])
+            done = DatasetReader(DatasetOptions(), Findings(), [split], self._media.facts)
             done.read([source], 0)
         return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
 
@@ -313,7 +342,7 @@ def _statistics(totals: Totals) -> Statistics:
 def sample(lines: Iterable[bytes], size: int) -> list[Row]:
     """A sample of a valid dataset, chosen by the hashes of the rows: always the same rows, from the whole file."""
     picked = heapq.nsmallest(size, (line for line in lines if line.strip()), key=_hash)
-    return [msgspec.json.decode(line, type=Row) for line in picked]
+    return [parse_row(line) for line in picked]
 
 
 def _hash(line: bytes) -> bytes:

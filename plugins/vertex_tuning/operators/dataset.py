@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from vertex_tuning.config.data_tables import table_path
+from vertex_tuning.config.media_table import media_facts
 from vertex_tuning.config.price_table import load_prices
+from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.costs.pricing import Cost, PriceTable, check_limits, parse_count, parse_limit, price_run
 from vertex_tuning.costs.recommendations import Recommendation, recommendation
-from vertex_tuning.costs.token_estimate import ESTIMATED
+from vertex_tuning.costs.token_estimate import ESTIMATED, FILES_AT_LEAST
 from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key
 from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
@@ -61,6 +64,7 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: limit of tokens times epochs. (templated)
+    :param least_sample: number of held-out rows that the promotion rule needs; fewer are a warning.
     :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
         (templated)
     """
@@ -95,6 +99,7 @@ class UploadDatasetOperator(VertexOperator):
         epoch_count: int | str | None = None,
         max_cost: float | str | None = None,
         max_training_tokens: int | str | None = None,
+        least_sample: int = 0,
         prices: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -111,6 +116,7 @@ class UploadDatasetOperator(VertexOperator):
         self.epoch_count = epoch_count
         self.max_cost = max_cost
         self.max_training_tokens = max_training_tokens
+        self.least_sample = least_sample
         self.prices = prices
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -124,13 +130,15 @@ class UploadDatasetOperator(VertexOperator):
         sources = self._sources()
         with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
             publisher = DatasetPublisher(self.storage, parent, Path(scratch))
-            before = self._versions(sources)
-            prepared = self._prepare(sources, options, scratch)
+            require_same = partial(self._require_same, self._versions(sources), sources)
+            with _unchanged(require_same):
+                prepared = self._prepare(sources, options, scratch, media_facts(terms.model))
+                require_same()
             self._require_valid(prepared, publisher, run)
-            counted = self._count(prepared, sources["training"], terms)
+            with _unchanged(require_same):
+                counted = self._count(prepared, sources["training"], terms)
             cost, warnings = self._price(prepared, terms, counted)
             files = self._files(prepared, sources, counted)
-            require_same = partial(self._require_same, before, sources)
             require_same()
             folder, manifest = publisher.publish(prepared, files, dag_id, run_id, require_same)
         result = UploadResult(
@@ -147,7 +155,7 @@ class UploadDatasetOperator(VertexOperator):
             cost=cost if terms.model else None,
             training=_summary(files["training"]),
             validation=_summary(files["validation"]) if "validation" in files else None,
-            warnings=[*warnings, *counted.warnings, *_warnings(prepared)],
+            warnings=[*warnings, *counted.warnings, *self._small_sample(prepared), *_warnings(prepared)],
         )
         return result.as_xcom()
 
@@ -164,16 +172,17 @@ class UploadDatasetOperator(VertexOperator):
         return rendered(self.validation_data) is not None
 
     def _terms(self, options: DatasetOptions) -> Terms:
+        model = rendered(self.base_model) or ""
         terms = Terms(
-            model=rendered(self.base_model) or "",
+            model=model,
             recommended=recommendation(self.tuning_task),
             epochs=parse_count("epoch_count", self.epoch_count),
             max_cost=parse_limit("max_cost", self.max_cost),
             max_training_tokens=parse_count("max_training_tokens", self.max_training_tokens),
             prices=load_prices(Path(rendered(self.prices) or table_path("prices"))),
-            sample=options.count_tokens_sample or 0,
+            sample=options.count_tokens_sample if model else 0,
         )
-        if terms.sample and not terms.model:
+        if not model and options.count_tokens_sample and "count_tokens_sample" in options.model_fields_set:
             raise ConfigurationError("base_model: not given, expected the model to count tokens for.")
         return terms
 
@@ -194,7 +203,9 @@ class UploadDatasetOperator(VertexOperator):
 
     # Checking
 
-    def _prepare(self, sources: Mapping[str, list[Source]], options: DatasetOptions, scratch: str) -> Prepared:
+    def _prepare(
+        self, sources: Mapping[str, list[Source]], options: DatasetOptions, scratch: str, facts: MediaFacts
+    ) -> Prepared:
         from vertex_tuning.datasets.prepare import prepare
         from vertex_tuning.datasets.statistics import draw
 
@@ -204,6 +215,8 @@ class UploadDatasetOperator(VertexOperator):
             options=options,
             folder=Path(scratch),
             processes=PROCESSES,
+            facts=facts,
+            store=self.storage,
         )
         for report in filter(None, (found.training, found.validation)):
             converted = f", {report.converted} rows converted from {report.format}" if report.converted else ""
@@ -250,7 +263,7 @@ class UploadDatasetOperator(VertexOperator):
 
         report = prepared.training
         if not terms.sample:
-            return Counted(report.tokens, ESTIMATED)
+            return _counted(report, report.text_tokens, ESTIMATED)
         rows = Source.local(Path(report.path)) if report.path else sources[0]
         try:
             with open_source(rows) as file, os_errors(rows.label):
@@ -260,12 +273,12 @@ class UploadDatasetOperator(VertexOperator):
         if not calibration.is_plausible:
             expected = f"expected a factor from 1/{LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}"
             return self._estimated(report, f"the service's count is not plausible: found {calibration}, {expected}.")
-        return Counted(calibration.corrected(report.tokens), str(calibration))
+        return _counted(report, calibration.corrected(report.text_tokens), str(calibration))
 
     def _estimated(self, report: DatasetReport, why: str) -> Counted:
         warning = f"Tokens are estimated, as {why}"
         self.log.warning("%s", warning)
-        return Counted(report.tokens, ESTIMATED, [warning])
+        return _counted(report, report.text_tokens, ESTIMATED, [warning])
 
     def _price(self, prepared: Prepared, terms: Terms, counted: Counted) -> tuple[Cost, list[str]]:
         """The cost of the run, and notes about its size.
@@ -274,7 +287,15 @@ class UploadDatasetOperator(VertexOperator):
         """
         rows = prepared.training.rows
         epochs = terms.epochs or terms.recommended.epoch_count(rows)
-        cost = price_run(terms.model, counted.tokens, epochs, terms.prices, counted.how)
+        cost = price_run(
+            terms.model,
+            counted.tokens,
+            epochs,
+            terms.prices,
+            counted.how,
+            most_tokens=counted.most_tokens,
+            can_inspect=prepared.training.files.unknown > 0,
+        )
         chosen = "given" if terms.epochs else "recommended"
         self.log.info("%d epochs (%s). Cost: %s", epochs, chosen, cost)
         check_limits(cost, terms.max_cost, terms.max_training_tokens)
@@ -282,6 +303,18 @@ class UploadDatasetOperator(VertexOperator):
         for warning in warnings:
             self.log.warning(warning)
         return cost, warnings
+
+    def _small_sample(self, prepared: Prepared) -> list[str]:
+        """A warning if the held-out rows are too few to compare models."""
+        rows = prepared.validation.rows if prepared.validation else 0
+        if rows >= self.least_sample:
+            return []
+        warning = (
+            f"{rows} held-out rows are too few for the promotion rule, which needs at least {self.least_sample}: "
+            "a model that is as good as the model in use will be undecided and not promoted."
+        )
+        self.log.warning("%s", warning)
+        return [warning]
 
     def _files(self, prepared: Prepared, sources: Mapping[str, list[Source]], counted: Counted) -> dict[str, Files]:
         from vertex_tuning.datasets.publish import Files
@@ -291,6 +324,16 @@ class UploadDatasetOperator(VertexOperator):
             source = sources.get("validation", sources["training"])[0]
             files["validation"] = Files(report, source, report.tokens, ESTIMATED)
         return files
+
+
+@contextmanager
+def _unchanged(require_same: Callable[[], None]) -> Iterator[None]:
+    """Blame an error about the data on a change of its files, if they changed meanwhile."""
+    try:
+        yield
+    except DatasetError:
+        require_same()
+        raise
 
 
 def _rows_hash(files: Mapping[str, Files]) -> str:
@@ -315,11 +358,24 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """Billable tokens of one epoch, and how they were counted, in words."""
+    """Billable tokens of one epoch.
+
+    :param tokens: with files as they cost at least
+    :param most_tokens: with files as they cost at most
+    :param how: how they were counted, in words
+    """
 
     tokens: int
+    most_tokens: int
     how: str
     warnings: list[str] = []
+
+
+def _counted(report: DatasetReport, text_tokens: int, how: str, warnings: Sequence[str] = ()) -> Counted:
+    """Add the tokens of files to those of texts."""
+    files = report.files.tokens
+    words = f"{how}; {FILES_AT_LEAST}" if files.high > files.low else how
+    return Counted(text_tokens + files.low, text_tokens + files.high, words, list(warnings))
 
 
 def _summary(files: Files) -> FileSummary:
