@@ -275,7 +275,7 @@ def hostile_rows() -> Material:
         | {"prompt": f"{HOSTILE} {RIGHT_TO_LEFT}"}
         for number in range(300)
     ]
-    return undecided(compared_evaluation(rows, reasons=[HOSTILE, RIGHT_TO_LEFT]))
+    return undecided(compared_evaluation(rows, reasons=[HOSTILE], baseline=HOSTILE))
 
 
 def smoke() -> dict[str, Any]:
