@@ -9,6 +9,7 @@ Airflow reads only files that contain the words `airflow` and `dag`, for example
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -75,6 +76,8 @@ def retraining_dags(dag_file: str) -> dict[str, DAG]:
 
     :param dag_file: the DAG file, `__file__`
     """
+    if message := installed_twice():
+        warnings.warn(message, stacklevel=2)
     dags, _ = _retraining(dag_file)
     return dags
 

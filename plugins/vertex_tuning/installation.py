@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Final
 
 from airflow.sdk import conf
 
-DISTRIBUTION: Final = "airflow-provider-vertex-tuning"
-"""Name of the wheel."""
+from vertex_tuning.provider import DISTRIBUTION
 
 
 def installed_twice() -> str:

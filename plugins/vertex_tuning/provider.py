@@ -1,13 +1,14 @@
-"""What Airflow shows of this package when it is installed as a provider: `airflow providers get`."""
+"""What Airflow shows of this package when it is installed as a provider: `airflow providers get`.
+
+Airflow calls this module while it reads its own configuration, so it imports nothing of Airflow.
+"""
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
-from vertex_tuning.installation import DISTRIBUTION, installed_twice
-
-log = logging.getLogger(__name__)
+DISTRIBUTION: Final = "airflow-provider-vertex-tuning"
+"""Name of the wheel."""
 
 INTEGRATION: Final = "Gemini tuning on Vertex AI"
 
@@ -18,8 +19,6 @@ LINKS: Final = ("TuningJobLink", "ExperimentLink", "ReportLink")
 
 def get_provider_info() -> dict[str, Any]:
     """The description of this package, in the form of Airflow's `provider_info.schema.json`."""
-    if message := installed_twice():
-        log.warning(message)
     return {
         "package-name": DISTRIBUTION,
         "name": INTEGRATION,

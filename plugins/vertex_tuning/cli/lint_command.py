@@ -50,14 +50,16 @@ def _in_files(paths: Iterable[Path]) -> tuple[list[Tuning], list[str]]:
 
     tunings: list[Tuning] = []
     mistakes: list[str] = []
-    for path in paths:
-        if path.is_dir():
+    for path in map(Path.resolve, paths):
+        if not path.exists():
+            mistakes.append(f"{path}: found no such file, expected a tuning file or a folder of them.")
+        elif path.is_dir():
             found, wrong = load_tunings(path)
             tunings += found
             mistakes += wrong
-            continue
-        try:
-            tunings.append(load_tuning(path))
-        except ConfigurationError as error:
-            mistakes += str(error).splitlines()
+        else:
+            try:
+                tunings.append(load_tuning(path))
+            except ConfigurationError as error:
+                mistakes += str(error).splitlines()
     return tunings, mistakes
