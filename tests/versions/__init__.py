@@ -1,1 +1,1 @@
-"""`make test-versions`: the tests on other versions of Airflow and Python, each in a clean environment with the wheels."""
+"""`make test-versions`: the tests on other versions of Airflow and Python, in clean environments with the wheels."""

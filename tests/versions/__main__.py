@@ -62,7 +62,7 @@ def _row(versions: Versions, folder: Path, wheels: list[Path], tests: list[str])
     except InstallError as error:
         missing = "No interpreter found" in str(error)
         reason = "not tested: there is no such Python here" if missing else f"cannot be installed: {_first(str(error))}"
-        print(f"| {versions.airflow} | {versions.python} | – | {reason} |", flush=True)
+        print(f"| {versions.airflow} | {versions.python} | - | {reason} |", flush=True)
         return missing
     started = time.monotonic()
     # Without `pythonpath = plugins`: the tests import the wheels.
