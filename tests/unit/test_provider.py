@@ -92,7 +92,10 @@ def test_one_installation_is_none_too_many(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_wheel_beside_the_folder_is_told_with_both_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(installed_wheel(tmp_path / "site"))
+    folder = tmp_path / "plugins" / "vertex_tuning"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    monkeypatch.setenv("AIRFLOW__CORE__PLUGINS_FOLDER", str(folder.parent))
     message = installed_twice()
-    assert str(tmp_path / "site" / "vertex_tuning") in message
-    assert f"a second copy in {PACKAGE}" in message
+    assert f"in {tmp_path / 'site' / 'vertex_tuning'} and a second copy in {folder}" in message
     assert f"Airflow runs {PACKAGE}" in message

@@ -78,10 +78,11 @@ def _parts() -> dict[str, Any]:
         part["description"] = part["description"].partition("\n\n")[0]
     for struct in (SmokeCase, PromotionRule):
         _describe(parts[struct.__name__], struct)
-    gate = {
+    number = {"type": ["number", "null"]}
+    gate: dict[str, Any] = {
         "type": "object",
         "description": "A limit on a value of the new model.",
-        "properties": {"value": {"type": "string"}, **{limit: {"type": ["number", "null"]} for limit in LIMITS}},
+        "properties": {"value": {"type": "string"}, **dict.fromkeys(LIMITS, number)},
         "required": ["value"],
         "additionalProperties": False,
     }

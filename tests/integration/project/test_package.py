@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Iterator
 from email.parser import Parser
 from importlib.metadata import packages_distributions
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,7 +87,8 @@ def names(requirements: list[str]) -> set[str]:
 @pytest.mark.parametrize("kind", PROJECTS)
 def test_every_library_that_is_imported_is_required(kind: str) -> None:
     content = project(kind)
-    required = names([*content["dependencies"], *sum(content.get("optional-dependencies", {}).values(), [])])
+    extras = content.get("optional-dependencies", {}).values()
+    required = names([*content["dependencies"], *(requirement for extra in extras for requirement in extra)])
     distributions = packages_distributions()
     missing = set()
     for module in set(imported(kind)):
