@@ -164,7 +164,8 @@ _TEXTS: Final = """\
 
 _LABELS_RULE: Final = """\
     value: sample.exact_share # share of the sample whose response is the expected label
-    min_gain: 0.0 # 0 accepts an equal model, which has learnt from newer data"""
+    min_gain: -0.02 # the new model may be at most 2 percentage points worse: it has learnt from newer data
+    confidence: 0.95"""
 
 _TEXTS_RULE: Final = """\
     value: eval_total_loss.last # texts are hardly ever repeated word for word, so the loss on validation data counts
@@ -209,7 +210,10 @@ smoke_test:
 {judging}
   cases:
 {cases}
-  sample_size: 30 # validation examples that are predicted as well
+
+# Models are compared on validation examples: the base model, the model in use and the new one.
+evaluation:
+  sample_size: 500
 
 # When the new model replaces the model in use.
 promotion:
