@@ -53,24 +53,13 @@ def create(versions: Versions, folder: Path, wheels: list[Path]) -> str:
     :returns: where the versions of the other packages come from
     :raises InstallError: the environment cannot be made; with the reason
     """
-    _uv("venv", "--quiet", "--no-python-downloads", "--python", versions.python, str(folder))
+    _uv("venv", "--quiet", "--seed", "--no-python-downloads", "--python", versions.python, str(folder))
     python = str(folder / "bin" / "python")
     constraints, source = _constraints(versions, folder)
-    package, emulator = (
-        next(str(wheel) for wheel in wheels if wheel.name.startswith(name)) for name in ("airflow", "vertex")
-    )
-    install = [
-        "pip",
-        "install",
-        "--quiet",
-        "--system-certs",
-        "--prerelease",
-        "if-necessary-or-explicit",
-        "--python",
-        python,
-    ]
+    package, emulator = sorted(map(str, wheels))  # airflow_… and vertex_…
+    install = ["pip", "install", "--quiet", "--system-certs", "--prerelease=if-necessary-or-explicit"]
     wanted = [f"{package}[{','.join(EXTRAS)}]", emulator, f"apache-airflow=={versions.airflow}", *_tools()]
-    _uv(*install, *constraints, *wanted)
+    _uv(*install, "--python", python, *constraints, *wanted)
     return source
 
 
