@@ -20,6 +20,7 @@ from .control.faults import Faults
 from .control.monitor import Monitor, RequestLog
 from .control.service import ControlService
 from .errors import ApiError, Internal, InvalidArgument, NotFound
+from .evaluation.service import EvaluationService
 from .experiments.service import ExperimentsService
 from .model.trainer import Trainer
 from .prediction.service import PredictionService
@@ -55,6 +56,7 @@ class Emulator:
             *experiments.routes,
             *RegistryApi(self.registry, self.operations).routes,
             *PredictionService(self.registry).routes,
+            *EvaluationService().routes,
             *self.operations.routes,
             *auth.routes(),
             *ControlService(self.store, settings, self.tuning.lifecycle, self.faults, self.log).routes,

@@ -98,5 +98,10 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
         "File with Google Cloud's locations. If empty, the package's locations.yaml.",
         "/opt/our-tables/locations.yaml",
     ),
+    "media": _option(
+        "",
+        "File with the kinds of media that a dataset may have. If empty, the package's media.yaml.",
+        "/opt/our-tables/media.yaml",
+    ),
 }
 """Options of the section `[vertex_tuning]`. A default is that of the code that reads the option."""

@@ -141,13 +141,15 @@ class DatasetFile(msgspec.Struct, frozen=True):
 
     training: FileReport | None = None
     validation: FileReport | None = None
+    test: FileReport | None = None
 
 
 class UploadResult(StepResult, frozen=True, kw_only=True):
     """A dataset that is ready for a tuning job.
 
     :param rows_hash: hash of the rows in any order
-    :param sample_uri: the held-out rows that compare models; None without such rows
+    :param test_uri: the test file; None without a test set
+    :param sample_uri: the rows that compare models: those of the test file, or else of the validation file
     :param folder: `gs://…` folder of the dataset
     :param run_folder: `gs://…` folder of the run
     :param epoch_count: passes over the training data, as given or recommended
@@ -158,6 +160,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
 
     training_uri: str
     validation_uri: str | None = None
+    test_uri: str | None = None
     sample_uri: str | None = None
     dataset_hash: str
     rows_hash: str = ""
@@ -169,6 +172,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
     cost: Cost | None = None
     training: FileSummary
     validation: FileSummary | None = None
+    test: FileSummary | None = None
     warnings: list[str] = []
 
 
@@ -199,6 +203,8 @@ class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
     """The metrics of a tuning job.
 
     :param experiment: experiment of the job; None if it has no experiment
+    :param checkpoint_id: the checkpoint whose model is judged; None if the job does not list its checkpoints
+    :param endpoint: endpoint that serves this checkpoint; None if the job has no endpoint
     :param series_uri: the file with all points; None if no file was written
     """
 
@@ -207,6 +213,8 @@ class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
 
     job_name: str = ""
     experiment: str | None = None
+    checkpoint_id: str | None = None
+    endpoint: str | None = None
     series_uri: str | None = None
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 from airflow.sdk import BaseHook
-from google.auth.credentials import AnonymousCredentials
-from google.oauth2.credentials import Credentials
 
 from vertex_tuning.exceptions import EndpointNotReadyError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.hooks.credentials import with_token
 from vertex_tuning.hooks.errors import creating, genai_errors, genai_status
 from vertex_tuning.hooks.job_reader import JOBS_PER_PAGE, JobReader, parse
 from vertex_tuning.hooks.rest import TIMEOUT
@@ -56,15 +55,11 @@ class VertexTuningHook(BaseHook):
     def _make_client(self, location: str) -> Client:
         from google.genai import Client, types
 
-        credentials = self.connection.get_credentials()
-        if isinstance(credentials, AnonymousCredentials):
-            # The Gen AI client requires a token, which anonymous credentials do not have.
-            credentials = Credentials(token="anonymous")  # noqa: S106
         return Client(
             vertexai=True,
             project=self.connection.project,
             location=location,
-            credentials=credentials,
+            credentials=with_token(self.connection.get_credentials()),
             http_options=types.HttpOptions(
                 base_url=self.connection.endpoint(location),
                 api_version="v1beta1",
@@ -192,12 +187,16 @@ class VertexTuningHook(BaseHook):
         """Number of tokens that the service counts in an example of a dataset, with its system instruction.
 
         :param model: id of a base model
-        :param example: `contents` and, if present, `systemInstruction`
+        :param example: `contents` and, if present, `systemInstruction`, `tools` and `generationConfig`
         :raises VertexRequestError: the response has no number
         """
         from google.genai import types
 
-        config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
+        config = types.CountTokensConfig(
+            system_instruction=example.get("systemInstruction"),
+            tools=example.get("tools"),
+            generation_config=example.get("generationConfig"),
+        )
         with genai_errors(f"counting tokens with {model}"):
             try:
                 answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)

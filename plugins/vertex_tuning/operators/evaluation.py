@@ -161,8 +161,17 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         cases = cases if champion else []
         models = self._questions_of(evaluation, cases, sampled)
         answers, notes = self.predict_models(context, models, deadline) if models else ({}, [])
-        evaluation.notes += notes
+        evaluation.notes += [*self._same_rows(evaluation.job), *notes]
         return self._conclude(context, evaluation, self._judged_models(evaluation, answers, len(cases), sampled))
+
+    def _same_rows(self, job: TuningJob) -> list[str]:
+        """A note if the rows of the sample were used during the training."""
+        if not rendered(self.sample_uri) or self.sample_uri != _data_of(job)[1]:
+            return []
+        return [
+            "Selection and proof use the same rows: the validation data, which chooses the checkpoint, also compares "
+            "the models. Set test_data or dataset.test_fraction to compare them on other rows."
+        ]
 
     def _questions_of(
         self, evaluation: _Evaluation, cases: list[SmokeCase], sampled: list[SmokeCase]

@@ -63,6 +63,7 @@ class _Answer(msgspec.Struct, rename="camel"):
     version_aliases: list[str] = msgspec.field(default_factory=list)
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     deployed_models: list[_Deployed] = msgspec.field(default_factory=list)
+    default_checkpoint_id: str = ""
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -74,6 +75,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     :param labels: labels of this version
     :param endpoints: endpoints that serve it; each of its checkpoints may have one
     :param updated: last change of this version, e.g. of its aliases; None if the service does not say
+    :param checkpoint_id: the checkpoint that is used by default; empty if it has none
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     endpoints: tuple[str, ...] = ()
     updated: datetime | None = None
+    checkpoint_id: str = ""
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> ModelVersion:
@@ -106,6 +109,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
             labels=given.labels,
             endpoints=tuple(deployed.endpoint for deployed in given.deployed_models),
             updated=updated,
+            checkpoint_id=given.default_checkpoint_id,
         )
 
     @property
