@@ -172,6 +172,11 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
         epoch_count=tuning.hyper_parameters.epoch_count,
         max_cost=tuning.budget.max_cost,
         max_training_tokens=tuning.budget.max_training_tokens,
+        evaluation={
+            "sample_size": tuning.evaluation.sample_size,
+            "baseline": tuning.evaluation.baseline,
+            "metrics": tuning.metrics,
+        },
         least_sample=tuning.least_sample,
         **arguments,
         **place,
