@@ -120,8 +120,8 @@ def _steps(
     questions = {
         "cases": tuning.smoke_test.asked(),
         "ask_cases": ask_cases,
-        "sample_uri": upload.output["validation_uri"],
-        "sample_size": tuning.smoke_test.sample_size,
+        "base_model": tuning.base_model,
+        "generation_config": tuning.evaluation.generation_config,
         "run_folder": upload.output["run_folder"],
         "on_refused": tuning.promotion.on_refused,
     }
@@ -129,7 +129,6 @@ def _steps(
         task_id=Role.SMOKE.task_id,
         endpoint=wait.output["endpoint"],
         min_pass_share=tuning.smoke_test.min_pass_share,
-        min_sample_share=tuning.smoke_test.min_sample_share,
         **questions,
         **place,
     )
@@ -139,7 +138,11 @@ def _steps(
         values=[collect.output["values"], test.output["values"]],
         rule=tuning.promotion.rule,
         gates=tuning.gates,
+        sample_uri=upload.output["sample_uri"],
+        sample_size=tuning.evaluation.sample_size,
+        baseline=tuning.evaluation.baseline,
         on_missing_metrics=tuning.on_missing_metrics,
+        on_undecided=tuning.promotion.on_undecided,
         **_models(tuning),
         **questions,
         **place,

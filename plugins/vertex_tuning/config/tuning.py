@@ -15,8 +15,8 @@ from vertex_tuning.config.user_labels import label_mistakes
 from vertex_tuning.costs.recommendations import TUNING_TASKS
 from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.source_names import check_source_template
-from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes
-from vertex_tuning.evaluation.value_names import needs_sample, needs_validation
+from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes, settings_mistakes
+from vertex_tuning.evaluation.value_names import needs_baseline, needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
@@ -50,6 +50,9 @@ MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
 """Limit of this project, against mistakes in a form; the service publishes no limit."""
 
 
+DEFAULT_SAMPLE: Final = 500
+"""With so many examples, a model that is 5 points worse is promoted at most once in 100 times."""
+MAX_SAMPLE: Final = 10_000
 MAX_COST: Final = 1e9
 MAX_TOKENS: Final = 10**15
 MIN_HOURS: Final = 0.01
@@ -83,6 +86,10 @@ def _data(field: str) -> AfterValidator:
 
 def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
     return (f"promotion.{mistake}" for mistake in rule_mistakes(rule))
+
+
+def _generation_settings(settings: dict[str, Any]) -> Iterable[str]:
+    return (f"evaluation.{mistake}" for mistake in settings_mistakes(settings))
 
 
 def _control_mistakes(value: Any, path: FieldPath = ()) -> Iterable[str]:
@@ -153,9 +160,6 @@ class SmokeTest(Model):
     :param min_pass_share: share of the cases that must pass
     :param system_instruction: sent with every case that does not have one
     :param cases: for the fields of a case see `vertex_tuning.evaluation.cases.SmokeCase`
-    :param sample_size: number of validation examples to predict as well
-    :param min_sample_share: share of these examples whose response must be exactly the expected one; if not
-        set, the share is only reported
     """
 
     _known_in_a_run = known_in_a_run("system_instruction", "cases")
@@ -163,14 +167,31 @@ class SmokeTest(Model):
     min_pass_share: float = Field(default=1.0, ge=0, le=1)
     system_instruction: PlainText | None = None
     cases: Annotated[Listed, checked_in_parts(case_mistakes)] = Field(min_length=1)
-    sample_size: int = Field(default=20, ge=0, le=1000)
-    min_sample_share: float | None = Field(default=None, ge=0, le=1)
 
     def asked(self) -> list[dict[str, Any]]:
         """The cases as the smoke test takes them."""
         if is_run_value(self.cases):
             return self.cases
         return [{"system_instruction": self.system_instruction, **case} for case in self.cases]
+
+
+class Evaluation(Model):
+    """How the new model is compared with the model in use and with the base model.
+
+    :param sample_size: most held-out examples that every model predicts; 0 for none. They are drawn by their hashes, so
+        that the next run draws the same
+    :param baseline: predict the sample with the base model as well, which is not tuned
+    :param generation_config: settings of all prompts, also of the smoke test: those under which the model is used. For
+        the defaults see `vertex_tuning.evaluation.generation_settings.default_settings`
+    """
+
+    _known_in_a_run = known_in_a_run("baseline", "generation_config")
+
+    sample_size: int = Field(default=DEFAULT_SAMPLE, ge=0, le=MAX_SAMPLE)
+    baseline: bool = True
+    generation_config: Annotated[dict[str, Any], Plain, checked_in_parts(_generation_settings)] = Field(
+        default_factory=dict
+    )
 
 
 class Promotion(Model):
@@ -181,6 +202,7 @@ class Promotion(Model):
         use the new alias there
     :param on_refused: a model refused by smoke test, gates or rule fails the run (`fail`) or skips the rest of it
         (`skip`)
+    :param on_undecided: if the sample cannot tell, keep the model in use (`keep`) or go on with the new one (`promote`)
     :param require_approval: a person decides in the Airflow UI
     :param approval_hours: time for this decision; the model is not promoted afterwards
     """
@@ -192,6 +214,7 @@ class Promotion(Model):
     )
     champion_alias: Annotated[str, checked(check_alias)] = CHAMPION
     on_refused: Literal["fail", "skip"] = "fail"
+    on_undecided: Literal["keep", "promote"] = "keep"
     require_approval: bool = False
     approval_hours: float = Field(default=72.0, ge=MIN_HOURS, le=MAX_HOURS)
 
@@ -205,7 +228,7 @@ class Tuning(Model):
     """A recurring tuning: a file of `include/tunings/` with the same name, or arguments in Python.
 
     In Python, most fields may also be a template or the result of another task. The exceptions are `schedule`, the
-    timeouts, the shares and sizes of `smoke_test`, and `on_refused`.
+    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_refused` and `on_undecided`.
 
     :param name: models of tunings with the same name are compared with each other
     :param schedule: required in a file
@@ -247,6 +270,7 @@ class Tuning(Model):
     gates: Annotated[Listed, checked_in_parts(gate_mistakes)] = Field(default_factory=list)
     on_missing_metrics: Literal["fail", "pass"] = "fail"
     smoke_test: SmokeTest
+    evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
 
     @property
@@ -278,11 +302,13 @@ class Tuning(Model):
     def _missing(self, value: str) -> str:
         """Description of the settings that a value needs, if they are missing; else empty."""
         validation = self.validation_data or self.dataset.validation_fraction
-        if needs_sample(value) and not (validation and self.smoke_test.sample_size):
+        if needs_sample(value) and not (validation and self.evaluation.sample_size):
             return (
-                "expected validation_data or dataset.validation_fraction, and a smoke_test.sample_size over 0, to have "
-                "a sample."
+                "expected validation_data or dataset.validation_fraction, and an evaluation.sample_size over 0, to "
+                "have a sample."
             )
+        if needs_baseline(value) and self.evaluation.baseline is False:
+            return "expected evaluation.baseline: true, to have the base model asked."
         if needs_validation(value) and not validation:
             return "expected validation_data or dataset.validation_fraction, to have it measured."
         return ""

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist, fmean
 from typing import Final
 
-import msgspec
+from vertex_tuning.results import Gain
 
 MAX_EXAMPLES: Final = 10_000_000
 """Beyond this number of examples a sample counts as one that never decides."""
@@ -27,29 +26,6 @@ RESAMPLES: Final = 9999
 """Bootstrap samples; the default of `scipy.stats.bootstrap`."""
 SEED: Final = 20_260_301
 """Makes the bootstrap give the same bounds in each attempt of a task."""
-
-
-class Gain(msgspec.Struct, frozen=True):
-    """The gain of a new model over the model in use, on the same examples.
-
-    :param observed: mean of the new model less mean of the model in use; shares and scores from 0 to 1
-    :param lower: lower confidence bound of the true gain, one-sided
-    :param upper: upper confidence bound of the true gain, one-sided
-    :param confidence: of each bound, e.g. 0.95
-    :param examples: number of examples
-    :param better: examples on which only the new model is right, or scores higher
-    :param worse: examples on which only the model in use is right, or scores higher
-    :param p_value: two-sided p-value of the exact McNemar test; None for graded scores
-    """
-
-    observed: float
-    lower: float
-    upper: float
-    confidence: float
-    examples: int
-    better: int
-    worse: int
-    p_value: float | None = None
 
 
 def share_gain(new: Sequence[bool], old: Sequence[bool], confidence: float) -> Gain:
@@ -89,7 +65,7 @@ def score_gain(new: Sequence[float], old: Sequence[float], confidence: float) ->
     differences = [ours - theirs for ours, theirs in zip(new, old, strict=True)]
     if not differences:
         raise ValueError("expected at least one example")
-    observed = fmean(differences)
+    observed = math.fsum(differences) / len(differences)
     least = -tango_bounds(0, 0, len(differences), confidence)[0]
     lower, upper = observed - least, observed + least
     if len(set(differences)) > 1:
@@ -115,6 +91,9 @@ def tango_bounds(better: float, worse: float, examples: float, confidence: float
     :param confidence: of each bound
     :returns: the lower and the upper bound, from -1 to 1
     """
+    # Imported here: DAG files load this module, and `statistics` takes a hundredth of a second.
+    from statistics import NormalDist
+
     z = NormalDist().inv_cdf(confidence)
     return _lower_bound(better, worse, examples, z), -_lower_bound(worse, better, examples, z)
 

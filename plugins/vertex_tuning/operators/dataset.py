@@ -136,6 +136,7 @@ class UploadDatasetOperator(VertexOperator):
         result = UploadResult(
             training_uri=manifest.training.uri,
             validation_uri=manifest.validation.uri if manifest.validation else None,
+            sample_uri=manifest.validation.uri if manifest.validation else None,
             dataset_hash=manifest.dataset_hash,
             rows_hash=_rows_hash(files),
             folder=folder,

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from vertex_tuning.evaluation.significance import (
-    Gain,
     can_ever_decide,
     examples_needed,
     score_gain,
     share_gain,
     tango_bounds,
 )
+from vertex_tuning.results import Gain
 
 
 def results(better: int, worse: int, both: int, none: int = 0) -> tuple[list[bool], list[bool]]:
