@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from vertex_tuning.config.media_table import media_facts
 from vertex_tuning.costs.recommendations import recommendation
 from vertex_tuning.datasets.prepare import Prepared, parse_options, prepare, write_report
 from vertex_tuning.datasets.rows import answer_text, prompt_texts
@@ -87,7 +88,11 @@ def check_dataset(
         recommendation(task)
         with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
             prepared = prepare(
-                _sources(train), _sources(validation), options=parse_options(options), folder=Path(folder)
+                _sources(train),
+                _sources(validation),
+                options=parse_options(options),
+                folder=Path(folder),
+                facts=media_facts(""),
             )
             _write_report(prepared, report)
             return _result(prepared, train, validation, task, report)

@@ -127,7 +127,7 @@ def _steps(
     }
     test = SmokeTestOperator(
         task_id=Role.SMOKE.task_id,
-        endpoint=wait.output["endpoint"],
+        endpoint=collect.output["endpoint"],
         min_pass_share=tuning.smoke_test.min_pass_share,
         **questions,
         **place,
@@ -136,11 +136,13 @@ def _steps(
         task_id=Role.EVALUATION.task_id,
         job_name=wait.output["name"],
         values=[collect.output["values"], test.output["values"]],
-        rule=tuning.promotion.rule,
+        rule=tuning.rule,
         gates=tuning.gates,
+        endpoint=collect.output["endpoint"],
         sample_uri=upload.output["sample_uri"],
         sample_size=tuning.evaluation.sample_size,
         baseline=tuning.evaluation.baseline,
+        metrics=tuning.metrics,
         on_missing_metrics=tuning.on_missing_metrics,
         on_undecided=tuning.promotion.on_undecided,
         **_models(tuning),
@@ -162,6 +164,7 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
         task_id=Role.UPLOAD.task_id,
         training_data=tuning.training_data,
         validation_data=tuning.validation_data,
+        test_data=tuning.test_data,
         bucket=tuning.bucket,
         base_model=tuning.base_model,
         options=tuning.dataset,
@@ -169,6 +172,7 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
         epoch_count=tuning.hyper_parameters.epoch_count,
         max_cost=tuning.budget.max_cost,
         max_training_tokens=tuning.budget.max_training_tokens,
+        least_sample=tuning.least_sample,
         **arguments,
         **place,
     )
@@ -217,6 +221,7 @@ def _collect(
         job_name=wait.output["name"],
         dataset=upload.output["training"],
         run_folder=upload.output["run_folder"],
+        checkpoint=tuning.promotion.checkpoint,
         metrics_timeout=tuning.metrics_timeout_minutes * 60,
         **place,
     )
@@ -248,6 +253,7 @@ def _promote(
         task_id=Role.PROMOTION.task_id,
         model=evaluate.output["model"],
         expected_champion=evaluate.output["champion_model"],
+        checkpoint_id=collect.output["checkpoint_id"],
         outlets=[model_asset] if model_asset else [],
         event_extra={
             "dataset_hash": upload.output["dataset_hash"],

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench_dataset import contestants, generated
+from tests.bench_dataset import contestants, generated, hostile
 from tests.bench_dataset.measuring import MIB, Result, measure
 
 SINGLE = ["ours", "json_loads", "cookbook_checker", "pydantic_models", "typed_msgspec"]
@@ -39,6 +39,9 @@ def main() -> int:
         both = measure(["ours", "ours_twice"], large, max(1, arguments.rounds // 2))
         _print(f"A file of {large.stat().st_size / 10**6:,.0f} MB", both, console)
         _print_large_goals(both, console)
+        for file in (path, large):
+            file.unlink()
+        _print_hostile(Path(folder), arguments.hostile * 10**6, console)
     return 0
 
 
@@ -47,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=200_000, help="how many there are (default 200000)")
     parser.add_argument("--rounds", type=int, default=5, help="of which the best counts (default 5)")
     parser.add_argument("--large", type=int, default=1000, help="size of the large file in MB (default 1000)")
+    parser.add_argument("--hostile", type=int, default=100, help="size of each hostile file in MB (default 100)")
     return parser
 
 
@@ -85,6 +89,20 @@ def _print_large_goals(found: dict[str, Result], console: Console) -> None:
     peak = max(one.peak for one in found.values())
     verdict = "reached" if peak <= MEMORY_GOAL else "MISSED"
     console.print(f"{verdict}: {peak / MIB:,.0f} MiB resident at most, goal {MEMORY_GOAL / MIB:,.0f}")
+
+
+def _print_hostile(folder: Path, size: int, console: Console) -> None:
+    table = Table(title=f"Hostile files of {size / 10**6:,.0f} MB", title_justify="left")
+    for name in ("", "MB", "seconds", "MiB resident", "MB temporary", "errors", ""):
+        table.add_column(name, justify="right" if name else "left")
+    for path in hostile.write(folder, size):
+        found, size_of_file = hostile.endure(path), path.stat().st_size
+        cells = (f"{size_of_file / 1e6:,.1f}", f"{found.seconds:,.1f}", f"{found.peak / MIB:,.0f}")
+        errors = ", ".join(f"{kind} {count:,}" for kind, count in found.errors.items())
+        verdict = "reached" if found.is_bounded(size_of_file) else "MISSED"
+        table.add_row(path.name, *cells, f"{found.temporary / 1e6:,.1f}", errors, verdict)
+        path.unlink()
+    console.print(table)
 
 
 def _print_goal(ratio: float, goal: float, words: str, console: Console) -> None:

@@ -53,7 +53,7 @@ def _one(name: str, path: Path) -> Result:
     return msgspec.json.decode(done.stdout, type=Result)
 
 
-def _peak() -> int:
+def peak_memory() -> int:
     """Linux's own figure; that of `getrusage` begins with what the parent process has."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(found[1]) * 1024 if found else 0
@@ -66,7 +66,7 @@ def _main(name: str, path: Path) -> None:
     started = time.perf_counter()
     rows = getattr(contestants, name)(path)
     seconds = time.perf_counter() - started
-    result = Result(name, rows, path.stat().st_size, seconds, _peak())
+    result = Result(name, rows, path.stat().st_size, seconds, peak_memory())
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 

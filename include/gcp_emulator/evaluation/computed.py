@@ -10,8 +10,8 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.state import Resource
+from ..errors import InvalidArgument
+from ..state import Resource
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer

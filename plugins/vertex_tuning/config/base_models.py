@@ -20,23 +20,56 @@ _VERSION: Final = re.compile(r"[-@]\d{3}$", re.ASCII)
 _TUNED_MODEL: Final = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/models/[\w-]+@[\w-]+", re.ASCII)
 
 
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a fact was read.
+
+    :param facts: fields that it is about; empty if it stands at a field
+    :param source: the page
+    :param read: date on which a copy of the page was read
+    """
+
+    source: str
+    read: datetime.date
+    facts: list[str] = []
+
+
 class BaseModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of the table.
+    """A row of the table. Facts that are not published are not set.
 
     :param name: id of the model, without a version number
     :param tunable: whether the form offers it
     :param source: page with this information
-    :param read: date on which the page was read
+    :param read: date on which a copy of the page was read
+    :param further_sources: pages with further facts of the row
+    :param generation: generation for the rates of files, e.g. "2.5"; "3" for all models from 3.0
     :param retirement: announced date, if any
+    :param earliest_retirement: date before which it is not retired
     :param retired: whether it was retired at a date that is no longer published
+    :param end_of_new_tuning: date from which projects that are new to the model cannot tune it
+    :param successors: models that Google recommends instead
+    :param max_example_tokens: most tokens of an example, input and output together
+    :param adapter_sizes: sizes of the adapter that a job may have
+    :param tuning_locations: regions that tune it
+    :param serving_locations: locations that serve the tuned model
+    :param function_calls_refused: where the model was seen to refuse function calls in tuning data
     """
 
     name: str
     tunable: bool
     source: str
     read: datetime.date
+    further_sources: list[Reference] = []
+    generation: str | None = None
     retirement: datetime.date | None = None
+    earliest_retirement: datetime.date | None = None
     retired: bool = False
+    end_of_new_tuning: datetime.date | None = None
+    successors: list[str] = []
+    max_example_tokens: int | None = None
+    adapter_sizes: list[int] = []
+    tuning_locations: list[str] = []
+    serving_locations: list[str] = []
+    function_calls_refused: Reference | None = None
 
 
 @cache
@@ -46,6 +79,14 @@ def base_models() -> dict[str, BaseModel]:
     :raises ConfigurationError: the table cannot be read
     """
     return {model.name: model for model in read_table("base_models", table_path("base_models"), list[BaseModel])}
+
+
+def base_model(model: str) -> BaseModel | None:
+    """The row of a model or of a numbered version of it; None for any other.
+
+    :raises ConfigurationError: the table cannot be read
+    """
+    return base_models().get(_VERSION.sub("", model))
 
 
 def tunable_models() -> list[str]:
@@ -61,7 +102,7 @@ def check_base_model(model: str) -> str:
 
     :raises ConfigurationError: the model is neither
     """
-    if _VERSION.sub("", model) in base_models() or _TUNED_MODEL.fullmatch(model):
+    if base_model(model) or _TUNED_MODEL.fullmatch(model):
         return model
     if "/" in model:
         raise ConfigurationError("expected a tuned model as projects/PROJECT/locations/LOCATION/models/ID@VERSION.")
@@ -73,7 +114,7 @@ def check_base_model(model: str) -> str:
 
 def retirement_note(model: str) -> str:
     """Warning if Google retires this model soon; empty if not."""
-    row = base_models().get(_VERSION.sub("", model))
+    row = base_model(model)
     if row is None or not (row.retired or row.retirement):
         return ""
     if row.retired:

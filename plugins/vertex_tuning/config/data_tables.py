@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
-from airflow.sdk import conf
 
 from vertex_tuning.config.strict_yaml import MISTAKES_SHOWN, Document, Mistake, NotYamlError, read_yaml_file
 from vertex_tuning.exceptions import ConfigurationError
@@ -21,7 +21,16 @@ _T = TypeVar("_T")
 
 def table_path(name: str) -> Path:
     """The file of a table: `[vertex_tuning] NAME`, or else the one in the package."""
-    return Path(conf.get("vertex_tuning", name, fallback="") or PACKAGE_DATA / f"{name}.yaml")
+    return Path(_option(name) or PACKAGE_DATA / f"{name}.yaml")
+
+
+def _option(name: str) -> str:
+    """An option of `[vertex_tuning]`. The command line does not start Airflow, and reads environment variables only."""
+    try:
+        from airflow.sdk import conf
+    except ImportError:
+        return os.environ.get(f"AIRFLOW__VERTEX_TUNING__{name.upper()}", "")
+    return str(conf.get("vertex_tuning", name, fallback=""))
 
 
 def read_table(

@@ -59,6 +59,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     :param training_tokens: these times the epochs
     :param price: per 1,000,000 training tokens; None when the table does not know the model
     :param amount: in `currency`; None without a price
+    :param most_tokens: like `tokens`, if the files that rows name are as large as documented limits allow
+    :param most_amount: like `amount`, for these tokens
+    :param can_inspect: whether reading the files would narrow the range
     :param price_date: of the table, ISO 8601
     :param counted: how the tokens were counted, in words
     """
@@ -72,36 +75,80 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     currency: str = ""
     price_date: str = ""
     counted: str = ""
+    most_tokens: int = 0
+    most_amount: float | None = None
+    can_inspect: bool = False
+
+    @property
+    def most_training_tokens(self) -> int:
+        """Training tokens at most; limits are compared with these."""
+        return max(self.tokens, self.most_tokens) * self.epochs
 
     def __str__(self) -> str:
         counted = f" ({self.counted})" if self.counted else ""
         text = f"{self.tokens:,} tokens{counted} x {self.epochs} epochs = {self.training_tokens:,} training tokens"
         if self.amount is None:
-            return f"{text}; no price is known for {self.model}"
+            return f"{text}{self._bound()}; no price is known for {self.model}"
         price = f"{self.currency} {self.price:.2f} per million for {self.model} (as of {self.price_date})"
-        return f"{text} x {price} = {self.currency} {self.amount:,.2f}"
+        return f"{text} x {price} = {self.currency} {self.amount:,.2f}{self._bound()}"
+
+    def _bound(self) -> str:
+        """What the run costs at most; empty if that is what it costs."""
+        if self.most_training_tokens == self.training_tokens:
+            return ""
+        amount = "" if self.most_amount is None else f" = {self.currency} {self.most_amount:,.2f}"
+        return f", at most {self.most_training_tokens:,} training tokens{amount}, as the size of its files is not known"
 
 
-def price_run(model: str, tokens: int, epochs: int, table: PriceTable | None, counted: str = "") -> Cost:
+def price_run(
+    model: str,
+    tokens: int,
+    epochs: int,
+    table: PriceTable | None,
+    counted: str = "",
+    *,
+    most_tokens: int = 0,
+    can_inspect: bool = False,
+) -> Cost:
     """What a run costs.
 
     :param tokens: billable tokens of the training data
     :param table: None when there is none
     :param counted: how the tokens were counted, in words
+    :param most_tokens: upper bound of the tokens; 0 if it is `tokens`
+    :param can_inspect: whether reading the files would narrow the range
     """
     trained = tokens * epochs
-    cost = Cost(model=model, tokens=tokens, epochs=epochs, training_tokens=trained, counted=counted)
+    cost = Cost(
+        model=model,
+        tokens=tokens,
+        epochs=epochs,
+        training_tokens=trained,
+        counted=counted,
+        most_tokens=max(tokens, most_tokens),
+        can_inspect=can_inspect,
+    )
     price = table.price(model) if table else None
     if table is None or price is None:
         return cost
-    amount, date = trained / 1e6 * price, table.date.isoformat()
-    return msgspec.structs.replace(cost, price=price, amount=amount, currency=table.currency, price_date=date)
+    return msgspec.structs.replace(
+        cost,
+        price=price,
+        amount=trained / 1e6 * price,
+        most_amount=cost.most_training_tokens / 1e6 * price,
+        currency=table.currency,
+        price_date=table.date.isoformat(),
+    )
 
 
 def check_limits(cost: Cost, max_cost: float | None, max_training_tokens: int | None) -> None:
-    """:raises CostLimitError: with the arithmetic, when the run is over a limit or has no price to hold against one"""
-    if max_training_tokens is not None and cost.training_tokens > max_training_tokens:
-        raise CostLimitError(f"max_training_tokens: found {cost}, expected at most {max_training_tokens:,}. {_HINT}")
+    """Compare what a run costs at most with the limits.
+
+    :raises CostLimitError: with the arithmetic, when the run may be over a limit or has no price to hold against one
+    """
+    if max_training_tokens is not None and cost.most_training_tokens > max_training_tokens:
+        hint = _hint(cost, is_bound=cost.training_tokens <= max_training_tokens)
+        raise CostLimitError(f"max_training_tokens: found {cost}, expected at most {max_training_tokens:,}. {hint}")
     if max_cost is None:
         return
     if cost.amount is None:
@@ -109,8 +156,17 @@ def check_limits(cost: Cost, max_cost: float | None, max_training_tokens: int | 
             f"max_cost: found {cost}, expected a price to compare with {max_cost:,.2f}. Add the model to the price "
             "table, or limit max_training_tokens instead."
         )
-    if cost.amount > max_cost:
-        raise CostLimitError(f"max_cost: found {cost}, expected at most {cost.currency} {max_cost:,.2f}. {_HINT}")
+    most = cost.amount if cost.most_amount is None else cost.most_amount
+    if most > max_cost:
+        hint = _hint(cost, is_bound=cost.amount <= max_cost)
+        raise CostLimitError(f"max_cost: found {cost}, expected at most {cost.currency} {max_cost:,.2f}. {hint}")
+
+
+def _hint(cost: Cost, *, is_bound: bool) -> str:
+    """What to do. Only the upper bound may be over a limit."""
+    if is_bound and cost.can_inspect:
+        return f"Set `inspect_files: true`, so that the files are read for their pages and lengths. {_HINT}"
+    return _HINT
 
 
 def parse_limit(name: str, value: Any) -> float | None:

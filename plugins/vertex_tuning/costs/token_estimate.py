@@ -18,15 +18,11 @@ FURTHER_BYTE: Final = 0.6
 This project's own figure. It gives 2.5 characters per token for Cyrillic, Greek and Arabic. It gives 1.8 for Chinese,
 Japanese and Korean, and 1.4 for emoji. Tokenizers with a vocabulary as large as Gemini's (256,000) have similar ratios.
 """
-FILE_TOKENS: Final = 258
-"""Tokens of a file part: Gemini's number for an image tile or a page. Audio and video cost more, by their length.
-
-Source: https://ai.google.dev/gemini-api/docs/tokens.
-"""
-
 ESTIMATE_TOLERANCE: Final = 0.3
 """Largest expected error of an estimate, as a share of the true number."""
 ESTIMATED: Final = f"estimated, up to {ESTIMATE_TOLERANCE:.0%} off".replace("%", " %")
+FILES_AT_LEAST: Final = "files as they cost at least"
+"""Said of counts that may be too low, because the tokens of files are a range."""
 
 _SAMPLE: Final = 256
 

@@ -14,8 +14,10 @@ FINDINGS_SHOWN: Final = 20
 """Most errors kept for the log; also the limit for warnings and for dropped rows."""
 WARNINGS_OF_A_KIND: Final = 5
 """Most warnings of a kind among them. Warnings about the whole dataset come last and must also have room."""
-MAX_WRITTEN: Final = 1_000_000
+MAX_WRITTEN: Final = 10_000
 """Most findings written to the file. Further findings are only counted: a dataset can have 100 million of them."""
+MAX_ERRORS: Final = 1_000_000
+"""Most errors and dropped rows that are looked for: then the rest of the files is not read."""
 _MAX_TEXT: Final = 80
 _LARGE: Final = 10**20
 
@@ -71,11 +73,15 @@ class Findings:
 
     :param file: file to write findings to, a JSON object per line; None to write none
     :param max_written: findings that are written to the file
+    :param max_errors: errors and dropped rows after which the reader stops
     """
 
-    def __init__(self, file: IO[bytes] | None = None, *, max_written: int = MAX_WRITTEN) -> None:
+    def __init__(
+        self, file: IO[bytes] | None = None, *, max_written: int = MAX_WRITTEN, max_errors: int = MAX_ERRORS
+    ) -> None:
         self._file = file
         self._max_written = max_written
+        self.max_errors = max_errors
         self._encode = msgspec.json.Encoder().encode
         self._written = 0
         self.counts: dict[Severity, Counter[str]] = {"error": Counter(), "warning": Counter(), "dropped": Counter()}
@@ -92,6 +98,12 @@ class Findings:
             self._file.write(self._encode(finding) + b"\n")
             self._written += 1
 
+    def add_first(self, finding: Finding) -> None:
+        """Add a finding that explains the others: it is shown before them."""
+        self.add(finding)
+        others = [each for each in self.shown[finding.severity] if each is not finding]
+        self.shown[finding.severity] = [finding, *others][:FINDINGS_SHOWN]
+
     def count(self, kind: str, severity: Severity, number: int) -> None:
         """Count findings that are not written and not shown.
 
@@ -101,6 +113,11 @@ class Findings:
         """
         if number:
             self.counts[severity][kind] += number
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether there are so many errors that nobody looks for more."""
+        return self.total("error") + self.total("dropped") >= self.max_errors
 
     def total(self, severity: Severity) -> int:
         return sum(self.counts[severity].values())

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from vertex_tuning.costs.media import MAX_EXAMPLE_TOKENS as MAX_EXAMPLE_TOKENS
+
 MAX_DATASET_BYTES: Final = 10**9
 """Largest training file in bytes. [1] says "1 GB"; this is the smaller interpretation."""
 MAX_ROWS: Final = 10_000_000
 """Most examples of a dataset with text only [1]."""
 MAX_MULTIMODAL_ROWS: Final = 300_000
 """Most examples of a dataset in which some examples have files [1]."""
-MAX_EXAMPLE_TOKENS: Final = 131_072
-"""Most tokens of an example, input and output together [1]. The service cuts or drops longer examples silently."""
 MAX_VALIDATION_ROWS: Final = 5000
 """Most validation examples [1]."""
 FREE_VALIDATION_ROWS: Final = 1000
@@ -27,8 +27,11 @@ MAX_VALIDATION_SHARE: Final = 0.30
 MAX_VALIDATION_BYTES_SHARE: Final = 0.25
 """Largest validation file as a share of the training file. [2] reports that 25.03 % were refused."""
 
-MAX_LINE: Final = 16 * 2**20
-"""Longest line in bytes. This project's own limit, for bounded memory: 131,072 tokens need less."""
+MAX_LINE: Final = 4 * 2**20
+"""Longest line in bytes. This project's own limit, for bounded memory: a decoded row takes up to 20 times as much.
+
+131,072 tokens need less, even if each character is escaped.
+"""
 MAX_READ: Final = 4 * MAX_DATASET_BYTES
 """Most bytes that are read of a dataset. This project's own limit.
 

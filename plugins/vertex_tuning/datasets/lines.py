@@ -6,21 +6,30 @@ import codecs
 import csv
 import errno
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, NamedTuple, cast
 
 from vertex_tuning.datasets.limits import MAX_LINE
 from vertex_tuning.text.plain_text import plain, without_secrets
 
 READ_CHUNK: Final = 2**18
 """Bytes per read."""
+FREE_UNPACKED: Final = 16 * 2**20
+"""Bytes that any compressed file may unpack to."""
+MAX_EXPANSION: Final = 100
+"""How many times larger a larger compressed file may be unpacked. JSON of usual texts is up to 20 times larger."""
+MANY_LINES: Final = READ_CHUNK // 16
+"""Lines of a chunk from which most are too short for a row."""
 UNPACKING_ERRORS: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 """Errors while reading a damaged gzip file."""
 
 _OF_THE_WORKER: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors of a machine without free disk space, file handles or memory. The file is not the cause."""
+
+_BLANK: Final = (b"", b"\r")
 
 Update = Callable[[bytes], object]
 
@@ -78,8 +87,44 @@ def is_csv(name: str) -> bool:
 
 
 def unpacked(name: str, file: IO[bytes]) -> IO[bytes]:
-    """The file, decompressed if its name ends in `.gz`."""
-    return gzip.open(file) if is_gzip(name) else file  # type: ignore[return-value]
+    """The file, decompressed if its name ends in `.gz`.
+
+    Reading raises `gzip.BadGzipFile` where a small file has a huge content.
+    """
+    return cast(IO[bytes], _Unpacked(file)) if is_gzip(name) else file
+
+
+class _Unpacked(gzip.GzipFile):
+    """A decompressed file that is not much larger than the file it is read from."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._packed = _Counted(file)
+        self._size = 0
+        super().__init__(fileobj=self._packed, mode="rb")
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self._size += len(data)
+        if self._size > max(FREE_UNPACKED, MAX_EXPANSION * self._packed.size):
+            found = f"{self._packed.size} bytes that unpack to more than {self._size}"
+            raise gzip.BadGzipFile(f"{found}, over {MAX_EXPANSION} times as much")
+        return data
+
+
+class _Counted(io.RawIOBase):
+    """Counts the bytes that are read from a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.size += len(data)
+        return data
 
 
 def read_lines(
@@ -134,47 +179,67 @@ class Record(NamedTuple):
     problem: str = ""
 
 
-def read_csv(chunks: Iterator[Lines]) -> Iterator[Record]:
-    """Read the records of a CSV file. After a damaged record, reading continues at the next line."""
+def read_csv(chunks: Iterator[Lines], separator: str = ",") -> Iterator[Record]:
+    """Read the records of a CSV file. After a damaged record, reading continues at the next line.
+
+    :param separator: character between two fields
+    """
     text = _Text(chunks)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    reader = csv.reader(text, strict=True)
+    reader = csv.reader(text, delimiter=separator, strict=True)
     while True:
-        before = text.line
+        text.begin_record()
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Record(before + 1, [], str(error))
+            yield Record(text.begin, [], str(error))
             continue
-        if text.take_undecodable():
-            yield Record(before + 1, [], "bytes that are not UTF-8")
+        if text.has_undecodable:
+            yield Record(text.begin, [], "bytes that are not UTF-8")
         elif fields:
-            yield Record(before + 1, fields)
+            yield Record(text.begin, fields)
 
 
 class _Text:
-    """Iterates over lines as text. It counts them and remembers lines that are not UTF-8."""
+    """Iterates over the lines of a CSV file as text, and passes over blank lines between records.
+
+    `line` is the number of the last line, `begin` that of the first line of a record, and `has_undecodable` says
+    whether a line of the record is not UTF-8.
+    """
 
     def __init__(self, chunks: Iterator[Lines]) -> None:
-        self._lines = (line for chunk in chunks for line in chunk.lines)
-        self._undecodable = False
-        self.line = 0
+        self._chunks = chunks
+        self._lines: list[bytes] = []
+        self._next = 0
+        self._between = True
+        self.has_undecodable = False
+        self.line = self.begin = 0
 
     def __iter__(self) -> _Text:
         return self
 
+    def begin_record(self) -> None:
+        """Say that the next line begins a record."""
+        self._between, self.has_undecodable = True, False
+
     def __next__(self) -> str:
-        line = next(self._lines)
-        self.line += 1
+        line = self._take()
+        if self._between:
+            while line in _BLANK:
+                line = self._take()
+            self._between, self.begin = False, self.line
         try:
             return line.decode() + "\n"
         except UnicodeDecodeError:
-            self._undecodable = True
+            self.has_undecodable = True
             return line.decode(errors="replace") + "\n"
 
-    def take_undecodable(self) -> bool:
-        """Whether a line since the last call was not UTF-8."""
-        undecodable, self._undecodable = self._undecodable, False
-        return undecodable
+    def _take(self) -> bytes:
+        while self._next == len(self._lines):
+            self._lines, self._next = next(self._chunks).lines, 0
+        line = self._lines[self._next]
+        self._next += 1
+        self.line += 1
+        return line

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from vertex_tuning.datasets.conversations import ConsecutiveTurns
+from vertex_tuning.datasets.findings import MAX_ERRORS
+from vertex_tuning.datasets.formats import Format
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.schema import Model, PlainText, known_in_a_run, mistakes_of
 from vertex_tuning.text.plain_text import plain
@@ -25,26 +28,37 @@ class ColumnNames(Model):
 class DatasetOptions(Model):
     """How a dataset is read.
 
-    :param format: format of all files, see `vertex_tuning.datasets.formats`; if not set, recognised for each file
+    :param format: format of files whose rows do not show it, see `vertex_tuning.datasets.formats`
     :param columns: names of the prompt and of the response
     :param system_instruction: system instruction for converted rows without one
+    :param consecutive_turns: `refuse` rejects converted rows with two turns of the same role in a row, `join` makes
+        them one turn
     :param on_invalid_row: `fail` rejects the dataset, `drop` leaves out up to `max_dropped_share` of its rows
     :param max_dropped_share: largest share of the rows that may be left out
     :param validation_fraction: share of the training data to use for validation, if there is no validation data
+    :param test_fraction: share of the training data to use as test data, if there is none
+    :param max_leakage: largest share of the test rows that may also be training or validation data
     :param split_seed: seed of the split
-    :param count_tokens_sample: number of examples whose tokens the service counts, to correct the estimate
+    :param count_tokens_sample: number of examples whose tokens the service counts, to correct the estimate; 0 for none
+    :param inspect_files: whether the files that rows name are read, for the pages of a PDF and the length of a video
+    :param max_errors: number of errors after which the rest of the data is not read
     """
 
     _known_in_a_run = known_in_a_run("*")
 
-    format: Literal["gemini", "messages", "chat", "csv"] | None = None
+    format: Format | None = None
     columns: ColumnNames | None = None
     system_instruction: PlainText | None = None
+    consecutive_turns: ConsecutiveTurns = "refuse"
     on_invalid_row: Literal["fail", "drop"] = "fail"
     max_dropped_share: float = Field(default=0.01, ge=0, le=1)
     validation_fraction: float | None = Field(default=None, gt=0, le=0.5)
+    test_fraction: float | None = Field(default=None, gt=0, le=0.5)
+    max_leakage: float = Field(default=0.01, ge=0, le=1)
     split_seed: int = Field(default=0, ge=-(2**63), lt=2**63)
-    count_tokens_sample: int | None = Field(default=None, ge=1, le=10_000)
+    count_tokens_sample: int = Field(default=50, ge=0, le=10_000)
+    inspect_files: bool = False
+    max_errors: int = Field(default=MAX_ERRORS, ge=1, le=100_000_000)
 
     @property
     def column_names(self) -> ColumnNames:

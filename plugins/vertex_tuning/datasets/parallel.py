@@ -18,8 +18,10 @@ from typing import IO, Final, cast
 
 import msgspec
 
-from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Rows, Source, Split, open_source
-from vertex_tuning.datasets.duplicates import Examples
+from vertex_tuning.costs.media import MediaFacts
+from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Source, Split, open_source
+from vertex_tuning.datasets.duplicates import Examples, SetName
+from vertex_tuning.datasets.file_layouts import layout_problem
 from vertex_tuning.datasets.findings import Findings, Severity, read_findings
 from vertex_tuning.datasets.formats import recognise
 from vertex_tuning.datasets.lines import READ_CHUNK, Lines, is_csv, is_gzip, read_lines
@@ -38,9 +40,11 @@ class Shard(msgspec.Struct, frozen=True):
     :param file: number of the file, from 0
     :param start: offset of the first byte, which is the first byte of a line
     :param end: offset after the last byte
-    :param training: whether the file has training examples; otherwise it has validation examples
+    :param part: the set of its rows
     :param findings: path of the file to write findings to
     :param examples: path of the file to write hashes of examples to
+    :param facts: what is known about files for the base model
+    :param max_errors: errors after which the process stops
     """
 
     path: str
@@ -48,9 +52,11 @@ class Shard(msgspec.Struct, frozen=True):
     file: int
     start: int
     end: int
-    training: bool
+    part: SetName
     findings: str
     examples: str
+    facts: MediaFacts
+    max_errors: int
 
 
 class ShardResult(msgspec.Struct, frozen=True):
@@ -62,6 +68,7 @@ class ShardResult(msgspec.Struct, frozen=True):
     :param blank_lines: number of blank lines
     :param bad_rows: number of rows that cannot be used
     :param multimodal_rows: number of rows with files
+    :param rows_with_nulls: number of rows with fields that are `null`
     :param counts: number of findings by severity and kind
     """
 
@@ -71,21 +78,24 @@ class ShardResult(msgspec.Struct, frozen=True):
     blank_lines: int
     bad_rows: int
     multimodal_rows: int
+    rows_with_nulls: int
     counts: dict[Severity, dict[str, int]]
 
 
 def check(shard: Shard) -> ShardResult:
     """Check a shard of a file in this process."""
     with ExitStack() as stack:
-        findings = Findings(stack.enter_context(Path(shard.findings).open("wb")))
+        findings = Findings(stack.enter_context(Path(shard.findings).open("wb")), max_errors=shard.max_errors)
         examples = Examples(stack.enter_context(Path(shard.examples).open("wb")))
         file = stack.enter_context(Path(shard.path).open("rb"))
         file.seek(shard.start)
-        split = Split(examples, Path(shard.path), training=shard.training)
-        work, lines = DatasetReader(DatasetOptions(), findings, [split]), 0
+        split = Split(examples, Path(shard.path), part=shard.part)
+        work, lines = DatasetReader(DatasetOptions(), findings, [split], shard.facts), 0
         for rows in read_lines(file, length=shard.end - shard.start, begins=False):
             lines += len(rows.lines)
-            work.take(Rows.of(rows), shard.name, shard.file)
+            work.take(work.rows_of(rows, shard.name), shard.name, shard.file)
+            if findings.are_enough:
+                break
         examples.flush()
     validator = work.check
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
@@ -96,6 +106,7 @@ def check(shard: Shard) -> ShardResult:
         blank_lines=validator.blank_lines,
         bad_rows=validator.bad_rows,
         multimodal_rows=validator.multimodal_rows,
+        rows_with_nulls=validator.rows_with_nulls,
         counts=counts,
     )
 
@@ -109,7 +120,8 @@ def can_be_split(source: Source, options: DatasetOptions) -> bool:
     with open_source(source) as file:
         first = next(read_lines(file), Lines(1, []))
     columns = options.column_names
-    return not first.marked and recognise(first.lines, columns.prompt, columns.response) == "gemini"
+    is_gemini = recognise(first.lines, columns.prompt, columns.response) in (None, "gemini")
+    return is_gemini and not first.marked and not layout_problem(source.name, first.lines)
 
 
 class ShardReader:
@@ -117,11 +129,13 @@ class ShardReader:
 
     :param processes: number of processes
     :param folder: existing folder for the files that the processes write
+    :param facts: what is known about files for the base model
     """
 
-    def __init__(self, processes: int, folder: Path) -> None:
+    def __init__(self, processes: int, folder: Path, facts: MediaFacts) -> None:
         self._processes = processes
         self._folder = folder
+        self._facts = facts
         # Texts are compared by Python's hash, so all processes need the same seed for it.
         seed = str(secrets.randbelow(2**32 - 1) + 1)
         path = os.pathsep.join(filter(None, (str(_PACKAGE_DIR), os.environ.get("PYTHONPATH"))))
@@ -136,7 +150,7 @@ class ShardReader:
         :param work: the reader that collects the results
         :raises ChildProcessError: a process failed or was ended
         """
-        shards = self._shards(source, file, training=split.training)
+        shards = self._shards(source, file, work.findings.max_errors, part=split.part)
         with ExitStack() as stack:
             running = [stack.enter_context(self._start(shard)) for shard in shards]
             for process in running:
@@ -148,12 +162,13 @@ class ShardReader:
         for shard, outcome in zip(shards, outcomes, strict=True):
             _merge(shard, outcome, before, split, work)
             before += outcome.lines
+        work.stop_after_errors(source)
 
     def _start(self, shard: Shard) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "vertex_tuning.datasets.parallel", msgspec.json.encode(shard).decode()]
         return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE)
 
-    def _shards(self, source: Source, file: int, *, training: bool) -> list[Shard]:
+    def _shards(self, source: Source, file: int, max_errors: int, *, part: SetName) -> list[Shard]:
         path = cast(Path, source.path)
         with path.open("rb") as opened:
             edges = _edges(opened, path.stat().st_size, self._processes)
@@ -164,9 +179,11 @@ class ShardReader:
                 file=file,
                 start=start,
                 end=end,
-                training=training,
+                part=part,
                 findings=str(self._folder / f"part-{file}-{number}.findings"),
                 examples=str(self._folder / f"part-{file}-{number}.examples"),
+                facts=self._facts,
+                max_errors=max_errors,
             )
             for number, (start, end) in enumerate(pairwise(edges))
         ]
@@ -211,13 +228,14 @@ def _merge(shard: Shard, outcome: ShardResult, before: int, split: Split, work: 
     with Path(shard.findings).open("rb") as file:
         for finding in read_findings(file):
             read_counts[finding.severity, finding.kind] += 1
-            work.findings.add(msgspec.structs.replace(finding, line=finding.line + before))
+            work.check.add(msgspec.structs.replace(finding, line=finding.line + before))
     for severity, counts in outcome.counts.items():
         for kind, count in counts.items():
             work.findings.count(kind, severity, count - read_counts[severity, kind])
     work.check.blank_lines += outcome.blank_lines
     work.check.bad_rows += outcome.bad_rows
     work.check.multimodal_rows += outcome.multimodal_rows
+    work.check.rows_with_nulls += outcome.rows_with_nulls
 
 
 if __name__ == "__main__":

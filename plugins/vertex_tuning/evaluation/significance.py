@@ -91,10 +91,7 @@ def tango_bounds(better: float, worse: float, examples: float, confidence: float
     :param confidence: of each bound
     :returns: the lower and the upper bound, from -1 to 1
     """
-    # Imported here: DAG files load this module, and `statistics` takes a hundredth of a second.
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf(confidence)
+    z = _quantile(confidence)
     return _lower_bound(better, worse, examples, z), -_lower_bound(worse, better, examples, z)
 
 
@@ -126,15 +123,26 @@ def examples_needed(gain: Gain, min_gain: float) -> int | None:
     return enough
 
 
-def can_ever_decide(examples: int, min_gain: float, confidence: float) -> bool:
-    """Whether a sample of this size could show the gain at all: with two models that never disagree.
+def least_examples(min_gain: float, confidence: float) -> int:
+    """Smallest sample of right and wrong answers on which the lower bound can reach a gain.
 
-    :param examples: size of the sample
-    :param min_gain: the gain that the lower bound must reach; from 0 on the new model has to be better somewhere
+    Below 0 it is the sample on which two models that never differ are enough: their bound is -z²/(n + z²). From 0 on
+    it is the sample on which only the new model is ever right: its bound is (n - z²)/(n + z²). Both follow from Tango's
+    interval.
+
+    :param min_gain: the gain that the lower bound must reach, over -1 and under 1
     :param confidence: of the lower bound
     """
-    better = 0.0 if min_gain < 0 else float(examples)
-    return examples > 0 and tango_bounds(better, 0, examples, confidence)[0] >= min_gain
+    z2 = _quantile(confidence) ** 2
+    needed = z2 * (1 / -min_gain - 1) if min_gain < 0 else z2 * (1 + min_gain) / (1 - min_gain)
+    return math.ceil(needed - 1e-9)
+
+
+def _quantile(confidence: float) -> float:
+    # Imported here: DAG files load this module, and `statistics` takes a hundredth of a second.
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(confidence)
 
 
 def _lower_bound(better: float, worse: float, examples: float, z: float) -> float:

@@ -6,6 +6,7 @@ from typing import Final
 
 from vertex_tuning.evaluation.sample_metrics import METRIC_VALUES
 from vertex_tuning.metrics.summary import VALUES_OF_SERIES
+from vertex_tuning.scores import WIN_RATE
 from vertex_tuning.text.suggestions import did_you_mean
 
 SERIES: Final = ("total_loss", "fraction_of_correct_next_step_preds", "num_predictions")
@@ -17,8 +18,6 @@ Source: Google's guide to supervised tuning, "Tuning and validation metrics".
 OF_JOB: Final = ("overfitting", "overfitting_epoch", "billed_tokens", "duration_seconds", "queue_seconds")
 SAMPLE: Final = "sample."
 """Prefix of values that are measured on the sample."""
-JUDGE: Final = "judge."
-"""Prefix of values that a judge measures on the sample."""
 BASELINE: Final = "baseline."
 """Prefix of the same values of the base model."""
 GAIN_OVER_BASE: Final = "sample.gain_over_base"
@@ -27,19 +26,26 @@ GAIN_OVER_BASE: Final = "sample.gain_over_base"
 EXACT_SHARE: Final = "sample.exact_share"
 """Share of the sample's examples whose response is exactly the expected one."""
 
-OF_ANSWERS: Final = ("smoke.pass_share", "smoke.latency_p95", EXACT_SHARE, "baseline.exact_share", GAIN_OVER_BASE)
+JUDGE: Final = "judge."
+"""Prefix of values that a judge model gives."""
+
+BASELINE_VALUES: Final = tuple(
+    f"{BASELINE}{name.partition('.')[2]}" for name in (EXACT_SHARE, *METRIC_VALUES) if name != WIN_RATE
+)
+OF_ANSWERS: Final = ("smoke.pass_share", "smoke.latency_p95", EXACT_SHARE, GAIN_OVER_BASE)
 
 KNOWN: Final = (
     *(f"{side}_{series}.{value}" for side in ("train", "eval") for series in SERIES for value in VALUES_OF_SERIES),
     *OF_JOB,
     *OF_ANSWERS,
     *METRIC_VALUES,
+    *BASELINE_VALUES,
 )
 
 
 _FROM_0_TO_1: Final = frozenset(
     {
-        "overfitting", "smoke.pass_share", EXACT_SHARE, "baseline.exact_share", *METRIC_VALUES,
+        "overfitting", "smoke.pass_share", EXACT_SHARE, *METRIC_VALUES, *BASELINE_VALUES,
         *(f"{side}_fraction_of_correct_next_step_preds.{value}"
           for side in ("train", "eval") for value in VALUES_OF_SERIES if value != "best_step"),
     }
@@ -79,7 +85,20 @@ def needs_validation(name: str) -> bool:
 
 def needs_sample(name: str) -> bool:
     """Whether a value is measured by predictions for the examples of the sample."""
-    return name.startswith((SAMPLE, JUDGE, BASELINE))
+    return name.startswith((SAMPLE, BASELINE, JUDGE))
+
+
+def metric_of(name: str) -> str:
+    """The value of the metric that a value needs; empty for values that every sample has, or that need none.
+
+    :param name: name of a value, e.g. `baseline.bleu`, which needs `sample.bleu`
+    """
+    if name in METRIC_VALUES:
+        return name
+    own = name.removeprefix(BASELINE)
+    if own == name or f"{BASELINE}{own}" not in BASELINE_VALUES or own == "exact_share":
+        return ""
+    return next(value for value in METRIC_VALUES if value.partition(".")[2] == own)
 
 
 def needs_baseline(name: str) -> bool:

@@ -187,12 +187,16 @@ class VertexTuningHook(BaseHook):
         """Number of tokens that the service counts in an example of a dataset, with its system instruction.
 
         :param model: id of a base model
-        :param example: `contents` and, if present, `systemInstruction`
+        :param example: `contents` and, if present, `systemInstruction`, `tools` and `generationConfig`
         :raises VertexRequestError: the response has no number
         """
         from google.genai import types
 
-        config = types.CountTokensConfig(system_instruction=example.get("systemInstruction"))
+        config = types.CountTokensConfig(
+            system_instruction=example.get("systemInstruction"),
+            tools=example.get("tools"),
+            generation_config=example.get("generationConfig"),
+        )
         with genai_errors(f"counting tokens with {model}"):
             try:
                 answer = self.client().models.count_tokens(model=model, contents=example["contents"], config=config)

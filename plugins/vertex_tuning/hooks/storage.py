@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 JSONL: Final = "application/jsonl"
 PART_SUFFIX: Final = ".part-"
+LISTED_FROM: Final = 20
+"""Wanted objects of a folder from which the folder is listed."""
 
 
 class StorageHook(BaseHook):
@@ -226,6 +229,39 @@ class StorageHook(BaseHook):
         with google_errors(f"looking for {uri}"):
             return _stored(blob.bucket.get_blob(blob.name, timeout=TIMEOUT))
 
+    def find_objects(self, uris: Iterable[str]) -> dict[str, StoredObject | None]:
+        """The metadata of many objects by URI; None for an object that does not exist.
+
+        Objects that the credentials may not see are not in the result. A folder of which many objects are wanted is
+        listed once.
+
+        :param uris: `gs://BUCKET/NAME` each
+        """
+        folders: dict[str, list[str]] = defaultdict(list)
+        for uri in uris:
+            folders[uri.rpartition("/")[0]].append(uri)
+        found: dict[str, StoredObject | None] = {}
+        for folder, wanted in folders.items():
+            try:
+                if len(wanted) >= LISTED_FROM:
+                    found |= self._listed(folder, wanted)
+                else:
+                    found |= {uri: self.find_object(uri) for uri in wanted}
+            except VertexRequestError as error:
+                self.log.warning("Files in %s are not looked up: %s", plain(folder), error)
+        return found
+
+    def _listed(self, folder: str, wanted: list[str]) -> dict[str, StoredObject | None]:
+        """The wanted objects of a folder, from a listing of the folder."""
+        found: dict[str, StoredObject | None] = dict.fromkeys(wanted)
+        some = self._blob(wanted[0])
+        prefix = some.name.removesuffix(some.name.rpartition("/")[2])
+        with google_errors(f"listing {folder}"):
+            for stored in map(_stored, some.bucket.list_blobs(prefix=prefix, delimiter="/", timeout=TIMEOUT)):
+                if stored and stored.uri in found:
+                    found[stored.uri] = stored
+        return found
+
     def list_objects(self, pattern: str) -> list[StoredObject]:
         """Objects whose URI matches a pattern, sorted by name.
 
@@ -240,16 +276,17 @@ class StorageHook(BaseHook):
         return [stored for stored in map(_stored, fitting) if stored]
 
     @contextlib.contextmanager
-    def open_object(self, uri: str) -> Iterator[IO[bytes]]:
+    def open_object(self, uri: str, chunk_size: int | None = None) -> Iterator[IO[bytes]]:
         """Open an object for reading as a stream. All bytes are of the same generation.
 
         :param uri: `gs://BUCKET/NAME`
+        :param chunk_size: bytes per request; None for the client's default
         :raises NotFoundError: the object does not exist
         """
         blob = self._blob(uri)
         with google_errors(f"reading {uri}"):
             blob.reload(timeout=TIMEOUT)
-            with blob.open("rb", timeout=TIMEOUT) as file:
+            with blob.open("rb", chunk_size=chunk_size, timeout=TIMEOUT) as file:
                 yield file
 
     def _blob(self, uri: str) -> Blob:
@@ -265,4 +302,5 @@ def _stored(blob: Blob | None) -> StoredObject | None:
     if blob is None:
         return None
     uri = f"gs://{blob.bucket.name}/{blob.name}"
-    return StoredObject(uri=uri, generation=blob.generation, size=blob.size, crc32c=blob.crc32c)
+    content_type = blob.content_type or ""
+    return StoredObject(uri, blob.generation, blob.size, blob.crc32c, content_type)

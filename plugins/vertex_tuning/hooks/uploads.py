@@ -36,12 +36,14 @@ class StoredObject(msgspec.Struct, frozen=True):
     :param generation: generation of the object
     :param size: size in bytes
     :param crc32c: checksum of the content, in base64
+    :param content_type: MIME type; empty if it has none
     """
 
     uri: str
     generation: int
     size: int
     crc32c: str
+    content_type: str = ""
 
     def __str__(self) -> str:
         return f"{self.uri} ({self.size} bytes, crc32c {self.crc32c})"

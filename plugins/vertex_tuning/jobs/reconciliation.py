@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vertex_tuning.costs.token_estimate import ESTIMATE_TOLERANCE, ESTIMATED
+from vertex_tuning.costs.token_estimate import ESTIMATE_TOLERANCE, ESTIMATED, FILES_AT_LEAST
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.text.plain_text import plain
 
@@ -37,11 +37,14 @@ def compare_with_service(summary: Mapping[str, Any], job: TuningJob) -> list[str
             "; ".join(map(plain, sorted(set(stats.dropped_example_reasons))[:REASONS_SHOWN])) or "it does not say why"
         )
         warnings.append(f"Vertex AI dropped or cut {dropped} of {summary['rows']} training examples: {reasons}")
-    token_tolerance = ESTIMATE_TOLERANCE if summary.get("counted") == ESTIMATED else TOLERANCE
+    how = summary.get("counted") or ""
+    token_tolerance = ESTIMATE_TOLERANCE if how.startswith(ESTIMATED) else TOLERANCE
     for unit, count, service_count, tolerance in (
         ("training examples", summary["rows"], stats.tuning_dataset_example_count, TOLERANCE),
         (f"billable tokens{counted}", summary["tokens"], stats.total_billable_token_count, token_tolerance),
     ):
+        if how.endswith(FILES_AT_LEAST) and unit.startswith("billable") and service_count and count < service_count:
+            continue
         if service_count is not None and abs(count - service_count) > tolerance * service_count:
             difference = f": {(count - service_count) / service_count:+.1%}" if service_count else ""
             warnings.append(f"We counted {count:,} {unit}, Vertex AI {service_count:,}{difference}.")

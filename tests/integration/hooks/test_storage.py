@@ -263,3 +263,21 @@ def test_objects_are_found_by_a_pattern(storage: StorageHook) -> None:
     found = storage.list_objects("gs://bucket/list/*.jsonl")
     assert [one.uri for one in found] == ["gs://bucket/list/a.jsonl", "gs://bucket/list/b.jsonl"]
     assert found[0].size == 1
+
+
+@pytest.mark.parametrize("number", [3, 30])
+def test_many_objects_are_found_and_missing_ones_are_said(storage: StorageHook, emulator: str, number: int) -> None:
+    uris = [f"gs://bucket/many-{number}/{index}.png" for index in range(number)]
+    for uri in uris[1:]:
+        storage.write_object(uri, b"x", "image/png")
+    storage.write_object(f"gs://bucket/many-{number}/deeper/0.png", b"x", "image/png")
+    before = httpx.get(f"{emulator}/_internal/requests").json()["counts"]
+    found = storage.find_objects([*uris, "gs://no-such-bucket/a.png"])
+    after = httpx.get(f"{emulator}/_internal/requests").json()["counts"]
+    assert found[uris[0]] is None
+    assert [(stored.uri, stored.size, stored.content_type) for uri in uris[1:] if (stored := found[uri])] == [
+        (uri, 1, "image/png") for uri in uris[1:]
+    ]
+    assert found.keys() - set(uris) <= {"gs://no-such-bucket/a.png"}
+    lists = [counts.get("storage.objects.list", {}).get("200", 0) for counts in (before, after)]
+    assert lists[1] - lists[0] == (1 if number >= storage_module.LISTED_FROM else 0)

@@ -25,6 +25,7 @@ from vertex_tuning.operators.dataset import UploadDatasetOperator
 
 from tests.support.emulator import classification_rows, upload
 from tests.support.google_cloud import TRAINING
+from tests.support.media_files import pdf
 from tests.support.paths import PRICES
 from tests.support.tasks import TaskContext, create, execute
 
@@ -525,7 +526,7 @@ def test_tokens_are_counted_by_the_service_where_that_is_asked_for(tmp_path: Pat
     rows = classification_rows(100)
     write(tmp_path / "t.jsonl", *({"systemInstruction": {"parts": [{"text": "Sort it."}]}, **row} for row in rows))
     given = {"base_model": "gemini-2.5-flash", "prices": PRICES}
-    guessed = execute(uploading(tmp_path, **given))
+    guessed = execute(uploading(tmp_path, **given, options={"count_tokens_sample": 0}))
     counted = execute(uploading(tmp_path, **given, options={"count_tokens_sample": "100"}))
     assert httpx.get(f"{emulator}/_internal/requests").json()["counts"]["publishers.models.countTokens"]["200"] == 100
     assert "countTokens on 100 examples" in counted["training"]["counted"]
@@ -537,6 +538,43 @@ def test_tokens_are_counted_by_the_service_where_that_is_asked_for(tmp_path: Pat
     assert compare_with_service(guessed["training"], job) == []  # it is as close as that
     [warning] = compare_with_service({**guessed["training"], "counted": ""}, job)
     assert "billable tokens" in warning
+
+
+def test_fifty_examples_are_counted_if_nothing_else_is_said(tmp_path: Path, emulator: str) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(100))
+    result = execute(uploading(tmp_path, base_model="gemini-2.5-flash", prices=PRICES))
+    assert "countTokens on 50 examples" in result["cost"]["counted"]
+    assert httpx.get(f"{emulator}/_internal/requests").json()["counts"]["publishers.models.countTokens"]["200"] == 50
+
+
+def pdf_row(number: int) -> dict[str, Any]:
+    data = {"mimeType": "application/pdf", "fileUri": f"gs://bucket/files/{number}.pdf"}
+    parts = [{"fileData": data}, {"text": f"Summarise report {number}."}]
+    return {"contents": [{"role": "user", "parts": parts}, {"role": "model", "parts": [{"text": "Sales grew."}]}]}
+
+
+def test_the_limit_holds_for_the_most_that_files_may_cost_and_reading_them_narrows_it(
+    tmp_path: Path, emulator: str, storage: StorageHook
+) -> None:
+    for number in range(30):
+        storage.write_object(f"gs://bucket/files/{number}.pdf", pdf(2), "application/pdf")
+    write(tmp_path / "t.jsonl", *map(pdf_row, range(30)))
+    given = {"base_model": "gemini-3.1-flash-lite", "prices": PRICES, "epoch_count": 2, "max_cost": 1}
+    words = r"at most 1\d,\d{3},\d{3} training tokens = USD 30\.\d\d.*inspect_files: true"
+    with pytest.raises(exceptions.CostLimitError, match=words):
+        execute(uploading(tmp_path, **given))
+    result = execute(uploading(tmp_path, **given, options={"inspect_files": True}))
+    pages = 30 * 2 * 560
+    cost = result["cost"]
+    assert pages < cost["tokens"] == cost["most_tokens"] < pages + 1000
+    assert "countTokens on 30 examples" in cost["counted"]
+
+
+def test_files_that_are_not_there_are_said_before_the_upload(tmp_path: Path, storage: StorageHook) -> None:
+    storage.write_object("gs://bucket/files/0.pdf", pdf(1), "application/pdf")
+    write(tmp_path / "t.jsonl", pdf_row(0), pdf_row(777))
+    with pytest.raises(exceptions.DatasetError, match=r"1 of 2 rows \(50\.0%\) with files that are missing"):
+        execute(uploading(tmp_path))
 
 
 def test_a_model_whose_tokens_cannot_be_counted_keeps_the_estimate(
