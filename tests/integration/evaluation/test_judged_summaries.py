@@ -20,7 +20,10 @@ from include.data.call_notes import generate
 from tests.integration.conftest import LOCATION, spec
 from tests.support.emulator import upload
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the evaluation client's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # the evaluation client's own
+    pytest.mark.timeout(300),  # it trains, and imports two large libraries
+]
 
 PAIR = ("challenger", "baseline")
 BASE_MODEL = "gemini-2.5-flash"
