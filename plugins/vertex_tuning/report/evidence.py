@@ -31,7 +31,7 @@ def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
 
 
 def sample_answers(evaluation: EvaluationResult) -> to.AnswerList | None:
-    """The new model's answers to the sample; None if it was not asked."""
+    """The new model's answers to the sample; None without a sample."""
     counts = evaluation.answers.get("challenger", ModelAnswers()).sample
     if not counts.total:
         return None
