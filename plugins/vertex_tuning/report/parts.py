@@ -60,6 +60,8 @@ def dataset(upload: UploadResult, report: DatasetFile | None, job: TuningJob | N
     files = [_file("training", upload.training, report.training)]
     if upload.validation:
         files.append(_file("validation", upload.validation, report.validation))
+    if upload.test:
+        files.append(_file("test", upload.test, report.test))
     counts = compare_with_service(msgspec.structs.asdict(upload.training), job) if job else []
     return to.DatasetSummary(upload.dataset_hash, files, [*counts, *upload.warnings])
 

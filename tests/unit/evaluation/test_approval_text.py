@@ -169,7 +169,9 @@ def test_a_deadline_that_leaves_no_time_is_refused(deadline: timedelta) -> None:
 
 def rendered(task: ApproveModelOperator, **xcoms: Any) -> str:
     """The question, of what the tasks of the run have left by `task__key`."""
-    instance = SimpleNamespace(map_index=-1, xcom_pull=lambda task_ids, key, **_: xcoms.get(f"{task_ids}__{key}"))
+    instance = SimpleNamespace(
+        map_index=-1, task=None, xcom_pull=lambda task_ids, key, **_: xcoms.get(f"{task_ids}__{key}")
+    )
     task.render_template_fields({"ti": instance, "task": task})  # type: ignore[typeddict-item]
     return str(task.body)
 
