@@ -225,6 +225,7 @@ class AnswerPair(msgspec.Struct, frozen=True):
     :param champion: response of the model in use; None without one
     :param baseline: response of the base model; None without one
     :param reference: expected response; empty for a case
+    :param scores: score of each response by the rule's value, if it is not the exact response that counts
     :param differs: whether new model and model in use respond differently; for a first model, new model and base model
     """
 
@@ -237,6 +238,7 @@ class AnswerPair(msgspec.Struct, frozen=True):
     baseline: str | None = None
     baseline_problem: str = ""
     reference: str = ""
+    scores: dict[str, float] = {}
     differs: bool = False
 
 
