@@ -20,6 +20,8 @@ ROW_CHARACTERS_SHOWN: Final = MESSAGE_SHOWN
 
 _EXACT: Final = "sample.exact_share"
 """Value whose score every row has."""
+_RIGHT_OR_WRONG: Final = (_EXACT, "sample.exact_match")
+"""Values whose score is 0 or 1: the page says right or wrong instead."""
 
 
 def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
@@ -188,5 +190,5 @@ def _row_pair(row: EvaluatedRow, other: str, value: str) -> _Pair:
             **{f"{model}_problem": row.problems.get(model, "") for model in models},
         },
         limit=ROW_CHARACTERS_SHOWN,
-        scores={} if value == _EXACT else row.scores.get(value, {}),
+        scores={} if value in _RIGHT_OR_WRONG else row.scores.get(value, {}),
     )
