@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +28,7 @@ DAG_FILE = '''\
 
 from vertex_tuning.dags import orphaned_jobs_dag, retraining_dags, rollback_dags
 
-globals().update(
-    retraining_dags(__file__)
-    | rollback_dags(__file__)
-    | orphaned_jobs_dag(__file__)
-)
+globals().update(retraining_dags(__file__) | rollback_dags(__file__) | orphaned_jobs_dag(__file__))
 '''
 
 pytestmark = pytest.mark.timeout(240)
@@ -113,7 +110,8 @@ def outside(tmp_path: Path, site: Path) -> Outside:
     return Outside(tmp_path, site)
 
 
-def test_the_dag_file_is_one_for_airflow_and_has_ten_lines_at_most() -> None:
+def test_the_dag_file_is_the_guides_and_has_ten_lines_at_most(project_dir: Path) -> None:
+    assert textwrap.indent(DAG_FILE, "   ") in (project_dir / "docs" / "package.md").read_text()
     assert len(DAG_FILE.splitlines()) <= 10
     assert all(word in DAG_FILE.lower() for word in ("airflow", "dag"))  # or Airflow would not read the file
 
