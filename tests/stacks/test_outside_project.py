@@ -31,7 +31,7 @@ from vertex_tuning.dags import orphaned_jobs_dag, retraining_dags, rollback_dags
 globals().update(retraining_dags(__file__) | rollback_dags(__file__) | orphaned_jobs_dag(__file__))
 '''
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ class Outside:
         script = self.site / "bin" / command[0]
         program = [sys.executable, str(script)] if script.exists() else [sys.executable, "-m", command[0]]
         done = subprocess.run(
-            [*program, *command[1:]], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=150
+            [*program, *command[1:]], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=500
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
         return done.stdout
