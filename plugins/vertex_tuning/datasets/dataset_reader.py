@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, Final, Literal, NamedTuple
 
 import msgspec
 
 from vertex_tuning.costs.media import MediaFacts
+from vertex_tuning.datasets.conversations import from_conversation
 from vertex_tuning.datasets.duplicates import Examples
+from vertex_tuning.datasets.file_layouts import csv_header, layout_problem
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.formats import (
+    FORMAT_LABELS,
+    PAIR_FIELDS,
     ConversionError,
+    Converted,
     Format,
+    Recognised,
     from_fields,
-    from_messages,
+    from_pair,
     from_texts,
+    mixed_formats,
     recognise,
+    row_format,
 )
 from vertex_tuning.datasets.limits import MAX_DATASET_BYTES, MAX_READ
 from vertex_tuning.datasets.lines import (
@@ -38,13 +47,15 @@ from vertex_tuning.datasets.lines import (
 from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.row_rules import PREFERENCE_EXPECTED, PREFERENCE_FOUND
 from vertex_tuning.datasets.row_sets import RowSet
-from vertex_tuning.datasets.rows import UNREADABLE_ROW, Measured
+from vertex_tuning.datasets.rows import Measured
 from vertex_tuning.datasets.splitting import for_validation
-from vertex_tuning.datasets.validator import RowValidator, Totals
+from vertex_tuning.datasets.validator import RowValidator, Totals, UnreadableRowError, decode_row, fields_set
 from vertex_tuning.text.plain_text import plain
 
-_CONVERTED = ("messages", "chat", "csv", "fields")
-_BATCH = 500
+_CONVERSATIONS: Final = ("messages", "chat", "sharegpt")
+_BATCH: Final = 500
+_HASHING: Final = ThreadPoolExecutor(1, "hashing")
+"""The thread that hashes what is read: it takes a tenth of the time of a check, and needs no Python."""
 
 
 class Source(NamedTuple):
@@ -95,6 +106,7 @@ class Hashed:
     def __init__(self, file: IO[bytes] | None = None) -> None:
         self._file = file
         self._digest = hashlib.sha256()
+        self._pending: Future[None] | None = None
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -103,8 +115,19 @@ class Hashed:
         if self._file is not None and self.size <= MAX_DATASET_BYTES:
             self._file.write(data)
 
+    def hash_later(self, data: bytes) -> None:
+        """Count bytes, and hash them in another thread while the caller uses them."""
+        self.size += len(data)
+        self._wait()
+        self._pending = _HASHING.submit(self._digest.update, data)
+
+    def _wait(self) -> None:
+        if self._pending:
+            self._pending.result()
+
     @property
     def sha256(self) -> str:
+        self._wait()
         return self._digest.hexdigest()
 
 
@@ -133,6 +156,18 @@ class Split:
         if self._file:
             self._file.close()
 
+    def copy(self, source: Source) -> None:
+        """Write the rows of a valid file of Gemini rows without their fields that are `null`."""
+        self.open()
+        with open_source(source) as file, os_errors(source.label):
+            for line in (line for chunk in read_lines(file) for line in chunk.lines):
+                self._write([fields_set(line, msgspec.json.decode(line))[0]] if line.strip() else [])
+        self.close()
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        if self.output is not None:
+            self.output.write(b"".join([line.strip() + b"\n" for line in lines]))
+
     def take(self, lines: Sequence[bytes], numbers: Sequence[int], measured: Sequence[Measured], file: int) -> None:
         """Add rows that have been checked and measured.
 
@@ -145,8 +180,7 @@ class Split:
         self.examples.add(prompts, answers, numbers, file, training=self.training)
         self.totals.add(inputs, outputs, messages, labels, numbers, file)
         self.row_set.add(lines)
-        if self.output is not None:
-            self.output.write(b"".join([line.strip() + b"\n" for line in lines]))
+        self._write(lines)
 
 
 class DatasetReader:
@@ -207,7 +241,7 @@ class DatasetReader:
         self.findings.add(Finding(kind, "error", name, found=found, expected=expected))
 
     def _hash(self, chunk: bytes) -> None:
-        self.source.write(chunk)
+        self.source.hash_later(chunk)
         if self.source.size > MAX_READ:
             raise _TooLargeError
 
@@ -217,26 +251,44 @@ class DatasetReader:
         first = next(chunks, None)
         if first is None:
             return
-        columns = self.columns
-        form = self.options.format or (
-            "csv" if is_csv(source.name) else recognise(first.lines, columns.prompt, columns.response)
-        )
+        problem = layout_problem(source.label, first.lines)
+        if problem:
+            self._refuse(problem.kind, name, problem.found, problem.expected)
+            return
+        form = self._format(source, first)
         if form == "preference":
             self.is_preference = True
             self._refuse("preference", name, PREFERENCE_FOUND, PREFERENCE_EXPECTED)
             return
         self.formats.append(form)
-        self.must_rewrite |= form in _CONVERTED or first.marked
+        self.must_rewrite |= form != "gemini" or first.marked
         if self.must_rewrite or self.options.on_invalid_row == "drop":
             for split in self.splits:
                 split.open()
         everything = _chain(first, chunks)
         if form == "csv":
-            yield from self._from_csv(name, read_csv(everything))
+            yield from self._from_csv(name, everything, csv_header(first.lines, self.columns).separator)
             return
         for lines in everything:
             rows = self.rows_of(lines, name)
-            yield self._from_json(name, rows, form) if form in _CONVERTED else rows
+            yield rows if form == "gemini" else self._from_json(name, rows, form)
+
+    def _format(self, source: Source, first: Lines) -> Recognised:
+        """The format that the rows of a file show; otherwise the one that is set, or Gemini's.
+
+        The warning about another format than is set stands for the whole file: a form may name a file of any format.
+        """
+        shown = recognise(first.lines, self.columns.prompt, self.columns.response)
+        if shown is None and (is_csv(source.name) or csv_header(first.lines, self.columns).has_columns):
+            shown = "csv"
+        chosen = self.options.format
+        if shown is None or {shown, chosen} == {"messages", "chat"}:
+            return chosen or shown or "gemini"
+        if chosen not in (None, shown) and shown != "preference":
+            found = f"rows of the format {shown}, which are read as such"
+            expected = f"{chosen}, which is set as the format. Correct or remove the setting"
+            self.findings.add(Finding("format", "warning", source.label, found=found, expected=expected))
+        return shown
 
     def _chunks(self, name: str, file: IO[bytes]) -> Iterator[Lines]:
         with os_errors(name):
@@ -255,8 +307,8 @@ class DatasetReader:
         return rows
 
     def take(self, rows: Rows, name: str, file: int) -> None:
-        measured = self.check.check(rows.lines, name, rows.numbers, cut=rows.cut)
-        lines, numbers = rows.lines, rows.numbers
+        lines, measured = self.check.check(rows.lines, name, rows.numbers, cut=rows.cut)
+        numbers = rows.numbers
         if None in measured:
             lines, numbers = list(compress(lines, measured)), list(compress(numbers, measured))
         kept = [found for found in measured if found is not None]
@@ -284,24 +336,37 @@ class DatasetReader:
 
     def _convert(self, line: bytes, name: str, number: int, form: Format) -> bytes | None:
         """Convert a line to a row; an invalid line is returned unchanged, for the checks to report."""
-        columns, instruction = self.columns, self.options.system_instruction
         try:
-            found = msgspec.json.decode(line)
-            row = (
-                from_fields(found, columns.prompt, columns.response, instruction)
-                if form == "fields"
-                else from_messages(found, instruction)
-            )
-        except UNREADABLE_ROW:
+            _, found = fields_set(line, decode_row(line))
+            converted = self._converted(found, form)
+        except (UnreadableRowError, RecursionError):
             return line
         except ConversionError as error:
-            self.check.refuse(error.problem, name, number)
+            self.check.refuse(_named(error.problem, form), name, number)
             return None
+        for warning in converted.warnings:
+            self.check.report(warning, name, number)
         self.converted += 1
-        return msgspec.json.encode(row)
+        return msgspec.json.encode(converted.row)
 
-    def _from_csv(self, name: str, records: Iterator[Record]) -> Iterator[Rows]:
-        columns = self._columns(name, next(records, None))
+    def _converted(self, row: object, form: Format) -> Converted:
+        """Convert a decoded row.
+
+        :raises ConversionError: the row has another format, or a part of it would be lost
+        """
+        columns, options = self.columns, self.options
+        shown = row_format(row, columns.prompt, columns.response)
+        if shown not in (None, form) and {shown, form} != {"messages", "chat"}:
+            raise ConversionError(mixed_formats(shown, form))
+        if form in _CONVERSATIONS:
+            return from_conversation(row, form, options.system_instruction, options.consecutive_turns)
+        if form in PAIR_FIELDS:
+            return from_pair(row, form, options.system_instruction)
+        return from_fields(row, columns.prompt, columns.response, options.system_instruction)
+
+    def _from_csv(self, name: str, chunks: Iterator[Lines], separator: str) -> Iterator[Rows]:
+        records = read_csv(chunks, separator)
+        columns = self._columns(name, next(records, None), separator)
         if columns is None:
             return
         made: list[tuple[bytes, int]] = []
@@ -316,13 +381,15 @@ class DatasetReader:
                 made = []
         yield _rows_of(made)
 
-    def _columns(self, name: str, header: Record | None) -> tuple[int, int, int] | None:
+    def _columns(self, name: str, header: Record | None, separator: str) -> tuple[int, int, int] | None:
         """Positions of prompt and response, and the number of columns."""
         wanted = (self.columns.prompt, self.columns.response)
         fields = header.fields if header else []
         if all(fields.count(column) == 1 for column in wanted):
             return fields.index(wanted[0]), fields.index(wanted[1]), len(fields)
         found = ", ".join(map(describe, fields[:20])) or "no header"
+        if separator != ",":
+            found += f", separated by {describe(separator)}"
         self._refuse("columns", name, found, f"the columns {describe(wanted[0])} and {describe(wanted[1])}, once each")
         return None
 
@@ -342,6 +409,13 @@ class DatasetReader:
 
 class _TooLargeError(Exception):
     """A file has more bytes than any dataset may have."""
+
+
+def _named(problem: Problem, form: Format) -> Problem:
+    """The problem with the name of the format, if it is one that is recognised by its fields."""
+    if form == "fields" or problem.kind == "mixed_formats":
+        return problem
+    return msgspec.structs.replace(problem, expected=f"{problem.expected} (format: {FORMAT_LABELS[form]})")
 
 
 def _rows_of(pairs: Iterable[tuple[bytes, int]]) -> Rows:

@@ -179,11 +179,14 @@ class Record(NamedTuple):
     problem: str = ""
 
 
-def read_csv(chunks: Iterator[Lines]) -> Iterator[Record]:
-    """Read the records of a CSV file. After a damaged record, reading continues at the next line."""
+def read_csv(chunks: Iterator[Lines], separator: str = ",") -> Iterator[Record]:
+    """Read the records of a CSV file. After a damaged record, reading continues at the next line.
+
+    :param separator: character between two fields
+    """
     text = _Text(chunks)
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    reader = csv.reader(text, strict=True)
+    reader = csv.reader(text, delimiter=separator, strict=True)
     while True:
         text.begin_record()
         try:

@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from vertex_tuning.datasets.conversations import ConsecutiveTurns
 from vertex_tuning.datasets.findings import MAX_ERRORS
+from vertex_tuning.datasets.formats import Format
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.schema import Model, PlainText, known_in_a_run, mistakes_of
 from vertex_tuning.text.plain_text import plain
@@ -26,9 +28,11 @@ class ColumnNames(Model):
 class DatasetOptions(Model):
     """How a dataset is read.
 
-    :param format: format of all files, see `vertex_tuning.datasets.formats`; if not set, recognised for each file
+    :param format: format of files whose rows do not show it, see `vertex_tuning.datasets.formats`
     :param columns: names of the prompt and of the response
     :param system_instruction: system instruction for converted rows without one
+    :param consecutive_turns: `refuse` rejects converted rows with two turns of the same role in a row, `join` makes
+        them one turn
     :param on_invalid_row: `fail` rejects the dataset, `drop` leaves out up to `max_dropped_share` of its rows
     :param max_dropped_share: largest share of the rows that may be left out
     :param validation_fraction: share of the training data to use for validation, if there is no validation data
@@ -40,9 +44,10 @@ class DatasetOptions(Model):
 
     _known_in_a_run = known_in_a_run("*")
 
-    format: Literal["gemini", "messages", "chat", "csv"] | None = None
+    format: Format | None = None
     columns: ColumnNames | None = None
     system_instruction: PlainText | None = None
+    consecutive_turns: ConsecutiveTurns = "refuse"
     on_invalid_row: Literal["fail", "drop"] = "fail"
     max_dropped_share: float = Field(default=0.01, ge=0, le=1)
     validation_fraction: float | None = Field(default=None, gt=0, le=0.5)

@@ -21,6 +21,7 @@ import msgspec
 from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Source, Split, open_source
 from vertex_tuning.datasets.duplicates import Examples
+from vertex_tuning.datasets.file_layouts import layout_problem
 from vertex_tuning.datasets.findings import Findings, Severity, read_findings
 from vertex_tuning.datasets.formats import recognise
 from vertex_tuning.datasets.lines import READ_CHUNK, Lines, is_csv, is_gzip, read_lines
@@ -67,6 +68,7 @@ class ShardResult(msgspec.Struct, frozen=True):
     :param blank_lines: number of blank lines
     :param bad_rows: number of rows that cannot be used
     :param multimodal_rows: number of rows with files
+    :param rows_with_nulls: number of rows with fields that are `null`
     :param counts: number of findings by severity and kind
     """
 
@@ -76,6 +78,7 @@ class ShardResult(msgspec.Struct, frozen=True):
     blank_lines: int
     bad_rows: int
     multimodal_rows: int
+    rows_with_nulls: int
     counts: dict[Severity, dict[str, int]]
 
 
@@ -103,6 +106,7 @@ def check(shard: Shard) -> ShardResult:
         blank_lines=validator.blank_lines,
         bad_rows=validator.bad_rows,
         multimodal_rows=validator.multimodal_rows,
+        rows_with_nulls=validator.rows_with_nulls,
         counts=counts,
     )
 
@@ -116,7 +120,8 @@ def can_be_split(source: Source, options: DatasetOptions) -> bool:
     with open_source(source) as file:
         first = next(read_lines(file), Lines(1, []))
     columns = options.column_names
-    return not first.marked and recognise(first.lines, columns.prompt, columns.response) == "gemini"
+    is_gemini = recognise(first.lines, columns.prompt, columns.response) in (None, "gemini")
+    return is_gemini and not first.marked and not layout_problem(source.name, first.lines)
 
 
 class ShardReader:
@@ -223,13 +228,14 @@ def _merge(shard: Shard, outcome: ShardResult, before: int, split: Split, work: 
     with Path(shard.findings).open("rb") as file:
         for finding in read_findings(file):
             read_counts[finding.severity, finding.kind] += 1
-            work.findings.add(msgspec.structs.replace(finding, line=finding.line + before))
+            work.check.add(msgspec.structs.replace(finding, line=finding.line + before))
     for severity, counts in outcome.counts.items():
         for kind, count in counts.items():
             work.findings.count(kind, severity, count - read_counts[severity, kind])
     work.check.blank_lines += outcome.blank_lines
     work.check.bad_rows += outcome.bad_rows
     work.check.multimodal_rows += outcome.multimodal_rows
+    work.check.rows_with_nulls += outcome.rows_with_nulls
 
 
 if __name__ == "__main__":

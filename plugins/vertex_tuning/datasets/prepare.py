@@ -24,7 +24,7 @@ from vertex_tuning.datasets.lines import os_errors
 from vertex_tuning.datasets.media_check import FileStore, FileTotals, MediaCheck
 from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.datasets.parallel import ShardReader, can_be_split
-from vertex_tuning.datasets.rows import Content, Part, Row
+from vertex_tuning.datasets.rows import Content, Part, Row, parse_row
 from vertex_tuning.datasets.splitting import keep_first
 from vertex_tuning.datasets.statistics import statistics
 from vertex_tuning.datasets.validator import Totals
@@ -70,7 +70,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     """Description of a training or validation set.
 
     :param name: names of its files, as the user knows them
-    :param format: format of the files: `gemini`, `messages`, `chat`, `csv`, or several joined by `+`
+    :param format: format of the files, see `vertex_tuning.datasets.formats`; several are joined by `+`
     :param rows: number of examples
     :param bytes: size of the resulting file; `sha256` is its hash, in hex
     :param rows_hash: hash of the rows in any order, in hex
@@ -261,7 +261,9 @@ class _Work:
     def _report(self, done: DatasetReader, split: Split, sources: Sequence[Source]) -> DatasetReport:
         rows, bad = split.totals.rows, done.check.bad_rows
         name = shorten(", ".join(source.label for source in sources), TEXT_SHOWN)
-        written = split.output if done.must_rewrite or bad else None
+        if done.check.rows_with_nulls and split.output is None and not self._findings.total("error"):
+            split.copy(sources[0])
+        written = split.output if done.must_rewrite or bad or done.check.rows_with_nulls else None
         result = written or done.source
         dropped = bad if self._options.on_invalid_row == "drop" else 0
         has_own_error = not (rows or bad) and self._findings.total("error") > self._errors_before
@@ -340,7 +342,7 @@ def _statistics(totals: Totals) -> Statistics:
 def sample(lines: Iterable[bytes], size: int) -> list[Row]:
     """A sample of a valid dataset, chosen by the hashes of the rows: always the same rows, from the whole file."""
     picked = heapq.nsmallest(size, (line for line in lines if line.strip()), key=_hash)
-    return [msgspec.json.decode(line, type=Row) for line in picked]
+    return [parse_row(line) for line in picked]
 
 
 def _hash(line: bytes) -> bytes:

@@ -11,16 +11,20 @@ from typing import Any, Final
 
 from vertex_tuning.datasets.findings import Problem, describe, key_of
 from vertex_tuning.datasets.limits import MAX_EXAMPLE_TOKENS
+from vertex_tuning.datasets.rows import has_response, roles_of
 
 RowRule = Iterator[Problem]
 
 _ROLES: Final = ("user", "model")
 _SYSTEM: Final = ("systemInstruction", "system_instruction")
-_ROW_KEYS: Final = {"contents", "tools", *_SYSTEM}
+_SETTINGS: Final = ("generationConfig", "generation_config")
+_ROW_KEYS: Final = {"contents", "tools", *_SYSTEM, *_SETTINGS}
 PREFERENCE_KEY: Final = "completions"
 """Key that all rows of preference tuning have."""
 PREFERENCE_FOUND: Final = "preference rows"
 PREFERENCE_EXPECTED: Final = "supervised rows; this product makes supervised tuning jobs"
+_SINGLE_TURN: Final = 2
+"""Contents of a conversation of a single turn: a prompt and its response. Only longer ones must say who speaks."""
 _TURN_KEYS: Final = {"role", "parts"}
 _PART_KINDS: Final = {
     "text": "text",
@@ -32,11 +36,16 @@ _PART_KINDS: Final = {
     "function_response": "functionResponse",
 }
 _PART_KEYS: Final = {*_PART_KINDS, "mediaResolution", "media_resolution", "videoMetadata", "video_metadata"}
+NOT_A_TEXT: Final = frozenset({"nan", "NaN", "NAN", "Nan", "NaT", "<NA>"})
+"""What pandas and NumPy write for a missing value."""
 _URI_SCHEMES: Final = ("gs://", "https://", "http://")
 
 
 def problems(row: object) -> RowRule:
-    """All problems of a decoded row, in the order of its keys."""
+    """All problems of a decoded row, in the order of its keys.
+
+    :param row: decoded JSON without `null` fields
+    """
     if not isinstance(row, dict):
         yield Problem("type", "", describe(row), "an object")
         return
@@ -46,8 +55,11 @@ def problems(row: object) -> RowRule:
     yield from _unknown_keys(row, _ROW_KEYS, "")
     yield from _system(row)
     yield from _turns(row)
-    if row.get("tools") is not None:
+    if "tools" in row:
         yield from _each(row["tools"], ".tools", _tool)
+    for name in _SETTINGS:
+        if name in row and not isinstance(row[name], dict):
+            yield Problem("type", f".{name}", describe(row[name]), "an object")
 
 
 def too_long(tokens: int) -> RowRule:
@@ -69,7 +81,7 @@ def _unknown_keys(value: dict[str, Any], known: set[str], path: str) -> RowRule:
 
 
 def _system(row: dict[str, Any]) -> RowRule:
-    given = [name for name in _SYSTEM if row.get(name) is not None]
+    given = [name for name in _SYSTEM if name in row]
     if len(given) > 1:
         yield Problem("system", ".system_instruction", "it and systemInstruction", "only one of the two")
     for name in given:
@@ -77,7 +89,7 @@ def _system(row: dict[str, Any]) -> RowRule:
         if isinstance(turn, dict):
             yield from _unknown_keys(turn, _TURN_KEYS, path)
             yield from _parts(turn, path, text_only=True)
-            if not isinstance(turn.get("role"), (str, type(None))):
+            if not isinstance(turn.get("role", ""), str):
                 yield Problem("type", f"{path}.role", describe(turn["role"]), "a text or nothing")
         else:
             yield Problem("type", path, describe(turn), "an object with parts")
@@ -92,14 +104,20 @@ def _turns(row: dict[str, Any]) -> RowRule:
     elif not contents:
         yield Problem("empty", ".contents", "an empty list", "at least one turn")
     else:
-        for index, turn in enumerate(contents):
-            yield from _turn(turn, f".contents[{index}]")
-        yield from _order([_role(turn) for turn in contents])
+        roles = roles_of(contents)
+        for index, (turn, role) in enumerate(zip(contents, roles, strict=True)):
+            yield from _turn(turn, role, f".contents[{index}]")
+        yield from _missing_roles(contents)
+        yield from _order(roles)
 
 
-def _role(turn: object) -> str:
-    role = turn.get("role") if isinstance(turn, dict) else None
-    return role.lower() if isinstance(role, str) else ""
+def _missing_roles(contents: list[Any]) -> RowRule:
+    """Warn about a turn without a role, except where Google's guide or samples have none."""
+    if len(contents) <= _SINGLE_TURN:
+        return
+    for index, turn in enumerate(contents):
+        if isinstance(turn, dict) and "role" not in turn and not has_response(turn):
+            yield Problem("role", f".contents[{index}].role", "none", "'user' or 'model' on each turn", warning=True)
 
 
 def _order(roles: list[str]) -> RowRule:
@@ -118,14 +136,13 @@ def _order(roles: list[str]) -> RowRule:
         yield Problem("first_turn", ".contents[0].role", "'model'", "'user', as in every sample", warning=True)
 
 
-def _turn(turn: object, path: str) -> RowRule:
+def _turn(turn: object, role: str, path: str) -> RowRule:
     if not isinstance(turn, dict):
         yield Problem("type", path, describe(turn), "an object with role and parts")
         return
     yield from _unknown_keys(turn, _TURN_KEYS, path)
-    if _role(turn) not in _ROLES:
-        found = describe(turn["role"]) if "role" in turn else "none"
-        yield Problem("role", f"{path}.role", found, "'user' or 'model'")
+    if role not in _ROLES:
+        yield Problem("role", f"{path}.role", describe(turn["role"]), "'user' or 'model'")
     yield from _parts(turn, path, text_only=False)
 
 
@@ -137,13 +154,22 @@ def _parts(turn: dict[str, Any], path: str, *, text_only: bool) -> RowRule:
         yield Problem("empty", f"{path}.parts", "an empty list", "at least one part")
     else:
         yield from _each(parts, f"{path}.parts", _text_part if text_only else _part)
-        if isinstance(parts, list) and _is_blank(parts):
-            yield Problem("blank_text", f"{path}.parts", "only spaces", "words", warning=True)
+        if isinstance(parts, list):
+            yield from _words(_joined_texts(parts), f"{path}.parts")
 
 
-def _is_blank(parts: list[Any]) -> bool:
+def _words(text: str, path: str) -> RowRule:
+    """Warn about a turn of text without words."""
+    if text.isspace():
+        yield Problem("blank_text", path, "only spaces", "words", warning=True)
+    elif text in NOT_A_TEXT:
+        yield Problem("nan", path, f"{describe(text)}, which a table has for a missing value", "a text", warning=True)
+
+
+def _joined_texts(parts: list[Any]) -> str:
+    """The texts of a turn; empty if it has other parts."""
     texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return all(isinstance(text, str) for text in texts) and "".join(map(str, texts)).isspace()
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else ""
 
 
 def _each(values: object, path: str, rule: Callable[[Any, str], RowRule]) -> RowRule:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from vertex_tuning.costs.token_estimate import estimate_tokens
+from vertex_tuning.datasets.json_fields import camel_case
 
 LABEL_LENGTH: Final = 60
 """Most characters of a response that may be a label."""
@@ -29,6 +30,8 @@ class Part(msgspec.Struct, rename="camel"):
     file_data: dict[str, Any] | None = None
     function_call: dict[str, Any] | None = None
     function_response: dict[str, Any] | None = None
+    media_resolution: Any = None
+    video_metadata: dict[str, Any] | None = None
 
 
 class Content(msgspec.Struct):
@@ -43,6 +46,17 @@ class Row(msgspec.Struct, rename="camel"):
 
     contents: list[Content]
     system_instruction: Content | None = None
+    tools: list[dict[str, Any]] | None = None
+    generation_config: dict[str, Any] | None = None
+
+
+def parse_row(line: bytes) -> Row:
+    """Read a valid row, in either spelling of its fields.
+
+    :raises msgspec.DecodeError: the line is not such a row
+    """
+    decoded = msgspec.json.decode(line)
+    return msgspec.convert(camel_case(decoded) if isinstance(decoded, dict) else decoded, Row)
 
 
 def prompt_texts(row: dict[str, Any]) -> list[str]:
@@ -68,13 +82,40 @@ def turn_text(turn: dict[str, Any]) -> str:
     return "".join(part["text"] if "text" in part else _canonical(part) for part in turn["parts"])
 
 
+def roles_of(contents: list[Any]) -> list[str]:
+    """The role of each turn, in lower case; empty for a value that is no role.
+
+    A turn without a role gets the role it can only have: a function's response is the user's, and turns alternate.
+    """
+    roles: list[str] = []
+    for turn in contents:
+        role = turn.get("role") if isinstance(turn, dict) else ""
+        if role is None:
+            role = "model" if roles[-1:] == ["user"] and not has_response(turn) else "user"
+        roles.append(role.lower() if isinstance(role, str) else "")
+    return roles
+
+
+def has_response(turn: dict[str, Any]) -> bool:
+    """Whether a turn has the response of a function."""
+    parts = turn.get("parts")
+    return any(
+        isinstance(part, dict) and ("functionResponse" in part or "function_response" in part)
+        for part in (parts if isinstance(parts, list) else [])
+    )
+
+
 def measure(row: dict[str, Any], file_tokens: int = 0) -> Measured:
     """Measurements of a valid row, which are kept instead of the row.
 
     :param file_tokens: tokens of its files, at least
     """
     prompt, answer = prompt_texts(row), answer_text(row)
-    turns = [(turn, turn["role"].lower() == "model") for turn in row["contents"]]
+    turns = [(turn, role == "model") for turn, role in zip(row["contents"], roles_of(row["contents"]), strict=True)]
+    # The same turns with other tools or settings are another example.
+    settings = {key: value for key, value in row.items() if key not in _CONVERSATION}
+    if settings:
+        prompt.append(_canonical(settings))
     return (
         hash(tuple(prompt)),
         hash(answer),
@@ -85,6 +126,9 @@ def measure(row: dict[str, Any], file_tokens: int = 0) -> Measured:
         len(row["contents"]),
         answer if len(answer) <= LABEL_LENGTH else "",
     )
+
+
+_CONVERSATION: Final = {"contents", "systemInstruction", "system_instruction"}
 
 
 def _turn_tokens(turn: dict[str, Any]) -> int:

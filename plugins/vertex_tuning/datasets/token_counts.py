@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from vertex_tuning.datasets.prepare import Content, Row
-from vertex_tuning.datasets.rows import measure
+from vertex_tuning.datasets.rows import measure, roles_of
 
 LARGEST_FACTOR: Final = 3.0
 """Largest plausible factor of a correction, up or down: no language differs so much from the estimate.
@@ -56,7 +56,7 @@ def calibrate(rows: Iterable[Row], count: Callable[[Mapping[str, Any]], int]) ->
 
     :param rows: examples of the sample
     :param count: function that returns the service's number of tokens of an example; it gets a mapping with `contents`
-        and, if the example has it, `systemInstruction`
+        and, if the example has them, `systemInstruction`, `tools` and `generationConfig`
     """
     examples = [text for row in rows if (text := _without_files(as_json(row)))["contents"]]
     counted = sum(count(example) for example in examples)
@@ -73,15 +73,19 @@ def _without_files(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """The conversation of a row as JSON: `contents` and, if the row has it, `systemInstruction`."""
-    contents = [_turn(turn) for turn in row.contents]
+    """A row as JSON, without the fields that are not set; each turn has its role."""
+    contents = [{**turn, "role": role} for turn, role in zip(*_turns(row.contents), strict=True)]
     system = {"systemInstruction": _turn(row.system_instruction)} if row.system_instruction else {}
-    return {**system, "contents": contents}
+    others = {"tools": row.tools, "generationConfig": row.generation_config}
+    return {**system, "contents": contents, **{key: value for key, value in others.items() if value}}
+
+
+def _turns(contents: list[Content]) -> tuple[list[dict[str, Any]], list[str]]:
+    turns = [_turn(turn) for turn in contents]
+    return turns, roles_of(turns)
 
 
 def _turn(turn: Content) -> dict[str, Any]:
     parts = [msgspec.to_builtins(part) for part in turn.parts]
-    return {
-        "role": (turn.role or "user").lower(),
-        "parts": [{key: value for key, value in part.items() if value is not None} for part in parts],
-    }
+    role = {"role": turn.role.lower()} if turn.role else {}
+    return {**role, "parts": [{key: value for key, value in part.items() if value is not None} for part in parts]}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -63,6 +64,7 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: limit of tokens times epochs. (templated)
+    :param least_sample: number of held-out rows that the promotion rule needs; fewer are a warning.
     :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
         (templated)
     """
@@ -97,6 +99,7 @@ class UploadDatasetOperator(VertexOperator):
         epoch_count: int | str | None = None,
         max_cost: float | str | None = None,
         max_training_tokens: int | str | None = None,
+        least_sample: int = 0,
         prices: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -113,6 +116,7 @@ class UploadDatasetOperator(VertexOperator):
         self.epoch_count = epoch_count
         self.max_cost = max_cost
         self.max_training_tokens = max_training_tokens
+        self.least_sample = least_sample
         self.prices = prices
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -126,18 +130,21 @@ class UploadDatasetOperator(VertexOperator):
         sources = self._sources()
         with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
             publisher = DatasetPublisher(self.storage, parent, Path(scratch))
-            before = self._versions(sources)
-            prepared = self._prepare(sources, options, scratch, media_facts(terms.model))
+            require_same = partial(self._require_same, self._versions(sources), sources)
+            with _unchanged(require_same):
+                prepared = self._prepare(sources, options, scratch, media_facts(terms.model))
+                require_same()
             self._require_valid(prepared, publisher, run)
-            counted = self._count(prepared, sources["training"], terms)
+            with _unchanged(require_same):
+                counted = self._count(prepared, sources["training"], terms)
             cost, warnings = self._price(prepared, terms, counted)
             files = self._files(prepared, sources, counted)
-            require_same = partial(self._require_same, before, sources)
             require_same()
             folder, manifest = publisher.publish(prepared, files, dag_id, run_id, require_same)
         result = UploadResult(
             training_uri=manifest.training.uri,
             validation_uri=manifest.validation.uri if manifest.validation else None,
+            sample_uri=manifest.validation.uri if manifest.validation else None,
             dataset_hash=manifest.dataset_hash,
             rows_hash=_rows_hash(files),
             folder=folder,
@@ -148,7 +155,7 @@ class UploadDatasetOperator(VertexOperator):
             cost=cost if terms.model else None,
             training=_summary(files["training"]),
             validation=_summary(files["validation"]) if "validation" in files else None,
-            warnings=[*warnings, *counted.warnings, *_warnings(prepared)],
+            warnings=[*warnings, *counted.warnings, *self._small_sample(prepared), *_warnings(prepared)],
         )
         return result.as_xcom()
 
@@ -297,6 +304,18 @@ class UploadDatasetOperator(VertexOperator):
             self.log.warning(warning)
         return cost, warnings
 
+    def _small_sample(self, prepared: Prepared) -> list[str]:
+        """A warning if the held-out rows are too few to compare models."""
+        rows = prepared.validation.rows if prepared.validation else 0
+        if rows >= self.least_sample:
+            return []
+        warning = (
+            f"{rows} held-out rows are too few for the promotion rule, which needs at least {self.least_sample}: "
+            "a model that is as good as the model in use will be undecided and not promoted."
+        )
+        self.log.warning("%s", warning)
+        return [warning]
+
     def _files(self, prepared: Prepared, sources: Mapping[str, list[Source]], counted: Counted) -> dict[str, Files]:
         from vertex_tuning.datasets.publish import Files
 
@@ -305,6 +324,16 @@ class UploadDatasetOperator(VertexOperator):
             source = sources.get("validation", sources["training"])[0]
             files["validation"] = Files(report, source, report.tokens, ESTIMATED)
         return files
+
+
+@contextmanager
+def _unchanged(require_same: Callable[[], None]) -> Iterator[None]:
+    """Blame an error about the data on a change of its files, if they changed meanwhile."""
+    try:
+        yield
+    except DatasetError:
+        require_same()
+        raise
 
 
 def _rows_hash(files: Mapping[str, Files]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from vertex_tuning.datasets import dataset_rules, limits
-from vertex_tuning.datasets.fast_path import plain_measure
+from vertex_tuning.datasets.fast_path import PlainMeasure
 from vertex_tuning.datasets.findings import Problem
 from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, Source, prepare
 from vertex_tuning.datasets.validator import examine
@@ -73,11 +73,10 @@ BAD: list[tuple[str, str, Any]] = [
     ("type", "", None),
     ("missing", ".contents", {}),
     ("type", ".contents", {"contents": {"role": "user"}}),
-    ("type", ".contents", {"contents": None}),
+    ("missing", ".contents", {"contents": None}),
     ("empty", ".contents", {"contents": []}),
     ("type", ".contents[0]", {"contents": ["hello"]}),
     ("role", ".contents[1].role", row(("user", "a"), ("assistant", "b"))),
-    ("role", ".contents[0].role", {"contents": [{"parts": [{"text": "a"}]}, *row(("model", "b"))["contents"]]}),
     ("role", ".contents[0].role", {"contents": [{"role": 7, "parts": [{"text": "a"}]}]}),
     ("turns", ".contents[0].role", row(("user", "a"))),
     ("turns", ".contents[1].role", row(("user", "a"), ("user", "b"), ("model", "c"))),
@@ -91,7 +90,10 @@ BAD: list[tuple[str, str, Any]] = [
     ("part", ".contents[0].parts[0]", turns({"inlineData": {"data": "AA=="}})),
     ("part", ".contents[0].parts[0]", turns({"text": "a", **IMAGE})),
     ("empty", ".contents[0].parts[0].text", pair("")),
-    ("type", ".contents[0].parts[0].text", turns({"text": None})),
+    ("part", ".contents[0].parts[0]", turns({"text": None})),
+    ("type", ".generationConfig", pair(generationConfig="low")),
+    ("repeated_key", ".contents", b'{"contents": 1, "contents": 2}'),
+    ("repeated_key", ".contents[0].role", json.dumps(pair()).replace('"role"', '"role": "x", "role"', 1).encode()),
     ("type", ".contents[0].parts[0].text", turns({"text": 5})),
     ("type", ".contents[0].parts[0].fileData", turns({"fileData": "gs://bucket/one.png"})),
     ("file", ".contents[0].parts[0].fileData.mimeType", turns({"fileData": {"fileUri": "gs://bucket/one.png"}})),
@@ -128,11 +130,17 @@ def test_a_bad_row_is_refused(kind: str, path: str, bad: Any) -> None:
     examined = examine(line)
     assert examined.measured is None
     assert (kind, path) in [(problem.kind, problem.path) for problem in examined.problems if not problem.warning]
-    assert plain_measure()(line) is None, "the quick way may never be laxer"
+    assert PlainMeasure().measure([line])[0] is None, "the quick way may never be laxer"
 
 
 ODD: list[tuple[str, str, Any]] = [
-    ("unknown_key", ".generationConfig", pair(generationConfig={})),
+    ("unknown_key", ".safetySettings", pair(safetySettings=[])),
+    ("nan", ".contents[1].parts", pair("a", "NaN")),
+    (
+        "role",
+        ".contents[2].role",
+        {"contents": [*pair()["contents"], {"parts": [{"text": "a"}]}, pair()["contents"][1]]},
+    ),
     ("unknown_key", ".contents[0].name", {"contents": [{**pair()["contents"][0], "name": "x"}, pair()["contents"][1]]}),
     ("unknown_key", ".contents[0].parts[0].thought", turns({"text": "a", "thought": True})),
     ("unknown_key", r"['a\n\x1b[2J']", {**pair(), "a\n\x1b[2J": 1}),
@@ -146,7 +154,7 @@ def test_an_odd_row_is_used_and_warned_about(kind: str, path: str, odd: Any) -> 
     examined = examine(json.dumps(odd).encode())
     assert examined.measured is not None
     assert [(problem.kind, problem.path) for problem in examined.problems if problem.warning] == [(kind, path)]
-    assert plain_measure()(json.dumps(odd).encode()) is None
+    assert PlainMeasure().measure([json.dumps(odd).encode()])[0] is None
 
 
 PREFERENCE = {
@@ -155,7 +163,7 @@ PREFERENCE = {
 }
 
 
-@pytest.mark.parametrize("value", [None, "", "x", [], [{}], [{"text": "a"}], True, 3, {}, PREFERENCE["completions"]])
+@pytest.mark.parametrize("value", ["", "x", [], [{}], [{"text": "a"}], True, 3, {}, PREFERENCE["completions"]])
 def test_a_row_with_completions_is_told_by_its_line(value: Any, tmp_path: Path) -> None:
     rows = [pair(f"question {n}") for n in range(20)]
     rows[7]["completions"] = value

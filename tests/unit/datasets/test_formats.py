@@ -105,7 +105,7 @@ def test_missing_columns_are_named() -> None:
 
 def test_a_given_format_is_not_guessed() -> None:
     assert prepared(b"prompt,response\na,b\n", name="data.txt", format="csv").training.rows == 1
-    assert prepared(lines([CHAT]), format="gemini").counts["error"]["missing"] == 1
+    assert prepared(lines([{"q": "a"}]), format="chat").counts["error"]["missing"] == 1
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_a_given_format_is_not_guessed() -> None:
         ([b"", b"{", LEGACY], "messages"),
         ([CHAT], "chat"),
         ([{**row(("user", "a")), "completions": []}], "preference"),
-        ([], "gemini"),
-        ([b"[]", b"1"], "gemini"),
+        ([], None),
+        ([b"[]", b"1"], None),
         ([{"messages": 1}], "messages"),
         ([{"prompt": "a", "response": "b", "id": 1}], "fields"),
         ([{"prompt": "a", "response": "b", **pair()}], "gemini"),
-        ([{"prompt": "a"}], "gemini"),
+        ([{"prompt": "a"}], None),
     ],
 )
 def test_formats_are_recognised(rows: list[Any], name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vertex_tuning.datasets.fast_path import plain_measure
+from vertex_tuning.datasets.fast_path import PlainMeasure
 from vertex_tuning.datasets.prepare import Prepared
 from vertex_tuning.datasets.rows import measure
 from vertex_tuning.datasets.validator import examine
@@ -64,7 +64,7 @@ def test_any_json_gives_a_report_or_a_dataset(given_rows: list[Any], drop: bool)
 @given(rows)
 def test_the_quick_way_and_the_close_look_agree(row: Any) -> None:
     line = json.dumps(row).encode()
-    quick, close = plain_measure()(line), examine(line)
+    quick, close = PlainMeasure().measure([line])[0], examine(line)
     if quick is not None:
         assert close.problems == []
         assert quick == close.measured == measure(row)
@@ -79,7 +79,7 @@ conversations = st.lists(words, min_size=1, max_size=3).map(lambda texts: [*text
 def test_both_ways_measure_any_conversation_alike(given_texts: list[str]) -> None:
     turns = [{"role": ("user", "model")[n % 2], "parts": [{"text": text}]} for n, text in enumerate(given_texts)]
     row = {"systemInstruction": {"parts": [{"text": "Be kind."}, {"text": given_texts[0]}]}, "contents": turns}
-    quick = plain_measure()(json.dumps(row).encode())
+    quick = PlainMeasure().measure([json.dumps(row).encode()])[0]
     assert quick in (None, measure(row))
     assert quick is not None or any(text.isspace() for text in given_texts)
 
