@@ -14,6 +14,7 @@ from vertex_tuning.costs.pricing import Cost
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import SeriesColumns
 from vertex_tuning.metrics.summary import JobMetrics
+from vertex_tuning.scores import PairChoice, WinRate
 from vertex_tuning.text.plain_text import moment, plain
 
 RETURN_VALUE: Final = "return_value"
@@ -141,13 +142,15 @@ class DatasetFile(msgspec.Struct, frozen=True):
 
     training: FileReport | None = None
     validation: FileReport | None = None
+    test: FileReport | None = None
 
 
 class UploadResult(StepResult, frozen=True, kw_only=True):
     """A dataset that is ready for a tuning job.
 
     :param rows_hash: hash of the rows in any order
-    :param sample_uri: the held-out rows that compare models; None without such rows
+    :param test_uri: the test file; None without a test set
+    :param sample_uri: the rows that compare models: those of the test file, or else of the validation file
     :param folder: `gs://…` folder of the dataset
     :param run_folder: `gs://…` folder of the run
     :param epoch_count: passes over the training data, as given or recommended
@@ -158,6 +161,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
 
     training_uri: str
     validation_uri: str | None = None
+    test_uri: str | None = None
     sample_uri: str | None = None
     dataset_hash: str
     rows_hash: str = ""
@@ -169,6 +173,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
     cost: Cost | None = None
     training: FileSummary
     validation: FileSummary | None = None
+    test: FileSummary | None = None
     warnings: list[str] = []
 
 
@@ -393,6 +398,7 @@ class ComparisonResult(msgspec.Struct, frozen=True):
     :param values: values of the models, by name
     :param gain: gain by the rule's value; None if the rule compares bare numbers, or no model is in use
     :param needed: number of examples that would decide, if an undecided comparison can be decided at all
+    :param win_rate: how often a judge prefers the new model; None if no pairs are judged
     :param notes: notes for a reader who compares the values
     """
 
@@ -400,6 +406,7 @@ class ComparisonResult(msgspec.Struct, frozen=True):
     values: dict[str, ModelValues] = {}
     gain: Gain | None = None
     needed: int | None = None
+    win_rate: WinRate | None = None
     notes: list[str] = []
 
 
@@ -418,7 +425,10 @@ class EvaluatedRow(msgspec.Struct, frozen=True, omit_defaults=True):
     :param reference: the expected response
     :param answers: response of each model, by its name: `champion`, `challenger`, `baseline`
     :param problems: what is wrong with each response, by model; a right response is left out
-    :param scores: by metric, the score of each model's response
+    :param scores: score of each model's response, by the name of the value, e.g. `sample.rouge_l_sum`, then by model
+    :param reasons: a judge's reasons for its scores, by value and model
+    :param errors: why a score is missing, by value and model
+    :param choice: which of two responses a judge prefers; None if no pairs are judged
     """
 
     id: str
@@ -427,6 +437,9 @@ class EvaluatedRow(msgspec.Struct, frozen=True, omit_defaults=True):
     answers: dict[str, str]
     problems: dict[str, str] = {}
     scores: dict[str, dict[str, float]] = {}
+    reasons: dict[str, dict[str, str]] = {}
+    errors: dict[str, dict[str, str]] = {}
+    choice: PairChoice | None = None
 
 
 class EvaluationResult(StepResult, frozen=True, kw_only=True):

@@ -88,6 +88,19 @@ def needs_sample(name: str) -> bool:
     return name.startswith((SAMPLE, BASELINE, JUDGE))
 
 
+def metric_of(name: str) -> str:
+    """The value of the metric that a value needs; empty for values that every sample has, or that need none.
+
+    :param name: name of a value, e.g. `baseline.bleu`, which needs `sample.bleu`
+    """
+    if name in METRIC_VALUES:
+        return name
+    own = name.removeprefix(BASELINE)
+    if own == name or f"{BASELINE}{own}" not in BASELINE_VALUES or own == "exact_share":
+        return ""
+    return next(value for value in METRIC_VALUES if value.partition(".")[2] == own)
+
+
 def needs_baseline(name: str) -> bool:
     """Whether a value is measured by predictions of the base model."""
     return name.startswith(BASELINE) or name == GAIN_OVER_BASE

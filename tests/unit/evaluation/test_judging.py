@@ -128,7 +128,9 @@ class TestKnownRows:
 class TestWinRate:
     def test_wilson_interval(self) -> None:
         # 81 of 263: the example of R. G. Newcombe, Statistics in Medicine 17 (1998), table I, two-sided 95 %.
-        rate = win_rate(["new"] * 81 + ["old"] * 182, confidence=0.975)
+        wins: list[Preference] = ["new"] * 81
+        losses: list[Preference] = ["old"] * 182
+        rate = win_rate(wins + losses, confidence=0.975)
         assert rate
         assert (round(rate.lower, 4), round(rate.upper, 4)) == (0.2553, 0.3662)
 
