@@ -174,7 +174,7 @@ def sampled_row(number: int, reference: str, **answers: str) -> dict[str, Any]:
         "reference": reference,
         "answers": answers,
         "problems": wrong,
-        "scores": {"exact_share": {model: float(model not in wrong) for model in answers}},
+        "scores": {"sample.exact_share": {model: float(model not in wrong) for model in answers}},
     }
 
 

@@ -14,7 +14,7 @@ from vertex_tuning.evaluation.expectations import FOUND_SHOWN
 from vertex_tuning.evaluation.gates import Gate, OnMissing, check_gates
 from vertex_tuning.evaluation.promotion_rule import RuleValue, compare_models
 from vertex_tuning.evaluation.tables import text_table
-from vertex_tuning.evaluation.value_names import BASELINE, EXACT_SHARE, GAIN_OVER_BASE
+from vertex_tuning.evaluation.value_names import BASELINE, EXACT_MATCH, EXACT_SHARE, GAIN_OVER_BASE
 from vertex_tuning.report.names import value_label, value_text
 from vertex_tuning.results import (
     AnswerSet,
@@ -127,7 +127,9 @@ def judge_models(
     challenger = against_baseline(rule, challenger, baseline) if baseline else challenger
     checked = check_gates(gates, challenger.values, champion.values if champion else None, on_missing)
     refusals = [_words(gate) for gate in checked if not gate.passed]
-    answered = (*values_of(challenger.cases, challenger.sampled), *challenger.scores)
+    # The metric `exact_match` gives the exact share again; rule and gates may name it.
+    scored = (name for name in challenger.scores if name != EXACT_MATCH)
+    answered = (*values_of(challenger.cases, challenger.sampled), *scored)
     shown = [rule.value, *(gate.value for gate in gates), *answered]
     values = _values_of_all(dict.fromkeys(shown), champion, challenger, baseline)
     if champion is None:

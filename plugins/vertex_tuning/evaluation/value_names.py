@@ -26,6 +26,9 @@ GAIN_OVER_BASE: Final = "sample.gain_over_base"
 EXACT_SHARE: Final = "sample.exact_share"
 """Share of the sample's examples whose response is exactly the expected one."""
 
+EXACT_MATCH: Final = "sample.exact_match"
+"""The same share, by the name of the metric."""
+
 JUDGE: Final = "judge."
 """Prefix of values that a judge model gives."""
 

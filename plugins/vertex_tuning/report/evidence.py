@@ -18,7 +18,7 @@ from vertex_tuning.text.plain_text import MESSAGE_SHOWN, TEXT_SHOWN, plain
 ROW_CHARACTERS_SHOWN: Final = MESSAGE_SHOWN
 """Most characters of a prompt, a reference or an answer of the sample on the page."""
 
-_EXACT: Final = "exact_share"
+_EXACT: Final = "sample.exact_share"
 """Score of exact answers, which every row has."""
 
 

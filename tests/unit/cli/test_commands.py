@@ -54,7 +54,7 @@ def test_labels_make_a_tuning_that_compares_exact_answers(folder: Path, capsys: 
     assert "Wrote include/tunings/cards.yaml." in said
     tuning = load_tuning(Path("include/tunings/cards.yaml"))
     assert (tuning.training_data, tuning.task) == ("data/cards.jsonl", "classification")
-    assert tuning.promotion.rule["value"] == "sample.exact_share"
+    assert tuning.rule["value"] == "sample.exact_share"
     assert all(case["equals"] in ("lost", "stolen", "late") for case in tuning.smoke_test.cases)
 
 
