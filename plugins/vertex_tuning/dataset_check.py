@@ -18,7 +18,7 @@ from vertex_tuning.config.price_table import load_prices
 from vertex_tuning.costs.pricing import Cost, parse_count, price_run
 from vertex_tuning.costs.recommendations import recommendation
 from vertex_tuning.costs.token_estimate import ESTIMATED
-from vertex_tuning.datasets.findings import Finding
+from vertex_tuning.datasets.findings import Finding, Severity
 from vertex_tuning.datasets.prepare import Prepared, Source, parse_options, prepare, write_report
 from vertex_tuning.datasets.rows import answer_text, prompt_texts
 from vertex_tuning.datasets.source_names import OF_THIS_MACHINE, split_scheme
@@ -102,7 +102,7 @@ class CheckResult(msgspec.Struct, frozen=True):
     converted: list[str] = []
     errors: list[Message] = []
     warnings: list[Message] = []
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[Severity, dict[str, int]] = {}
     tokens: Tokens | None = None
     cost: Cost | None = None
     training_rows: int = 0
@@ -264,7 +264,7 @@ def _result(prepared: Prepared, sources: Mapping[str, list[Source]], plan: _Plan
         report=report,
         errors=list(map(Message.of, prepared.shown["error"])),
         warnings=list(map(Message.of, [*prepared.shown["dropped"], *prepared.shown["warning"]])),
-        counts={**prepared.counts},
+        counts=prepared.counts,
         training_rows=prepared.training.rows,
         validation_rows=prepared.validation.rows if prepared.validation else 0,
     )
