@@ -26,7 +26,7 @@ endif
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test test-fast chaos bench-triggerer bench-dataset check-data constraints
+.PHONY: help setup demo up down check test test-fast chaos bench-triggerer bench-dataset bench-promotion check-data constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ bench-triggerer: $(READY) ## 1,000 waiting sensors in one triggerer, compared wi
 bench-dataset: $(READY) ## checking and uploading 200,000 rows, compared with the usual ways
 	@$(BIN)/python -m tests.bench_dataset
 	@$(BIN)/python -m tests.bench_upload
+
+bench-promotion: $(READY) ## how often models of known quality are promoted by the default rule
+	@$(BIN)/python -m tests.bench_promotion
 
 constraints: $(READY) ## resolve all versions again
 	@$(BIN)/uv pip compile --quiet --system-certs --no-cache --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \

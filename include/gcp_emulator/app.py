@@ -20,6 +20,7 @@ from include.gcp_emulator.control.faults import Faults
 from include.gcp_emulator.control.monitor import Monitor, RequestLog
 from include.gcp_emulator.control.service import ControlService
 from include.gcp_emulator.errors import ApiError, Internal, InvalidArgument, NotFound
+from include.gcp_emulator.evaluation.service import EvaluationService
 from include.gcp_emulator.experiments.service import ExperimentsService
 from include.gcp_emulator.model.trainer import Trainer
 from include.gcp_emulator.prediction.service import PredictionService
@@ -55,6 +56,7 @@ class Emulator:
             *experiments.routes,
             *RegistryApi(self.registry, self.operations).routes,
             *PredictionService(self.registry).routes,
+            *EvaluationService().routes,
             *self.operations.routes,
             *auth.routes(),
             *ControlService(self.store, settings, self.tuning.lifecycle, self.faults, self.log).routes,

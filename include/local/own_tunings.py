@@ -113,7 +113,7 @@ def tuning_fields(
         **({"task": task} if task else {}),
         "hyper_parameters": {"epoch_count": epochs(rows)},
         "display_name": name,
-        "smoke_test": {"min_pass_share": 0.0, "cases": [dict(case) for case in cases], "sample_size": 50},
+        "smoke_test": {"min_pass_share": 0.0, "cases": [dict(case) for case in cases]},
         "promotion": {"rule": _rule(labelled), "on_refused": "skip"},
     }
 

@@ -155,3 +155,7 @@ def error_of(http_code: int, message: str, *, from_google: bool) -> VertexReques
     if not from_google or http_code not in _BLAME or http_code in _PASSING:
         return VertexUnavailableError(message)
     return NotFoundError(message) if http_code == _NOT_FOUND else VertexRequestError(message)
+
+
+class SmallSampleWarning(UserWarning):
+    """The sample of a tuning is too small for its promotion rule."""

@@ -120,16 +120,15 @@ def _steps(
     questions = {
         "cases": tuning.smoke_test.asked(),
         "ask_cases": ask_cases,
-        "sample_uri": upload.output["validation_uri"],
-        "sample_size": tuning.smoke_test.sample_size,
+        "base_model": tuning.base_model,
+        "generation_config": tuning.evaluation.generation_config,
         "run_folder": upload.output["run_folder"],
         "on_refused": tuning.promotion.on_refused,
     }
     test = SmokeTestOperator(
         task_id=Role.SMOKE.task_id,
-        endpoint=wait.output["endpoint"],
+        endpoint=collect.output["endpoint"],
         min_pass_share=tuning.smoke_test.min_pass_share,
-        min_sample_share=tuning.smoke_test.min_sample_share,
         **questions,
         **place,
     )
@@ -139,7 +138,12 @@ def _steps(
         values=[collect.output["values"], test.output["values"]],
         rule=tuning.promotion.rule,
         gates=tuning.gates,
+        endpoint=collect.output["endpoint"],
+        sample_uri=upload.output["sample_uri"],
+        sample_size=tuning.evaluation.sample_size,
+        baseline=tuning.evaluation.baseline,
         on_missing_metrics=tuning.on_missing_metrics,
+        on_undecided=tuning.promotion.on_undecided,
         **_models(tuning),
         **questions,
         **place,
@@ -159,6 +163,7 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
         task_id=Role.UPLOAD.task_id,
         training_data=tuning.training_data,
         validation_data=tuning.validation_data,
+        test_data=tuning.test_data,
         bucket=tuning.bucket,
         base_model=tuning.base_model,
         options=tuning.dataset,
@@ -166,6 +171,7 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
         epoch_count=tuning.hyper_parameters.epoch_count,
         max_cost=tuning.budget.max_cost,
         max_training_tokens=tuning.budget.max_training_tokens,
+        least_sample=tuning.least_sample,
         **arguments,
         **place,
     )
@@ -214,6 +220,7 @@ def _collect(
         job_name=wait.output["name"],
         dataset=upload.output["training"],
         run_folder=upload.output["run_folder"],
+        checkpoint=tuning.promotion.checkpoint,
         metrics_timeout=tuning.metrics_timeout_minutes * 60,
         **place,
     )
@@ -245,6 +252,7 @@ def _promote(
         task_id=Role.PROMOTION.task_id,
         model=evaluate.output["model"],
         expected_champion=evaluate.output["champion_model"],
+        checkpoint_id=collect.output["checkpoint_id"],
         outlets=[model_asset] if model_asset else [],
         event_extra={
             "dataset_hash": upload.output["dataset_hash"],

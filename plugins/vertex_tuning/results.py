@@ -141,12 +141,15 @@ class DatasetFile(msgspec.Struct, frozen=True):
 
     training: FileReport | None = None
     validation: FileReport | None = None
+    test: FileReport | None = None
 
 
 class UploadResult(StepResult, frozen=True, kw_only=True):
     """A dataset that is ready for a tuning job.
 
     :param rows_hash: hash of the rows in any order
+    :param test_uri: the test file; None without a test set
+    :param sample_uri: the rows that compare models: those of the test file, or else of the validation file
     :param folder: `gs://…` folder of the dataset
     :param run_folder: `gs://…` folder of the run
     :param epoch_count: passes over the training data, as given or recommended
@@ -157,6 +160,8 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
 
     training_uri: str
     validation_uri: str | None = None
+    test_uri: str | None = None
+    sample_uri: str | None = None
     dataset_hash: str
     rows_hash: str = ""
     folder: str = ""
@@ -167,6 +172,7 @@ class UploadResult(StepResult, frozen=True, kw_only=True):
     cost: Cost | None = None
     training: FileSummary
     validation: FileSummary | None = None
+    test: FileSummary | None = None
     warnings: list[str] = []
 
 
@@ -197,6 +203,8 @@ class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
     """The metrics of a tuning job.
 
     :param experiment: experiment of the job; None if it has no experiment
+    :param checkpoint_id: the checkpoint whose model is judged; None if the job does not list its checkpoints
+    :param endpoint: endpoint that serves this checkpoint; None if the job has no endpoint
     :param series_uri: the file with all points; None if no file was written
     """
 
@@ -205,6 +213,8 @@ class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
 
     job_name: str = ""
     experiment: str | None = None
+    checkpoint_id: str | None = None
+    endpoint: str | None = None
     series_uri: str | None = None
 
 
@@ -274,9 +284,9 @@ class SmokeResult(StepResult, frozen=True, kw_only=True):
 
 # Evaluation
 
-Verdict = Literal["first", "better", "equal", "unchanged", "refused"]
-"""`first`: there was no model to compare with; `equal`: as good, which may be enough; `unchanged`: it is the model in
-use already."""
+Verdict = Literal["first", "better", "equal", "undecided", "unchanged", "refused"]
+"""`first`: there was no model to compare with; `equal`: shown to be as good as the rule requires; `undecided`: the
+sample cannot tell; `unchanged`: it is the model in use already."""
 
 GateVerdict = Literal["passed", "failed", "missing"]
 
@@ -299,25 +309,66 @@ class GateResult(msgspec.Struct, frozen=True):
         return self.verdict == "passed"
 
 
+DEFAULT_MIN_GAIN: Final = -0.02
+"""Default of `PromotionRule.min_gain` with a confidence: at most 2 percentage points worse."""
+
+
 class PromotionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When a new model is better than the model in use.
+    """When a new model may replace the model in use.
+
+    A value of the sample is measured on the same examples for both models. The lower confidence bound of its gain must
+    reach `min_gain`. Other values, such as losses, have no examples to count: their bare numbers are compared.
 
     :param value: name of the value to compare, e.g. `sample.exact_share`; names as in gates. Values of training, such
         as `eval_total_loss.last`, can be compared only if both models were measured on the same validation data.
         Values of `sample` and `smoke` can always be compared, because both models get the same prompts now.
     :param higher_is_better: false for losses
-    :param min_gain: smallest improvement; 0 accepts an equal model, which has learnt from newer data
+    :param confidence: confidence of the bound, over 0.5 and under 1; None compares the bare numbers
+    :param min_gain: smallest gain; if not set, -0.02 for a bound ("at most 2 points worse"), and 0 for bare numbers
     :param no_regression: names of cases that must not fail if the model in use passes them
     """
 
     value: str
     higher_is_better: bool = True
-    min_gain: float = 0.0
+    confidence: float | None = 0.95
+    min_gain: float | None = None
     no_regression: list[str] = msgspec.field(default_factory=list)
 
     def gain(self, challenger: float, champion: float) -> float:
         """Improvement of the challenger; below 0 if it is worse."""
         return challenger - champion if self.higher_is_better else champion - challenger
+
+    def least_gain(self, *, bounded: bool) -> float:
+        """The smallest gain that is enough.
+
+        :param bounded: whether the lower confidence bound must reach it, or the bare difference
+        """
+        if self.min_gain is not None:
+            return self.min_gain
+        return DEFAULT_MIN_GAIN if bounded else 0.0
+
+
+class Gain(msgspec.Struct, frozen=True):
+    """The gain of a new model over the model in use, on the same examples.
+
+    :param observed: mean of the new model less mean of the model in use; shares and scores from 0 to 1
+    :param lower: lower confidence bound of the true gain, one-sided
+    :param upper: upper confidence bound of the true gain, one-sided
+    :param confidence: of each bound, e.g. 0.95
+    :param examples: number of examples
+    :param better: examples on which only the new model is right, or scores higher
+    :param worse: examples on which only the model in use is right, or scores higher
+    :param p_value: two-sided p-value of the exact McNemar test; None for graded scores
+    """
+
+    observed: float
+    lower: float
+    upper: float
+    confidence: float
+    examples: int
+    better: int
+    worse: int
+    p_value: float | None = None
 
 
 class ModelRef(msgspec.Struct, frozen=True):
@@ -327,39 +378,71 @@ class ModelRef(msgspec.Struct, frozen=True):
     job: str | None = None
 
 
-class BothValues(msgspec.Struct, frozen=True):
-    """A value of both models; None if it is missing."""
+class ModelValues(msgspec.Struct, frozen=True):
+    """A value of each model; None if it is missing.
+
+    :param champion: value of the model in use
+    :param challenger: value of the new model
+    :param baseline: value of the base model, which is not tuned
+    """
 
     champion: float | None
     challenger: float | None
+    baseline: float | None = None
 
 
 class ComparisonResult(msgspec.Struct, frozen=True):
     """Comparison of the new model with the model in use.
 
-    :param values: values of both models, by name; empty if no model is in use
+    :param values: values of the models, by name
+    :param gain: gain by the rule's value; None if the rule compares bare numbers, or no model is in use
+    :param needed: number of examples that would decide, if an undecided comparison can be decided at all
     :param notes: notes for a reader who compares the values
     """
 
     rule: PromotionRule | None = None
-    values: dict[str, BothValues] = {}
+    values: dict[str, ModelValues] = {}
+    gain: Gain | None = None
+    needed: int | None = None
     notes: list[str] = []
 
 
 class ModelAnswers(msgspec.Struct, frozen=True):
-    """The answers of one model to cases and sample."""
+    """The answers of one model to the cases, and the counts of those to the sample."""
 
     cases: AnswerSet = NO_ANSWERS
     sample: AnswerSet = NO_ANSWERS
 
 
+class EvaluatedRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An example of the sample, with the responses of all models.
+
+    :param id: hash of prompt and reference: the same in each run
+    :param prompt: the user's last turn
+    :param reference: the expected response
+    :param answers: response of each model, by its name: `champion`, `challenger`, `baseline`
+    :param problems: what is wrong with each response, by model; a right response is left out
+    :param scores: by metric, the score of each model's response
+    """
+
+    id: str
+    prompt: str
+    reference: str
+    answers: dict[str, str]
+    problems: dict[str, str] = {}
+    scores: dict[str, dict[str, float]] = {}
+
+
 class EvaluationResult(StepResult, frozen=True, kw_only=True):
     """The verdict on a new model.
 
-    :param reasons: why the model is refused, one line each
+    :param reasons: why the model is refused, or why it cannot be decided, one line each
     :param champion: the model in use; None for a first model
     :param champion_model: its name; empty for a first model
-    :param answers: answers of `champion` and `challenger`
+    :param baseline: the base model that was asked as well; empty if none was
+    :param settings: settings of the prompts, as they were sent
+    :param answers: answers of `champion`, `challenger` and `baseline`
+    :param rows: the sample with all answers; only in the file
     :param result_uri: the file with all answers; None if no file was written
     """
 
@@ -374,7 +457,10 @@ class EvaluationResult(StepResult, frozen=True, kw_only=True):
     champion: ModelRef | None = None
     champion_model: str = ""
     comparison: ComparisonResult = ComparisonResult()
+    baseline: str = ""
+    settings: dict[str, Any] = {}
     answers: dict[str, ModelAnswers] = {}
+    rows: list[EvaluatedRow] = []
     result_uri: str | None = None
 
 

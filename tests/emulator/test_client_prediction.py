@@ -52,6 +52,13 @@ class TestGenai:
         assert chat.send_message("I am Ana").text == "hello Ana"
         assert chat.send_message("who am I").text == "you are Ana"
 
+    def test_a_base_model_by_its_bare_name(self, client: genai.Client) -> None:
+        config = types.GenerateContentConfig(temperature=0)
+        response = client.models.generate_content(model="gemini-2.5-flash", contents=ASKED, config=config)
+        assert response.text
+        chunks = client.models.generate_content_stream(model="gemini-2.5-flash", contents=ASKED, config=config)
+        assert "".join(chunk.text or "" for chunk in chunks) == response.text
+
     def test_count_and_compute(self, client: genai.Client, served: Tuned) -> None:
         for model in (served.endpoint, "gemini-2.5-flash"):
             assert client.models.count_tokens(model=model, contents=ASKED).total_tokens == len(pieces(ASKED))
@@ -69,9 +76,9 @@ class TestGenai:
         await client.aio.aclose()
 
     def test_errors(self, client: genai.Client, served: Tuned) -> None:
-        with pytest.raises(errors.ClientError) as untuned:
-            client.models.generate_content(model="gemini-2.5-flash", contents=ASKED)
-        assert (untuned.value.code, untuned.value.status) == (404, "NOT_FOUND")
+        with pytest.raises(errors.ClientError) as unknown:
+            client.models.generate_content(model="gemini-9-ultra", contents=ASKED)
+        assert (unknown.value.code, unknown.value.status) == (404, "NOT_FOUND")
         hot = types.GenerateContentConfig(temperature=3)
         with pytest.raises(errors.ClientError, match="temperature value of 3"):
             client.models.generate_content(model=served.endpoint, contents=ASKED, config=hot)

@@ -204,14 +204,44 @@ class TestStream:
         assert served.refused({"contents": []}, "streamGenerateContent", alt="sse")["status"] == "INVALID_ARGUMENT"
 
 
+class TestBaseModels:
+    def ask(self, served: Tuned, asked: str, model: str = PUBLISHER_MODEL) -> Any:
+        body = {"contents": [text("user", asked)], "generationConfig": {"temperature": 0}}
+        return served.ok("generateContent", body, name=model)
+
+    def test_it_responds_with_some_words_that_the_prompt_changes(self, served: Tuned) -> None:
+        response = self.ask(served, ASKED)
+        assert response["modelVersion"] == "gemini-2.5-flash"
+        assert response["candidates"][0]["finishReason"] == "STOP"
+        assert 1 <= len(answer_of(response).split()) <= 30
+        assert answer_of(response) == answer_of(self.ask(served, ASKED))
+        assert answer_of(response) != answer_of(self.ask(served, "I was charged twice"))
+
+    def test_it_has_learnt_nothing(self, served: Tuned) -> None:
+        assert answer_of(self.ask(served, ASKED)).strip() != answer_of(served.generate())
+
+    def test_base_models_differ(self, served: Tuned) -> None:
+        other = PUBLISHER_MODEL.replace("2.5-flash", "3.1-flash-lite")
+        assert answer_of(self.ask(served, ASKED)) != answer_of(self.ask(served, ASKED, other))
+
+    def test_it_always_ends(self, served: Tuned) -> None:
+        body = {"contents": [text("user", ASKED)], "generationConfig": {"temperature": 2, "candidateCount": 8}}
+        for seed in range(5):
+            body["generationConfig"] |= {"seed": seed}  # type: ignore[operator]
+            response = served.ok("generateContent", body, name=PUBLISHER_MODEL)
+            assert {candidate["finishReason"] for candidate in response["candidates"]} == {"STOP"}
+
+
 class TestRefusals:
     BODY = {"contents": [text("user", ASKED)]}
 
     @pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
-    def test_a_base_model_has_no_answers(self, served: Tuned, method: str) -> None:
-        error = served.refused(self.BODY, method, name=PUBLISHER_MODEL)
+    @pytest.mark.parametrize("model", ["gemini-9-ultra", "gemini-2.0-flash-001"])
+    def test_a_base_model_that_is_unknown_or_retired(self, served: Tuned, method: str, model: str) -> None:
+        name = f"{PARENT}/publishers/google/models/{model}"
+        error = served.refused(self.BODY, method, name=name)
         assert (error["code"], error["status"]) == (404, "NOT_FOUND")
-        assert "serves tuned models only" in error["message"]
+        assert f"Publisher Model `{name}` was not found" in error["message"]
 
     def test_a_model_is_not_an_endpoint(self, served: Tuned) -> None:
         error = served.refused(self.BODY, name=f"{PARENT}/models/123")

@@ -56,6 +56,8 @@ class Proxy:
         self.url = url
         self.replace: Callable[[str, str], Answer | None] = pass_on
         """What is answered instead, once the request has taken effect; None passes Google's answer on."""
+        self.bodies: list[bytes] = []
+        """Bodies of all requests."""
 
 
 @contextmanager
@@ -68,6 +70,7 @@ def proxy_before(upstream: str) -> Iterator[Proxy]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            proxy.bodies.append(body)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_HEADERS}
             reply = client.request(self.command, self.path, content=body, headers=headers)
             status, kind, content = proxy.replace(self.command, self.path) or (

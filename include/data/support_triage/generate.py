@@ -5,7 +5,6 @@ Everything is drawn from one seed, so the files are the same wherever they are m
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Iterator
@@ -21,10 +20,13 @@ from include.data.support_triage.phrases import (
     SETBACKS,
     SLOTS,
 )
+from include.data.wording import capitalized, row, tidy, write_files
+from include.data.wording import expand as expand_slots
 
 SEED = 20261122
 TRAINING_ROWS = 720
 VALIDATION_ROWS = 110
+TEST_ROWS = 510
 LABELS = sorted(CORES)
 INSTRUCTION = f"Sort the customer's message. Answer with one label only: {', '.join(LABELS)}."
 
@@ -34,17 +36,10 @@ _MISLABELLED = 0.015
 _CASUAL = 0.25
 _TYPOS = 0.3
 
-_SLOT = re.compile(r"\{(\w+)\}")
-_CHOICE = re.compile(r"\(([^()]*)\)")
-
 
 def expand(template: str, rng: random.Random) -> str:
     """One of the texts a template stands for."""
-    while slot := _SLOT.search(template):
-        template = template[: slot.start()] + rng.choice(SLOTS[slot[1]]) + template[slot.end() :]
-    while choice := _CHOICE.search(template):
-        template = template[: choice.start()] + rng.choice(choice[1].split("|")) + template[choice.end() :]
-    return template
+    return expand_slots(template, SLOTS, rng)
 
 
 def message(label: str, rng: random.Random) -> str:
@@ -58,12 +53,12 @@ def message(label: str, rng: random.Random) -> str:
             parts = [parts[0], expand(rng.choice(BRIDGES), rng) + other]
     if rng.random() < 0.4:
         parts.insert(rng.randrange(len(parts) + 1), expand(rng.choice(BACKGROUND), rng))
-    text = " ".join(part[0].upper() + part[1:] for part in parts)
+    text = " ".join(map(capitalized, parts))
     if rng.random() < 0.35:
         text = expand(rng.choice(OPENERS), rng) + text
     if rng.random() < 0.45:
         text += expand(rng.choice(CLOSERS), rng)
-    return _tidy(_roughen(text, rng))
+    return tidy(_roughen(text, rng))
 
 
 def _matter(label: str, rng: random.Random) -> str:
@@ -92,10 +87,6 @@ def _typo(word: str, rng: random.Random) -> str:
     return rng.choice([swapped, word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]])
 
 
-def _tidy(text: str) -> str:
-    return re.sub(r"\s+([,.!?])", r"\1", " ".join(text.split()))
-
-
 def examples(seed: int) -> Iterator[tuple[str, str]]:
     """Messages and their labels, no message twice, each label equally often but for the mislabelled."""
     rng = random.Random(seed)  # noqa: S311 - data, not secrets
@@ -108,26 +99,18 @@ def examples(seed: int) -> Iterator[tuple[str, str]]:
                 yield text, rng.choice(LABELS) if rng.random() < _MISLABELLED else label
 
 
-def row(text: str, label: str) -> str:
-    """A line of a Gemini tuning dataset."""
-    turns = [("user", text), ("model", label)]
-    contents = [{"role": role, "parts": [{"text": words}]} for role, words in turns]
-    return json.dumps({"systemInstruction": {"parts": [{"text": INSTRUCTION}]}, "contents": contents}) + "\n"
-
-
 def files(seed: int = SEED) -> dict[str, str]:
     """The dataset's files by name."""
     drawn = examples(seed)
+    sizes = {"training.jsonl": TRAINING_ROWS, "validation.jsonl": VALIDATION_ROWS, "test.jsonl": TEST_ROWS}
     return {
-        "training.jsonl": "".join(row(*example) for example in islice(drawn, TRAINING_ROWS)),
-        "validation.jsonl": "".join(row(*example) for example in islice(drawn, VALIDATION_ROWS)),
+        name: "".join(row(INSTRUCTION, *example) for example in islice(drawn, size)) for name, size in sizes.items()
     }
 
 
 def main() -> None:
     """Write the files to the folder of this module."""
-    for name, text in files().items():
-        Path(__file__).with_name(name).write_text(text, encoding="utf-8", newline="\n")
+    write_files(Path(__file__).parent, files())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What customers of an imaginary shop write: Fernhill sells smart planters, an app for them and a subscription.
 
-`(a|b)` is a choice, also of nothing, `{name}` a value out of SLOTS; both can be nested.
+The templates are those of `include.data.wording`.
 """
 
 from __future__ import annotations

@@ -60,6 +60,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     :param drop: close the connection without a response, before or after the request took effect
     :param truncate: bytes of the response body to send before the connection closes
     :param stale_list: leave resources out of a list that are younger than this, in seconds
+    :param body: send this with status 200 in place of the response: a JSON value, or text as it is
     """
 
     method: str = "*"
@@ -71,6 +72,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     drop: Literal["before", "after"] | None = None
     truncate: Annotated[int, msgspec.Meta(ge=0)] | None = None
     stale_list: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    body: Any = msgspec.UNSET
 
 
 class Faults:
@@ -121,8 +123,15 @@ def _check(rule: Fault) -> None:
         raise InvalidArgument(f"Invalid fault: code must be from 400 to 599, but was {rule.error.code}.")
     if rule.error:
         _check_headers(rule.error.headers)
-    if not (rule.error or rule.delay or rule.drop or rule.truncate is not None or rule.stale_list):
-        raise InvalidArgument("Invalid fault: one of error, delay, drop, truncate and staleList must be given.")
+    if not _does_something(rule):
+        raise InvalidArgument("Invalid fault: one of error, delay, drop, truncate, staleList and body must be given.")
+    if rule.error and rule.body is not msgspec.UNSET:
+        raise InvalidArgument("Invalid fault: error and body exclude each other.")
+
+
+def _does_something(rule: Fault) -> bool:
+    has_response = rule.error or rule.body is not msgspec.UNSET
+    return bool(has_response or rule.delay or rule.drop or rule.truncate is not None or rule.stale_list)
 
 
 def _check_headers(headers: dict[str, str]) -> None:

@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -131,10 +133,17 @@ class Monitor:
         await asyncio.sleep(fault.delay)
         if fault.error:
             await render(answer_of(method, fault.error))(scope, receive, connection.send)
+        elif fault.body is not msgspec.UNSET:
+            await _replacement(fault.body)(scope, receive, connection.send)
         elif fault.drop != "before":
             await self.app({**scope, STALE_LIST: fault.stale_list}, receive, connection.send)
         if fault.drop or fault.truncate is not None:
             await connection.cut()
+
+
+def _replacement(body: Any) -> Response:
+    content = body.encode() if isinstance(body, str) else msgspec.json.encode(body)
+    return Response(content, media_type="application/json")
 
 
 def _kept(fault: Fault | None) -> int | None:

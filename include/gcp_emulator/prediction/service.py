@@ -1,4 +1,4 @@
-"""Prediction: tuned models answer through their endpoints; tokens can be counted for any Gemini model.
+"""Prediction: tuned models respond through their endpoints, base models by name; tokens can be counted for any model.
 
 Fields that the small model does not need (tools, safety settings, thinking, penalties, log-probabilities) are checked
 for their type and ignored.
@@ -20,11 +20,12 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.errors import FailedPrecondition, InvalidArgument, NotFound
+from include.gcp_emulator.errors import FailedPrecondition, InvalidArgument
 from include.gcp_emulator.model.engine import Model
 from include.gcp_emulator.model.sampling import Answer, write
 from include.gcp_emulator.names import timestamp
 from include.gcp_emulator.prediction import token_counts
+from include.gcp_emulator.prediction.base_engine import base_engine
 from include.gcp_emulator.prediction.generation_request import GenerationRequest
 from include.gcp_emulator.state import Resource
 from include.gcp_emulator.vertex.proto_json import present
@@ -64,15 +65,20 @@ class PredictionService:
             *self._endpoint_routes(),
             vertex_route("POST", _PUBLISHER_MODEL + ":countTokens", self.count, "publishers.models.countTokens"),
             vertex_route("POST", _PUBLISHER_MODEL + ":computeTokens", self.compute, "publishers.models.computeTokens"),
-            *_refusing(_PUBLISHER_MODEL, untuned, "publishers.models"),
+            *self._generating_routes(_PUBLISHER_MODEL, "publishers.models"),
             *_refusing("models/{model:id}", malformed, "models"),
         ]
 
-    def _endpoint_routes(self) -> list[BaseRoute]:
+    def _generating_routes(self, path: str, methods: str) -> list[BaseRoute]:
         stream = self.stream_generate_content
         return [
-            vertex_route("POST", _ENDPOINT + ":generateContent", self.generate_content, "endpoints.generateContent"),
-            vertex_route("POST", _ENDPOINT + ":streamGenerateContent", stream, "endpoints.streamGenerateContent"),
+            vertex_route("POST", f"{path}:generateContent", self.generate_content, f"{methods}.generateContent"),
+            vertex_route("POST", f"{path}:streamGenerateContent", stream, f"{methods}.streamGenerateContent"),
+        ]
+
+    def _endpoint_routes(self) -> list[BaseRoute]:
+        return [
+            *self._generating_routes(_ENDPOINT, "endpoints"),
             vertex_route("POST", _ENDPOINT + ":countTokens", self.count_of_endpoint, "endpoints.countTokens"),
             vertex_route("POST", _ENDPOINT + ":computeTokens", self.compute_of_endpoint, "endpoints.computeTokens"),
         ]
@@ -93,16 +99,22 @@ class PredictionService:
 
     async def _generation(self, request: Request) -> Generation:
         body = await read(request, "GenerateContentRequest")
+        model, version = await self._model(request)
+        generation = GenerationRequest.of(body)
+        details = await anyio.to_thread.run_sync(token_counts.details_of, body)
+        return Generation(model, generation, details, version)
+
+    async def _model(self, request: Request) -> tuple[Model, str]:
+        """The model that responds, and its name."""
+        if base := request.path_params.get("model"):
+            return base_engine(base, name_of(request)), base
         endpoint = name_of(request)
         weights = self.registry.weights_of_endpoint(endpoint)
         version = self.registry.endpoint(endpoint)["deployedModels"][0]["model"]
-        generation = GenerationRequest.of(body)
-        details = await anyio.to_thread.run_sync(token_counts.details_of, body)
         try:
-            model = await anyio.to_thread.run_sync(_load, weights)
+            return await anyio.to_thread.run_sync(_load, weights), version
         except OSError:
             raise FailedPrecondition(f"The weights of {version} are gone; tune it again.") from None
-        return Generation(model, generation, details, version)
 
     async def count(self, request: Request) -> Response:
         body = await read(request, "CountTokensRequest")
@@ -214,14 +226,6 @@ def _refusing(path: str, handler: Any, methods: str) -> list[BaseRoute]:
         vertex_route("POST", f"{path}:{method}", handler, f"{methods}.{method}")
         for method in ("generateContent", "streamGenerateContent")
     ]
-
-
-async def untuned(request: Request) -> Response:
-    """The refusal of a request to a base model: the emulator has no base models."""
-    raise NotFound(
-        f"Publisher Model {name_of(request)} cannot be predicted with here: the emulator serves tuned models only. "
-        "Tune a model and use its endpoint (projects/PROJECT/locations/LOCATION/endpoints/ID)."
-    )
 
 
 async def malformed(request: Request) -> Response:

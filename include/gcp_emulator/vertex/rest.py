@@ -52,7 +52,16 @@ def vertex_route(http_method: str, path: str, handler: Handler, name: str, *, ve
     :param name: the API method's name ("tuningJobs.cancel")
     :param version: "operations" for paths that also exist under `/ui/`
     """
-    full = f"/{{version:{version}}}/projects/{{project}}/locations/{{location:id}}/{path}"
+    return location_route(http_method, f"/{path}", handler, name, version=version)
+
+
+def location_route(http_method: str, path: str, handler: Handler, name: str, *, version: str = "version") -> Route:
+    """A route of both API versions for a location itself.
+
+    :param path: what follows the location's name, e.g. `:evaluateInstances`
+    :param name: see :func:`vertex_route`, like `version`
+    """
+    full = f"/{{version:{version}}}/projects/{{project}}/locations/{{location:id}}{path}"
     return Route(full, handler, methods=[http_method], name=name)
 
 

@@ -29,7 +29,7 @@ from vertex_tuning.config.tuning import (
     NAME,
     Tuning,
 )
-from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning
+from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning, SmallSampleWarning
 from vertex_tuning.schema import FROM_FILE, describe_error
 from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
@@ -115,7 +115,7 @@ def _folder_mistake(folder: Path, error: OSError | ValueError) -> str:
 
 
 def load_tuning(path: Path) -> Tuning:
-    """Read one tuning. A retired base model is a warning.
+    """Read one tuning. A retired base model and a sample that is too small are warnings.
 
     :raises ConfigurationError: has a line for every mistake, which names the file, the line, the field, the value
         found and what is expected
@@ -123,6 +123,9 @@ def load_tuning(path: Path) -> Tuning:
     tuning = _load(path)
     if tuning.retirement_note:
         warnings.warn(f"{_where(path)}: base_model: {tuning.retirement_note}", RetiredModelWarning, stacklevel=2)
+    if tuning.sample_note:
+        where = f"{_where(path)}: evaluation.sample_size"
+        warnings.warn(f"{where}: {tuning.sample_note}", SmallSampleWarning, stacklevel=2)
     return tuning
 
 

@@ -43,7 +43,7 @@ def _data_mistakes(tuning: Tuning, project: Path) -> Iterator[str]:
     # Imported here: reading datasets takes a tenth of a second to load.
     from vertex_tuning.datasets.sources import find_sources, readable_folders
 
-    for field in ("training_data", "validation_data"):
+    for field in ("training_data", "validation_data", "test_data"):
         source = getattr(tuning, field)
         if not source or template_mark(source) or "://" in source:
             continue

@@ -57,6 +57,7 @@ def from_form(tuning: Tuning) -> Tuning:
         "base_model": "{{ params.base_model }}",
         "training_data": _source(tuning, "training_data"),
         "validation_data": _source(tuning, "validation_data"),
+        "test_data": _test_source(tuning),
         "hyper_parameters": tuning.hyper_parameters.model_copy(update=hyper),
         "budget": tuning.budget.model_copy(update={"max_cost": "{{ params.max_cost or '' }}"}),
         "display_name": "{{ params.display_name }}",
@@ -85,6 +86,12 @@ def _source(tuning: Tuning, field: str) -> str:
     return f"{{% if params.{field} == tuning.{field} %}}{own}{{% else %}}{in_form}{{% endif %}}"
 
 
+def _test_source(tuning: Tuning) -> str:
+    """Text of the field `test_data`. It is empty if the run trains on other data: the own test data does not fit it."""
+    other = "params.training_data != tuning.training_data and params.test_data == tuning.test_data"
+    return f"{{% if {other} %}}{{% else %}}{_source(tuning, 'test_data')}{{% endif %}}"
+
+
 def _data(tuning: Tuning) -> dict[str, Param]:
     models = list(dict.fromkeys([tuning.base_model, *tunable_models()]))
     return {
@@ -102,6 +109,13 @@ def _data(tuning: Tuning) -> dict[str, Param]:
             type=["null", "string"],
             title="Validation data",
             description=f"Same forms as above. If empty, {_instead(tuning)}.{_rendered(tuning.validation_data)}",
+        ),
+        "test_data": Param(
+            tuning.test_data,
+            type=["null", "string"],
+            title="Test data",
+            description="Same forms as above. Models are compared on it. If empty, or if only the training data is "
+            f"changed, they are compared on the validation data.{_rendered(tuning.test_data)}",
         ),
     }
 

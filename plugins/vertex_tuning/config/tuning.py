@@ -15,10 +15,13 @@ from vertex_tuning.config.user_labels import label_mistakes
 from vertex_tuning.costs.recommendations import TUNING_TASKS
 from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.source_names import check_source_template
-from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes
-from vertex_tuning.evaluation.value_names import needs_sample, needs_validation
+from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes, settings_mistakes
+from vertex_tuning.evaluation.promotion_rule import parse_rule
+from vertex_tuning.evaluation.significance import least_examples
+from vertex_tuning.evaluation.value_names import needs_baseline, needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
+from vertex_tuning.metrics.summary import CheckpointChoice
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
 from vertex_tuning.schema import (
     FieldPath,
@@ -50,6 +53,9 @@ MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
 """Limit of this project, against mistakes in a form; the service publishes no limit."""
 
 
+DEFAULT_SAMPLE: Final = 500
+"""With so many examples, a model that is 5 points worse is promoted at most once in 100 times."""
+MAX_SAMPLE: Final = 10_000
 MAX_COST: Final = 1e9
 MAX_TOKENS: Final = 10**15
 MIN_HOURS: Final = 0.01
@@ -83,6 +89,10 @@ def _data(field: str) -> AfterValidator:
 
 def _promotion_rule(rule: dict[str, Any]) -> Iterable[str]:
     return (f"promotion.{mistake}" for mistake in rule_mistakes(rule))
+
+
+def _generation_settings(settings: dict[str, Any]) -> Iterable[str]:
+    return (f"evaluation.{mistake}" for mistake in settings_mistakes(settings))
 
 
 def _control_mistakes(value: Any, path: FieldPath = ()) -> Iterable[str]:
@@ -153,9 +163,6 @@ class SmokeTest(Model):
     :param min_pass_share: share of the cases that must pass
     :param system_instruction: sent with every case that does not have one
     :param cases: for the fields of a case see `vertex_tuning.evaluation.cases.SmokeCase`
-    :param sample_size: number of validation examples to predict as well
-    :param min_sample_share: share of these examples whose response must be exactly the expected one; if not
-        set, the share is only reported
     """
 
     _known_in_a_run = known_in_a_run("system_instruction", "cases")
@@ -163,8 +170,6 @@ class SmokeTest(Model):
     min_pass_share: float = Field(default=1.0, ge=0, le=1)
     system_instruction: PlainText | None = None
     cases: Annotated[Listed, checked_in_parts(case_mistakes)] = Field(min_length=1)
-    sample_size: int = Field(default=20, ge=0, le=1000)
-    min_sample_share: float | None = Field(default=None, ge=0, le=1)
 
     def asked(self) -> list[dict[str, Any]]:
         """The cases as the smoke test takes them."""
@@ -173,14 +178,36 @@ class SmokeTest(Model):
         return [{"system_instruction": self.system_instruction, **case} for case in self.cases]
 
 
+class Evaluation(Model):
+    """How the new model is compared with the model in use and with the base model.
+
+    :param sample_size: most held-out examples that every model predicts; 0 for none. They are drawn by their hashes, so
+        that the next run draws the same
+    :param baseline: predict the sample with the base model as well, which is not tuned
+    :param generation_config: settings of all prompts, also of the smoke test: those under which the model is used. For
+        the defaults see `vertex_tuning.evaluation.generation_settings.default_settings`
+    """
+
+    _known_in_a_run = known_in_a_run("baseline", "generation_config")
+
+    sample_size: int = Field(default=DEFAULT_SAMPLE, ge=0, le=MAX_SAMPLE)
+    baseline: bool = True
+    generation_config: Annotated[dict[str, Any], Plain, checked_in_parts(_generation_settings)] = Field(
+        default_factory=dict
+    )
+
+
 class Promotion(Model):
     """Conditions for the promotion of a new model.
 
     :param rule: when the new model is better; see `vertex_tuning.results.PromotionRule`
+    :param checkpoint: the checkpoint that is judged and promoted: the `last` one, or the `best` one, with the lowest
+        validation loss. With `best`, training that over-fits still gives a model
     :param champion_alias: alias of the model in use in the Model Registry; before you change it here, give the model in
         use the new alias there
     :param on_refused: a model refused by smoke test, gates or rule fails the run (`fail`) or skips the rest of it
         (`skip`)
+    :param on_undecided: if the sample cannot tell, keep the model in use (`keep`) or go on with the new one (`promote`)
     :param require_approval: a person decides in the Airflow UI
     :param approval_hours: time for this decision; the model is not promoted afterwards
     """
@@ -190,8 +217,10 @@ class Promotion(Model):
     rule: Annotated[dict[str, Any], Plain, checked_in_parts(_promotion_rule)] = Field(
         default_factory=lambda: {"value": "sample.exact_share"}
     )
+    checkpoint: CheckpointChoice = "last"
     champion_alias: Annotated[str, checked(check_alias)] = CHAMPION
     on_refused: Literal["fail", "skip"] = "fail"
+    on_undecided: Literal["keep", "promote"] = "keep"
     require_approval: bool = False
     approval_hours: float = Field(default=72.0, ge=MIN_HOURS, le=MAX_HOURS)
 
@@ -205,14 +234,16 @@ class Tuning(Model):
     """A recurring tuning: a file of `include/tunings/` with the same name, or arguments in Python.
 
     In Python, most fields may also be a template or the result of another task. The exceptions are `schedule`, the
-    timeouts, the shares and sizes of `smoke_test`, and `on_refused`.
+    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_refused` and `on_undecided`.
 
     :param name: models of tunings with the same name are compared with each other
     :param schedule: required in a file
     :param location: where the job runs; may be a template
     :param bucket: bucket for the uploaded data; may be a template
     :param training_data: path relative to the project, or a URI such as `gs://…`. It may be a template, like
-        `validation_data`
+        `validation_data` and `test_data`
+    :param test_data: data that compares models, which neither training nor the choice of a checkpoint sees; without it
+        the validation data compares them
     :param task: kind of task, for the guide's recommendations; see `vertex_tuning.costs.recommendations`
     :param display_name: display name of the tuned model
     :param skip_if_unchanged: skip a run if a model already exists for the same data and settings
@@ -222,8 +253,8 @@ class Tuning(Model):
     """
 
     _known_in_a_run = known_in_a_run(
-        "name", "location", "bucket", "base_model", "training_data", "validation_data", "task", "display_name",
-        "skip_if_unchanged", "gates",
+        "name", "location", "bucket", "base_model", "training_data", "validation_data", "test_data", "task",
+        "display_name", "skip_if_unchanged", "gates",
     )  # fmt: skip
     _required_in_files = required_in_files(*REQUIRED_IN_FILES)
 
@@ -235,6 +266,7 @@ class Tuning(Model):
     base_model: Annotated[PlainText, checked(check_base_model)]
     training_data: Annotated[Template, _data("training_data")]
     validation_data: Annotated[Template, _data("validation_data")] | None = None
+    test_data: Annotated[Template, _data("test_data")] | None = None
     dataset: DatasetOptions = DatasetOptions()
     budget: Budget = Budget()
     task: Annotated[str, checked(_task)] | None = None
@@ -247,6 +279,7 @@ class Tuning(Model):
     gates: Annotated[Listed, checked_in_parts(gate_mistakes)] = Field(default_factory=list)
     on_missing_metrics: Literal["fail", "pass"] = "fail"
     smoke_test: SmokeTest
+    evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
 
     @property
@@ -254,11 +287,37 @@ class Tuning(Model):
         """Warning if Google retires the base model soon; empty if not."""
         return retirement_note(self.base_model) if is_known_now(self.base_model) else ""
 
+    @property
+    def least_sample(self) -> int:
+        """Smallest sample on which the promotion rule can accept a model; 0 if that is unknown or needs no sample."""
+        rule = self.promotion.rule
+        if not is_known_now(rule) or not needs_sample(rule["value"]):
+            return 0
+        parsed = parse_rule(rule)
+        return least_examples(parsed.least_gain(bounded=True), parsed.confidence) if parsed.confidence else 0
+
+    @property
+    def sample_note(self) -> str:
+        """Warning if the sample is too small for the promotion rule; empty if not."""
+        if self.evaluation.sample_size >= self.least_sample:
+            return ""
+        return (
+            f"found {self.evaluation.sample_size}, expected at least {self.least_sample}: with fewer examples "
+            "promotion.rule cannot show that a model is good enough, so every comparison is undecided."
+        )
+
     @model_validator(mode="after")
     def _is_storable_and_measured(self) -> Tuning:
         """Refuse texts that cannot be stored, and a rule or gates that no model could pass, for lack of a value."""
-        refuse([*_control_mistakes(self), *self._rule_mistakes(), *self._gate_mistakes()])
+        refuse([*_control_mistakes(self), *self._rule_mistakes(), *self._gate_mistakes(), *self._checkpoint_mistakes()])
         return self
+
+    def _checkpoint_mistakes(self) -> Iterable[str]:
+        if self.promotion.checkpoint == "best" and not self._has_validation:
+            yield (
+                "promotion.checkpoint: found 'best', expected validation_data or dataset.validation_fraction, to have "
+                "the checkpoints measured."
+            )
 
     def _rule_mistakes(self) -> Iterable[str]:
         if not is_known_now(self.promotion.rule):
@@ -275,14 +334,23 @@ class Tuning(Model):
             if is_known_now(gate) and (missing := self._missing(gate["value"])):
                 yield f"gates[{index}].value: found {gate['value']!r}, {missing}"
 
+    @property
+    def _has_validation(self) -> bool:
+        return bool(self.validation_data or self.dataset.validation_fraction)
+
+    @property
+    def _has_held_out_rows(self) -> bool:
+        return bool(self.test_data or self.dataset.test_fraction) or self._has_validation
+
     def _missing(self, value: str) -> str:
         """Description of the settings that a value needs, if they are missing; else empty."""
-        validation = self.validation_data or self.dataset.validation_fraction
-        if needs_sample(value) and not (validation and self.smoke_test.sample_size):
+        if needs_sample(value) and not (self._has_held_out_rows and self.evaluation.sample_size):
             return (
-                "expected validation_data or dataset.validation_fraction, and a smoke_test.sample_size over 0, to have "
-                "a sample."
+                "expected test_data, validation_data or a fraction of the dataset for one of them, and an "
+                "evaluation.sample_size over 0, to have a sample."
             )
-        if needs_validation(value) and not validation:
+        if needs_baseline(value) and self.evaluation.baseline is False:
+            return "expected evaluation.baseline: true, to have the base model asked."
+        if needs_validation(value) and not self._has_validation:
             return "expected validation_data or dataset.validation_fraction, to have it measured."
         return ""

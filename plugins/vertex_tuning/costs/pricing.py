@@ -19,6 +19,17 @@ Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 _VERSION = re.compile(r"-\d{3}$")
 
 
+class JudgePrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prices of the model that judges answers.
+
+    :param model: the model whose prices these are
+    """
+
+    model: str
+    per_million_input_tokens: Price
+    per_million_output_tokens: Price
+
+
 class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Prices of tuning.
 
@@ -26,12 +37,14 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param source: where
     :param currency: e.g. "USD"
     :param per_million_training_tokens: by base model, without version ("gemini-2.5-flash")
+    :param judge: prices of the judge; None if they are not known
     """
 
     date: datetime.date
     source: str
     currency: str
     per_million_training_tokens: dict[str, Price]
+    judge: JudgePrice | None = None
 
     def price(self, model: str) -> float | None:
         """The price of a model or of a numbered version of it; None for any other, however alike its name."""

@@ -14,7 +14,7 @@ import msgspec
 
 from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets.conversations import from_conversation
-from vertex_tuning.datasets.duplicates import Examples
+from vertex_tuning.datasets.duplicates import Examples, SetName
 from vertex_tuning.datasets.file_layouts import csv_header, layout_problem
 from vertex_tuning.datasets.findings import Finding, Findings, Problem, describe
 from vertex_tuning.datasets.formats import (
@@ -48,7 +48,7 @@ from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.row_rules import PREFERENCE_EXPECTED, PREFERENCE_FOUND
 from vertex_tuning.datasets.row_sets import RowSet
 from vertex_tuning.datasets.rows import Measured
-from vertex_tuning.datasets.splitting import for_validation
+from vertex_tuning.datasets.splitting import part_of
 from vertex_tuning.datasets.validator import RowValidator, Totals, UnreadableRowError, decode_row, fields_set
 from vertex_tuning.text.plain_text import plain
 
@@ -132,14 +132,15 @@ class Hashed:
 
 
 class Split:
-    """The training rows or the validation rows of a dataset.
+    """The rows of one set of a dataset.
 
+    :param part: which set
     :param output: file for the rows; None if the source is used unchanged
     """
 
-    def __init__(self, examples: Examples, path: Path, *, training: bool) -> None:
+    def __init__(self, examples: Examples, path: Path, *, part: SetName) -> None:
         self.examples = examples
-        self.training = training
+        self.part = part
         self._file: IO[bytes] | None = None
         self.path = path
         self.totals = Totals()
@@ -177,7 +178,7 @@ class Split:
         if not measured:
             return
         prompts, answers, inputs, outputs, messages, labels = zip(*measured, strict=True)
-        self.examples.add(prompts, answers, numbers, file, training=self.training)
+        self.examples.add(prompts, answers, numbers, file, part=self.part)
         self.totals.add(inputs, outputs, messages, labels, numbers, file)
         self.row_set.add(lines)
         self._write(lines)
@@ -186,7 +187,7 @@ class Split:
 class DatasetReader:
     """Reads the files of one set.
 
-    :param splits: training, validation, or both if the set is split
+    :param splits: the set, or several sets if the rows are split
     :param facts: what is known about files for the base model
     """
 
@@ -318,14 +319,15 @@ class DatasetReader:
             self._split(lines, numbers, kept, file)
 
     def _split(self, lines: Sequence[bytes], numbers: Sequence[int], measured: list[Measured], file: int) -> None:
-        set_aside = [self._is_for_validation(line) for line in lines]
+        parts = [self._part_of(line) for line in lines]
         for split in self.splits:
-            mine = [split.training != aside for aside in set_aside]
+            mine = [split.part == part for part in parts]
             chosen = (list(compress(lines, mine)), list(compress(numbers, mine)), list(compress(measured, mine)))
             split.take(*chosen, file)
 
-    def _is_for_validation(self, line: bytes) -> bool:
-        return for_validation(msgspec.json.decode(line), self.options.split_seed, self.options.validation_fraction or 0)
+    def _part_of(self, line: bytes) -> SetName:
+        row, options = msgspec.json.decode(line), self.options
+        return part_of(row, options.split_seed, options.validation_fraction or 0, options.test_fraction or 0)
 
     def _from_json(self, name: str, rows: Rows, form: Format) -> Rows:
         made = [

@@ -31,7 +31,7 @@ _OUTLIER: Final = 4
 _PAIRS: Final = {
     "duplicate": ("the same example as {}", "each example once"),
     "contradiction": ("another answer than {} to the same prompt", "one answer to a prompt"),
-    "leak": ("the same example as {}, which is for training", "examples the model is not trained on"),
+    "leak": ("the same example as {}, which is in another set", "examples that no other set has"),
 }
 
 
@@ -100,6 +100,21 @@ def pair_finding(pair: Pair, names: Sequence[str]) -> Finding:
     file = f" of {names[pair.first.file]}" if pair.first.file != pair.place.file else ""
     found = found.format(f"line {pair.first.line}{file}")
     return _warning(pair.kind, names[pair.place.file], found, expected, pair.place.line)
+
+
+def leakage(name: str, rows: int, leaks: int, max_share: float) -> Iterator[Finding]:
+    """Check how many test rows are also in the training or the validation data.
+
+    :param name: name of the test set, as the user knows it
+    :param rows: number of its rows
+    :param leaks: number of rows that another set has, too
+    :param max_share: largest allowed share of such rows
+    """
+    if leaks > max_share * rows:
+        found = f"{leaks} of {rows} rows ({leaks / rows:.1%}) that are also training or validation data"
+        yield _error(
+            "leakage", name, found, f"at most {max_share:.1%} (max_leakage), so that the test proves something"
+        )
 
 
 def uncompared(name: str, rows: int) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
     Records = NDArray[np.int64]
 
+SetName = Literal["training", "validation", "test"]
+SETS: Final[tuple[SetName, ...]] = get_args(SetName)
+"""The sets of a dataset. Of equal examples, the one of the first of these sets is named as the first."""
+
 BLOCK_SIZE: Final = 2**15
 """Examples per write."""
 PART_SIZE: Final = 2**18
 """Examples per part: 6 MiB, and several times that while they are sorted."""
 _PROMPT, _ANSWER, _PLACE, _FIELDS = range(4)
 _SIZE: Final = 8
-_VALIDATION: Final = 1 << 62
+_SET_SHIFT: Final = 61
 _FILE_SHIFT: Final = 40
 _KINDS: Final = ("duplicate", "leak", "contradiction")
 
@@ -43,8 +47,8 @@ class Place(NamedTuple):
 class Pair(NamedTuple):
     """An example and an earlier example with the same prompt.
 
-    :param kind: `duplicate` (same answer), `contradiction` (different answer) or `leak` (a validation example that is
-        also a training example)
+    :param kind: `duplicate` (same answer), `contradiction` (different answer) or `leak` (an example that is also in
+        another set)
     :param place: place of the example
     :param first: place of the earlier example
     """
@@ -75,7 +79,7 @@ class Examples:
         self.not_compared = 0
 
     def add(
-        self, prompts: Sequence[int], answers: Sequence[int], lines: Sequence[int], file: int, *, training: bool
+        self, prompts: Sequence[int], answers: Sequence[int], lines: Sequence[int], file: int, *, part: SetName
     ) -> None:
         """Add examples. The lists have one entry per example.
 
@@ -83,9 +87,9 @@ class Examples:
         :param answers: hashes of the answers
         :param lines: lines in the file, from 1
         :param file: number of the file, from 0
-        :param training: whether these are training examples; otherwise they are validation examples
+        :param part: the set of the examples
         """
-        before = file << _FILE_SHIFT | (0 if training else _VALIDATION)
+        before = file << _FILE_SHIFT | SETS.index(part) << _SET_SHIFT
         self._block[_PROMPT].extend(prompts)
         self._block[_ANSWER].extend(answers)
         self._block[_PLACE].extend([before + line for line in lines] if before else lines)
@@ -152,7 +156,7 @@ def _pairs(records: Records) -> Iterator[Pair]:
     records = records[np.isin(records[:, _PROMPT], prompts[1:][prompts[1:] == prompts[:-1]])]
     ordered = records[np.lexsort((records[:, _PLACE], records[:, _ANSWER], records[:, _PROMPT]))]
     repeats, first = _repeated(ordered, [_PROMPT, _ANSWER])
-    leaks = (repeats ^ first) >= _VALIDATION
+    leaks = (repeats ^ first) >= 1 << _SET_SHIFT
     rows = [np.column_stack((repeats, first, leaks))]
     answers = ordered[~_as_before(ordered, [_PROMPT, _ANSWER])]
     repeats, first = _repeated(answers[np.lexsort((answers[:, _PLACE], answers[:, _PROMPT]))], [_PROMPT])
@@ -186,5 +190,5 @@ def _as_pairs(rows: Records) -> Iterator[Pair]:
 
 
 def _place(number: int) -> Place:
-    number &= _VALIDATION - 1
+    number &= (1 << _SET_SHIFT) - 1
     return Place(number >> _FILE_SHIFT, number & (1 << _FILE_SHIFT) - 1)

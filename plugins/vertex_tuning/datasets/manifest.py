@@ -48,6 +48,7 @@ class Manifest(msgspec.Struct, frozen=True):
     :param dataset_hash: hash of the content, 64 hex digits
     :param training: the training file
     :param validation: the validation file; None without a validation set
+    :param test: the test file; None without a test set
     :param report_uri: `gs://` URI of the dataset report
     :param created: time of the upload, ISO 8601
     :param dag_id: DAG that uploaded the dataset
@@ -61,6 +62,7 @@ class Manifest(msgspec.Struct, frozen=True):
     created: str
     dag_id: str
     run_id: str
+    test: ManifestFile | None = None
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest | None:
@@ -75,13 +77,14 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def files(self) -> list[ManifestFile]:
-        return [self.training, *([self.validation] if self.validation else [])]
+        return [file for file in (self.training, self.validation, self.test) if file]
 
 
 def dataset_hash(sha256s: Sequence[str | None]) -> str:
     """The hash of a dataset by its content, which names its folder: 64 hex digits.
 
-    :param sha256s: hash of the training file, then hash of the validation file or None
+    :param sha256s: hash of the training file, then hash of the validation file or None, then that of a test file if
+        there is one
     """
     return _digest(list(sha256s))
 

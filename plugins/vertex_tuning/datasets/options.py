@@ -36,6 +36,8 @@ class DatasetOptions(Model):
     :param on_invalid_row: `fail` rejects the dataset, `drop` leaves out up to `max_dropped_share` of its rows
     :param max_dropped_share: largest share of the rows that may be left out
     :param validation_fraction: share of the training data to use for validation, if there is no validation data
+    :param test_fraction: share of the training data to use as test data, if there is none
+    :param max_leakage: largest share of the test rows that may also be training or validation data
     :param split_seed: seed of the split
     :param count_tokens_sample: number of examples whose tokens the service counts, to correct the estimate; 0 for none
     :param inspect_files: whether the files that rows name are read, for the pages of a PDF and the length of a video
@@ -51,6 +53,8 @@ class DatasetOptions(Model):
     on_invalid_row: Literal["fail", "drop"] = "fail"
     max_dropped_share: float = Field(default=0.01, ge=0, le=1)
     validation_fraction: float | None = Field(default=None, gt=0, le=0.5)
+    test_fraction: float | None = Field(default=None, gt=0, le=0.5)
+    max_leakage: float = Field(default=0.01, ge=0, le=1)
     split_seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     count_tokens_sample: int = Field(default=50, ge=0, le=10_000)
     inspect_files: bool = False

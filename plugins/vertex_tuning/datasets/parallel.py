@@ -20,7 +20,7 @@ import msgspec
 
 from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets.dataset_reader import DatasetReader, Hashed, Source, Split, open_source
-from vertex_tuning.datasets.duplicates import Examples
+from vertex_tuning.datasets.duplicates import Examples, SetName
 from vertex_tuning.datasets.file_layouts import layout_problem
 from vertex_tuning.datasets.findings import Findings, Severity, read_findings
 from vertex_tuning.datasets.formats import recognise
@@ -40,7 +40,7 @@ class Shard(msgspec.Struct, frozen=True):
     :param file: number of the file, from 0
     :param start: offset of the first byte, which is the first byte of a line
     :param end: offset after the last byte
-    :param training: whether the file has training examples; otherwise it has validation examples
+    :param part: the set of its rows
     :param findings: path of the file to write findings to
     :param examples: path of the file to write hashes of examples to
     :param facts: what is known about files for the base model
@@ -52,7 +52,7 @@ class Shard(msgspec.Struct, frozen=True):
     file: int
     start: int
     end: int
-    training: bool
+    part: SetName
     findings: str
     examples: str
     facts: MediaFacts
@@ -89,7 +89,7 @@ def check(shard: Shard) -> ShardResult:
         examples = Examples(stack.enter_context(Path(shard.examples).open("wb")))
         file = stack.enter_context(Path(shard.path).open("rb"))
         file.seek(shard.start)
-        split = Split(examples, Path(shard.path), training=shard.training)
+        split = Split(examples, Path(shard.path), part=shard.part)
         work, lines = DatasetReader(DatasetOptions(), findings, [split], shard.facts), 0
         for rows in read_lines(file, length=shard.end - shard.start, begins=False):
             lines += len(rows.lines)
@@ -150,7 +150,7 @@ class ShardReader:
         :param work: the reader that collects the results
         :raises ChildProcessError: a process failed or was ended
         """
-        shards = self._shards(source, file, work.findings.max_errors, training=split.training)
+        shards = self._shards(source, file, work.findings.max_errors, part=split.part)
         with ExitStack() as stack:
             running = [stack.enter_context(self._start(shard)) for shard in shards]
             for process in running:
@@ -168,7 +168,7 @@ class ShardReader:
         command = [sys.executable, "-m", "vertex_tuning.datasets.parallel", msgspec.json.encode(shard).decode()]
         return subprocess.Popen(command, env=self._environment, stdout=subprocess.PIPE)
 
-    def _shards(self, source: Source, file: int, max_errors: int, *, training: bool) -> list[Shard]:
+    def _shards(self, source: Source, file: int, max_errors: int, *, part: SetName) -> list[Shard]:
         path = cast(Path, source.path)
         with path.open("rb") as opened:
             edges = _edges(opened, path.stat().st_size, self._processes)
@@ -179,7 +179,7 @@ class ShardReader:
                 file=file,
                 start=start,
                 end=end,
-                training=training,
+                part=part,
                 findings=str(self._folder / f"part-{file}-{number}.findings"),
                 examples=str(self._folder / f"part-{file}-{number}.examples"),
                 facts=self._facts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Final
@@ -18,7 +18,7 @@ import msgspec
 from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.datasets import dataset_rules
 from vertex_tuning.datasets.dataset_reader import DatasetReader, Source, Split, open_source
-from vertex_tuning.datasets.duplicates import PART_SIZE, Examples
+from vertex_tuning.datasets.duplicates import PART_SIZE, SETS, Examples, SetName
 from vertex_tuning.datasets.findings import MAX_WRITTEN, Finding, Findings, Severity
 from vertex_tuning.datasets.lines import os_errors
 from vertex_tuning.datasets.media_check import FileStore, FileTotals, MediaCheck
@@ -121,6 +121,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     training: DatasetReport
     validation: DatasetReport | None
+    test: DatasetReport | None
     counts: dict[Severity, dict[str, int]]
     shown: dict[Severity, list[Finding]]
     findings_path: str
@@ -140,7 +141,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     def summary(self) -> dict[str, Any]:
         """The small fields, as plain values."""
-        sets = {"training": self.training, "validation": self.validation}
+        sets = {"training": self.training, "validation": self.validation, "test": self.test}
         return {
             **{name: msgspec.to_builtins(report.summary()) if report else None for name, report in sets.items()},
             "counts": self.counts,
@@ -158,9 +159,9 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 def write_report(prepared: Prepared, file: IO[bytes]) -> None:
-    """Write both sets, counts and all findings as one JSON object. The findings are not kept in memory."""
+    """Write all sets, counts and all findings as one JSON object. The findings are not kept in memory."""
     head = msgspec.to_builtins(prepared)
-    kept = {name: head[name] for name in ("training", "validation", "counts")}
+    kept = {name: head[name] for name in (*SETS, "counts")}
     file.write(msgspec.json.encode(kept).removesuffix(b"}") + b',"findings":[')
     with Path(prepared.findings_path).open("rb") as findings:
         for number, line in enumerate(findings):
@@ -171,6 +172,7 @@ def write_report(prepared: Prepared, file: IO[bytes]) -> None:
 def prepare(
     training: Sequence[Source],
     validation: Sequence[Source] = (),
+    test: Sequence[Source] = (),
     *,
     options: DatasetOptions,
     folder: Path,
@@ -183,25 +185,28 @@ def prepare(
 
     :param training: files of the training data; several files are joined
     :param validation: files of the validation data; may be empty
-    :param folder: existing, empty folder for `findings.jsonl`, and for `training.jsonl` and `validation.jsonl` unless
-        the source can be used unchanged
+    :param test: files of the data that compares models; may be empty
+    :param folder: existing, empty folder for `findings.jsonl`, and for `training.jsonl`, `validation.jsonl` and
+        `test.jsonl` unless the source can be used unchanged
     :param processes: number of processes that check a large local file of Gemini rows; other files use this process
     :param sizes: amount of data read, written and compared at once
     :param facts: what is known about files in examples for the base model
     :param store: looks up the files that rows name; None if there is no connection
-    :raises ConfigurationError: there is validation data, and `validation_fraction` is set as well
+    :raises ConfigurationError: there is validation data, and `validation_fraction` is set as well; or the same for test
+        data
     """
-    if validation and options.validation_fraction:
-        raise ConfigurationError("validation_fraction: found it and validation data, expected only one of the two.")
+    for name, sources in (("validation", validation), ("test", test)):
+        if sources and getattr(options, f"{name}_fraction"):
+            raise ConfigurationError(f"{name}_fraction: found it and {name} data, expected only one of the two.")
     with ExitStack() as stack:
         file = stack.enter_context((folder / FINDINGS_FILE).open("wb"))
         findings = Findings(file, max_written=sizes.max_written, max_errors=options.max_errors)
         examples = stack.enter_context(closing(Examples(part_size=sizes.part_size)))
-        sets = [sources for sources in (training, validation) if sources]
+        sets = [sources for sources in (training, validation, test) if sources]
         is_large = processes > 1 and _is_large(sets, options, sizes.min_split)
         parts = ShardReader(processes, folder, facts) if is_large else None
         media = MediaCheck(facts, store, inspect=options.inspect_files)
-        reports = _Work(options, findings, examples, folder, parts, media).run(training, validation)
+        reports = _Work(options, findings, examples, folder, parts, media).run(training, validation, test)
     counts = {severity: dict(counter) for severity, counter in findings.counts.items()}
     return Prepared(*reports, counts, findings.shown, str(folder / FINDINGS_FILE))
 
@@ -223,22 +228,31 @@ class _Work:
         self._parts = parts
         self._media = media
         self._examples = examples
-        self._training = Split(examples, folder / "training.jsonl", training=True)
-        self._validation = Split(examples, folder / "validation.jsonl", training=False)
+        self._splits = {part: Split(examples, folder / f"{part}.jsonl", part=part) for part in SETS}
+        self._first_test_file: int | None = None
         self._names: list[str] = []
         self._errors_before = 0
 
     def run(
-        self, training: Sequence[Source], validation: Sequence[Source]
-    ) -> tuple[DatasetReport, DatasetReport | None]:
-        split = bool(self._options.validation_fraction)
-        done = self._read(training, [self._training, *([self._validation] if split else [])])
-        report = self._report(done, self._training, training)
-        other = self._set_aside(report.name) if split else None
-        if validation:
-            other = self._report(self._read(validation, [self._validation]), self._validation, validation)
-        self._compare(report, other)
-        return report, other
+        self, training: Sequence[Source], validation: Sequence[Source], test: Sequence[Source]
+    ) -> tuple[DatasetReport, DatasetReport | None, DatasetReport | None]:
+        fractions = {"validation": self._options.validation_fraction, "test": self._options.test_fraction}
+        split_off = [split for part, split in self._splits.items() if fractions.get(part)]
+        done = self._read(training, [self._splits["training"], *split_off])
+        reports: dict[SetName, DatasetReport] = {}
+        reports["training"] = self._report(done, self._splits["training"], training)
+        for split in split_off:
+            if report := self._set_aside(split, reports["training"].name):
+                reports[split.part] = report
+        given: dict[SetName, Sequence[Source]] = {"validation": validation, "test": test}
+        for part, sources in given.items():
+            if sources:
+                if part == "test":
+                    self._first_test_file = len(self._names)
+                split = self._splits[part]
+                reports[part] = self._report(self._read(sources, [split]), split, sources)
+        self._compare(reports)
+        return reports["training"], reports.get("validation"), reports.get("test")
 
     def _read(self, sources: Sequence[Source], splits: list[Split]) -> DatasetReader:
         preparation = DatasetReader(self._options, self._findings, splits, self._media.facts)
@@ -297,35 +311,46 @@ class _Work:
         self._add(found)
         return totals
 
-    def _set_aside(self, name: str) -> DatasetReport | None:
-        """The validation set that was split off, limited to the size that the service accepts."""
-        path, rows = self._validation.path, self._validation.totals.rows
-        source = Source.local(path, f"{name} (validation)")
+    def _set_aside(self, split: Split, name: str) -> DatasetReport | None:
+        """A set that was split off; for validation limited to the size that the service accepts."""
+        path, rows = split.path, split.totals.rows
+        source = Source.local(path, f"{name} ({split.part})")
         if not rows:
-            self._add([Finding("no_validation", "warning", source.name, found="no rows", expected="a larger fraction")])
+            kind = f"no_{split.part}"
+            self._add([Finding(kind, "warning", source.name, found="no rows", expected="a larger fraction")])
             return None
-        most = dataset_rules.most_validation_rows(self._training.totals.rows)
-        if rows > most:
+        most = dataset_rules.most_validation_rows(self._splits["training"].totals.rows)
+        if split.part == "validation" and rows > most:
             found = f"{rows} rows, of which {most} are kept and the others are in neither set"
             expected = f"at most {most} for validation; a smaller fraction uses all rows"
             self._add([Finding("validation_surplus", "warning", source.name, found=found, expected=expected)])
             keep_first(path, self._options.split_seed, most)
         with closing(Examples()) as unused:
-            split = Split(unused, path, training=False)
-            done = DatasetReader(DatasetOptions(), Findings(), [split], self._media.facts)
+            again = Split(unused, path, part=split.part)
+            done = DatasetReader(DatasetOptions(), Findings(), [again], self._media.facts)
             done.read([source], 0)
-        return msgspec.structs.replace(self._report(done, split, [source]), path=str(path))
+        return msgspec.structs.replace(self._report(done, again, [source]), path=str(path))
 
-    def _compare(self, training: DatasetReport, validation: DatasetReport | None) -> None:
+    def _compare(self, reports: Mapping[SetName, DatasetReport]) -> None:
         """Run the checks that need all rows."""
-        self._add(dataset_rules.pair_finding(pair, self._names) for pair in self._examples.pairs())
+        training, leaks = reports["training"], 0
+        for pair in self._examples.pairs():
+            leaks += pair.kind == "leak" and self._is_test_file(pair.place.file)
+            self._findings.add(dataset_rules.pair_finding(pair, self._names))
         self._add(dataset_rules.uncompared(training.name, self._examples.not_compared))
-        self._add(dataset_rules.outliers(self._training.totals, training.statistics, self._names))
+        self._add(dataset_rules.outliers(self._splits["training"].totals, training.statistics, self._names))
         self._add(dataset_rules.label_findings(training.name, training.labels))
-        if validation:
+        if validation := reports.get("validation"):
             sizes = (validation.rows, validation.bytes, training.rows, training.bytes)
             self._add(dataset_rules.validation_limits(validation.name, *sizes))
-            self._add(dataset_rules.label_differences(validation.name, training.labels, validation.labels))
+        for part in ("validation", "test"):
+            if other := reports.get(part):
+                self._add(dataset_rules.label_differences(other.name, training.labels, other.labels))
+        if test := reports.get("test"):
+            self._add(dataset_rules.leakage(test.name, test.rows, leaks, self._options.max_leakage))
+
+    def _is_test_file(self, file: int) -> bool:
+        return self._first_test_file is not None and file >= self._first_test_file
 
 
 def _is_large(sets: list[Sequence[Source]], options: DatasetOptions, min_split: int) -> bool:

@@ -74,7 +74,7 @@ class DatasetPublisher:
         """Upload the files that are missing in the folder of the dataset, then the report and the manifest.
 
         :param prepared: result of the checks
-        :param files: `training` and, with a validation set, `validation`
+        :param files: `training` and, if there are such sets, `validation` and `test`
         :param dag_id: DAG of this run, for the manifest
         :param run_id: this DAG run, for the manifest
         :param require_same: function that raises an error if a source has changed since the check; it is called before
@@ -83,6 +83,7 @@ class DatasetPublisher:
         :raises TransientError: a source has changed since the check
         """
         hashes = [files[kind].report.sha256 if kind in files else None for kind in ("training", "validation")]
+        hashes += [files["test"].report.sha256] if "test" in files else []
         name = dataset_hash(hashes)
         folder = self._folder(name, files)
         if manifest := self._manifest(folder, files):
@@ -98,6 +99,7 @@ class DatasetPublisher:
             created=pendulum.now("UTC").isoformat(),
             dag_id=dag_id,
             run_id=run_id,
+            test=published.get("test"),
         )
         self._storage.write_object(f"{folder}/{MANIFEST}", manifest.encode(), "application/json")
         return folder, manifest

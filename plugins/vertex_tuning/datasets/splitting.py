@@ -1,4 +1,4 @@
-"""Choose the examples of the validation set. Pure."""
+"""Choose the examples of the validation set and of the test set. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from vertex_tuning.datasets.duplicates import SetName
 from vertex_tuning.datasets.rows import answer_text, prompt_texts
 
 
@@ -16,8 +17,7 @@ def place(row: dict[str, Any], seed: int) -> int:
     """A pseudo-random number from 0 to 2**64 - 1 for an example.
 
     It depends only on the content of the example and on the seed. Examples with the same prompt and answer get the same
-    number, in any form of JSON. Examples below `fraction * 2**64` are for validation. A smaller fraction therefore
-    selects a subset of them.
+    number, in any form of JSON.
 
     :param row: row of Gemini's format
     :param seed: number that changes the selection
@@ -29,14 +29,18 @@ def place(row: dict[str, Any], seed: int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def for_validation(row: dict[str, Any], seed: int, fraction: float) -> bool:
-    """Whether an example is for validation.
+def part_of(row: dict[str, Any], seed: int, validation: float, test: float) -> SetName:
+    """The set of an example. A smaller fraction selects a subset of the examples of a larger one.
 
     :param row: row of Gemini's format
     :param seed: number that changes the selection
-    :param fraction: share of the examples for validation, from 0 to 1
+    :param validation: share of the examples for validation: those with the lowest numbers of `place`
+    :param test: share of the examples for the test set: those with the highest numbers
     """
-    return place(row, seed) < fraction * 2**64
+    share = place(row, seed) / 2**64
+    if share < validation:
+        return "validation"
+    return "test" if share >= 1 - test else "training"
 
 
 def keep_first(path: Path, seed: int, count: int) -> None:

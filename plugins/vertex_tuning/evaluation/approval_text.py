@@ -8,7 +8,8 @@ from typing import Final
 
 from vertex_tuning.evaluation.comparison import VERDICTS
 from vertex_tuning.report.names import value_label, value_text
-from vertex_tuning.results import BothValues, EvaluationResult, GateResult
+from vertex_tuning.report.rule_text import gain_text, wanted_gain
+from vertex_tuning.results import ComparisonResult, EvaluationResult, GateResult, ModelValues
 from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain
 
 MAX_REASONS: Final = 20
@@ -38,11 +39,22 @@ def approval_text(evaluation: EvaluationResult, values: Mapping[str, float]) -> 
         f"Model in use: {markdown(champion.model)}" if champion else "There is no model in use.",
         *(f"- {markdown(reason)}" for reason in evaluation.reasons[:MAX_REASONS]),
         "\n".join(_values(comparison.values) if champion else _alone(alone)),
+        _gain(comparison),
         "\n".join(_gates(evaluation.gates)),
         *(markdown(note) for note in comparison.notes),
         "Approve: the new model is put into use. Reject: nothing is changed.",
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def _gain(comparison: ComparisonResult) -> str:
+    """The gain with its bounds, and what the rule requires; empty without a model in use."""
+    if comparison.rule is None or not comparison.values:
+        return ""
+    wanted = wanted_gain(comparison.rule, bounded=comparison.gain is not None)
+    if comparison.gain is None:
+        return markdown(f"The bare numbers are compared, without a confidence bound. {wanted}")
+    return markdown(f"{gain_text(comparison.rule.value, comparison.gain)}. {wanted}")
 
 
 def markdown(text: object) -> str:
@@ -51,7 +63,7 @@ def markdown(text: object) -> str:
     return _PUNCTUATION.sub(r"\\\1", line)
 
 
-def _values(values: Mapping[str, BothValues]) -> Iterator[str]:
+def _values(values: Mapping[str, ModelValues]) -> Iterator[str]:
     if values:
         yield from ("| value | model in use | new model |", "|---|---|---|")
     for name, both in values.items():

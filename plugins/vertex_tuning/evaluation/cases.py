@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
@@ -12,7 +11,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from vertex_tuning.datasets.rows import Content, Row
-from vertex_tuning.evaluation.expectations import FOUND_SHOWN, Expectations, NonEmpty
+from vertex_tuning.evaluation.expectations import Expectations
+from vertex_tuning.evaluation.generation_settings import GenerationSettings
+from vertex_tuning.evaluation.mistakes import explain
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.results import AnswerSet, SmokeAnswer
 from vertex_tuning.text.plain_text import NAME_SHOWN, plain
@@ -21,36 +22,10 @@ NAME_LENGTH: Final = 60
 """Characters of the prompt that become the name of a case without a name."""
 
 MAX_CASES: Final = 1000
-"""Most cases, and most examples of the validation data: each is a request to the endpoint of every model."""
+"""Most cases: each is a request to the endpoint of every model."""
 
 ANSWERS_SHOWN: Final = 20
 """Most answers that are kept in XCom; the file in the run's folder has all."""
-
-
-class Thinking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much a model thinks first: 2.5 models take a budget in tokens (-1: dynamic), 3.x models take a level."""
-
-    thinking_budget: Annotated[int, msgspec.Meta(ge=-1, le=32_768)] | None = None
-    thinking_level: Literal["MINIMAL", "LOW", "MEDIUM", "HIGH"] | None = None
-
-
-class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a response is sampled: by default greedily, so that it is the same each time.
-
-    The fields are those of the service; limits: https://docs.cloud.google.com/gemini-enterprise-agent-platform/reference/models/inference
-    """
-
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
-    max_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 1024
-    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] | None = None
-    seed: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)] | None = None
-    stop_sequences: Annotated[list[NonEmpty], msgspec.Meta(max_length=5)] | None = None
-    presence_penalty: Annotated[float, msgspec.Meta(ge=-2, lt=2)] | None = None
-    frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, lt=2)] | None = None
-    response_mime_type: Literal["text/plain", "application/json"] | None = None
-    response_json_schema: dict[str, Any] | None = None
-    thinking_config: Thinking | None = None
 
 
 class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +57,8 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
     :param prompt: the user's last turn; may be missing if `turns` ends with it
     :param turns: earlier turns, each `{role: user or model, text: …}`
     :param system_instruction: sent with the prompt; should be the system instruction of the training data
-    :param generation_config: sampling settings, e.g. `{"temperature": 0.2, "top_p": 0.9}`
+    :param generation_config: sampling settings of this case, e.g. `{"temperature": 0.2, "top_p": 0.9}`; the others are
+        those of the evaluation
     """
 
     name: Annotated[str, msgspec.Meta(max_length=NAME_SHOWN)] = ""
@@ -106,6 +82,10 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
         last = [Turn(text=self.prompt)] if self.prompt else []
         return [turn.content() for turn in [*self.turns, *last]]
 
+    def under(self, settings: GenerationSettings) -> SmokeCase:
+        """The case with these settings, where it has none of its own."""
+        return msgspec.structs.replace(self, generation_config=self.generation_config.over(settings))
+
     def config(self) -> dict[str, Any]:
         """The request's settings."""
         settings = {
@@ -125,7 +105,7 @@ def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
     try:
         parsed = msgspec.convert(cases, list[SmokeCase])
     except msgspec.ValidationError as error:
-        raise ConfigurationError(_explain(error, cases)) from error
+        raise ConfigurationError(explain(error, "smoke_test.cases", cases)) from error
     parsed = [msgspec.structs.replace(case, name=plain(case.name, NAME_SHOWN)) for case in parsed]
     names = Counter(case.name for case in parsed if case.name)
     if repeated := [name for name, times in names.items() if times > 1]:
@@ -214,12 +194,3 @@ def _parts(content: Content) -> list[dict[str, Any]]:
 
 def _text(content: Content) -> str:
     return "".join(part.text or "" for part in content.parts)
-
-
-def _explain(error: msgspec.ValidationError, cases: Any) -> str:
-    """Add the field and its value to msgspec's message, which names only the path."""
-    expected, _, path = str(error).partition(" - at `$")
-    found: Any = cases
-    for index, key in re.findall(r"\[(\d+)\]|\.(\w+)", path):
-        found = found[int(index)] if index else found[key]
-    return f"smoke_test.cases{path.rstrip('`')}: found {plain(repr(found), FOUND_SHOWN)}. {plain(expected)}."

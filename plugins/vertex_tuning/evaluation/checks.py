@@ -12,15 +12,14 @@ from typing import Any, Final
 
 from vertex_tuning.evaluation.cases import (
     MAX_CASES,
-    GenerationSettings,
     SmokeCase,
-    Thinking,
     Turn,
     parse_cases,
     too_many,
 )
-from vertex_tuning.evaluation.comparison import parse_rule
 from vertex_tuning.evaluation.gates import CHANGES, LIMITS, MAX_GATES, Gate, parse_gate
+from vertex_tuning.evaluation.generation_settings import GenerationSettings, Thinking, parse_settings
+from vertex_tuning.evaluation.promotion_rule import parse_rule
 from vertex_tuning.evaluation.value_names import impossible_limit, unknown_value
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.results import PromotionRule
@@ -29,6 +28,8 @@ from vertex_tuning.text.templates import is_known_now
 
 ON_REFUSED: Final = ("fail", "skip")
 """Actions of a run whose model is refused."""
+ON_UNDECIDED: Final = ("keep", "promote")
+"""Actions of a run whose comparison is undecided."""
 
 CASE_FIELDS: Final = tuple(
     dict.fromkeys(field for kind in (SmokeCase, GenerationSettings, Thinking, Turn) for field in kind.__struct_fields__)
@@ -93,7 +94,19 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
         yield _with_advice(str(error), PromotionRule.__struct_fields__)
     else:
         yield from filter(None, [unknown_value("rule.value", parsed.value)])
-        yield from filter(None, [impossible_limit("rule.min_gain", parsed.value, parsed.min_gain)])
+        if parsed.min_gain is not None:
+            mistake = impossible_limit("rule.min_gain", parsed.value, parsed.min_gain, is_change=True)
+            yield from filter(None, [mistake])
+
+
+def settings_mistakes(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Mistakes in the `generation_config` of an evaluation."""
+    if not is_known_now(settings):
+        return
+    try:
+        parse_settings(settings)
+    except ConfigurationError as error:
+        yield _with_advice(str(error), (*GenerationSettings.__struct_fields__, *Thinking.__struct_fields__))
 
 
 def share_mistake(field: str, share: Any) -> str:

@@ -1,33 +1,42 @@
-"""Decide which of two models is better, by the promotion rule of their tuning. Pure: no Airflow, no network."""
+"""Judge a new model by its gates and by the promotion rule. Pure: no Airflow, no network."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
-from vertex_tuning.evaluation.cases import MAX_CASES, SmokeCase, in_full, summarize, too_many, values_of
+from vertex_tuning.evaluation.cases import in_full, summarize, values_of
 from vertex_tuning.evaluation.expectations import FOUND_SHOWN
 from vertex_tuning.evaluation.gates import Gate, OnMissing, check_gates
+from vertex_tuning.evaluation.promotion_rule import RuleValue, compare_models
 from vertex_tuning.evaluation.tables import text_table
-from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.report.names import change_text, value_label, value_text, value_texts
-from vertex_tuning.results import AnswerSet, BothValues, GateResult, ModelAnswers, PromotionRule, SmokeAnswer, Verdict
-from vertex_tuning.text.plain_text import NAME_SHOWN, plain, shorten
+from vertex_tuning.evaluation.value_names import BASELINE, EXACT_SHARE, GAIN_OVER_BASE, SAMPLE
+from vertex_tuning.report.names import value_label, value_text
+from vertex_tuning.results import (
+    AnswerSet,
+    Gain,
+    GateResult,
+    ModelAnswers,
+    ModelValues,
+    PromotionRule,
+    SmokeAnswer,
+    Verdict,
+)
+from vertex_tuning.text.plain_text import shorten
 
 VERDICTS: Final[dict[Verdict, str]] = {
     "first": "First model: nothing to compare with",
     "better": "Better than the model in use",
-    "equal": "As good as the model in use",
+    "equal": "As good as the model in use, within the rule's limit",
+    "undecided": "Undecided: the sample cannot tell",
     "unchanged": "The model in use already",
     "refused": "Refused",
 }
 """Text of each verdict."""
-
-ROUNDING: Final = 1e-9
-"""Largest rounding error of the difference of two floats, as a share of the larger value."""
 
 
 class JudgedModel(msgspec.Struct, frozen=True):
@@ -35,85 +44,68 @@ class JudgedModel(msgspec.Struct, frozen=True):
 
     :param values: values of its training and of its responses, by name
     :param cases: responses to the cases of the smoke test
-    :param sampled: responses to the sampled examples of the validation data
+    :param sampled: responses to the examples of the sample
+    :param scores: for a value of the sample, the score of each example, from 0 to 1, in the order of `sampled`
     """
 
     values: dict[str, float]
     cases: Sequence[SmokeAnswer] = ()
     sampled: Sequence[SmokeAnswer] = ()
+    scores: dict[str, Sequence[float]] = {}
 
     @classmethod
     def of(
-        cls, values: Mapping[str, float], cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]
+        cls,
+        values: Mapping[str, float],
+        cases: Sequence[SmokeAnswer],
+        sampled: Sequence[SmokeAnswer] = (),
+        scores: Mapping[str, Sequence[float]] = MappingProxyType({}),
     ) -> JudgedModel:
         """Combine the values of the training with the values of the responses.
 
         :param values: values of the training; values of the responses replace values of the same name
         :param cases: responses to the cases of the smoke test
-        :param sampled: responses to the sampled examples of the validation data
+        :param sampled: responses to the examples of the sample
+        :param scores: by metric, the score of each example of the sample
         """
-        return cls({**values, **values_of(cases, sampled)}, cases, sampled)
+        named: dict[str, Sequence[float]] = {f"{SAMPLE}{metric}": found for metric, found in scores.items()}
+        means = {name: math.fsum(found) / len(found) for name, found in named.items() if found}
+        return cls({**values, **values_of(cases, sampled), **means}, cases, sampled, named)
 
     def answers(self) -> ModelAnswers:
-        """All responses of the model, complete."""
-        return ModelAnswers(in_full(self.cases), in_full(self.sampled))
+        """The complete responses to the cases; of the sample only counts, because the rows have the responses."""
+        return ModelAnswers(in_full(self.cases), self._sample_counts())
+
+    def measured(self, name: str) -> RuleValue:
+        """A value of the model with the scores of its examples."""
+        return RuleValue(self.values.get(name), self.scores.get(name, ()))
 
     def short(self) -> ModelAnswers:
-        """Summary of the responses that is small enough for an XCom.
+        """Summary of the responses that is small enough for an XCom: some responses to cases, with shortened texts."""
+        return ModelAnswers(summarize(self.cases), self._sample_counts())
 
-        It has some responses to cases, with shortened texts. Of the examples it has only counts.
-        """
+    def _sample_counts(self) -> AnswerSet:
         sampled = in_full(self.sampled)
-        return ModelAnswers(summarize(self.cases), AnswerSet(sampled.passed, sampled.total))
+        return AnswerSet(sampled.passed, sampled.total)
 
 
 class Judgement(msgspec.Struct, frozen=True):
     """Judgement of a new model.
 
     :param verdict: see `Verdict`
-    :param reasons: sentences that say why the model is refused; empty if it is not refused
+    :param reasons: sentences that say why the model is refused, or why it cannot be decided; empty for other verdicts
     :param gates: result of each gate
-    :param values: values that rule and gates use, by name: `champion` (model in use) and `challenger` (new model);
-        empty without a model in use
+    :param values: values that rule and gates use, by name, of each model
+    :param gain: gain by the rule's value; None if the bare numbers were compared
+    :param needed: number of examples that would decide; None if it is decided, or cannot be
     """
 
     verdict: Verdict
     reasons: list[str]
     gates: list[GateResult]
-    values: dict[str, BothValues]
-
-
-def parse_rule(rule: Any, cases: Iterable[SmokeCase] | None = None) -> PromotionRule:
-    """Parse a promotion rule.
-
-    :param rule: mapping of the fields of `PromotionRule`, from YAML
-    :param cases: cases of the tuning, which `no_regression` may name; None if they are not known yet
-    :raises ConfigurationError: a field is wrong; the message gives the field, its value and the expectation
-    """
-    try:
-        parsed = msgspec.convert(rule, PromotionRule)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"rule: found {rule!r}. {error}.") from error
-    if not parsed.value.strip() or not (math.isfinite(parsed.min_gain) and parsed.min_gain >= 0):
-        raise ConfigurationError(f"rule: found {rule!r}, expected the name of a value and a min_gain from 0.")
-    if mistake := too_many("rule.no_regression", parsed.no_regression, MAX_CASES):
-        raise ConfigurationError(mistake)
-    # `parse_cases` cleans the names of cases in this way.
-    parsed = msgspec.structs.replace(parsed, no_regression=[plain(name, NAME_SHOWN) for name in parsed.no_regression])
-    names = [case.name for case in cases] if cases is not None else parsed.no_regression
-    if unknown := [name for name in parsed.no_regression if name not in names]:
-        raise ConfigurationError(f"rule.no_regression: found {unknown[0]!r}, expected names of cases ({names}).")
-    return parsed
-
-
-def objections(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:
-    """Sentences that say why the new model is not better; empty if it is.
-
-    :param rule: promotion rule of the tuning
-    :param champion: the model in use
-    :param challenger: the new model
-    """
-    return [*_no_gain(rule, champion, challenger), *_regressions(rule, champion, challenger)]
+    values: dict[str, ModelValues]
+    gain: Gain | None = None
+    needed: int | None = None
 
 
 def judge_models(
@@ -122,6 +114,7 @@ def judge_models(
     on_missing: OnMissing,
     challenger: JudgedModel,
     champion: JudgedModel | None,
+    baseline: JudgedModel | None = None,
 ) -> Judgement:
     """Judge a new model by its gates, and by the promotion rule if there is a model in use.
 
@@ -130,21 +123,34 @@ def judge_models(
     :param on_missing: what to do about a gate whose value is unknown
     :param challenger: the new model
     :param champion: the model in use; None if no model is in use, or if the new model itself is
+    :param baseline: the base model, if it was asked; its values are `baseline.*` of the new model
     """
+    challenger = against_baseline(rule, challenger, baseline) if baseline else challenger
     checked = check_gates(gates, challenger.values, champion.values if champion else None, on_missing)
-    reasons = [_words(gate) for gate in checked if not gate.passed]
-    if champion:
-        reasons += objections(rule, champion, challenger)
-    verdict = "refused" if reasons else _comparison(rule, champion, challenger) if champion else "first"
+    refusals = [_words(gate) for gate in checked if not gate.passed]
     shown = [rule.value, *(gate.value for gate in gates), *values_of(challenger.cases, challenger.sampled)]
-    values = _both(dict.fromkeys(shown), champion, challenger) if champion else {}
-    return Judgement(verdict, reasons, checked, values)
+    values = _values_of_all(dict.fromkeys(shown), champion, challenger, baseline)
+    if champion is None:
+        return Judgement("refused" if refusals else "first", refusals, checked, values)
+    compared = compare_models(rule, challenger.measured(rule.value), champion.measured(rule.value))
+    refusals += compared.reasons if compared.verdict == "refused" else []
+    refusals += _regressions(rule, champion, challenger)
+    if refusals:
+        return Judgement("refused", refusals, checked, values, compared.gain)
+    return Judgement(compared.verdict, compared.reasons, checked, values, compared.gain, compared.needed)
 
 
-def _comparison(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> Verdict:
-    """Whether a new model that is not refused is better, or only as good."""
-    new, old = challenger.values[rule.value], champion.values[rule.value]
-    return "better" if rule.gain(new, old) > ROUNDING * max(abs(new), abs(old)) else "equal"
+def against_baseline(rule: PromotionRule, challenger: JudgedModel, baseline: JudgedModel) -> JudgedModel:
+    """The new model with the values `baseline.*`, and `sample.gain_over_base` by the rule's value.
+
+    Where the rule's value is not one of the sample, the gain is that of the exact answers.
+    """
+    value = rule.value if rule.value in baseline.scores else EXACT_SHARE
+    values = {name.replace(SAMPLE, BASELINE, 1): baseline.values[name] for name in baseline.scores}
+    new, base = challenger.values.get(value), baseline.values.get(value)
+    if new is not None and base is not None:
+        values[GAIN_OVER_BASE] = rule.gain(new, base) if value == rule.value else new - base
+    return msgspec.structs.replace(challenger, values={**challenger.values, **values})
 
 
 def _words(gate: GateResult) -> str:
@@ -152,36 +158,22 @@ def _words(gate: GateResult) -> str:
     return f"{value_label(gate.value)}: {text}, expected {gate.limit}."
 
 
-def _both(names: Iterable[str], champion: JudgedModel, challenger: JudgedModel) -> dict[str, BothValues]:
-    return {name: BothValues(champion.values.get(name), challenger.values.get(name)) for name in names}
+def _values_of_all(
+    names: Iterable[str], champion: JudgedModel | None, challenger: JudgedModel, baseline: JudgedModel | None
+) -> dict[str, ModelValues]:
+    def value(model: JudgedModel | None, name: str) -> float | None:
+        return model.values.get(name) if model else None
+
+    return {name: ModelValues(*(value(model, name) for model in (champion, challenger, baseline))) for name in names}
 
 
-def comparison_table(values: Mapping[str, BothValues]) -> str:
-    """The values of both models as a text table, for the log.
+def comparison_table(values: Mapping[str, ModelValues]) -> str:
+    """The values of the models as a text table, for the log.
 
-    :param values: values of both models, by the name of the value
+    :param values: values of the models, by the name of the value
     """
-    rows = [(name, both.champion, both.challenger) for name, both in values.items()]
-    return text_table(("value", "model in use", "new model"), rows)
-
-
-def _no_gain(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:
-    new, old = (_known(side.values.get(rule.value)) for side in (challenger, champion))
-    label = value_label(rule.value)
-    if new is None or old is None:
-        missing = "both models" if new is old else "the new model" if new is None else "the model in use"
-        return [f"{label}: unknown for {missing}, so the models cannot be compared."]
-    if rule.gain(new, old) >= rule.min_gain - ROUNDING * max(abs(new), abs(old)):
-        return []
-    direction = "higher" if rule.higher_is_better else "lower"
-    gain = f"must be at least {change_text(rule.value, rule.min_gain)} {direction}"
-    new_text, old_text = value_texts(rule.value, new, old)
-    wanted = gain if rule.min_gain else "must not be worse"
-    return [f"{label}: {new_text}, model in use {old_text}. The new model {wanted}."]
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value
+    rows = [(name, found.baseline, found.champion, found.challenger) for name, found in values.items()]
+    return text_table(("value", "base model", "model in use", "new model"), rows)
 
 
 def _regressions(rule: PromotionRule, champion: JudgedModel, challenger: JudgedModel) -> list[str]:

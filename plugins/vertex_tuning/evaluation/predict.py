@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from google.genai import types
 
 
-PARALLEL_REQUESTS: Final = 4
-"""Requests sent at the same time."""
+PARALLEL_REQUESTS: Final = 8
+"""Requests to a model at the same time."""
+
+PROGRESS_INTERVAL: Final = 5.0
+"""Seconds between two reports of progress."""
 
 MAX_WAIT_ON_WORKER: Final = 60.0
 """Seconds of pauses that are no reason yet to leave the worker."""
@@ -58,12 +61,12 @@ BACKOFF: Final = Backoff()
 
 
 class Predictor(Protocol):
-    """What sends prompts to an endpoint; the hook `VertexTuningHook` does it."""
+    """What sends prompts to a model; the hook `VertexTuningHook` does it."""
 
     def client(self, resource_name: str) -> object: ...
 
     def generate(
-        self, endpoint: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
+        self, model: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
     ) -> types.GenerateContentResponse: ...
 
 
@@ -88,18 +91,21 @@ def predict_all(
     patience: float = MAX_WAIT_ON_WORKER,
     backoff: Backoff = BACKOFF,
     answered: Iterable[SmokeAnswer] = (),
+    on_progress: Callable[[list[SmokeAnswer]], None] | None = None,
 ) -> list[SmokeAnswer]:
     """Predict all cases, several at a time, and judge the responses.
 
     A temporary error (endpoint not ready, 429, 5xx, broken connection) is retried with exponential back-off.
 
-    :param endpoint: `projects/…/locations/…/endpoints/ID`; requests go to its location
+    :param endpoint: `projects/…/locations/…/endpoints/ID`, or `…/publishers/google/models/ID` for a base model;
+        requests go to its location
     :param cases: cases with unique names
     :param deadline: Unix time after which no request is retried
     :param parallel: number of requests at the same time
     :param patience: retry budget: seconds of pauses in a thread, after which to stop for now
     :param backoff: pauses between an error and the next attempt
     :param answered: answers of an earlier call; their prompts are not sent again
+    :param on_progress: gets the answers so far, every few seconds and at the end
     :returns: an answer for each case, in the order of the cases
     :raises PredictLaterError: the retry budget is used up before the deadline; has the answers so far
     :raises EndpointTimeoutError: the deadline has passed; names the last error
@@ -108,9 +114,14 @@ def predict_all(
     known = {(answer.name, answer.prompt): answer for answer in answered}
     todo = [case for case in cases if (case.name, storable(case.question)) not in known]
     retry_budget = _RetryBudget(deadline, patience)
-    futures = _run(_CasePredictor(hook, endpoint, retry_budget, backoff), todo, parallel)
-    fresh = [future.result() for future in futures if not future.cancelled() and not future.exception()]
-    known |= {(answer.name, answer.prompt): answer for answer in fresh}
+
+    def report(futures: Iterable[Future[SmokeAnswer]]) -> None:
+        fresh = [future.result() for future in futures if not _has_failed(future)]
+        known.update({(answer.name, answer.prompt): answer for answer in fresh})
+        if on_progress:
+            on_progress(list(known.values()))
+
+    futures = _run(_CasePredictor(hook, endpoint, retry_budget, backoff), todo, parallel, report)
     if failure := _failure(futures):
         if not isinstance(failure, VertexUnavailableError):
             raise failure
@@ -210,7 +221,12 @@ class _CasePredictor:
         return reply_of(response, time.monotonic() - started)
 
 
-def _run(predictor: _CasePredictor, cases: Sequence[SmokeCase], parallel: int) -> list[Future[SmokeAnswer]]:
+def _run(
+    predictor: _CasePredictor,
+    cases: Sequence[SmokeCase],
+    parallel: int,
+    report: Callable[[Iterable[Future[SmokeAnswer]]], None],
+) -> list[Future[SmokeAnswer]]:
     """Predict until all cases have an answer or a case fails; then finish the requests that are running."""
     if not cases:
         return []
@@ -219,11 +235,21 @@ def _run(predictor: _CasePredictor, cases: Sequence[SmokeCase], parallel: int) -
     with ThreadPoolExecutor(parallel, thread_name_prefix="predict") as pool:
         futures = [pool.submit(predictor.predict, case) for case in cases]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            pending: Collection[Future[SmokeAnswer]] = futures
+            while pending and not predictor.retry_budget.over.is_set():
+                done, pending = wait(pending, PROGRESS_INTERVAL, return_when=FIRST_EXCEPTION)
+                report(future for future in futures if future.done())
+                if any(map(_has_failed, done)):
+                    break
         finally:
             predictor.retry_budget.over.set()
             pool.shutdown(cancel_futures=True)
+    report(futures)
     return futures
+
+
+def _has_failed(future: Future[SmokeAnswer]) -> bool:
+    return future.cancelled() or future.exception() is not None
 
 
 def _failure(futures: Iterable[Future[SmokeAnswer]]) -> BaseException | None:

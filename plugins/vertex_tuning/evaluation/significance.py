@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist, fmean
 from typing import Final
 
-import msgspec
+from vertex_tuning.results import Gain
 
 MAX_EXAMPLES: Final = 10_000_000
 """Beyond this number of examples a sample counts as one that never decides."""
@@ -27,29 +26,6 @@ RESAMPLES: Final = 9999
 """Bootstrap samples; the default of `scipy.stats.bootstrap`."""
 SEED: Final = 20_260_301
 """Makes the bootstrap give the same bounds in each attempt of a task."""
-
-
-class Gain(msgspec.Struct, frozen=True):
-    """The gain of a new model over the model in use, on the same examples.
-
-    :param observed: mean of the new model less mean of the model in use; shares and scores from 0 to 1
-    :param lower: lower confidence bound of the true gain, one-sided
-    :param upper: upper confidence bound of the true gain, one-sided
-    :param confidence: of each bound, e.g. 0.95
-    :param examples: number of examples
-    :param better: examples on which only the new model is right, or scores higher
-    :param worse: examples on which only the model in use is right, or scores higher
-    :param p_value: two-sided p-value of the exact McNemar test; None for graded scores
-    """
-
-    observed: float
-    lower: float
-    upper: float
-    confidence: float
-    examples: int
-    better: int
-    worse: int
-    p_value: float | None = None
 
 
 def share_gain(new: Sequence[bool], old: Sequence[bool], confidence: float) -> Gain:
@@ -89,7 +65,7 @@ def score_gain(new: Sequence[float], old: Sequence[float], confidence: float) ->
     differences = [ours - theirs for ours, theirs in zip(new, old, strict=True)]
     if not differences:
         raise ValueError("expected at least one example")
-    observed = fmean(differences)
+    observed = math.fsum(differences) / len(differences)
     least = -tango_bounds(0, 0, len(differences), confidence)[0]
     lower, upper = observed - least, observed + least
     if len(set(differences)) > 1:
@@ -115,7 +91,7 @@ def tango_bounds(better: float, worse: float, examples: float, confidence: float
     :param confidence: of each bound
     :returns: the lower and the upper bound, from -1 to 1
     """
-    z = NormalDist().inv_cdf(confidence)
+    z = _quantile(confidence)
     return _lower_bound(better, worse, examples, z), -_lower_bound(worse, better, examples, z)
 
 
@@ -147,15 +123,26 @@ def examples_needed(gain: Gain, min_gain: float) -> int | None:
     return enough
 
 
-def can_ever_decide(examples: int, min_gain: float, confidence: float) -> bool:
-    """Whether a sample of this size could show the gain at all: with two models that never disagree.
+def least_examples(min_gain: float, confidence: float) -> int:
+    """Smallest sample of right and wrong answers on which the lower bound can reach a gain.
 
-    :param examples: size of the sample
-    :param min_gain: the gain that the lower bound must reach; from 0 on the new model has to be better somewhere
+    Below 0 it is the sample on which two models that never differ are enough: their bound is -z²/(n + z²). From 0 on
+    it is the sample on which only the new model is ever right: its bound is (n - z²)/(n + z²). Both follow from Tango's
+    interval.
+
+    :param min_gain: the gain that the lower bound must reach, over -1 and under 1
     :param confidence: of the lower bound
     """
-    better = 0.0 if min_gain < 0 else float(examples)
-    return examples > 0 and tango_bounds(better, 0, examples, confidence)[0] >= min_gain
+    z2 = _quantile(confidence) ** 2
+    needed = z2 * (1 / -min_gain - 1) if min_gain < 0 else z2 * (1 + min_gain) / (1 - min_gain)
+    return math.ceil(needed - 1e-9)
+
+
+def _quantile(confidence: float) -> float:
+    # Imported here: DAG files load this module, and `statistics` takes a hundredth of a second.
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(confidence)
 
 
 def _lower_bound(better: float, worse: float, examples: float, z: float) -> float:

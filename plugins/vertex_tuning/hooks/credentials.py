@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, MalformedError
+from google.oauth2.credentials import Credentials as TokenCredentials
 
 from vertex_tuning.exceptions import ConfigurationError, ConnectionNotFoundError, VertexUnavailableError
 from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
@@ -72,6 +74,11 @@ def endpoint_of(location: str, override: str) -> str:
     if location in MULTI_REGIONS:
         return f"https://aiplatform.{location}.rep.googleapis.com"
     return f"https://{location}-aiplatform.googleapis.com"
+
+
+def with_token(credentials: Credentials) -> Credentials:
+    """Credentials for the Gen AI client, which requires a token: anonymous credentials have none."""
+    return TokenCredentials(token="anonymous") if isinstance(credentials, AnonymousCredentials) else credentials  # noqa: S106
 
 
 @contextlib.contextmanager

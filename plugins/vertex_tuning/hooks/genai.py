@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 from airflow.sdk import BaseHook
-from google.auth.credentials import AnonymousCredentials
-from google.oauth2.credentials import Credentials
 
 from vertex_tuning.exceptions import EndpointNotReadyError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.hooks.credentials import with_token
 from vertex_tuning.hooks.errors import creating, genai_errors, genai_status
 from vertex_tuning.hooks.job_reader import JOBS_PER_PAGE, JobReader, parse
 from vertex_tuning.hooks.rest import TIMEOUT
@@ -56,15 +55,11 @@ class VertexTuningHook(BaseHook):
     def _make_client(self, location: str) -> Client:
         from google.genai import Client, types
 
-        credentials = self.connection.get_credentials()
-        if isinstance(credentials, AnonymousCredentials):
-            # The Gen AI client requires a token, which anonymous credentials do not have.
-            credentials = Credentials(token="anonymous")  # noqa: S106
         return Client(
             vertexai=True,
             project=self.connection.project,
             location=location,
-            credentials=credentials,
+            credentials=with_token(self.connection.get_credentials()),
             http_options=types.HttpOptions(
                 base_url=self.connection.endpoint(location),
                 api_version="v1beta1",
@@ -152,28 +147,39 @@ class VertexTuningHook(BaseHook):
 
     # Prediction
 
-    def generate(
-        self, endpoint: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
-    ) -> types.GenerateContentResponse:
-        """Send a prompt to a tuned model, in the location of its endpoint: some models serve only from `us` or `eu`.
+    def base_model_name(self, base_model: str, location: str) -> str:
+        """The resource name of an untuned model, for `generate`.
 
+        :param base_model: id of a base model
+        :raises ConfigurationError: the id has characters that no model's id has
+        """
+        name = f"projects/{self.connection.project}/locations/{location}/publishers/google/models/{base_model}"
+        return str(ResourceName.parse(name, "publishers"))
+
+    def generate(
+        self, model: str, contents: list[dict[str, Any]], config: Mapping[str, Any]
+    ) -> types.GenerateContentResponse:
+        """Send a prompt to a model, in the location of its endpoint: some models serve only from `us` or `eu`.
+
+        :param model: endpoint of a tuned model, or name of a base model, as `base_model_name` gives it
         :raises EndpointNotReadyError: there is no such endpoint or no model is deployed to it, which can happen shortly
             after the tuning
         """
         from google.genai import types
 
-        ResourceName.parse(endpoint, "endpoints")
+        is_tuned = "/publishers/" not in model
+        ResourceName.parse(model, "endpoints" if is_tuned else "publishers")
         # Without this, the client logs a line about function calls for every prompt.
         no_functions = types.AutomaticFunctionCallingConfig(disable=True)
         try:
-            with genai_errors(f"asking {endpoint}"):
-                return self.client(endpoint).models.generate_content(
-                    model=endpoint,
+            with genai_errors(f"asking {model}"):
+                return self.client(model).models.generate_content(
+                    model=model,
                     contents=contents,
                     config=types.GenerateContentConfig(automatic_function_calling=no_functions, **config),
                 )
         except VertexRequestError as error:
-            if genai_status(error) in NOT_READY:
+            if is_tuned and genai_status(error) in NOT_READY:
                 raise EndpointNotReadyError(str(error)) from error
             raise
 

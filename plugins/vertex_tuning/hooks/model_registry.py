@@ -35,7 +35,7 @@ PARALLEL: Final = 8
 
 
 class RegistryHook(BaseHook):
-    """Reads models and changes only their aliases. All requests may be repeated.
+    """Reads models, and changes only their aliases and their default checkpoint. All requests may be repeated.
 
     :param connection: connection in the location whose models are listed
     """
@@ -99,6 +99,26 @@ class RegistryHook(BaseHook):
         )
         merge = self._models(version).merge_version_aliases
         call(f"changing the aliases of {version}", merge, name=version, version_aliases=aliases)
+
+    def set_default_checkpoint(self, version: ModelVersion, checkpoint_id: str) -> None:
+        """Make a checkpoint the one that a version, and the endpoint of its tuning job, stand for.
+
+        :param version: a version of a tuned model
+        :param checkpoint_id: id of one of its checkpoints
+        :raises NotFoundError: the version has no such checkpoint
+        """
+        if version.checkpoint_id == checkpoint_id:
+            return
+        from google.cloud.aiplatform_v1.types import Model
+        from google.protobuf.field_mask_pb2 import FieldMask
+
+        self.log.info("Checkpoint %s, before %s: %s", checkpoint_id, version.checkpoint_id or "none", version.name)
+        call(
+            f"setting the default checkpoint of {version.name}",
+            self._models(version.name).update_model,
+            model=Model(name=version.name, default_checkpoint_id=checkpoint_id),
+            update_mask=FieldMask(paths=["default_checkpoint_id"]),
+        )
 
     @cached_property
     def _jobs(self) -> JobReader:

@@ -101,10 +101,14 @@ class TuningMethodSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PreTunedModel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The tuned model that a job tunes further."""
+    """The tuned model that a job tunes further.
+
+    :param base_model: its base model; the service sets it
+    """
 
     tuned_model_name: str = ""
     checkpoint_id: str | None = None
+    base_model: str = ""
 
 
 class SupervisedDataStats(msgspec.Struct, frozen=True, omit_defaults=True):

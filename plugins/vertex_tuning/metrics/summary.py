@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -16,6 +16,9 @@ from vertex_tuning.metrics.series import COUNTS, VALIDATION_LOSS, Series, Series
 
 TRAINING_SERIES: Final[tuple[str, ...]] = ("/train_", "/preference_optimization_train_")
 VALIDATION_SERIES: Final[tuple[str, ...]] = ("/eval_",)
+CheckpointChoice = Literal["last", "best"]
+"""`best`: the checkpoint with the lowest validation loss."""
+
 VALUES_OF_SERIES: Final = ("first", "last", "best", "best_step")
 
 
@@ -61,8 +64,10 @@ class JobMetrics(msgspec.Struct, frozen=True):
     :param best_checkpoint: checkpoint with the lowest validation loss; None without validation losses
     :param values: values that gates and comparisons use; unknown values are left out. For each series there are
         `SERIES.first`, `.last`, `.best` and `.best_step`, without the slash at the start of its name. For the job there
-        are `overfitting` (1 or 0), `overfitting_epoch`, `billed_tokens`, `duration_seconds` and `queue_seconds`.
+        are `overfitting` (1 or 0), `overfitting_epoch`, `billed_tokens`, `duration_seconds` and `queue_seconds`. If the
+        judged checkpoint is not the last one, `.last` and `overfitting` are those at this checkpoint.
     :param warnings: sentences for a person
+    :param checkpoint: the checkpoint whose model is judged; None if the job does not list its checkpoints
     """
 
     metrics: dict[str, SeriesSummary]
@@ -72,25 +77,30 @@ class JobMetrics(msgspec.Struct, frozen=True):
     best_checkpoint: CheckpointMetrics | None
     values: dict[str, float]
     warnings: list[str]
+    checkpoint: CheckpointMetrics | None = None
 
 
-def job_metrics(job: TuningJob, series: Sequence[Series]) -> JobMetrics:
+def job_metrics(job: TuningJob, series: Sequence[Series], choice: CheckpointChoice | None = None) -> JobMetrics:
     """Summarise the metrics of a tuning job.
 
     :param job: a job that has ended
     :param series: series of the job, as `series.tidy` returns them; empty if the job has no experiment
+    :param choice: which checkpoint is judged; if not set, the one that the job's endpoint serves
     """
     without_counts = [metric for metric in series if not metric.name.endswith(COUNTS)]
     summary, ends, checkpoints = summarise(series), _epoch_ends(job, series), _checkpoints(job, without_counts)
     overfitting, best = _overfitting(series, ends), _best(checkpoints)
+    judged = _judged(choice, job, checkpoints, best)
+    earlier = judged if checkpoints and judged != checkpoints[-1] else None
     return JobMetrics(
         metrics=summary,
         epochs=_epochs(ends, without_counts),
         checkpoints=checkpoints,
         overfitting=overfitting,
         best_checkpoint=best,
-        values=_values(job, summary, overfitting),
-        warnings=[*_not_finite(summary), *_overfitted(overfitting, best)],
+        checkpoint=judged,
+        values=_values(job, summary, overfitting) | _values_at(earlier, overfitting),
+        warnings=[*_not_finite(summary), *_overfitted(overfitting, best, earlier)],
     )
 
 
@@ -176,6 +186,31 @@ def _best(checkpoints: Iterable[CheckpointMetrics]) -> CheckpointMetrics | None:
     return min(validated, key=lambda checkpoint: checkpoint.metrics[VALIDATION_LOSS], default=None)
 
 
+def _judged(
+    choice: CheckpointChoice | None,
+    job: TuningJob,
+    checkpoints: Sequence[CheckpointMetrics],
+    best: CheckpointMetrics | None,
+) -> CheckpointMetrics | None:
+    """The checkpoint whose model is judged. One without an endpoint cannot be asked, so it is not chosen."""
+    if choice == "best" and best and best.endpoint:
+        return best
+    last = checkpoints[-1] if checkpoints else None
+    endpoint = job.tuned_model.endpoint if job.tuned_model and choice is None else ""
+    return next((saved for saved in checkpoints if endpoint and saved.endpoint == endpoint), last)
+
+
+def _values_at(checkpoint: CheckpointMetrics | None, overfitting: Overfitting | None) -> dict[str, float]:
+    """The values that differ at an earlier checkpoint; empty for the last one."""
+    if checkpoint is None:
+        return {}
+    values = {f"{name.removeprefix('/')}.last": value for name, value in checkpoint.metrics.items()}
+    loss = checkpoint.metrics.get(VALIDATION_LOSS)
+    if overfitting and loss is not None:
+        values["overfitting"] = float(overfitting.found and loss > overfitting.best + overfitting.tolerance)
+    return values
+
+
 def _values(job: TuningJob, summary: dict[str, SeriesSummary], overfitting: Overfitting | None) -> dict[str, float]:
     of_series = (
         (f"{name.removeprefix('/')}.{field}", getattr(values, field))
@@ -217,8 +252,12 @@ def _not_finite(summary: dict[str, SeriesSummary]) -> list[str]:
     ]
 
 
-def _overfitted(overfitting: Overfitting | None, best: CheckpointMetrics | None) -> list[str]:
+def _overfitted(
+    overfitting: Overfitting | None, best: CheckpointMetrics | None, earlier: CheckpointMetrics | None
+) -> list[str]:
     if not overfitting or not overfitting.found:
         return []
+    if earlier:
+        return [f"The training is {overfitting}. The model of checkpoint {earlier.checkpoint_id} is judged instead."]
     advice = f" Checkpoint {best.checkpoint_id} (epoch {best.epoch}) has the lowest validation loss." if best else ""
-    return [f"The model is {overfitting}.{advice} Fewer epochs or more data can help."]
+    return [f"The model is {overfitting}.{advice} Fewer epochs, more data or `promotion.checkpoint: best` can help."]

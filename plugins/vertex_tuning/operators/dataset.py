@@ -32,17 +32,18 @@ if TYPE_CHECKING:
     from vertex_tuning.datasets.prepare import DatasetReport, Prepared, Source
     from vertex_tuning.datasets.publish import DatasetPublisher, Files
 
-SETS: Final = ("training", "validation")
+TRAINED_ON: Final = ("training", "validation")
+"""The sets that make the model; the test set only judges it."""
 PROCESSES: Final = 2
 """Processes that check a large file in parallel."""
 
 
 class UploadDatasetOperator(VertexOperator):
-    """Check training and validation data row by row, estimate the cost of tuning with them, and upload them.
+    """Check training, validation and test data row by row, estimate the cost of tuning with them, and upload them.
 
     The upload starts after all checks, and no file is uploaded twice. The folder of a dataset is named by its content,
-    `gs://BUCKET/PREFIX/HASH`. It has `training.jsonl`, `validation.jsonl`, `dataset-report.json` and, written last,
-    `manifest.json`. Data in Cloud Storage that needs no conversion is not copied; its folder is
+    `gs://BUCKET/PREFIX/HASH`. It has `training.jsonl`, `validation.jsonl`, `test.jsonl`, `dataset-report.json` and,
+    written last, `manifest.json`. Data in Cloud Storage that needs no conversion is not copied; its folder is
     `HASH-DIGEST`, with a digest of the URIs. The report of a refused dataset is written to `PREFIX/refused`.
 
     A source is a local path, a `gs://` URI, or a URI of another file system of an Airflow provider. It may contain
@@ -50,6 +51,8 @@ class UploadDatasetOperator(VertexOperator):
 
     :param training_data: source of the training data. (templated)
     :param validation_data: source of the validation data; may be empty. (templated)
+    :param test_data: source of the data that compares models, which neither training nor the choice of a checkpoint
+        sees; may be empty. Then the validation data compares them. (templated)
     :param bucket: bucket to upload to. (templated)
     :param prefix: folder in the bucket. (templated)
     :param base_dir: base folder of relative paths. Local files must be in this folder or in a folder of
@@ -64,6 +67,7 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: limit of tokens times epochs. (templated)
+    :param least_sample: number of held-out rows that the promotion rule needs; fewer are a warning.
     :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
         (templated)
     """
@@ -72,6 +76,7 @@ class UploadDatasetOperator(VertexOperator):
         *VertexOperator.template_fields,
         "training_data",
         "validation_data",
+        "test_data",
         "bucket",
         "prefix",
         "options",
@@ -89,6 +94,7 @@ class UploadDatasetOperator(VertexOperator):
         *,
         training_data: str,
         validation_data: str | None = None,
+        test_data: str | None = None,
         bucket: str,
         prefix: str = "datasets",
         base_dir: str = ".",
@@ -98,12 +104,14 @@ class UploadDatasetOperator(VertexOperator):
         epoch_count: int | str | None = None,
         max_cost: float | str | None = None,
         max_training_tokens: int | str | None = None,
+        least_sample: int = 0,
         prices: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.training_data = training_data
         self.validation_data = validation_data
+        self.test_data = test_data
         self.bucket = bucket
         self.prefix = prefix
         self.base_dir = base_dir
@@ -114,6 +122,7 @@ class UploadDatasetOperator(VertexOperator):
         self.epoch_count = epoch_count
         self.max_cost = max_cost
         self.max_training_tokens = max_training_tokens
+        self.least_sample = least_sample
         self.prices = prices
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -141,6 +150,8 @@ class UploadDatasetOperator(VertexOperator):
         result = UploadResult(
             training_uri=manifest.training.uri,
             validation_uri=manifest.validation.uri if manifest.validation else None,
+            test_uri=manifest.test.uri if manifest.test else None,
+            sample_uri=held_out.uri if (held_out := manifest.test or manifest.validation) else None,
             dataset_hash=manifest.dataset_hash,
             rows_hash=_rows_hash(files),
             folder=folder,
@@ -151,7 +162,8 @@ class UploadDatasetOperator(VertexOperator):
             cost=cost if terms.model else None,
             training=_summary(files["training"]),
             validation=_summary(files["validation"]) if "validation" in files else None,
-            warnings=[*warnings, *counted.warnings, *_warnings(prepared)],
+            test=_summary(files["test"]) if "test" in files else None,
+            warnings=[*warnings, *counted.warnings, *self._small_sample(prepared), *_warnings(prepared)],
         )
         return result.as_xcom()
 
@@ -161,11 +173,14 @@ class UploadDatasetOperator(VertexOperator):
         options = parse_options(
             parse_rendered("options", self.options, dict[str, Any], "options by name, or their JSON") or {}
         )
-        return options.model_copy(update={"validation_fraction": None}) if self._has_validation_data else options
+        return options.model_copy(update={f"{part}_fraction": None for part in self._held_out})
 
     @property
-    def _has_validation_data(self) -> bool:
-        return rendered(self.validation_data) is not None
+    def _held_out(self) -> dict[str, str]:
+        """Sources of validation and test data, as far as they are given."""
+        given = {"validation": self.validation_data, "test": self.test_data}
+        # A rendered template may have spaces at its ends.
+        return {part: str(source).strip() for part, source in given.items() if rendered(source) is not None}
 
     def _terms(self, options: DatasetOptions) -> Terms:
         model = rendered(self.base_model) or ""
@@ -186,16 +201,12 @@ class UploadDatasetOperator(VertexOperator):
         from vertex_tuning.datasets.sources import find_sources, readable_folders
 
         folders = readable_folders(self.base_dir)
-        # A rendered template may have spaces at its ends.
         if rendered(self.training_data) is None:
             raise DatasetError(
                 f"training_data: found {self.training_data!r}, expected a file, or a template that gives one."
             )
-        training = str(self.training_data).strip()
-        found = {"training": find_sources(training, folders, self.storage)}
-        if self._has_validation_data:
-            found["validation"] = find_sources(str(self.validation_data).strip(), folders, self.storage)
-        return found
+        named = {"training": str(self.training_data).strip(), **self._held_out}
+        return {part: find_sources(source, folders, self.storage) for part, source in named.items()}
 
     # Checking
 
@@ -208,13 +219,14 @@ class UploadDatasetOperator(VertexOperator):
         found = prepare(
             sources["training"],
             sources.get("validation", ()),
+            sources.get("test", ()),
             options=options,
             folder=Path(scratch),
             processes=PROCESSES,
             facts=facts,
             store=self.storage,
         )
-        for report in filter(None, (found.training, found.validation)):
+        for report in filter(None, (found.training, found.validation, found.test)):
             converted = f", {report.converted} rows converted from {report.format}" if report.converted else ""
             self.log.info("%s: %d rows, %d bytes%s", report.name, report.rows, report.bytes, converted)
             self.log.info("%s\n%s", report.name, draw(report.statistics))
@@ -300,13 +312,27 @@ class UploadDatasetOperator(VertexOperator):
             self.log.warning(warning)
         return cost, warnings
 
+    def _small_sample(self, prepared: Prepared) -> list[str]:
+        """A warning if the held-out rows are too few to compare models."""
+        held_out = prepared.test or prepared.validation
+        rows = held_out.rows if held_out else 0
+        if rows >= self.least_sample:
+            return []
+        warning = (
+            f"{rows} held-out rows are too few for the promotion rule, which needs at least {self.least_sample}: "
+            "a model that is as good as the model in use will be undecided and not promoted."
+        )
+        self.log.warning("%s", warning)
+        return [warning]
+
     def _files(self, prepared: Prepared, sources: Mapping[str, list[Source]], counted: Counted) -> dict[str, Files]:
         from vertex_tuning.datasets.publish import Files
 
         files = {"training": Files(prepared.training, sources["training"][0], counted.tokens, counted.how)}
-        if report := prepared.validation:
-            source = sources.get("validation", sources["training"])[0]
-            files["validation"] = Files(report, source, report.tokens, ESTIMATED)
+        for part, report in (("validation", prepared.validation), ("test", prepared.test)):
+            if report:
+                source = sources.get(part, sources["training"])[0]
+                files[part] = Files(report, source, report.tokens, ESTIMATED)
         return files
 
 
@@ -322,7 +348,7 @@ def _unchanged(require_same: Callable[[], None]) -> Iterator[None]:
 
 def _rows_hash(files: Mapping[str, Files]) -> str:
     """Hash of the rows in any order: the order does not change the model, but it changes the hashes of the files."""
-    return dataset_hash([files[kind].report.rows_hash if kind in files else None for kind in SETS])
+    return dataset_hash([files[kind].report.rows_hash if kind in files else None for kind in TRAINED_ON])
 
 
 class Terms(msgspec.Struct, frozen=True):

@@ -1,10 +1,10 @@
-"""Evaluate a new model by its gates and in comparison with the model in use."""
+"""Evaluate a new model by its gates and in comparison with the model in use and the base model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
@@ -12,54 +12,100 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.evaluation.approval_text import MAX_REASONS, approval_text
 from vertex_tuning.evaluation.cases import SmokeCase
-from vertex_tuning.evaluation.comparison import (
-    VERDICTS,
-    JudgedModel,
-    Judgement,
-    comparison_table,
-    judge_models,
-    parse_rule,
-)
+from vertex_tuning.evaluation.checks import ON_UNDECIDED
+from vertex_tuning.evaluation.comparison import VERDICTS, JudgedModel, Judgement, comparison_table, judge_models
+from vertex_tuning.evaluation.evaluated_rows import evaluated_rows, scores_of
 from vertex_tuning.evaluation.gates import ON_MISSING, OnMissing, gate_table, parse_gates
-from vertex_tuning.evaluation.predict import PredictLaterError
+from vertex_tuning.evaluation.promotion_rule import parse_rule
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
 from vertex_tuning.operators.base import TuningJobOperator
-from vertex_tuning.operators.prediction import PredictionOperator
+from vertex_tuning.operators.prediction import PredictionOperator, Questions
 from vertex_tuning.operators.registry import ChampionOperator
-from vertex_tuning.results import SUMMARY_KEY, ComparisonResult, EvaluationResult, ModelRef, SmokeAnswer
+from vertex_tuning.report.rule_text import gain_text
+from vertex_tuning.resources.resource_names import location_of
+from vertex_tuning.results import (
+    SUMMARY_KEY,
+    ComparisonResult,
+    EvaluatedRow,
+    EvaluationResult,
+    ModelRef,
+    PromotionRule,
+    SmokeAnswer,
+)
 from vertex_tuning.text.plain_text import first_lines
-from vertex_tuning.text.templates import parse_rendered
+from vertex_tuning.text.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from vertex_tuning.evaluation.generation_settings import GenerationSettings
     from vertex_tuning.jobs.job import TuningJob
     from vertex_tuning.registry.aliases import ModelVersion
 
-Answers = dict[str, list[SmokeAnswer]]
+OnUndecided = Literal["keep", "promote"]
+
+LABELS: Final = {"champion": "Model in use", "challenger": "New model", "baseline": "Base model"}
+"""Names of the models for the log."""
+
+
+@dataclass
+class _Evaluation:
+    """What is evaluated, and what is found on the way.
+
+    :param challenger: the new model
+    :param champion: the model in use; None if there is none
+    :param job: tuning job of the new model
+    :param settings: settings of the prompts
+    :param baseline: base model that is asked as well; empty if none is
+    :param rows: the sample with all answers
+    :param notes: notes for a reader of the comparison
+    """
+
+    challenger: ModelVersion
+    champion: ModelVersion | None
+    job: TuningJob
+    settings: GenerationSettings
+    baseline: str = ""
+    rows: list[EvaluatedRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the new model is the model in use already."""
+        return self.champion is not None and self.champion.name == self.challenger.name
 
 
 class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOperator):
-    """Decide whether a new model may be used: it must pass its gates and be better, by the rule, than the model in use.
+    """Decide whether a new model may be used: it must pass its gates and keep the promotion rule.
 
-    Both models get the same cases and the same examples. The values of the training come from the jobs; the result says
-    so if the models were validated on different data. Verdicts: `first` (no model is in use), `better`, `equal` (as
-    good, if the rule accepts that), `unchanged` (the model is in use already), `refused`. The result is written to the
-    run's folder as `evaluation.json` and pushed as XCom `evaluation` before a refusal is raised. XCom `summary` is the
-    text of the approval request. With `ask_cases` off, the later tasks are skipped. The data is then unrelated to the
-    smoke test, and its model must not replace the model in use.
+    The new model and the model in use get the same cases and the same examples; with `baseline`, the base model gets
+    the examples, too. The values of the training come from the jobs; the result says so if the models were validated on
+    different data.
 
-    If the model in use does not respond, no comparison is possible: the task fails and the error says what to do.
+    Verdicts: `first` (no model is in use), `better`, `equal` (shown to be as good as the rule requires), `undecided`
+    (the sample cannot tell), `unchanged` (the model is in use already), `refused`. The result is written to the run's
+    folder as `evaluation.json`, with every example and answer. It is pushed as XCom `evaluation`, without the examples,
+    before a refusal is raised. XCom `summary` is the text of the approval request.
+
+    The later tasks are skipped if the verdict is `undecided`, and with `ask_cases` off: the data is then unrelated to
+    the smoke test, and its model must not replace the model in use. If the model in use does not respond, no comparison
+    is possible: the task fails and the error says what to do.
+
     Further parameters: :class:`~vertex_tuning.operators.prediction.PredictionOperator` and
     :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
     :param job_name: tuning job of the new model. (templated)
     :param values: values for gates and rule: a mapping from name to number, or a list of such mappings, e.g.
         `[metrics.output["values"], smoke_test.output["values"]]`. Later mappings win. (templated)
-    :param rule: rule that decides whether the new model is better; see
+    :param rule: rule that decides whether the new model may replace the model in use; see
         :class:`~vertex_tuning.results.PromotionRule`. (templated)
     :param gates: limits; see :mod:`vertex_tuning.evaluation.gates`. (templated)
+    :param endpoint: endpoint of the new model, e.g. of a chosen checkpoint; by default that of its default checkpoint.
+        (templated)
+    :param baseline: whether the base model, which is not tuned, gets the sample as well. (templated)
     :param on_missing_metrics: whether a gate with a missing value fails (`fail`) or passes (`pass`).
+    :param on_undecided: what follows if the sample cannot tell: `keep` keeps the model in use and skips the later
+        tasks, `promote` lets them go on.
     """
 
     template_fields: Sequence[str] = tuple(
@@ -71,6 +117,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
                 "values",
                 "rule",
                 "gates",
+                "endpoint",
+                "baseline",
             )
         )
     )
@@ -83,86 +131,106 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         values: Mapping[str, float] | Sequence[Mapping[str, float]] | str,
         rule: Mapping[str, Any] | str,
         gates: Sequence[Mapping[str, Any]] | str | None = None,
+        endpoint: str | None = None,
+        baseline: bool | str = False,
         on_missing_metrics: OnMissing = "fail",
+        on_undecided: OnUndecided = "keep",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.values = values
         self.rule = rule
         self.gates = gates or []
+        self.endpoint = endpoint
+        self.baseline = baseline
         self.on_missing_metrics = on_missing_metrics
+        self.on_undecided = on_undecided
 
-    def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
-        if self.on_missing_metrics not in ON_MISSING:
-            raise ConfigurationError(
-                f"on_missing_metrics: found {self.on_missing_metrics!r}, expected {' or '.join(ON_MISSING)}."
-            )
+    def predict(self, context: Context, deadline: float) -> dict[str, Any]:
+        for name, allowed in (("on_missing_metrics", ON_MISSING), ("on_undecided", ON_UNDECIDED)):
+            if (found := getattr(self, name)) not in allowed:
+                raise ConfigurationError(f"{name}: found {found!r}, expected {' or '.join(allowed)}.")
         self.job = self.hook.get_tuning_job(self.job_name)
         challenger = self.registry.get(self.job.tuned_model.model if self.job.tuned_model else "")
         champion = self.aliases.current(challenger.name).champion
-        if champion is None or champion.name == challenger.name:
-            return self._conclude(context, challenger, champion, {"challenger": JudgedModel(_values(self.values))}, [])
-        champion_job = self.registry.job_of(champion)
-        trained = {"champion": self._trained(champion_job), "challenger": _values(self.values)}
-        kept = msgspec.convert(answered or {}, Answers)
-        sides = self._ask(context, {"champion": champion, "challenger": challenger}, trained, deadline, kept)
-        return self._conclude(context, challenger, champion, sides, _notes(champion_job, self.job))
+        evaluation = _Evaluation(challenger, champion, self.job, self.settings(_base_model_of(self.job)))
+        if evaluation.is_in_use:
+            return self._conclude(context, evaluation, {"challenger": JudgedModel(_values(self.values))})
+        cases, sampled = self.questions(evaluation.settings)
+        # Without a model in use, the answers of the smoke test say enough about the cases.
+        cases = cases if champion else []
+        models = self._questions_of(evaluation, cases, sampled)
+        answers, notes = self.predict_models(context, models, deadline) if models else ({}, [])
+        evaluation.notes += [*self._same_rows(evaluation.job), *notes]
+        return self._conclude(context, evaluation, self._judged_models(evaluation, answers, len(cases), sampled))
 
-    def _trained(self, job: TuningJob | None) -> dict[str, float]:
-        """Training values of the model in use; a model may exist without a job."""
+    def _same_rows(self, job: TuningJob) -> list[str]:
+        """A note if the rows of the sample were used during the training."""
+        if not rendered(self.sample_uri) or self.sample_uri != _data_of(job)[1]:
+            return []
+        return [
+            "Selection and proof use the same rows: the validation data, which chooses the checkpoint, also compares "
+            "the models. Set test_data or dataset.test_fraction to compare them on other rows."
+        ]
+
+    def _questions_of(
+        self, evaluation: _Evaluation, cases: list[SmokeCase], sampled: list[SmokeCase]
+    ) -> dict[str, Questions]:
+        """The prompts for each model. For a first model without a sample there are none."""
+        asked, models = [*cases, *sampled], {}
+        if evaluation.champion:
+            # Searched also without prompts: a model in use without an endpoint must be said.
+            endpoint = self.registry.endpoint_of(evaluation.champion)
+            models["champion"] = Questions(LABELS["champion"], endpoint, asked)
+        if asked:
+            endpoint = rendered(self.endpoint) or self.registry.endpoint_of(evaluation.challenger)
+            models["challenger"] = Questions(LABELS["challenger"], endpoint, asked)
+        base = _base_model_of(evaluation.job)
+        if sampled and base and parse_switch("baseline", self.baseline):
+            evaluation.baseline = base
+            name = self.hook.base_model_name(base, location_of(self.job_name))
+            models["baseline"] = Questions(LABELS["baseline"], name, sampled, is_optional=True)
+        return models
+
+    def _judged_models(
+        self, evaluation: _Evaluation, answers: dict[str, list[SmokeAnswer]], cases: int, sampled: list[SmokeCase]
+    ) -> dict[str, JudgedModel]:
+        """Each model with its values.
+
+        :param answers: responses of each model: to the cases, then to the sample; of the base model to the sample only
+        :param cases: number of cases
+        :param sampled: the examples of the sample
+        """
+        of_cases = {model: given[:cases] for model, given in answers.items() if model != "baseline"}
+        of_sample = {model: given[len(of_cases.get(model, ())) :] for model, given in answers.items()}
+        evaluation.rows = evaluated_rows(sampled, of_sample)
+        judged = {}
+        for model, values in self._trained_values(evaluation).items():
+            if model == "challenger" or model in answers:
+                scores = scores_of(evaluation.rows, model)
+                judged[model] = JudgedModel.of(values, of_cases.get(model, ()), of_sample.get(model, ()), scores)
+                self.log_answers(LABELS[model], judged[model].cases, judged[model].sampled)
+        return judged
+
+    def _trained_values(self, evaluation: _Evaluation) -> dict[str, dict[str, float]]:
+        """Values of the training of each model; a model in use may exist without a job."""
         from vertex_tuning.hooks.experiments import job_values
 
-        return job_values(self.experiments, job) if job else {}
+        values = {"challenger": _values(self.values), "baseline": dict[str, float]()}
+        if evaluation.champion:
+            job = self.registry.job_of(evaluation.champion)
+            evaluation.notes += _notes(job, evaluation.job)
+            values["champion"] = job_values(self.experiments, job) if job else {}
+        return values
 
-    def _ask(
-        self,
-        context: Context,
-        models: dict[str, ModelVersion],
-        trained: dict[str, dict[str, float]],
-        deadline: float,
-        answered: Answers,
-    ) -> dict[str, JudgedModel]:
-        """Test both models at the same time."""
-        cases, sampled = self.questions()
-        endpoints = {side: self.registry.endpoint_of(model) for side, model in models.items()}
-        for endpoint in endpoints.values():
-            self.hook.client(endpoint)  # created here, so that the threads share one client
-        with ThreadPoolExecutor(len(models)) as pool:
-            futures = {
-                side: pool.submit(self._ask_one, endpoint, [*cases, *sampled], deadline, answered.get(side, []))
-                for side, endpoint in endpoints.items()
-            }
-        results = {side: future.result() for side, future in futures.items()}
-        if later := [result for result in results.values() if isinstance(result, PredictLaterError)]:
-            self.defer_rest(context, later[0], deadline, {side: _answers(result) for side, result in results.items()})
-        found = {side: _answers(result) for side, result in results.items()}
-        for side, model in (("champion", "Model in use"), ("challenger", "New model")):
-            self.log_answers(model, found[side][: len(cases)], found[side][len(cases) :])
-        return {
-            side: JudgedModel.of(trained[side], answers[: len(cases)], answers[len(cases) :])
-            for side, answers in found.items()
-        }
-
-    def _ask_one(
-        self, endpoint: str, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
-    ) -> list[SmokeAnswer] | PredictLaterError:
-        try:
-            return self.predict_cases(endpoint, cases, deadline, answered)
-        except PredictLaterError as later:
-            return later
-
-    def _conclude(
-        self,
-        context: Context,
-        challenger: ModelVersion,
-        champion: ModelVersion | None,
-        sides: dict[str, JudgedModel],
-        notes: list[str],
-    ) -> dict[str, Any]:
+    def _conclude(self, context: Context, evaluation: _Evaluation, models: dict[str, JudgedModel]) -> dict[str, Any]:
         rule = parse_rule(parse_rendered("rule", self.rule, dict[str, Any], "a rule or its JSON"), self.parsed_cases())
         gates = parse_gates(parse_rendered("gates", self.gates, list[Any], "a list of gates or its JSON") or [])
-        judged = judge_models(rule, gates, self.on_missing_metrics, sides["challenger"], sides.get("champion"))
-        if champion and champion.name == challenger.name and judged.verdict == "first":
+        champion, challenger = evaluation.champion, evaluation.challenger
+        judged = judge_models(
+            rule, gates, self.on_missing_metrics, models["challenger"], models.get("champion"), models.get("baseline")
+        )
+        if evaluation.is_in_use and judged.verdict == "first":
             judged = msgspec.structs.replace(judged, verdict="unchanged")
         result = EvaluationResult(
             verdict=judged.verdict,
@@ -171,19 +239,29 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             model=challenger.name,
             champion=ModelRef(champion.name, champion.job_name) if champion else None,
             champion_model=champion.name if champion else "",
-            comparison=ComparisonResult(rule, judged.values, notes),
+            comparison=ComparisonResult(rule, judged.values, judged.gain, judged.needed, evaluation.notes),
+            baseline=evaluation.baseline if "baseline" in models else "",
+            settings=msgspec.to_builtins(evaluation.settings.given()),
+            rows=evaluation.rows,
         )
-        self._log(judged, challenger, champion)
-        return self._publish(context, result, sides)
+        self._log(judged, rule, evaluation)
+        return self._publish(context, result, models)
 
-    def _log(self, judged: Judgement, challenger: ModelVersion, champion: ModelVersion | None) -> None:
-        self.log.info("New model: %s", challenger.name)
+    def _log(self, judged: Judgement, rule: PromotionRule, evaluation: _Evaluation) -> None:
+        champion = evaluation.champion
+        self.log.info("New model: %s", evaluation.challenger.name)
         self.log.info("Model in use: %s", champion.name if champion else "none")
+        for note in evaluation.notes:
+            self.log.warning("%s", note)
         if judged.gates:
             self.log.info("Gates:\n%s", gate_table(judged.gates))
         if judged.values:
             self.log.info("Comparison:\n%s", comparison_table(judged.values))
-        if judged.verdict != "refused":  # the error gives a refusal
+        if judged.gain:
+            self.log.info("%s.", gain_text(rule.value, judged.gain))
+        elif champion and not evaluation.is_in_use:
+            self.log.info("The rule compares the bare numbers of %s, without a confidence bound.", rule.value)
+        if judged.verdict not in ("refused", "undecided"):  # the last message says why
             self.log.info("%s.", VERDICTS[judged.verdict])
 
     def _publish(self, context: Context, result: EvaluationResult, sides: dict[str, JudgedModel]) -> dict[str, Any]:
@@ -193,12 +271,15 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             result,
             reasons=first_lines(result.reasons, MAX_REASONS),
             answers={side: model.short() for side, model in sides.items()},
+            rows=[],
             result_uri=self.write(result.file_name, whole),
         )
         context["ti"].xcom_push(key=result.xcom_keys[0], value=result.as_xcom())
         context["ti"].xcom_push(key=SUMMARY_KEY, value=approval_text(result, sides["challenger"].values))
         if result.verdict == "refused":
             self.refuse(ModelRefusedError(f"Refused: {' '.join(result.reasons)} New model: {result.model}"))
+        if result.verdict == "undecided":
+            self._conclude_undecided(result)
         if self.cases and not parse_switch("ask_cases", self.ask_cases):
             stays = " The model in use stays." if result.champion else ""
             reason = (
@@ -208,6 +289,15 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             self.log.info("%s", reason)
             raise AirflowSkipException(reason)
         return result.as_xcom()
+
+    def _conclude_undecided(self, result: EvaluationResult) -> None:
+        found = f"Undecided: {' '.join(result.reasons)}"
+        if self.on_undecided == "promote":
+            self.log.warning("%s The later tasks go on, because on_undecided is 'promote'.", found)
+            return
+        reason = f"{found} The model in use stays."
+        self.log.warning("%s", reason)
+        raise AirflowSkipException(reason)
 
 
 def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) -> dict[str, float]:
@@ -221,8 +311,9 @@ def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) ->
     return found
 
 
-def _answers(result: list[SmokeAnswer] | PredictLaterError) -> list[SmokeAnswer]:
-    return result.answers if isinstance(result, PredictLaterError) else result
+def _base_model_of(job: TuningJob) -> str:
+    """The base model of a job, also of one that continues the training of a tuned model; empty if it is unknown."""
+    return job.base_model or (job.pre_tuned_model and job.pre_tuned_model.base_model) or ""
 
 
 def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:

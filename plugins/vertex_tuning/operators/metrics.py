@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
@@ -15,7 +15,7 @@ from vertex_tuning.exceptions import ConfigurationError, JobNotEndedError, Metri
 from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.links import ReportLink
 from vertex_tuning.metrics.series import Series, columns, headline
-from vertex_tuning.metrics.summary import JobMetrics, job_metrics, missing
+from vertex_tuning.metrics.summary import CheckpointChoice, JobMetrics, job_metrics, missing
 from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.results import HEADLINE_KEY, FileSummary, MetricsFile, MetricsResult
 from vertex_tuning.text.templates import parse_rendered, rendered
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from vertex_tuning.jobs.job import TuningJob
+
+CHECKPOINTS: Final = get_args(CheckpointChoice)
 
 PAUSE: Final = 30.0
 """Seconds between two reads of metrics that are not complete."""
@@ -39,6 +41,8 @@ class CollectMetricsOperator(TuningJobOperator):
     :param dataset: `upload.output["training"]`: the log warns if the service counted other numbers of
         examples or tokens. (templated)
     :param run_folder: `gs://…` folder for `metrics.json` with all points; if not set, no file is written. (templated)
+    :param checkpoint: the checkpoint whose model is judged: the `last` one, or the `best` one, with the lowest
+        validation loss. The result has its `checkpoint_id` and `endpoint`. (templated)
     :param metrics_timeout: seconds to wait for metrics after the end of the job; then the available metrics count.
     :param on_missing_metrics: what the task does if metrics are still missing: `pass` continues with a warning and
         leaves the decision to the gates, `fail` raises an error. (templated)
@@ -48,6 +52,7 @@ class CollectMetricsOperator(TuningJobOperator):
         *TuningJobOperator.template_fields,
         "dataset",
         "run_folder",
+        "checkpoint",
         "on_missing_metrics",
     )
     template_fields_renderers = {"dataset": "json"}
@@ -58,6 +63,7 @@ class CollectMetricsOperator(TuningJobOperator):
         *,
         dataset: Mapping[str, Any] | str | None = None,
         run_folder: str | None = None,
+        checkpoint: CheckpointChoice = "last",
         metrics_timeout: float = 600.0,
         on_missing_metrics: OnMissing = "pass",
         **kwargs: Any,
@@ -65,14 +71,14 @@ class CollectMetricsOperator(TuningJobOperator):
         super().__init__(**kwargs)
         self.dataset = dataset
         self.run_folder = run_folder
+        self.checkpoint = checkpoint
         self.metrics_timeout = metrics_timeout
         self.on_missing_metrics = on_missing_metrics
 
     def execute(self, context: Context) -> dict[str, Any]:
-        if self.on_missing_metrics not in ON_MISSING:
-            raise ConfigurationError(
-                f"on_missing_metrics: found {self.on_missing_metrics!r}, expected one of {', '.join(ON_MISSING)}."
-            )
+        for name, allowed in (("on_missing_metrics", ON_MISSING), ("checkpoint", CHECKPOINTS)):
+            if (found := getattr(self, name)) not in allowed:
+                raise ConfigurationError(f"{name}: found {found!r}, expected one of {', '.join(allowed)}.")
         self.job = self.hook.get_tuning_job(self.job_name)
         if self.job.is_live:
             raise JobNotEndedError(f"{self.job_name} is {self.job.state}, expected a job that has ended.")
@@ -101,12 +107,19 @@ class CollectMetricsOperator(TuningJobOperator):
         warnings = _warnings(job, gaps)
         if warnings and self.on_missing_metrics == "fail":
             raise MetricsError("; ".join(warnings))
-        found = job_metrics(job, series)
+        found = job_metrics(job, series, self.checkpoint)
         found = msgspec.structs.replace(found, warnings=[*warnings, *found.warnings])
         self._log(found)
         self._compare_counts(job)
         context["ti"].xcom_push(key=HEADLINE_KEY, value=headline(found.metrics))
-        fields = {**msgspec.structs.asdict(found), "job_name": self.job_name, "experiment": job.experiment}
+        judged, tuned = found.checkpoint, job.tuned_model
+        fields = {
+            **msgspec.structs.asdict(found),
+            "job_name": self.job_name,
+            "experiment": job.experiment,
+            "checkpoint_id": judged and judged.checkpoint_id,
+            "endpoint": (judged and judged.endpoint) or (tuned and tuned.endpoint) or None,
+        }
         return MetricsResult(**fields, series_uri=self._write(fields, series)).as_xcom()
 
     def _log(self, found: JobMetrics) -> None:

@@ -13,6 +13,7 @@ from vertex_tuning.exceptions import ChampionError
 from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, check_alias
 from vertex_tuning.results import ModelDescription, PreviousResult, PromotionResult, RollbackResult
+from vertex_tuning.text.templates import rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -128,23 +129,31 @@ class ReplaceChampionOperator(ChampionOperator):
 class PromoteModelOperator(ReplaceChampionOperator):
     """Put a model into use: it gets the champion alias, and the model in use before gets the alias `previous`.
 
-    The task changes only aliases and may be repeated. The next promotion finishes an interrupted one. Of two promotions
-    at the same time, the newer model stays in use, and the task of the other model fails. `expected_champion` is the
-    model of the comparison. Further parameters: :class:`ReplaceChampionOperator`.
+    The task changes only aliases and the default checkpoint, and may be repeated. The next promotion finishes an
+    interrupted one. Of two promotions at the same time, the newer model stays in use, and the task of the other model
+    fails. `expected_champion` is the model of the comparison. Further parameters: :class:`ReplaceChampionOperator`.
 
+    :param checkpoint_id: checkpoint to put into use, which becomes the default of the model; if not set, the default
+        stays. (templated)
     :param event_extra: further fields of the asset event, in addition to job, model and endpoint. (templated)
     """
 
-    template_fields: Sequence[str] = (*ReplaceChampionOperator.template_fields, "event_extra")
+    template_fields: Sequence[str] = (*ReplaceChampionOperator.template_fields, "checkpoint_id", "event_extra")
     template_fields_renderers = {"event_extra": "json"}
 
-    def __init__(self, *, event_extra: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, checkpoint_id: str | None = None, event_extra: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.checkpoint_id = checkpoint_id
         self.event_extra = event_extra
 
     def execute(self, context: Context) -> dict[str, Any]:
-        # The endpoint is searched before any change: a model without an endpoint is not put into use.
-        self.registry.endpoint_of(self.own_version())
+        version = self.own_version()
+        if checkpoint := rendered(self.checkpoint_id):
+            self.registry.set_default_checkpoint(version, checkpoint)
+        # The endpoint is searched before the aliases change: a model without an endpoint is not put into use.
+        self.registry.endpoint_of(version)
         current = self.aliases.promote(self.model, self.expected())
         return self.conclude(context, current, self.event_extra or {}).as_xcom()
 

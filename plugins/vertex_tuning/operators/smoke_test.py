@@ -9,16 +9,14 @@ import msgspec
 
 from vertex_tuning.evaluation.cases import (
     ANSWERS_SHOWN,
-    SmokeCase,
     in_full,
     pass_share,
     summarize,
     values_of,
 )
 from vertex_tuning.evaluation.checks import share_mistake
-from vertex_tuning.evaluation.predict import PredictLaterError
 from vertex_tuning.exceptions import ConfigurationError, SmokeTestError
-from vertex_tuning.operators.prediction import PredictionOperator
+from vertex_tuning.operators.prediction import PredictionOperator, Questions
 from vertex_tuning.results import SmokeAnswer, SmokeResult
 from vertex_tuning.text.plain_text import first_lines
 
@@ -53,13 +51,17 @@ class SmokeTestOperator(PredictionOperator):
         self.min_pass_share = min_pass_share
         self.min_sample_share = min_sample_share
 
-    def predict(self, context: Context, deadline: float, answered: Any) -> dict[str, Any]:
-        cases, sampled = self.questions()
+    def predict(self, context: Context, deadline: float) -> dict[str, Any]:
+        cases, sampled = self.questions(self.settings())
         if not cases and not sampled:
+            if self.cases:
+                self.log.info("The cases are not asked, because ask_cases is off.")
+                return SmokeResult(endpoint=self.endpoint).as_xcom()
             raise ConfigurationError("cases: found no cases and no sample_uri, expected at least one of the two.")
         # Both in one call, so that no prompt waits for the slowest of the other list.
-        kept = msgspec.convert(answered or [], list[SmokeAnswer])
-        answers = self._ask_all(context, [*cases, *sampled], deadline, kept)
+        asked = Questions("Model", self.endpoint, [*cases, *sampled])
+        found, _ = self.predict_models(context, {"model": asked}, deadline)
+        answers = found["model"]
         case_answers, sample_answers = answers[: len(cases)], answers[len(cases) :]
         result = self._result(case_answers, sample_answers)
         # Pushed before the model is judged: a failed task returns no result, but users want to read the answers.
@@ -70,14 +72,6 @@ class SmokeTestOperator(PredictionOperator):
         if self.min_sample_share is not None:
             self._require("examples", sample_answers, self.min_sample_share)
         return result.as_xcom()
-
-    def _ask_all(
-        self, context: Context, cases: list[SmokeCase], deadline: float, answered: list[SmokeAnswer]
-    ) -> list[SmokeAnswer]:
-        try:
-            return self.predict_cases(self.endpoint, cases, deadline, answered)
-        except PredictLaterError as later:
-            self.defer_rest(context, later, deadline, later.answers)
 
     def _result(self, case_answers: list[SmokeAnswer], sample_answers: list[SmokeAnswer]) -> SmokeResult:
         """The result for XCom: some answers with shortened texts. All answers are written to the run's folder."""

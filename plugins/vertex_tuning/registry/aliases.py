@@ -62,6 +62,7 @@ class _Answer(msgspec.Struct, rename="camel"):
     version_aliases: list[str] = msgspec.field(default_factory=list)
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     deployed_models: list[_Deployed] = msgspec.field(default_factory=list)
+    default_checkpoint_id: str = ""
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -72,6 +73,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     :param aliases: `champion`, `previous`, `outgoing`, `rolled-back` and aliases of other tools
     :param labels: labels of this version
     :param endpoints: endpoints that serve it; each of its checkpoints may have one
+    :param checkpoint_id: the checkpoint that is used by default; empty if it has none
     """
 
     name: str
@@ -79,6 +81,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     aliases: frozenset[str] = frozenset()
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     endpoints: tuple[str, ...] = ()
+    checkpoint_id: str = ""
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> ModelVersion:
@@ -101,6 +104,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
             aliases=frozenset(given.version_aliases),
             labels=given.labels,
             endpoints=tuple(deployed.endpoint for deployed in given.deployed_models),
+            checkpoint_id=given.default_checkpoint_id,
         )
 
     @property

@@ -14,7 +14,8 @@ RunOutcome = Literal[
     "promoted", "first", "passed", "waiting", "refused", "rejected", "undecided", "failed", "skipped", "rolled_back"
 ]
 """`first`: promoted without a model to compare with; `passed`: good, in a run without promotion; `waiting`: a person
-must decide; `rejected`: by that person; `undecided`: no person decided in time."""
+must decide; `rejected`: by that person; `undecided`: the sample cannot tell, or no person decided in
+time."""
 
 Cell = str | int | float | bool | None
 

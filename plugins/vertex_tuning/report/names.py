@@ -22,7 +22,9 @@ _VALUES: Final = {
     "queue_seconds": "Time in the queue (s)",
     "smoke.pass_share": "Smoke cases passed",
     "smoke.latency_p95": "Latency, 95th percentile (s)",
-    "sample.exact_share": "Exact answers on the validation sample",
+    "sample.exact_share": "Exact answers on the sample",
+    "sample.gain_over_base": "Gain over the base model",
+    "baseline.exact_share": "Exact answers of the base model",
 }
 _DISTRIBUTIONS: Final = {
     "userInputTokenDistribution": "Input tokens",
@@ -72,7 +74,7 @@ def value_label(name: str) -> str:
 def is_share(name: str) -> bool:
     """Whether a value of gates is a share, from 0 to 1."""
     series, _, part = name.rpartition(".")
-    return part.endswith("_share") or ("fraction" in series and part != "best_step")
+    return part.endswith(("_share", "gain_over_base")) or ("fraction" in series and part != "best_step")
 
 
 def value_text(name: str, value: float | None) -> str:

@@ -14,7 +14,6 @@ from vertex_tuning.metrics.series import VALIDATION_ACCURACY, VALIDATION_LOSS, S
 from vertex_tuning.report import content as to
 from vertex_tuning.report.charts import Curve, Mark, charts_of
 from vertex_tuning.report.names import (
-    change_text,
     distribution_label,
     seconds,
     series_label,
@@ -22,6 +21,7 @@ from vertex_tuning.report.names import (
     value_label,
     words,
 )
+from vertex_tuning.report.rule_text import wanted_gain
 from vertex_tuning.resources.resource_names import location_of
 from vertex_tuning.results import (
     AnswerSet,
@@ -60,6 +60,8 @@ def dataset(upload: UploadResult, report: DatasetFile | None, job: TuningJob | N
     files = [_file("training", upload.training, report.training)]
     if upload.validation:
         files.append(_file("validation", upload.validation, report.validation))
+    if upload.test:
+        files.append(_file("test", upload.test, report.test))
     counts = compare_with_service(msgspec.structs.asdict(upload.training), job) if job else []
     return to.DatasetSummary(upload.dataset_hash, files, [*counts, *upload.warnings])
 
@@ -209,7 +211,7 @@ def comparison(evaluation: EvaluationResult) -> to.Comparison | None:
     return to.Comparison(
         champion=evaluation.champion.model,
         challenger=evaluation.model,
-        rule=_rule(compared.rule) if compared.rule else "",
+        rule=_rule(compared.rule, bounded=compared.gain is not None) if compared.rule else "",
         notes=compared.notes,
         values=[
             to.Compared(name, value_label(name), both.champion, both.challenger)
@@ -219,16 +221,15 @@ def comparison(evaluation: EvaluationResult) -> to.Comparison | None:
     )
 
 
-def _rule(rule: PromotionRule) -> str:
-    direction = "higher" if rule.higher_is_better else "lower"
-    gain = (
-        f"must be at least {change_text(rule.value, rule.min_gain)} {direction}"
-        if rule.min_gain
-        else "must not be worse"
+def _rule(rule: PromotionRule, *, bounded: bool) -> str:
+    how = (
+        f"The lower bound of the gain counts, with {rule.confidence * 100:.4g} % confidence."
+        if bounded and rule.confidence
+        else "The bare numbers are compared, without a confidence bound."
     )
     cases = ", ".join(rule.no_regression)
     kept = f" Cases that the model in use passes must not fail: {cases}." if cases else ""
-    return f"{value_label(rule.value)} ({rule.value}) {gain}.{kept}"
+    return f"{value_label(rule.value)} ({rule.value}): {wanted_gain(rule, bounded=bounded)} {how}{kept}"
 
 
 def _pairs(evaluation: EvaluationResult) -> Iterator[to.AnswerPair]:

@@ -58,6 +58,9 @@ def _judged(steps: Mapping[Role, Step], evaluation: EvaluationResult | None, rea
         return _promoted(evaluation, reasons)
     if verdict == "refused":
         return RunVerdict("refused", "Refused", _stays(evaluation), reasons)
+    if verdict == "undecided" and steps[Role.EVALUATION].state == "skipped":
+        sentence = f"The sample cannot show whether the new model is good enough. {_stays(evaluation)}"
+        return RunVerdict("undecided", "Undecided", sentence, reasons)
     return None
 
 
@@ -96,6 +99,11 @@ def _promoted(evaluation: EvaluationResult | None, reasons: list[str]) -> RunVer
         return RunVerdict("first", "First model", sentence, reasons)
     if verdict == "equal":
         sentence = "The new model is as good as the model in use and has taken its place."
+        return RunVerdict("promoted", "Promoted", sentence, reasons)
+    if verdict == "undecided":
+        sentence = (
+            "The sample could not tell, and the new model has taken the place of the model in use (on_undecided)."
+        )
         return RunVerdict("promoted", "Promoted", sentence, reasons)
     sentence = "The new model is better than the model in use and has taken its place."
     return RunVerdict("promoted", "Promoted", sentence, reasons)

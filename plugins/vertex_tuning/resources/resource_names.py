@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from vertex_tuning.exceptions import ConfigurationError
 
-ResourceKind = Literal["tuningJobs", "models", "endpoints", "contexts", "tensorboards", "timeSeries"]
+ResourceKind = Literal["tuningJobs", "models", "endpoints", "contexts", "tensorboards", "timeSeries", "publishers"]
 
 _PROJECT: Final = r"[a-z0-9](?:[a-z0-9.:-]{0,61}[a-z0-9])?"
 _LOCATION: Final = r"(?=.{1,40}(?:/|\Z))[a-z]+(?:-[a-z]+)*[0-9]{0,2}"
@@ -17,6 +17,7 @@ _KINDS: Final[dict[ResourceKind, str]] = {
     "tuningJobs": rf"tuningJobs/{_ID}",
     "models": rf"models/{_ID}(?:@[A-Za-z0-9_-]{{1,128}})?",
     "endpoints": rf"endpoints/{_ID}",
+    "publishers": r"publishers/google/models/[A-Za-z0-9._-]{1,256}",
     "contexts": rf"metadataStores/{_ID}/contexts/{_ID}",
     "tensorboards": rf"tensorboards/{_ID}",
     "timeSeries": rf"tensorboards/{_ID}/experiments/{_ID}/runs/{_ID}/timeSeries/{_ID}",

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation.cases import SmokeCase, parse_cases
+from vertex_tuning.evaluation.generation_settings import default_settings
 from vertex_tuning.evaluation.predict import Backoff, PredictLaterError, predict_all
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
@@ -58,7 +59,9 @@ def ask(hook: VertexTuningHook, endpoint: str, cases: list[SmokeCase], **argumen
 
 def ask_one(hook: VertexTuningHook, endpoint: str, **case: Any) -> SmokeAnswer:
     fields = {"prompt": "My card is lost, message 1.", **case}
-    [answer] = ask(hook, endpoint, parse_cases([fields]), deadline=soon())
+    [answer] = ask(
+        hook, endpoint, [case.under(default_settings("")) for case in parse_cases([fields])], deadline=soon()
+    )
     return answer
 
 
@@ -169,7 +172,7 @@ def test_an_answer_that_was_cut_off_says_so(hook: VertexTuningHook, google_cloud
         create(training_uri=uri, validation_uri="", wait_for_completion=True, deferrable=False),
         TaskContext("sentences"),
     )
-    case = {"prompt": "What is lost?", "generation_config": {"max_output_tokens": 2}}
+    case = {"prompt": "What is lost?", "generation_config": {"max_output_tokens": 2, "temperature": 0.0}}
     answer = ask_one(hook, job["tuned_model"]["endpoint"], **case)
     assert (len(answer.answer.split()), answer.finish_reason) == (2, "MAX_TOKENS")
     assert "cut off at generation_config.max_output_tokens" in answer.problem

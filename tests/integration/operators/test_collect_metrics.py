@@ -16,9 +16,13 @@ import msgspec
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 from vertex_tuning import exceptions
+from vertex_tuning.hooks.connection import GoogleConnection
+from vertex_tuning.hooks.experiments import ExperimentsHook, job_values
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.operators.metrics import PAUSE, CollectMetricsOperator
+from vertex_tuning.operators.registry import PromoteModelOperator
+from vertex_tuning.registry.aliases import TUNING_LABEL
 
 from include.gcp_emulator.state import Store
 from tests.integration.conftest import LOCATION, VALIDATION, connection, spec
@@ -146,24 +150,27 @@ def test_a_job_that_has_not_ended_has_no_metrics_yet(hook: VertexTuningHook, con
 def test_a_setting_that_is_none_is_refused() -> None:
     with pytest.raises(exceptions.ConfigurationError, match="on_missing_metrics: found 'maybe', expected one of fail"):
         collect("projects/1/locations/us-central1/tuningJobs/1", on_missing_metrics="maybe")
+    with pytest.raises(exceptions.ConfigurationError, match="checkpoint: found 'first', expected one of last, best"):
+        collect("projects/1/locations/us-central1/tuningJobs/1", checkpoint="first")
 
 
 # Over-fitting, for real
 
 
-def trained(emulator: str, rows: int | None, **settings: str) -> dict[str, Any]:
+def train_triage(emulator: str, rows: int | None, **settings: Any) -> dict[str, Any]:
     """A job on the sample dataset, or on its first rows."""
     lines = (TRIAGE / "training.jsonl").read_bytes().splitlines(keepends=True)[:rows]
     upload(emulator, "gs://data/triage.jsonl", b"".join(lines))
     upload(emulator, "gs://data/triage-validation.jsonl", (TRIAGE / "validation.jsonl").read_bytes())
     uris = {"training_uri": "gs://data/triage.jsonl", "validation_uri": "gs://data/triage-validation.jsonl"}
     asked = {"wait_for_completion": True, "deferrable": False, "poll_interval": 0.2, **uris, **settings}
-    job = execute(create(base_model="gemini-3.1-flash-lite", **asked), TaskContext(f"triage {rows}"))
-    return collect(job["name"])
+    job: dict[str, Any] = execute(create(base_model="gemini-3.1-flash-lite", **asked), TaskContext(f"triage {rows}"))
+    return job
 
 
 def test_many_epochs_on_few_rows_over_fit(emulator: str) -> None:
-    result = trained(emulator, 40, epoch_count="40", adapter_size="16")
+    job = train_triage(emulator, 40, epoch_count="40", adapter_size="16")
+    result = collect(job["name"])
     raw = raw_series(emulator, result["experiment"])
     validation = raw["/eval_total_loss"]
     best_step, best = min(validation, key=lambda point: point[1])
@@ -179,10 +186,35 @@ def test_many_epochs_on_few_rows_over_fit(emulator: str) -> None:
     assert checkpoint["metrics"]["/eval_total_loss"] == min(at_checkpoints)
     assert checkpoint["epoch"] < 40
     assert "over-fitted from epoch" in result["warnings"][0]
+    last = result["checkpoints"][-1]
+    assert (result["checkpoint_id"], result["endpoint"]) == (last["checkpoint_id"], job["endpoint"])
+
+
+def test_the_best_checkpoint_is_judged_and_promoted_through_its_own_endpoint(emulator: str) -> None:
+    """The job of the test above: its task finds it again."""
+    labels = {"labels": {TUNING_LABEL: "best"}}
+    job = train_triage(emulator, 40, epoch_count="40", adapter_size="16", **labels)
+    result = collect(job["name"], checkpoint="best")
+    best = result["best_checkpoint"]
+    assert (result["checkpoint_id"], result["endpoint"]) == (best["checkpoint_id"], best["endpoint"])
+    assert result["endpoint"] != job["endpoint"]
+    assert result["values"]["overfitting"] == 0.0
+    assert result["values"]["eval_total_loss.last"] == best["metrics"]["/eval_total_loss"]
+    assert f"The model of checkpoint {best['checkpoint_id']} is judged instead." in result["warnings"][0]
+    promote = PromoteModelOperator(
+        task_id="p", model=job["model"], checkpoint_id=best["checkpoint_id"], tuning="best", champion_alias="best-model"
+    )
+    assert execute(promote)["endpoint"] == best["endpoint"]
+    # The next comparison uses the values of this checkpoint.
+    assert collect(job["name"])["values"]["overfitting"] == 1.0
+    connection = GoogleConnection(location=LOCATION)
+    served = VertexTuningHook(connection).get_tuning_job(job["name"])
+    assert job_values(ExperimentsHook(connection), served) == result["values"]
 
 
 def test_the_sample_tuning_does_not(emulator: str) -> None:
-    result = trained(emulator, None, epoch_count="4", learning_rate_multiplier="1.0", adapter_size="4")
+    job = train_triage(emulator, None, epoch_count="4", learning_rate_multiplier="1.0", adapter_size="4")
+    result = collect(job["name"])
     assert not result["overfitting"]["found"]
     assert result["values"]["overfitting"] == 0.0
     assert "overfitting_epoch" not in result["values"]

@@ -21,7 +21,7 @@ from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.registry.aliases import CHAMPION
 
 from tests.support.emulator import classification_rows, upload
-from tests.support.google_cloud import LOCATION, VALIDATION
+from tests.support.google_cloud import LOCATION, TRAINING, VALIDATION
 from tests.support.lineage import aliases, models, train
 from tests.support.tasks import TaskContext, execute
 
@@ -29,6 +29,8 @@ TUNING = "evaluated"
 LOST, LATE = "My card is lost, message 3.", "My card is late, message 5."
 CASES = [{"name": "lost", "prompt": LOST, "equals": "lost"}, {"name": "late", "prompt": LATE, "equals": "late"}]
 RULE = {"value": "sample.exact_share"}
+SAMPLE = 10
+"""Default of the operator."""
 _numbers = itertools.count(1)
 
 
@@ -111,13 +113,16 @@ def asked(emulator: str) -> list[str]:
 
 
 class TestVerdicts:
-    def test_the_first_model_is_asked_nothing_again(self, good: TuningJob, alias: str, emulator: str) -> None:
+    def test_the_first_model_gets_the_sample_alone(self, good: TuningJob, alias: str, emulator: str) -> None:
+        """The smoke test has asked it the cases."""
         context = TaskContext()
         result = execute(evaluation(good, alias), context)
         assert (result["verdict"], result["champion"], result["reasons"]) == ("first", None, [])
         assert context.xcoms["evaluation"] == result
         assert "There is no model in use" in context.xcoms["summary"]
-        assert asked(emulator) == []
+        assert good.tuned_model
+        assert asked(emulator) == [good.tuned_model.endpoint] * SAMPLE
+        assert result["answers"]["challenger"]["sample"] == {"passed": SAMPLE, "total": SAMPLE}
 
     def test_a_better_one(
         self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, emulator: str, storage: StorageHook, capfd: Any
@@ -130,31 +135,40 @@ class TestVerdicts:
         assert result["champion"] == {"model": model_of(bad), "job": bad.name}
         shares = result["comparison"]["values"]["sample.exact_share"]
         assert shares["challenger"] == 1.0 > shares["champion"]
+        assert result["comparison"]["gain"]["lower"] > 0
         places = asked(emulator)
         for job in (good, bad):
             assert job.tuned_model
-            assert places.count(job.tuned_model.endpoint) == len(CASES) + 10
+            assert places.count(job.tuned_model.endpoint) == len(CASES) + SAMPLE
         whole = json.loads(storage.read_object(f"{folder}/evaluation.json", 2**20))
         assert result["result_uri"] == f"{folder}/evaluation.json"
         assert {side: whole["answers"][side]["cases"]["total"] for side in whole["answers"]} == {
             "champion": 2,
             "challenger": 2,
         }
-        assert len(whole["answers"]["champion"]["sample"]["answers"]) == 10
-        assert result["answers"]["champion"]["sample"] == {"passed": 0, "total": 10}
+        assert result["answers"]["champion"]["sample"] == {"passed": 0, "total": SAMPLE}
+        assert len(whole["rows"]) == SAMPLE
+        assert result["rows"] == []
+        row = whole["rows"][0]
+        assert row["answers"]["challenger"] == row["reference"] != row["answers"]["champion"]
+        assert row["scores"]["exact_share"] == {"champion": 0.0, "challenger": 1.0}
+        assert "expected" in row["problems"]["champion"]
+        assert whole["settings"]["max_output_tokens"] == 1024
         log = capfd.readouterr().out
-        assert re.search(r"value +model in use +new model", log)
-        assert re.search(r"sample.exact_share +0 +1", log)
+        assert re.search(r"value +base model +model in use +new model", log)
+        assert re.search(r"sample.exact_share +- +0 +1", log)
+        assert re.search(r"Gain \+100 percentage points \(lower bound \+\d+", log)
 
     def test_a_worse_one_and_the_champion_stays(self, good: TuningJob, bad: TuningJob, alias: str, crown: Any) -> None:
         crown(good)
         result = refused(bad, alias)
         assert re.fullmatch(
-            r"Exact answers on the validation sample: \d+ %, model in use 100 %\. The new model must not be worse\.",
+            r"Exact answers on the sample: \d+ %, model in use 100 %\. Gain -\d+ percentage points \(.*\)\. "
+            r"The new model must be shown to be at most 2 percentage points lower\.",
             result["reasons"][0],
         )
         assert aliases(TUNING)[model_of(good)] == [alias]
-        with pytest.raises(AirflowSkipException, match=r"^Refused: Exact answers on the validation sample"):
+        with pytest.raises(AirflowSkipException, match=r"^Refused: Exact answers on the sample"):
             execute(evaluation(bad, alias, on_refused="skip"))
 
     def test_data_about_something_else_makes_no_candidate(
@@ -174,8 +188,26 @@ class TestVerdicts:
 
     def test_a_gain_that_is_too_small(self, good: TuningJob, bad: TuningJob, alias: str, crown: Any) -> None:
         crown(bad)
-        rule = {"value": "sample.exact_share", "min_gain": 1.5}
-        assert "must be at least 150 percentage points higher" in refused(good, alias, rule=rule)["reasons"][0]
+        rule = {"value": "sample.exact_share", "min_gain": 0.99}
+        with pytest.raises(AirflowSkipException, match="must be shown to be at least 99 percentage points higher"):
+            execute(evaluation(good, alias, rule=rule))
+        bare = {**rule, "confidence": None, "min_gain": 1.5}
+        [reason] = refused(good, alias, rule=bare)["reasons"]
+        assert reason.endswith("The new model must be at least 150 percentage points higher.")
+
+    def test_a_sample_that_cannot_tell(self, good: TuningJob, alias: str, crown: Any) -> None:
+        """As good as the model in use on ten examples, which shows little."""
+        twin = train(TUNING, epoch_count=6, training_uri=TRAINING, validation_uri=VALIDATION)
+        crown(good)
+        context = TaskContext()
+        with pytest.raises(AirflowSkipException, match=r"^Undecided: .* 10 examples cannot tell\. About 133 would"):
+            execute(evaluation(twin, alias), context)
+        result = context.xcoms["evaluation"]
+        assert (result["verdict"], result["comparison"]["needed"]) == ("undecided", 133)
+        assert aliases(TUNING)[model_of(good)] == [alias]
+        promoted = execute(evaluation(twin, alias, on_undecided="promote"))
+        assert promoted["verdict"] == "undecided"
+        assert execute(evaluation(twin, alias, rule={**RULE, "confidence": None}))["verdict"] == "equal"
 
     def test_a_case_that_passed_before(self, good: TuningJob, bad: TuningJob, alias: str, crown: Any) -> None:
         """Better by the rule's value, but not on a case that counts."""
@@ -264,7 +296,8 @@ class TestAsking:
         with pytest.raises(TaskDeferred) as deferred:
             execute(operator)
         kwargs = json.loads(json.dumps(deferred.value.kwargs))
-        assert (deferred.value.method_name, len(kwargs["answered"]["champion"])) == ("predict_rest", 12)
+        kept = {model: len(answers) for model, answers in kwargs["answered"]["answers"].items()}
+        assert (deferred.value.method_name, max(kept.values())) == ("predict_rest", len(CASES) + SAMPLE)
         for kind in ("faults", "requests"):
             httpx.delete(f"{emulator}/_internal/{kind}")
         result = operator.predict_rest(TaskContext(), **kwargs)  # type: ignore[arg-type]
@@ -289,7 +322,9 @@ def test_arguments_may_be_parts_of_other_results_or_texts_that_templates_render(
         ({"gates": "{{"}, "gates: found '{{', expected a list of gates or its JSON."),
         ({"rule": {}}, "rule: found"),
         ({"rule": {"value": "x", "margin": 1}}, "margin"),
-        ({"rule": {"value": "x", "min_gain": -1}}, "min_gain from 0"),
+        ({"rule": {"value": "x", "confidence": 0}}, "rule.confidence: found 0.0"),
+        ({"on_undecided": "wait"}, "on_undecided: found 'wait', expected keep or promote"),
+        ({"generation_config": {"heat": 1}}, "generation_config: found"),
         ({"rule": {"value": "x", "no_regression": ["Lost"]}}, r"rule.no_regression: found 'Lost'"),
         ({"values": "{'a': 1}"}, "values: found"),
         ({"values": "[1]"}, "values: found"),
@@ -335,5 +370,5 @@ def test_a_refusal_starts_with_what_it_is_and_names_the_model_last(
     crown(good)
     with pytest.raises(ModelRefusedError) as error:
         execute(evaluation(bad, alias))
-    assert str(error.value).startswith("Refused: Exact answers on the validation sample")
+    assert str(error.value).startswith("Refused: Exact answers on the sample")
     assert str(error.value).endswith(f"New model: {model_of(bad)}")

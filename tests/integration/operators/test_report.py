@@ -366,7 +366,7 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
             task_id="e",
             job_name=new["name"],
             values={**metrics["values"], **smoke["values"]},
-            rule={"value": "sample.exact_share"},
+            rule={"value": "sample.exact_share", "confidence": None},
             gates=[{"value": "eval_total_loss.last", "max": 99}],
             **asked,
             **tuning,

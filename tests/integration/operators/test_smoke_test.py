@@ -80,8 +80,10 @@ def test_cases_of_another_subject_can_be_left_out(done: dict[str, Any]) -> None:
     result = execute(smoke_test(done, WRONG, ask_cases="False", sample_uri=VALIDATION))
     assert (result["cases"]["total"], result["sample"]["total"]) == (0, 10)
     assert "smoke.pass_share" not in result["values"]
+    alone = execute(smoke_test(done, WRONG, ask_cases=False, sample_uri="None"))
+    assert (alone["values"], alone["cases"]["total"]) == ({}, 0)
     with pytest.raises(exceptions.ConfigurationError, match="found no cases and no sample_uri"):
-        execute(smoke_test(done, WRONG, ask_cases=False, sample_uri="None"))
+        execute(smoke_test(done, sample_uri="None"))
 
 
 def test_a_case_that_is_none_is_named(done: dict[str, Any]) -> None:
@@ -129,10 +131,12 @@ def test_a_long_wait_leaves_the_worker_and_keeps_the_answers(
     assert isinstance(first.trigger, DateTimeTrigger)
     assert 50 < first.trigger.moment.timestamp() - time.time() <= 120
     kept = json.loads(json.dumps(first.kwargs))
-    assert [answer["name"] for answer in kept["answered"]][:3] == ["right", "wrong", "sample 1"]
+    [answers] = kept["answered"]["answers"].values()
+    assert [answer["name"] for answer in answers][:3] == ["right", "wrong", "sample 1"]
     second = json.loads(json.dumps(deferred(operator, "predict_rest", **kept).kwargs))
     assert second["deadline"] == kept["deadline"]
-    assert len(kept["answered"]) < len(second["answered"]) < 8
+    [more] = second["answered"]["answers"].values()
+    assert len(answers) < len(more) < 8
 
     result = operator.predict_rest(TaskContext(), event={}, **second)  # type: ignore[arg-type]
     assert (result["cases"]["passed"], result["sample"]["passed"]) == (1, 6)
@@ -155,3 +159,22 @@ def test_when_time_is_over_the_task_fails_with_the_last_refusal(
         execute(smoke_test(done, RIGHT, timeout=0.5))
     with pytest.raises(exceptions.EndpointTimeoutError, match="429"):
         smoke_test(done, RIGHT).predict_rest(TaskContext(), deadline=time.time(), answered=[])  # type: ignore[arg-type]
+
+
+def test_a_killed_attempt_leaves_its_answers_to_the_next(
+    done: dict[str, Any], control: Callable[..., None], google_cloud: str
+) -> None:
+    """Answers are written while the task runs, so that no prompt is paid for twice."""
+    arguments: dict[str, Any] = {"sample_uri": VALIDATION, "sample_size": 6, "run_folder": "gs://bucket/runs/killed"}
+    operator = smoke_test(done, RIGHT, WRONG, min_pass_share=0.5, parallel=1, **arguments)
+    control("faults", method=METHOD, delay=0.001, count=3)
+    control("faults", method=METHOD, error={"code": 400}, count=1)  # stands for the kill: nothing is concluded
+    with pytest.raises(exceptions.VertexRequestError):
+        execute(operator)
+    result = execute(smoke_test(done, RIGHT, WRONG, min_pass_share=0.5, **arguments))
+    assert (result["cases"]["total"], result["sample"]["total"]) == (2, 6)
+    log = httpx.get(f"{google_cloud}/_internal/requests", params={"method": METHOD}).json()["requests"]
+    assert sum(request["status"] == 200 for request in log) == 8
+    # Other expectations are other questions: their answers are judged anew.
+    changed = {**RIGHT, "equals": "something else"}
+    assert execute(smoke_test(done, changed, WRONG, min_pass_share=0.0, **arguments))["cases"]["passed"] == 0

@@ -20,7 +20,7 @@ from include.gcp_emulator.model.sampling import Answer, Sampling, write
 from include.gcp_emulator.model.training import Evaluation, Event, TrainRequest, train
 
 FOLDER = Path(generate.__file__).parent
-FILES = ("training.jsonl", "validation.jsonl")
+FILES = ("training.jsonl", "validation.jsonl", "test.jsonl")
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -63,8 +63,10 @@ def test_rows_have_the_shape_of_a_tuning_dataset(name: str) -> None:
 
 
 def test_sizes_are_those_the_service_recommends() -> None:
-    """600 rows or more, five classes or more; validation at most a quarter of the bytes."""
-    training, validation = rows(FILES[0]), rows(FILES[1])
+    """600 rows or more, five classes or more; validation at most a quarter of the bytes; 500 rows to compare."""
+    training, validation, test = map(rows, FILES)
+    assert len(test) >= 500
+    assert min(Counter(map(label, test)).values()) > 0.12 * len(test)
     assert len(training) >= 600
     assert 0.13 <= len(validation) / len(training) <= 0.17
     assert (FOLDER / FILES[1]).stat().st_size <= 0.25 * (FOLDER / FILES[0]).stat().st_size
@@ -73,7 +75,7 @@ def test_sizes_are_those_the_service_recommends() -> None:
     assert min(counts.values()) > 0.12 * len(training)
 
 
-def test_no_message_is_there_twice_and_none_is_in_both_files() -> None:
+def test_no_message_is_there_twice_and_none_is_in_two_files() -> None:
     texts = [message(row).casefold() for name in FILES for row in rows(name)]
     assert len(set(texts)) == len(texts)
 
@@ -110,7 +112,7 @@ def exact(model: Model, pairs: list[tuple[str, str]]) -> float:
 
 
 def unseen(count: int = 600) -> list[tuple[str, str]]:
-    """Messages of the same kind that are in neither file."""
+    """Messages of the same kind that are in no file."""
     known = {message(row).casefold() for name in FILES for row in rows(name)}
     drawn = (pair for pair in generate.examples(seed=7) if pair[0].casefold() not in known)
     return list(islice(drawn, count))
@@ -120,7 +122,8 @@ def test_a_sensible_tuning_gets_about_nine_in_ten_right_and_one_epoch_far_fewer(
     messages = unseen()
     model, events = tuned(4, tmp_path)
     assert 0.87 <= exact(model, messages) <= 0.94
-    assert 0.85 <= exact(model, [(message(row), label(row)) for row in rows(FILES[1])]) <= 0.96
+    for name in FILES[1:]:
+        assert 0.85 <= exact(model, [(message(row), label(row)) for row in rows(name)]) <= 0.96
     hurried, _ = tuned(1, tmp_path)
     assert exact(hurried, messages) < 0.8
     by_epoch = {event.epoch: event.metrics for event in events if isinstance(event, Evaluation)}

@@ -96,7 +96,7 @@ def test_a_tuning_is_named_by_its_file_and_by_nothing_else(tmp_path: Path) -> No
          "gates[0].max_decrease: found 5, expected a number from -1 to 1"),
         ({"gates": [{"value": "eval_total_loss.last", "max": -1}]}, "gates[0].max: found -1, expected 0 or more"),
         ({"promotion": {"rule": {"value": "sample.exact_share", "min_gain": 5}}},
-         "promotion.rule.min_gain: found 5, expected a number from 0 to 1"),
+         "promotion.rule.min_gain: found 5, expected a number from -1 to 1"),
         ({"smoke_test": {"cases": [{"prompt": "?", "equals": " "}]}}, "equals: found only spaces, expected a text"),
         ({"smoke_test": {"cases": [{"prompt": "?", "equals": "abc", "max_length": 2}]}},
          "which another expectation refuses: expected at most 2 characters"),

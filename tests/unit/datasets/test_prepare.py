@@ -152,8 +152,9 @@ def test_lines_longer_than_any_row_take_little_memory() -> None:
 
 def test_examples_are_compared_in_parts() -> None:
     known = Examples(part_size=10, block_size=7)
-    known.add([n % 40 - 20 for n in range(80)], [5] * 80, range(1, 81), 0, training=True)
-    known.add([3, 4], [5, 6], [1, 2], 1, training=False)
+    known.add([n % 40 - 20 for n in range(80)], [5] * 80, range(1, 81), 0, part="training")
+    known.add([3, 4], [5, 6], [1, 2], 1, part="validation")
+    known.add([7], [5], [1], 2, part="test")
     pairs = set(known.pairs())
     known.close()
     assert {one for one in pairs if one.kind == "duplicate"} == {
@@ -161,6 +162,7 @@ def test_examples_are_compared_in_parts() -> None:
     }
     assert {one for one in pairs if one.kind != "duplicate"} == {
         Pair("leak", Place(1, 1), Place(0, 24)),
+        Pair("leak", Place(2, 1), Place(0, 28)),
         Pair("contradiction", Place(1, 2), Place(0, 25)),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from vertex_tuning.datasets import dataset_rules
 from vertex_tuning.datasets.prepare import DatasetOptions, Prepared, prepare
-from vertex_tuning.datasets.splitting import for_validation
+from vertex_tuning.datasets.splitting import part_of
 from vertex_tuning.exceptions import ConfigurationError
 
 from tests.support.dataset_files import lines, pair, source
@@ -84,7 +84,7 @@ def test_how_many_the_service_takes(training: int, most: int) -> None:
 
 
 def test_too_few_rows_leave_nothing_to_set_aside(tmp_path: Path) -> None:
-    row = next(row for row in questions(100) if not for_validation(row, 0, 0.01))
+    row = next(row for row in questions(100) if part_of(row, 0, 0.01, 0) == "training")
     found, _, validation = split([row], tmp_path, 0.01)
     assert (found.validation, validation) == (None, set())
     assert found.counts["warning"] == {"no_validation": 1}
@@ -94,3 +94,33 @@ def test_there_is_one_validation_set_only(tmp_path: Path) -> None:
     files = [source(lines([pair()]))]
     with pytest.raises(ConfigurationError, match="validation_fraction"):
         prepare(files, files, options=DatasetOptions(validation_fraction=0.1), folder=tmp_path)
+    with pytest.raises(ConfigurationError, match="test_fraction"):
+        prepare(files, (), files, options=DatasetOptions(test_fraction=0.1), folder=tmp_path)
+
+
+def test_a_test_set_is_apart_from_both(tmp_path: Path) -> None:
+    options = DatasetOptions(validation_fraction=0.1, test_fraction=0.2)
+    found = prepare([source(lines(questions(2000)))], options=options, folder=tmp_path)
+    sets = [prompts(tmp_path / f"{part}.jsonl") for part in ("training", "validation", "test")]
+    assert sum(map(len, sets)) == len(set.union(*sets)) == 2000
+    assert found.test
+    assert found.test.rows == len(sets[2])
+    assert 350 < len(sets[2]) < 450
+    assert found.counts["error"] == {}
+
+
+def test_rows_of_the_test_that_the_training_has_are_an_error(tmp_path: Path) -> None:
+    rows = questions(200)
+    known, chosen = [*questions(3), pair("new", "one")], [*rows[100:102], pair("new", "two")]
+    test = [*known, *[pair(f"test {n}", "answer") for n in range(96)]]
+    sources = [[source(lines(part))] for part in (rows[:100], chosen, [*test, rows[101]])]
+
+    def checked(**options: Any) -> Prepared:
+        return prepare(*sources, options=DatasetOptions(**options), folder=tmp_path)
+
+    [error] = checked().shown["error"]
+    assert error.kind == "leakage"
+    assert "4 of 101 rows (4.0%) that are also training or validation data" in str(error)
+    assert "at most 1.0% (max_leakage)" in str(error)
+    assert checked(max_leakage=0.04).counts["error"] == {}
+    assert checked(max_leakage=0.04).counts["warning"]["leak"] == 4

@@ -96,7 +96,7 @@ def test_wherever_it_stands(text: str) -> None:
 def test_what_it_says() -> None:
     page = html(text_about(EVALUATION))
     assert "<strong>Better than the model in use</strong>" in page
-    label = "Exact answers on the validation sample (sample.exact_share)"
+    label = "Exact answers on the sample (sample.exact_share)"
     assert f"<td>{label}</td>\n<td>90 %</td>\n<td>95 %</td>" in page
     assert "<td>unknown</td>" in page
     assert "<td>at most 0.5</td>\n<td>passed</td>" in page

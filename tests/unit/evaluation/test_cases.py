@@ -26,15 +26,6 @@ def answered(problem: str = "", latency: float = 1.0, **texts: str) -> SmokeAnsw
     return SmokeAnswer(**given, problem=problem, latency=latency, tokens=3, finish_reason="STOP")
 
 
-def test_cases_are_asked_greedily_unless_they_say_otherwise() -> None:
-    settings = {"temperature": 1.5, "top_k": 3, "thinking_config": {"thinking_budget": 0}}
-    usual, other = parse_cases([{"prompt": "?"}, {"prompt": "?", "generation_config": settings}])
-    assert usual.config() == {"temperature": 0.0, "max_output_tokens": 1024}
-    assert other.config()["temperature"] == 1.5
-    assert other.config()["top_k"] == 3
-    assert other.config()["thinking_config"]["thinking_budget"] == 0
-
-
 @pytest.mark.parametrize(
     ("case", "words"),
     [

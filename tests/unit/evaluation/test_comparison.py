@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import msgspec
 import pytest
-from vertex_tuning.evaluation.cases import parse_cases
-from vertex_tuning.evaluation.comparison import JudgedModel, comparison_table, judge_models, parse_rule
+from vertex_tuning.evaluation.comparison import JudgedModel, comparison_table, judge_models
 from vertex_tuning.evaluation.gates import parse_gates
-from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.results import PromotionRule, SmokeAnswer
-
-CASES = parse_cases([{"name": "lost", "prompt": "Lost?"}, {"name": "late", "prompt": "Late?"}])
 
 
 def answers(**problems: str) -> list[SmokeAnswer]:
@@ -52,12 +46,12 @@ def test_better(rule: PromotionRule, champion: float | None, challenger: float |
 @pytest.mark.parametrize(
     ("rule", "champion", "challenger", "reason"),
     [
-        (PromotionRule("x"), 0.8, 0.75, "X: 0.75, model in use 0.8. The new model must not be worse."),
+        (PromotionRule("x"), 0.8, 0.75, "X: 0.75, model in use 0.8. The new model must be no worse."),
         (
             PromotionRule("x", higher_is_better=False),
             0.7,
             0.8,
-            "X: 0.8, model in use 0.7. The new model must not be worse.",
+            "X: 0.8, model in use 0.7. The new model must be no worse.",
         ),
         (
             PromotionRule("x", min_gain=0.1),
@@ -74,7 +68,7 @@ def test_better(rule: PromotionRule, champion: float | None, challenger: float |
         (PromotionRule("x"), 0.8, None, "X: unknown for the new model, so the models cannot be compared."),
         (PromotionRule("x"), None, 0.8, "X: unknown for the model in use, so the models cannot be compared."),
         (PromotionRule("x"), None, None, "X: unknown for both models, so the models cannot be compared."),
-        (PromotionRule("x"), 0.8, 0.79999999, "X: 0.79999999, model in use 0.8. The new model must not be worse."),
+        (PromotionRule("x"), 0.8, 0.79999999, "X: 0.79999999, model in use 0.8. The new model must be no worse."),
     ],
 )
 def test_why_not(rule: PromotionRule, champion: float | None, challenger: float | None, reason: str) -> None:
@@ -84,9 +78,9 @@ def test_why_not(rule: PromotionRule, champion: float | None, challenger: float 
 def test_shares_are_told_in_percent() -> None:
     sides = [JudgedModel({"sample.exact_share": value}) for value in (0.96, 0.61)]
     rule = PromotionRule("sample.exact_share", min_gain=0.02)
-    label = "Exact answers on the validation sample"
+    label = "Exact answers on the sample"
     assert judge_models(PromotionRule("sample.exact_share"), [], "fail", sides[1], sides[0]).reasons == [
-        f"{label}: 61 %, model in use 96 %. The new model must not be worse."
+        f"{label}: 61 %, model in use 96 %. The new model must be no worse."
     ]
     assert judge_models(rule, [], "fail", sides[0], sides[0]).reasons == [
         f"{label}: 96 %, model in use 96 %. The new model must be at least 2 percentage points higher."
@@ -131,41 +125,50 @@ def test_gates_and_rule_together() -> None:
         "Loss: 0.2, expected at most 0.1.",
         "Loss: 0.2, expected at most 0.05 higher than the model in use (0.05).",
         "Y: unknown, expected at least 1.",
-        "X: 0.5, model in use 0.9. The new model must not be worse.",
+        "X: 0.5, model in use 0.9. The new model must be no worse.",
     ]
-    assert msgspec.to_builtins(judged.values) == {
-        "x": {"champion": 0.9, "challenger": 0.5},
-        "loss": {"champion": 0.05, "challenger": 0.2},
-        "y": {"champion": None, "challenger": None},
+    assert {name: (both.champion, both.challenger) for name, both in judged.values.items()} == {
+        "x": (0.9, 0.5),
+        "loss": (0.05, 0.2),
+        "y": (None, None),
     }
-    assert comparison_table(judged.values).splitlines()[2].split() == ["x", "0.9", "0.5"]
+    assert comparison_table(judged.values).splitlines()[2].split() == ["x", "-", "0.9", "0.5"]
     alone = judge_models(PromotionRule("x"), gates[1:2], "fail", challenger, None)
-    assert (alone.verdict, alone.reasons, alone.values) == ("first", [], {})
+    assert (alone.verdict, alone.reasons) == ("first", [])
 
 
-def test_a_rule_as_yaml_has_it() -> None:
-    rule = {"value": "sample.exact_share", "higher_is_better": True, "min_gain": 0.02, "no_regression": ["lost"]}
-    assert parse_rule(rule, CASES) == PromotionRule("sample.exact_share", True, 0.02, ["lost"])
-    assert parse_rule({"value": "x"}) == PromotionRule("x")
+def sampled(right: str) -> list[SmokeAnswer]:
+    """Answers to a sample: `1` for a right one."""
+    return [
+        SmokeAnswer(f"sample {number}", "?", "text", "" if mark == "1" else "wrong", 0.1, 5, "STOP")
+        for number, mark in enumerate(right)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("rule", "message"),
-    [
-        (None, "rule: found None"),
-        ([], "rule: found"),
-        ({}, "missing required field `value`"),
-        ({"value": " "}, "the name of a value"),
-        ({"value": "x", "min_gain": math.nan}, "min_gain from 0"),
-        ({"value": "x", "min_gain": math.inf}, "min_gain from 0"),
-        ({"value": "x", "min_gain": -0.1}, "min_gain from 0"),
-        ({"value": "x", "min_gain": "much"}, "min_gain"),
-        ({"value": "x", "margin": 0.1}, "unknown field `margin`"),
-        ({"value": "x", "higher_is_better": "no"}, "higher_is_better"),
-        ({"value": "x", "no_regression": ["Lost"]}, r"rule.no_regression: found 'Lost', expected .*lost.*late"),
-        ({"value": "x", "no_regression": "lost"}, "no_regression"),
-    ],
-)
-def test_a_wrong_rule(rule: Any, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        parse_rule(rule, CASES)
+def model(right: str) -> JudgedModel:
+    return JudgedModel.of({}, [], sampled(right), {"exact_share": [float(mark) for mark in right]})
+
+
+EXACT = PromotionRule("sample.exact_share")
+
+
+def test_the_base_model_gives_values_for_gates() -> None:
+    gates = parse_gates([{"value": "sample.gain_over_base", "min": 0.5}, {"value": "baseline.exact_share", "max": 0.1}])
+    judged = judge_models(EXACT, gates, "fail", model("1110"), None, model("0110"))
+    assert (judged.verdict, judged.reasons) == (
+        "refused",
+        [
+            "Gain over the base model: 25 %, expected at least 50 %.",
+            "Exact answers of the base model: 50 %, expected at most 10 %.",
+        ],
+    )
+    shares = judged.values["sample.exact_share"]
+    assert (shares.baseline, shares.champion, shares.challenger) == (0.5, None, 0.75)
+
+
+def test_a_refusal_by_a_gate_goes_before_an_undecided_comparison() -> None:
+    gates = parse_gates([{"value": "sample.exact_share", "min": 0.9}])
+    judged = judge_models(EXACT, gates, "fail", model("1100"), model("1110"))
+    assert judged.verdict == "refused"
+    assert len(judged.reasons) == 1
+    assert judge_models(EXACT, [], "fail", model("1100"), model("1110")).verdict == "undecided"

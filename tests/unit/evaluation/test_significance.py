@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from vertex_tuning.evaluation.significance import (
-    Gain,
-    can_ever_decide,
     examples_needed,
+    least_examples,
     score_gain,
     share_gain,
     tango_bounds,
 )
+from vertex_tuning.results import Gain
 
 
 def results(better: int, worse: int, both: int, none: int = 0) -> tuple[list[bool], list[bool]]:
@@ -135,9 +135,9 @@ def test_a_gain_on_the_limit_is_never_decided() -> None:
     assert examples_needed(Gain(-0.02, -0.1, 0.06, 0.95, 100, 3, 5), -0.02) is None
 
 
-@pytest.mark.parametrize(
-    ("examples", "min_gain", "can"),
-    [(133, -0.02, True), (132, -0.02, False), (0, -0.5, False), (3, 0.5, False), (20, 0.5, True)],
-)
-def test_some_samples_can_never_decide(examples: int, min_gain: float, can: bool) -> None:
-    assert can_ever_decide(examples, min_gain, 0.95) is can
+@pytest.mark.parametrize(("min_gain", "least"), [(-0.02, 133), (-0.05, 52), (0.0, 3), (0.02, 3), (0.5, 9)])
+def test_the_smallest_sample_that_can_show_a_gain(min_gain: float, least: int) -> None:
+    assert least_examples(min_gain, 0.95) == least
+    for examples, can in ((least - 1, False), (least, True)):
+        better = 0 if min_gain < 0 else examples
+        assert (tango_bounds(better, 0, examples, 0.95)[0] >= min_gain) is can

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vertex_tuning import exceptions
 from vertex_tuning.evaluation.approval_text import markdown
 from vertex_tuning.evaluation.cases import parse_cases
-from vertex_tuning.evaluation.comparison import parse_rule
+from vertex_tuning.evaluation.promotion_rule import parse_rule
 from vertex_tuning.jobs.job import TuningJob, terminal_event
 from vertex_tuning.jobs.reconciliation import compare_with_service
 from vertex_tuning.operators.report import keep_error

@@ -1,0 +1,1 @@
+"""Scores of responses: metrics that are computed, and a judge that counts common words."""

@@ -1,0 +1,40 @@
+"""The promotion rule and the gain of a new model as sentences."""
+
+from __future__ import annotations
+
+from vertex_tuning.report.names import change_text, is_share
+from vertex_tuning.results import Gain, PromotionRule
+
+
+def wanted_gain(rule: PromotionRule, *, bounded: bool) -> str:
+    """What the rule requires of a new model, as a sentence.
+
+    :param rule: promotion rule of the tuning
+    :param bounded: whether the lower confidence bound of the gain must reach the limit, or the bare difference
+    """
+    least = rule.least_gain(bounded=bounded)
+    size = change_text(rule.value, abs(least))
+    better, worse = ("higher", "lower") if rule.higher_is_better else ("lower", "higher")
+    limit = f"at least {size} {better}" if least > 0 else f"at most {size} {worse}" if least < 0 else "no worse"
+    return f"The new model must be shown to be {limit}." if bounded else f"The new model must be {limit}."
+
+
+def gain_text(name: str, gain: Gain) -> str:
+    """The gain with its confidence bounds, without a full stop.
+
+    :param name: name of the value, e.g. `sample.exact_share`
+    """
+    scale = 100 if is_share(name) else 1
+    lower, upper = (f"{bound * scale:+.3g}" for bound in (gain.lower, gain.upper))
+    bounds = f"lower bound {lower}, upper bound {upper}, each with {gain.confidence * 100:.4g} % confidence"
+    return f"Gain {signed_change(name, gain.observed)} ({bounds})"
+
+
+def signed_change(name: str, value: float) -> str:
+    """A difference of two values with its sign: `+2 percentage points`, `-0.02`.
+
+    :param name: name of the values
+    """
+    rounded = float(f"{value:.2g}") if abs(value) < 1e-3 else round(value, 4)
+    sign = "+" if rounded > 0 else "-" if rounded < 0 else ""
+    return f"{sign}{change_text(name, abs(rounded))}"

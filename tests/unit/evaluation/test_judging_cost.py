@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from vertex_tuning.config.data_tables import table_path
+from vertex_tuning.config.price_table import load_prices
+from vertex_tuning.costs.pricing import JudgePrice, PriceTable
+from vertex_tuning.evaluation.judging_cost import OUTPUT_TOKENS, TEMPLATE_TOKENS, JudgingCost, estimate_judging
+from vertex_tuning.evaluation.sample_metrics import parse_metrics
+
+JUDGE = JudgePrice("gemini-x", 2.0, 10.0)
+TABLE = PriceTable(datetime.date(2026, 8, 1), "https://example.com", "USD", {}, JUDGE)
+
+
+def estimate(*metrics: object, rows: int = 100, models: int = 2, table: PriceTable | None = TABLE) -> JudgingCost:
+    return estimate_judging(
+        parse_metrics(list(metrics)), rows=rows, models=models, prompt_tokens=50_000, answer_tokens=5_000, table=table
+    )
+
+
+def test_a_pair_is_judged_in_both_orders_and_each_request_has_two_answers() -> None:
+    cost = estimate({"pairwise": "text_quality"})
+    assert cost.requests == 200
+    assert cost.input_tokens == 2 * (100 * TEMPLATE_TOKENS + 50_000 + 2 * 5_000)
+    assert cost.output_tokens == 200 * OUTPUT_TOKENS
+    assert cost.amount == pytest.approx((cost.input_tokens * 2 + cost.output_tokens * 10) / 1e6)
+    assert (cost.currency, cost.price_date) == ("USD", "2026-08-01")
+
+
+def test_a_rating_is_paid_for_each_model() -> None:
+    one, three = (estimate({"rubric": "Is short."}, models=models) for models in (1, 3))
+    assert (one.requests, three.requests) == (100, 300)
+    assert three.input_tokens == 3 * one.input_tokens == 3 * (100 * TEMPLATE_TOKENS + 55_000)
+    assert estimate("general_quality", models=1).requests == 200
+
+
+def test_metrics_without_a_judge_cost_nothing() -> None:
+    cost = estimate("exact_match", "rouge_l_sum")
+    assert (cost.requests, cost.amount) == (0, 0)
+
+
+@pytest.mark.parametrize("table", [None, PriceTable(TABLE.date, TABLE.source, "USD", {})])
+def test_without_a_price_the_amount_is_unknown(table: PriceTable | None) -> None:
+    cost = estimate({"pairwise": "text_quality"}, table=table)
+    assert cost.amount is None
+    assert str(cost).endswith("; no price is known for a judge")
+
+
+def test_the_text_has_the_arithmetic() -> None:
+    assert str(estimate({"pairwise": "text_quality"})) == (
+        "judge: 200 requests, 340,000 tokens to read and up to 200,000 to write = USD 2.68 (prices as of 2026-08-01)"
+    )
+
+
+def test_the_package_knows_a_price() -> None:
+    table = load_prices(table_path("prices"))
+    assert estimate({"pairwise": "text_quality"}, rows=500, table=table).amount
