@@ -31,13 +31,7 @@ READY := .venv/.ready
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setcheck-data: $(READY) ## check and price a dataset: DATASET=… VALIDATION=… PROMPT=… RESPONSE=… TASK=… MODEL=… EPOCHS=… FORMAT=… CONVERT=…
-	@test -n "$$DATASET" || { echo "DATASET: not given, expected a file: make check-data DATASET=train.jsonl" >&2; exit 2; }
-	@PYTHONPATH=plugins $(BIN)/python -m vertex_tuning check $(call option,VALIDATION,validation) $(call columns) \
-		$(call option,TASK,task) $(call option,MODEL,base-model) $(call option,EPOCHS,epochs) $(call option,FORMAT,format) \
-		$(call option,CONVERT,convert) -- "$$DATASET"
-
-up: $(READY) ## create the environment (.venv)
+setup: $(READY) ## create the environment (.venv)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
@@ -57,6 +51,12 @@ option = $(if $(filter command,$(origin $(1))),--$(2) "$$$(1)")
 demo: $(READY) ## retrain a model from start to end; your own data: DATASET=… PROMPT=… RESPONSE=… VALIDATION=… TASK=… NAME=…
 	@$(BIN)/python -m include.local demo $(call option,DATASET,dataset) $(call option,VALIDATION,validation) \
 		$(call option,PROMPT,prompt) $(call option,RESPONSE,response) $(call option,TASK,task) $(call option,NAME,name)
+
+check-data: $(READY) ## check and price a dataset: DATASET=… VALIDATION=… PROMPT=… RESPONSE=… TASK=… MODEL=… EPOCHS=… FORMAT=… CONVERT=…
+	@test -n "$$DATASET" || { echo "DATASET: not given, expected a file: make check-data DATASET=train.jsonl" >&2; exit 2; }
+	@PYTHONPATH=plugins $(BIN)/python -m vertex_tuning check $(call option,VALIDATION,validation) $(call columns) \
+		$(call option,TASK,task) $(call option,MODEL,base-model) $(call option,EPOCHS,epochs) $(call option,FORMAT,format) \
+		$(call option,CONVERT,convert) -- "$$DATASET"
 
 up: $(READY) ## start Airflow and the local Google Cloud and leave them running
 	@$(BIN)/python -m include.local up

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 CASES: Final = 3
 TEXT_LENGTH: Final = 300
 
-Reading = Callable[[Path], IO[bytes]]
+FileOpener = Callable[[Path], IO[bytes]]
 """Opens a file for reading."""
 
 
@@ -149,7 +149,7 @@ def check_dataset(
     validation_fraction: float | None = None,
     convert: str | None = None,
     report: str | None = None,
-    reading: Reading | None = None,
+    open_file: FileOpener | None = None,
 ) -> CheckResult:
     """Check a dataset of local files.
 
@@ -163,13 +163,13 @@ def check_dataset(
     :param validation_fraction: share of the training data to set aside for validation
     :param convert: file to write the training data to as it would be uploaded; validation data is written beside it
     :param report: file to write all findings to
-    :param reading: function that opens the files; None for the usual one
+    :param open_file: function that opens the files; None for the usual one
     """
     options = {"columns": dict(columns or {}), "format": form, "validation_fraction": validation_fraction}
     try:
         plan = _Plan(task, base_model or "", parse_count("epochs", epochs))
         recommendation(task)
-        sources = {"training": _sources(train, reading), "validation": _sources(validation, reading)}
+        sources = {"training": _sources(train, open_file), "validation": _sources(validation, open_file)}
         _require_other_file(convert, sources)
         with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
             prepared = prepare(
@@ -194,7 +194,7 @@ def _refused(error: str, *, is_usage_error: bool = False) -> CheckResult:
     return CheckResult(error=error, is_usage_error=is_usage_error, errors=[Message(rule, "", 0, "", error)])
 
 
-def _sources(path: str | None, reading: Reading | None) -> list[Source]:
+def _sources(path: str | None, open_file: FileOpener | None) -> list[Source]:
     """Find the files as `upload_dataset` does."""
     if not path:
         return []
@@ -205,7 +205,7 @@ def _sources(path: str | None, reading: Reading | None) -> list[Source]:
             "Copy the file first."
         )
     found = find_sources(path, [Path.cwd(), _folder(path)], cast("StorageHook", None))  # local files need no hook
-    return [_opened_by(reading, source) for source in found] if reading else found
+    return [_opened_by(open_file, source) for source in found] if open_file else found
 
 
 def _folder(path: str) -> Path:
@@ -216,8 +216,8 @@ def _folder(path: str) -> Path:
         return Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolve() has just failed
 
 
-def _opened_by(reading: Reading, source: Source) -> Source:
-    return source._replace(open=lambda: reading(cast(Path, source.path)))
+def _opened_by(open_file: FileOpener, source: Source) -> Source:
+    return source._replace(open=lambda: open_file(cast(Path, source.path)))
 
 
 def _require_other_file(convert: str | None, sources: Mapping[str, list[Source]]) -> None:

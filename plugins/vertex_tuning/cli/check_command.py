@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from vertex_tuning.dataset_check import CheckResult, Reading
+    from vertex_tuning.dataset_check import CheckResult, FileOpener
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -69,7 +69,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     # Imported here: the package's errors inherit Airflow's, which must not start Airflow.
     from vertex_tuning.dataset_check import check_dataset
 
-    with _progress() as reading:
+    with _progress() as open_file:
         result = check_dataset(
             arguments.train,
             validation=arguments.validation,
@@ -81,7 +81,7 @@ def run_check(arguments: argparse.Namespace) -> int:
             validation_fraction=arguments.validation_fraction,
             convert=arguments.convert,
             report=arguments.report,
-            reading=reading,
+            open_file=open_file,
         )
     if arguments.json:
         print(json.dumps(result.as_json()))
@@ -97,7 +97,7 @@ def _exit_code(result: CheckResult) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[Reading | None]:
+def _progress() -> Iterator[FileOpener | None]:
     """A progress bar on the terminal; none if errors go elsewhere.
 
     :returns: opens a file so that the bar shows how much of it is read
