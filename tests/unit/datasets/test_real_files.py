@@ -306,7 +306,12 @@ def test_a_sample_and_its_count_have_all_that_is_trained_on() -> None:
     assert example["tools"] == [{"functionDeclarations": [WEATHER]}]
     assert example["generationConfig"] == {"mediaResolution": RESOLUTION}
     counted: list[Any] = []
-    calibrate([sampled], lambda each: counted.append(each) or 1)
+
+    def count(given: Any) -> int:
+        counted.append(given)
+        return 1
+
+    calibrate([sampled], count)
     assert counted[0].keys() == example.keys()
 
 
