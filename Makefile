@@ -11,7 +11,7 @@ export AIRFLOW_PORT EMULATOR_PORT
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 
 # A misspelt variable would be ignored: name the nearest one that exists.
-VARIABLES := AIRFLOW_PORT EMULATOR_PORT PYTHON DATASET VALIDATION PROMPT RESPONSE TASK MODEL EPOCHS FORMAT CONVERT NAME RUNS SEED SHELL
+VARIABLES := AIRFLOW_PORT EMULATOR_PORT PYTHON DATASET VALIDATION PROMPT RESPONSE TASK MODEL EPOCHS FORMAT CONVERT NAME RUNS SEED AIRFLOW SHELL
 NEAREST := import difflib, sys; name, *known = sys.argv[1:]; \
 	near = difflib.get_close_matches(name.upper(), known, 1, 0.5); \
 	print(f"did you mean {near[0]}?" if near else "")
@@ -26,7 +26,7 @@ endif
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test test-fast chaos bench-triggerer bench-dataset bench-promotion check-data constraints
+.PHONY: help setup demo up down check test test-fast test-versions wheels chaos bench-triggerer bench-dataset bench-promotion check-data constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,14 @@ test: $(READY) ## the whole test suite
 
 test-fast: $(READY) ## the tests that start no process, in under a minute
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+
+test-versions: $(READY) ## the tests on each supported Airflow and Python, in clean environments; one of them: AIRFLOW=3.3.0
+	@$(BIN)/python -m tests.versions $(call option,AIRFLOW,airflow)
+
+wheels: $(READY) ## build the package and the local Google Cloud into dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/python -m build --no-isolation --outdir dist include/gcp_emulator >/dev/null
+	@ls dist
 
 chaos: $(READY) ## kill and stall parts of a running stack at random; RUNS=n SEED=s
 	@$(BIN)/python -m tests.stacks.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -17,6 +18,12 @@ from tests.support.paths import PROJECT_DIR
 
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="airflow-tests-"))
 
+# The package comes from the plugins folder, or, in the tests of versions, from a wheel: then there is no such folder.
+PLUGINS_FOLDER = PROJECT_DIR / "plugins"
+found = importlib.util.find_spec("vertex_tuning")
+if found and found.origin and not Path(found.origin).is_relative_to(PLUGINS_FOLDER):
+    PLUGINS_FOLDER = AIRFLOW_HOME / "plugins"
+
 # A busy machine makes an example slow, and says nothing about the code.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
@@ -26,7 +33,7 @@ for name in [name for name in os.environ if name.startswith(("AIRFLOW", "GOOGLE_
 os.environ |= {
     "AIRFLOW_HOME": str(AIRFLOW_HOME),
     "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_DIR / "dags"),
-    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_DIR / "plugins"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS_FOLDER),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME}/airflow.db",

@@ -1,4 +1,4 @@
-"""`python -m include.gcp_emulator`: the emulator on one port."""
+"""Run the emulator on one port."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import uvicorn
 
-from include.gcp_emulator.app import create_app
-from include.gcp_emulator.hosts import canonical_host, is_loopback
-from include.gcp_emulator.settings import Settings
+from .app import create_app
+from .hosts import canonical_host, is_loopback
+from .settings import Settings
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser("python -m include.gcp_emulator", description=__doc__)
+    made = argparse.ArgumentParser(f"python -m {__package__}", description=__doc__)
     made.add_argument("--host", type=_host, default="127.0.0.1")
     made.add_argument("--port", type=int, default=8085)
     made.add_argument("--allowed-host", type=_host, action="append", default=[], metavar="NAME",

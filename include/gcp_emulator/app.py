@@ -14,25 +14,25 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from include.gcp_emulator import auth
-from include.gcp_emulator.browser_guard import BrowserGuard
-from include.gcp_emulator.control.faults import Faults
-from include.gcp_emulator.control.monitor import Monitor, RequestLog
-from include.gcp_emulator.control.service import ControlService
-from include.gcp_emulator.errors import ApiError, Internal, InvalidArgument, NotFound
-from include.gcp_emulator.evaluation.service import EvaluationService
-from include.gcp_emulator.experiments.service import ExperimentsService
-from include.gcp_emulator.model.trainer import Trainer
-from include.gcp_emulator.prediction.service import PredictionService
-from include.gcp_emulator.registry.api import RegistryApi
-from include.gcp_emulator.registry.service import RegistryService
-from include.gcp_emulator.settings import Settings
-from include.gcp_emulator.state import Store
-from include.gcp_emulator.storage.service import StorageService
-from include.gcp_emulator.tuning.job_run import Services
-from include.gcp_emulator.tuning.service import TuningService
-from include.gcp_emulator.vertex.operations import Operations
-from include.gcp_emulator.vertex.rest import render
+from . import auth
+from .browser_guard import BrowserGuard
+from .control.faults import Faults
+from .control.monitor import Monitor, RequestLog
+from .control.service import ControlService
+from .errors import ApiError, Internal, InvalidArgument, NotFound
+from .evaluation.service import EvaluationService
+from .experiments.service import ExperimentsService
+from .model.trainer import Trainer
+from .prediction.service import PredictionService
+from .registry.api import RegistryApi
+from .registry.service import RegistryService
+from .settings import Settings
+from .state import Store
+from .storage.service import StorageService
+from .tuning.job_run import Services
+from .tuning.service import TuningService
+from .vertex.operations import Operations
+from .vertex.rest import render
 
 log = logging.getLogger(__name__)
 

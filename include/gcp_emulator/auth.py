@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from include.gcp_emulator.vertex.rest import body_of
+from .vertex.rest import body_of
 
 TOKEN_SECONDS = 3600
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from include.gcp_emulator.errors import FailedPrecondition, InvalidArgument
+from .errors import FailedPrecondition, InvalidArgument
 
 log = logging.getLogger(__name__)
 

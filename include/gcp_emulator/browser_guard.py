@@ -14,9 +14,9 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from include.gcp_emulator.errors import PermissionDenied
-from include.gcp_emulator.hosts import canonical_host, host_of, is_loopback
-from include.gcp_emulator.vertex.rest import render
+from .errors import PermissionDenied
+from .hosts import canonical_host, host_of, is_loopback
+from .vertex.rest import render
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute, Route
 
-from include.gcp_emulator.app import Emulator
-from include.gcp_emulator.settings import Settings
+from .app import Emulator
+from .settings import Settings
 
 
 def table(routes: Iterable[BaseRoute]) -> str:

@@ -19,7 +19,8 @@ from include.local.stack import MAX_PORT, PRIVATE_UMASK, PROJECT_DIR, USER, Stac
 def main() -> int:
     """Run one command.
 
-    :returns: the exit code: 0; 1 if an input is wrong or the run broke; 3 if the model was refused or not judged
+    :returns: the exit code: 0; 1 if an input is wrong or the run broke; 3 if the model was refused or not judged, or
+        if the sample cannot tell
     """
     arguments = _parser().parse_args()
     os.umask(PRIVATE_UMASK)

@@ -73,8 +73,8 @@ def exit_code(report: Mapping[str, Any] | None, failed: Sequence[Failure]) -> in
 
     :param report: result of `write_report`; None if it has none
     :param failed: the tasks that failed
-    :returns: 0 if the model was promoted or exists already. `REFUSED` if it was refused or not judged. `BROKEN` if
-        the run broke
+    :returns: 0 if the model was promoted or exists already. `REFUSED` if it was refused or not judged, or if the sample
+        cannot tell (undecided). `BROKEN` if the run broke
     """
     if failed:
         return REFUSED if all(failure.is_refusal for failure in failed) else BROKEN

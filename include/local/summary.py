@@ -20,6 +20,7 @@ VERDICTS: Final = {
     "first": "First model: nothing to compare with.",
     "better": "Not worse than the current model.",
     "equal": "Not worse than the current model.",
+    "undecided": "Undecided: the sample cannot tell.",
     "unchanged": "The new model is the current model.",
     "refused": "Refused.",
 }
@@ -53,8 +54,8 @@ def print_summary(api: AirflowApi, dag_id: str, run_id: str, console: Console) -
     if evaluation:
         if values := evaluation["comparison"]["values"]:
             console.print(_comparison(values))
-        verdict = _verdict(evaluation, promoted=bool(promotion))
-        console.print(f"{verdict}\n", style="bold", markup=False, highlight=False, soft_wrap=True)
+        lines = evidence_lines(evaluation, promoted=bool(promotion))
+        console.print("\n".join([*lines, ""]), style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def _result(api: AirflowApi, dag_id: str, run_id: str, task_id: str) -> Any:
@@ -169,11 +170,38 @@ def _comparison(values: Mapping[str, Mapping[str, float | None]]) -> Table:
     return table
 
 
-def _verdict(evaluation: Mapping[str, Any], *, promoted: bool) -> str:
+def evidence_lines(evaluation: Mapping[str, Any], *, promoted: bool) -> list[str]:
+    """The verdict, the gain with its interval, and the rule's value of each model; then the reasons.
+
+    :param evaluation: XCom of `evaluate_model`
+    :param promoted: whether the new model is in use now
+    """
     stays = "The current model stays in use." if evaluation["champion"] else "No model is in use."
     after = "The new model is in use now." if promoted else stays
     verdict = VERDICTS.get(evaluation["verdict"], evaluation["verdict"])
-    return "\n".join([f"{verdict} {after}", *evaluation["reasons"]])
+    return [f"{verdict} {after}", *_gain(evaluation["comparison"]), *_models(evaluation), *evaluation["reasons"]]
+
+
+def _gain(comparison: Mapping[str, Any]) -> list[str]:
+    """The gain with its interval as a line of text; empty without a confidence bound."""
+    gain = comparison["gain"]
+    if not gain:
+        return []
+    observed, lower, upper = (f"{gain[name]:+.3f}" for name in ("observed", "lower", "upper"))
+    return [
+        f"Gain {observed}, bounds {lower} and {upper} with {gain['confidence'] * 100:.4g} % confidence each, "
+        f"in {gain['examples']} examples"
+    ]
+
+
+def _models(evaluation: Mapping[str, Any]) -> list[str]:
+    """The rule's value of each model as a line of text; empty for a new model without another."""
+    comparison = evaluation["comparison"]
+    value = (comparison["rule"] or {}).get("value", "")
+    found = comparison["values"].get(value)
+    models = {"base model": "baseline", "current model": "champion", "new model": "challenger"}
+    known = [f"{name} {found[model]:.4g}" for name, model in models.items() if found and found[model] is not None]
+    return [f"{value}: {' → '.join(known)}"] if len(known) > 1 else []
 
 
 def _number(value: float | None) -> str:

@@ -6,6 +6,8 @@ What is public, and where to import it from. Everything else may change without 
 name                                                 module
 ===================================================  ==========================================
 tuning_pipeline                                      vertex_tuning.pipeline
+retraining_dags, rollback_dags, orphaned_jobs_dag,   vertex_tuning.dags
+check_tunings
 TuningJobSensor                                      vertex_tuning.sensors
 TuningJobTrigger                                     vertex_tuning.triggers
 UploadDatasetOperator                                vertex_tuning.operators.dataset
@@ -35,5 +37,6 @@ TuningError and its subclasses                       vertex_tuning.exceptions
 ===================================================  ==========================================
 
 Folders: `config` (YAML file and form), `datasets`, `jobs`, `metrics`, `evaluation`, `registry`, `costs`, `report`,
-`hooks` (what talks to Google), `operators`, `data` (dated facts about Google's offer).
+`hooks` (what talks to Google), `operators`, `cli` (the command `vertex-tuning`), `data` (dated facts about Google's
+offer).
 """

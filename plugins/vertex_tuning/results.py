@@ -14,6 +14,7 @@ from vertex_tuning.costs.pricing import Cost
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import SeriesColumns
 from vertex_tuning.metrics.summary import JobMetrics
+from vertex_tuning.scores import PairChoice, WinRate
 from vertex_tuning.text.plain_text import moment, plain
 
 RETURN_VALUE: Final = "return_value"
@@ -397,6 +398,7 @@ class ComparisonResult(msgspec.Struct, frozen=True):
     :param values: values of the models, by name
     :param gain: gain by the rule's value; None if the rule compares bare numbers, or no model is in use
     :param needed: number of examples that would decide, if an undecided comparison can be decided at all
+    :param win_rate: how often a judge prefers the new model; None if no pairs are judged
     :param notes: notes for a reader who compares the values
     """
 
@@ -404,6 +406,7 @@ class ComparisonResult(msgspec.Struct, frozen=True):
     values: dict[str, ModelValues] = {}
     gain: Gain | None = None
     needed: int | None = None
+    win_rate: WinRate | None = None
     notes: list[str] = []
 
 
@@ -422,7 +425,10 @@ class EvaluatedRow(msgspec.Struct, frozen=True, omit_defaults=True):
     :param reference: the expected response
     :param answers: response of each model, by its name: `champion`, `challenger`, `baseline`
     :param problems: what is wrong with each response, by model; a right response is left out
-    :param scores: by metric, the score of each model's response
+    :param scores: score of each model's response, by the name of the value, e.g. `sample.rouge_l_sum`, then by model
+    :param reasons: a judge's reasons for its scores, by value and model
+    :param errors: why a score is missing, by value and model
+    :param choice: which of two responses a judge prefers; None if no pairs are judged
     """
 
     id: str
@@ -431,6 +437,9 @@ class EvaluatedRow(msgspec.Struct, frozen=True, omit_defaults=True):
     answers: dict[str, str]
     problems: dict[str, str] = {}
     scores: dict[str, dict[str, float]] = {}
+    reasons: dict[str, dict[str, str]] = {}
+    errors: dict[str, dict[str, str]] = {}
+    choice: PairChoice | None = None
 
 
 class EvaluationResult(StepResult, frozen=True, kw_only=True):

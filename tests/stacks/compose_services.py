@@ -52,11 +52,13 @@ class ComposeStack:
 
     :param services: as Compose resolves them
     :param mounts: of all services, "SOURCE:TARGET[:MODE]" as written
+    :param site: the installed wheels, which the image has, too
     :param root: an empty folder which every user may enter, for PostgreSQL does not run as root
     """
 
-    def __init__(self, services: dict[str, Any], mounts: set[str], root: Path) -> None:
+    def __init__(self, services: dict[str, Any], mounts: set[str], site: Path, root: Path) -> None:
         self.services = services
+        self._site = site
         self.output = root / "output"
         self._root, self._mounts = root, mounts
         self._folders = {"/opt/airflow": root / "airflow", DATABASE_FOLDER: root / "postgres"}
@@ -80,7 +82,8 @@ class ComposeStack:
     def environment(self, name: str) -> dict[str, str]:
         """What the image sets, what the file sets, and where the API server listens."""
         home = str(self._folders["/opt/airflow"])
-        image = {"PATH": search_path(), "HOME": home, "AIRFLOW_HOME": home, "LANG": "C.UTF-8"}
+        path, packages = f"{self._site / 'bin'}:{search_path()}", {"PYTHONPATH": str(self._site)}
+        image = {**packages, "PATH": path, "HOME": home, "AIRFLOW_HOME": home, "LANG": "C.UTF-8"}
         listen = {"AIRFLOW__API__HOST": "127.0.0.1", "AIRFLOW__API__PORT": self._ports["8080"]}
         own = {key: self.here(str(value)) for key, value in self.services[name]["environment"].items()}
         return {**image, **listen, "HOSTNAME": socket.gethostname(), **own}
@@ -196,11 +199,11 @@ class ComposeStack:
 
 
 @contextlib.contextmanager
-def running(services: dict[str, Any], mounts: set[str]) -> Iterator[ComposeStack]:
+def running(services: dict[str, Any], mounts: set[str], site: Path) -> Iterator[ComposeStack]:
     """All services in a folder of their own for the length of a block."""
     with tempfile.TemporaryDirectory(prefix="compose-") as root:
         Path(root).chmod(0o755)
-        stack = ComposeStack(services, mounts, Path(root))
+        stack = ComposeStack(services, mounts, site, Path(root))
         try:
             stack.start()
             yield stack

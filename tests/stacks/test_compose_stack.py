@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from tests.stacks.compose_services import ComposeStack, missing_packages, running
 from tests.support.compose_file import assignments, make_env_file, needs_compose, resolved_services, written
 from tests.support.waiting import wait_until
+from tests.support.wheels import install_wheels
 
 DAG = "/dags/retrain_support_triage"
 STEPS = [
@@ -42,10 +44,12 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, secrets: dict[str, str]) -> Iterator[ComposeStack]:
-    """All services, healthy."""
+    """All services, healthy, with two triggerers as `--scale triggerer=2` starts them."""
     services = resolved_services(tmp_path_factory.getbasetemp() / ".env")
+    services["triggerer-2"] = services["triggerer"]
+    site = install_wheels(tmp_path_factory.mktemp("image"))
     mounts = {mount for service in written()["services"].values() for mount in service.get("volumes", [])}
-    with running(services, mounts) as stack:
+    with running(services, mounts, site) as stack:
         yield stack
 
 
@@ -66,6 +70,7 @@ def test_the_services_retrain_a_model(stack: ComposeStack, airflow: httpx.Client
     ended = [(task["task_id"], task["state"]) for task in tasks if task["task_id"] in STEPS]
     assert ended == [(step, "success") for step in STEPS]
     assert "retrain_support_triage" in stack.tail("worker")
+    _assert_two_triggerers_are_alive(stack)
     _assert_logs_are_shown(airflow, run)
     _assert_health_checks_notice(stack)
 
@@ -86,6 +91,12 @@ def _retrain(stack: ComposeStack, airflow: httpx.Client) -> str:
         why=lambda: stack.tail("scheduler") + stack.tail("worker"),
     )
     return run
+
+
+def _assert_two_triggerers_are_alive(stack: ComposeStack) -> None:
+    check = ["airflow", "jobs", "check", "--job-type", "TriggererJob", "--allow-multiple", "--limit", "9"]
+    done = subprocess.run(check, env=stack.environment("triggerer"), capture_output=True, text=True)
+    assert "Found 2 alive jobs." in done.stdout, done.stderr
 
 
 def _assert_logs_are_shown(airflow: httpx.Client, run: str) -> None:

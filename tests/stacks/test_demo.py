@@ -342,7 +342,7 @@ def test_the_tuning_has_its_own_cases_and_rule_and_nothing_of_the_samples(tmp_pa
         assert case.keys() == {"prompt", "equals"}
         assert f"{case['prompt']},{case['equals']}\n" in GOOD
     assert tuning.smoke_test.min_pass_share == 0  # for information: a wrong label does not refuse the model
-    assert tuning.promotion.rule == {"value": "sample.exact_share"}
+    assert tuning.rule == {"value": "sample.exact_share"}
     assert tuning.dataset.validation_fraction == 0.15
     assert str(tmp_path) in stack.environment()["AIRFLOW__VERTEX_TUNING__DATASET_DIRS"].split(":")
 
@@ -350,7 +350,7 @@ def test_the_tuning_has_its_own_cases_and_rule_and_nothing_of_the_samples(tmp_pa
 def test_sentences_are_judged_by_their_loss(tmp_path: Path) -> None:
     content = "prompt,response\n" + "".join(f"question {n},A long answer about {n}.\n" for n in range(40))
     _, tuning = own_data(tmp_path, content)
-    assert tuning.promotion.rule == {"value": "eval_total_loss.last", "higher_is_better": False}
+    assert tuning.rule == {"value": "eval_total_loss.last", "higher_is_better": False}
     assert tuning.task is None
     assert all(case["min_length"] == 1 and "equals" not in case for case in tuning.smoke_test.cases)
 

@@ -162,6 +162,122 @@ def evaluation() -> dict[str, Any]:
     }
 
 
+LABELS = ("shipping", "billing", "account")
+
+
+def sampled_row(number: int, reference: str, **answers: str) -> dict[str, Any]:
+    """An example with the answers of the models, as `evaluation.json` has it."""
+    wrong = {model: f"expected {reference!r}, found {text!r}" for model, text in answers.items() if text != reference}
+    return {
+        "id": f"{number:012x}",
+        "prompt": f"Message {number}: what is this about?",
+        "reference": reference,
+        "answers": answers,
+        "problems": wrong,
+        "scores": {"sample.exact_share": {model: float(model not in wrong) for model in answers}},
+    }
+
+
+def sampled_rows(count: int = 200) -> list[dict[str, Any]]:
+    """A sample of three labels. In 20 rows, the new model is wrong 3 times, the model in use twice, the base always."""
+    rows = []
+    for number in range(count):
+        reference, turn = LABELS[number % 3], number % 20
+        confused = LABELS[(number + 1) % 3]
+        new = confused if turn in (3, 4) else "I do not know." if turn == 5 else reference
+        old = confused if turn in (4, 9) else reference
+        rows.append(sampled_row(number, reference, champion=old, challenger=new, baseline="Let me see."))
+    return rows
+
+
+def compared_evaluation(rows: list[dict[str, Any]] | None = None, **fields: Any) -> dict[str, Any]:
+    """An evaluation by a sample, as the file in the run's folder has it: the sample cannot tell."""
+    rows = sampled_rows() if rows is None else rows
+    counts = {
+        model: {"sample": {"passed": sum(model not in row["problems"] for row in rows), "total": len(rows)}}
+        for model in ("champion", "challenger", "baseline")
+    }
+    shares = {model: found["sample"]["passed"] / len(rows) for model, found in counts.items()}
+    gain = {
+        "observed": shares["challenger"] - shares["champion"], "lower": -0.0836, "upper": -0.0186, "confidence": 0.95,
+        "examples": len(rows), "better": len(rows) // 20, "worse": len(rows) // 10, "p_value": 0.0987,
+    }  # fmt: skip
+    return {
+        **evaluation(),
+        "verdict": "undecided",
+        "reasons": ["200 examples cannot tell. About 8,340 would, if the models go on to differ as often."],
+        "comparison": {
+            "rule": {"value": "sample.exact_share"},
+            "values": {"sample.exact_share": shares, "smoke.pass_share": {"champion": 1.0, "challenger": 1.0}},
+            "gain": gain,
+            "needed": 8340,
+        },
+        "baseline": "gemini-3.1-flash-lite",
+        "settings": {"max_output_tokens": 1024, "thinking_config": {"thinking_level": "MINIMAL"}},
+        "answers": counts,
+        "rows": rows,
+        "result_uri": f"{FOLDER}/runs/0011223344556677/evaluation.json",
+        **fields,
+    }
+
+
+def first_evaluation() -> dict[str, Any]:
+    """An evaluation of a first model, which is compared with the base model only."""
+    rows = sampled_rows()
+    for row in rows:
+        for part in ("answers", "problems"):
+            row[part].pop("champion", None)
+    found = compared_evaluation(rows, verdict="first", reasons=[], champion=None)
+    found["comparison"] |= {"gain": None, "needed": None}
+    for value in found["comparison"]["values"].values():
+        value["champion"] = None
+    del found["answers"]["champion"]
+    return found
+
+
+def compared() -> Material:
+    """A run whose sample cannot tell, with the answers of all models."""
+    return undecided(compared_evaluation())
+
+
+def first() -> Material:
+    """A run whose model is the first."""
+    return material(smoke=smoke_of_cases(), evaluation=first_evaluation())
+
+
+def undecided(evaluated: dict[str, Any]) -> Material:
+    made = material(smoke=smoke_of_cases(), evaluation=evaluated)
+    states = {**made.states, TASK_IDS["evaluation"]: "skipped", TASK_IDS["promotion"]: "skipped"}
+    return msgspec.structs.replace(made, states=states)
+
+
+def smoke_of_cases() -> dict[str, Any]:
+    return {**smoke(), "sample": asked()}
+
+
+def hostile_rows() -> Material:
+    """A sample of 30 labels that try to be something else, with an answer of 10 kB."""
+    names = [
+        HOSTILE,
+        RIGHT_TO_LEFT,
+        "\x1b[31mred\x00\ud83d",
+        "W" * 10_000,
+        *(f"{number} " + "no-break" * 25 for number in range(26)),
+    ]
+    rows = [
+        sampled_row(
+            number,
+            names[number % 30],
+            champion=names[(number + 1) % 30],
+            challenger=names[(number + number // 30 % 2) % 30],
+            baseline=f"{RIGHT_TO_LEFT} {HOSTILE} " + "lorem ipsum " * 1000,
+        )
+        | {"prompt": f"{HOSTILE} {RIGHT_TO_LEFT}"}
+        for number in range(300)
+    ]
+    return undecided(compared_evaluation(rows, reasons=[HOSTILE], baseline=HOSTILE))
+
+
 def smoke() -> dict[str, Any]:
     return {
         "cases": asked(answer("Refund, please.", "billing"), answer("Cancel it.", "billing", "expected 'cancel'")),

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from include.gcp_emulator.errors import ApiError, InvalidArgument, StorageError
-from include.gcp_emulator.expressions import MAX_LENGTH, check_expression, search
+from ..errors import ApiError, InvalidArgument, StorageError
+from ..expressions import MAX_LENGTH, check_expression, search
 
 _STATUSES: Final = {
     400: "INVALID_ARGUMENT",

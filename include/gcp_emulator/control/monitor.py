@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from include.gcp_emulator.control.faults import Fault, Faults, answer_of
-from include.gcp_emulator.errors import ApiError
-from include.gcp_emulator.names import timestamp
-from include.gcp_emulator.vertex.rest import STALE_LIST, render
+from ..errors import ApiError
+from ..names import timestamp
+from ..vertex.rest import STALE_LIST, render
+from .faults import Fault, Faults, answer_of
 
 KEPT: Final = 10_000
 """Number of requests in the log; the counters go on."""

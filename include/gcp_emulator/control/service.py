@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from include.gcp_emulator.control.faults import Faults
-from include.gcp_emulator.control.monitor import RequestLog
-from include.gcp_emulator.errors import InvalidArgument, NotFound, PermissionDenied
-from include.gcp_emulator.settings import Settings
-from include.gcp_emulator.state import Store
-from include.gcp_emulator.tuning.lifecycle import Lifecycle
-from include.gcp_emulator.tuning.policies import read_policies
-from include.gcp_emulator.vertex import proto_json
-from include.gcp_emulator.vertex.rest import Handler, body_of
+from ..errors import InvalidArgument, NotFound, PermissionDenied
+from ..settings import Settings
+from ..state import Store
+from ..tuning.lifecycle import Lifecycle
+from ..tuning.policies import read_policies
+from ..vertex import proto_json
+from ..vertex.rest import Handler, body_of
+from .faults import Faults
+from .monitor import RequestLog
 
 
 class ControlService:

@@ -9,8 +9,8 @@ from typing import Final
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 
-from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.state import Resource
+from ..errors import InvalidArgument
+from ..state import Resource
 
 _ROUGE_TYPES: Final = re.compile("rouge([1-9]|L|Lsum)")
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+")

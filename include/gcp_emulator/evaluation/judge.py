@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.model.prompts import text_of
-from include.gcp_emulator.state import Resource
+from ..errors import InvalidArgument
+from ..model.prompts import text_of
+from ..state import Resource
 
 Choice = Literal["BASELINE", "CANDIDATE", "TIE"]
 

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.errors import ApiError, FailedPrecondition, InvalidArgument, Unimplemented
-from include.gcp_emulator.evaluation import computed, judge
-from include.gcp_emulator.evaluation.judge import Material
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.vertex.rest import location_route, read, reply
+from ..errors import ApiError, FailedPrecondition, InvalidArgument, Unimplemented
+from ..state import Resource
+from ..vertex.rest import location_route, read, reply
+from . import computed, judge
+from .judge import Material
 
 Computed = Callable[[Resource, str, str], float]
 

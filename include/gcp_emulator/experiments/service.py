@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.experiments import time_series
-from include.gcp_emulator.names import canonical, timestamp
-from include.gcp_emulator.state import Resource, Store, new_id
-from include.gcp_emulator.vertex.rest import found, get_route, list_route, name_of, read, reply, vertex_route
+from ..names import canonical, timestamp
+from ..state import Resource, Store, new_id
+from ..vertex.rest import found, get_route, list_route, name_of, read, reply, vertex_route
+from . import time_series
 
 _STORE: Final = "metadataStores/{store:id}"
 _BOARD: Final = "tensorboards/{tensorboard:id}"

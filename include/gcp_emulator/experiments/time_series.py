@@ -8,10 +8,10 @@ from typing import Final
 
 from starlette.requests import Request
 
-from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.state import Point, Resource, Store
-from include.gcp_emulator.vertex.filters import compile_filter
-from include.gcp_emulator.vertex.rest import found, integer, position_token, query, token_position
+from ..errors import InvalidArgument
+from ..state import Point, Resource, Store
+from ..vertex.filters import compile_filter
+from ..vertex.rest import found, integer, position_token, query, token_position
 
 BATCH_SERIES: Final = 20
 """Largest number of series in a batchRead call."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from include.gcp_emulator.model.engine import Example, Model
-from include.gcp_emulator.model.prompts import Preference, Prompt, RowError, answers_of, preference_row, supervised_row
-from include.gcp_emulator.model.tokens import pieces
+from .engine import Example, Model
+from .prompts import Preference, Prompt, RowError, answers_of, preference_row, supervised_row
+from .tokens import pieces
 
 Row = list[Example]
 

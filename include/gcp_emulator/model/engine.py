@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from include.gcp_emulator.model.tokens import BUCKETS, END, Ids, Vocabulary, count_tokens
+from .tokens import BUCKETS, END, Ids, Vocabulary, count_tokens
 
 __all__ = ["Adam", "Batch", "Example", "Model", "count_tokens"]
 

@@ -8,8 +8,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from include.gcp_emulator.model.dataset import Row
-from include.gcp_emulator.model.engine import Batch, Floats, Gradient, Model
+from .dataset import Row
+from .engine import Batch, Floats, Gradient, Model
 
 Metrics = dict[str, float]
 

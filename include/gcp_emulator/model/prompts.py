@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from include.gcp_emulator.model.tokens import Ids, clean, features
+from .tokens import Ids, clean, features
 
 EARLIER_TURNS = 6
 ANSWERS_PER_ROW = 4

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from include.gcp_emulator.model.engine import Floats, Model
-from include.gcp_emulator.model.prompts import Prompt
-from include.gcp_emulator.model.tokens import END, Speller
+from .engine import Floats, Model
+from .prompts import Prompt
+from .tokens import END, Speller
 
 FinishReason = Literal["STOP", "MAX_TOKENS"]
 

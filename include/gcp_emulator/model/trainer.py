@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from include.gcp_emulator.model.dataset import DatasetError
-from include.gcp_emulator.model.training import (
+from .dataset import DatasetError
+from .training import (
     Checkpoint,
     Done,
     Evaluation,
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 Listener = Callable[[Event], None]
 
-_ROOT = Path(__file__).resolve().parents[3]
+_ROOT = Path(__file__).resolve().parents[__spec__.name.count(".")]
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _EVENTS = {kind.__name__: kind for kind in (Step, Evaluation, Checkpoint, Done, Failed)}
 _PATHS = ("training", "validation", "base_weights", "output_dir", "weights")
@@ -118,7 +118,7 @@ class Trainer:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "include.gcp_emulator.model.trainer",
+            __spec__.name,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=_ROOT,

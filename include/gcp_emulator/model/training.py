@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from include.gcp_emulator.model.dataset import Dataset
-from include.gcp_emulator.model.engine import Adam, Model
-from include.gcp_emulator.model.objectives import Metrics, Objective, Preferred, Supervised
-from include.gcp_emulator.model.tokens import Vocabulary
+from .dataset import Dataset
+from .engine import Adam, Model
+from .objectives import Metrics, Objective, Preferred, Supervised
+from .tokens import Vocabulary
 
 _WARM_UP = 0.05
 _TAUGHT_EPOCHS = 3

@@ -8,10 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from include.gcp_emulator.base_models import BASE_MODELS
-from include.gcp_emulator.errors import NotFound
-from include.gcp_emulator.model.engine import Model
-from include.gcp_emulator.model.tokens import END, Vocabulary, pieces
+from ..base_models import BASE_MODELS
+from ..errors import NotFound
+from ..model.engine import Model
+from ..model.tokens import END, Vocabulary, pieces
 
 _WORDS: Final = pieces(
     " the of and to in is you that it for on are as with they be at this have from or one had by word but not what all "

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from include.gcp_emulator.errors import InvalidArgument, NotFound, bad_request
-from include.gcp_emulator.model.prompts import Prompt, Turn, text_of
-from include.gcp_emulator.model.sampling import Sampling
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.vertex.proto_json import quote, snake
+from ..errors import InvalidArgument, NotFound, bad_request
+from ..model.prompts import Prompt, Turn, text_of
+from ..model.sampling import Sampling
+from ..state import Resource
+from ..vertex.proto_json import quote, snake
 
 ROLES: Final = ("user", "model", "function", "tool")
 DATA_KEYS: Final = (

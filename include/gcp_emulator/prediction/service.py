@@ -20,16 +20,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.errors import FailedPrecondition, InvalidArgument
-from include.gcp_emulator.model.engine import Model
-from include.gcp_emulator.model.sampling import Answer, write
-from include.gcp_emulator.names import timestamp
-from include.gcp_emulator.prediction import token_counts
-from include.gcp_emulator.prediction.base_engine import base_engine
-from include.gcp_emulator.prediction.generation_request import GenerationRequest
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.vertex.proto_json import present
-from include.gcp_emulator.vertex.rest import name_of, query, read, reply, version_of, vertex_route
+from ..errors import FailedPrecondition, InvalidArgument
+from ..model.engine import Model
+from ..model.sampling import Answer, write
+from ..names import timestamp
+from ..state import Resource
+from ..vertex.proto_json import present
+from ..vertex.rest import name_of, query, read, reply, version_of, vertex_route
+from . import token_counts
+from .base_engine import base_engine
+from .generation_request import GenerationRequest
 
 _ENDPOINT: Final = "endpoints/{endpoint:id}"
 _PUBLISHER_MODEL: Final = "publishers/google/models/{model:id}"

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from include.gcp_emulator.errors import InvalidArgument, bad_request
-from include.gcp_emulator.model.prompts import text_of
-from include.gcp_emulator.model.tokens import count_tokens, piece_id, pieces
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.tuning.rows import FILE_TOKENS
+from ..errors import InvalidArgument, bad_request
+from ..model.prompts import text_of
+from ..model.tokens import count_tokens, piece_id, pieces
+from ..state import Resource
+from ..tuning.rows import FILE_TOKENS
 
 _MODALITIES: Final = {"image": "IMAGE", "video": "VIDEO", "audio": "AUDIO", "application": "DOCUMENT"}
 

@@ -10,15 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.errors import InvalidArgument, NotFound
-from include.gcp_emulator.names import timestamp
-from include.gcp_emulator.registry.service import DEFAULT_ALIAS, RegistryService
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.vertex.filters import compile_filter
-from include.gcp_emulator.vertex.labels import check_display_name, check_labels
-from include.gcp_emulator.vertex.operations import Operations
-from include.gcp_emulator.vertex.proto_json import camel
-from include.gcp_emulator.vertex.rest import (
+from ..errors import InvalidArgument, NotFound
+from ..names import timestamp
+from ..state import Resource
+from ..vertex.filters import compile_filter
+from ..vertex.labels import check_display_name, check_labels
+from ..vertex.operations import Operations
+from ..vertex.proto_json import camel
+from ..vertex.rest import (
     get_route,
     list_route,
     name_of,
@@ -30,6 +29,7 @@ from include.gcp_emulator.vertex.rest import (
     version_of,
     vertex_route,
 )
+from .service import DEFAULT_ALIAS, RegistryService
 
 _MODEL: Final = "models/{model:id}"
 _ENDPOINT: Final = "endpoints/{endpoint:id}"

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from include.gcp_emulator.base_models import BaseModel
-from include.gcp_emulator.errors import FailedPrecondition, InvalidArgument, NotFound
-from include.gcp_emulator.names import location_of, parent_of, timestamp
-from include.gcp_emulator.state import Resource, Store, new_id
+from ..base_models import BaseModel
+from ..errors import FailedPrecondition, InvalidArgument, NotFound
+from ..names import location_of, parent_of, timestamp
+from ..state import Resource, Store, new_id
 
 DEFAULT_ALIAS: Final = "default"
 

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.storage.http import json_route, read_body
-from include.gcp_emulator.storage.rules import invalid
+from .http import json_route, read_body
+from .rules import invalid
 
 MAX_CALLS = 100
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")

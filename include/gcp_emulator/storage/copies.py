@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage.files import Files
-from include.gcp_emulator.storage.objects import Buckets, Objects, content_fields
-from include.gcp_emulator.storage.resources import ComposeRequest, ComposeSource, NewObject, ObjectFields, settable
-from include.gcp_emulator.storage.rules import Conditions, RefusedError, condition_not_met, invalid
+from ..state import Resource
+from .files import Files
+from .objects import Buckets, Objects, content_fields
+from .resources import ComposeRequest, ComposeSource, NewObject, ObjectFields, settable
+from .rules import Conditions, RefusedError, condition_not_met, invalid
 
 MAX_COMPONENTS = 32
 MIB = 1024 * 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from include.gcp_emulator.storage.rules import RefusedError, invalid
+from .rules import RefusedError, invalid
 
 _TOKEN = re.compile(r"[A-Za-z0-9_*-]+|[(),/]")
 

@@ -10,9 +10,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage.fields import select
-from include.gcp_emulator.storage.rules import NotModifiedError, OffsetGapError, RefusedError, invalid, parse_int
+from ..state import Resource
+from .fields import select
+from .rules import NotModifiedError, OffsetGapError, RefusedError, invalid, parse_int
 
 Handler = Callable[[Request], Awaitable[Response]]
 MAX_JSON = 4 * 1024 * 1024  # bytes

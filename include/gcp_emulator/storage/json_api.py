@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage.copies import Address, Copies
-from include.gcp_emulator.storage.files import Files
-from include.gcp_emulator.storage.http import address, answer, json_route, read_body
-from include.gcp_emulator.storage.listing import ListQuery, list_objects, page_of
-from include.gcp_emulator.storage.media import media_response
-from include.gcp_emulator.storage.objects import Buckets, Objects
-from include.gcp_emulator.storage.resources import (
+from ..state import Resource
+from .copies import Address, Copies
+from .files import Files
+from .http import address, answer, json_route, read_body
+from .listing import ListQuery, list_objects, page_of
+from .media import media_response
+from .objects import Buckets, Objects
+from .resources import (
     BucketFields,
     ComposeRequest,
     NewBucket,
@@ -27,7 +27,7 @@ from include.gcp_emulator.storage.resources import (
     bucket_resource,
     object_resource,
 )
-from include.gcp_emulator.storage.rules import Conditions, decode, invalid, parse_int
+from .rules import Conditions, decode, invalid, parse_int
 
 BUCKET = "/storage/v1/b/{bucket}"
 OBJECT = "/storage/v1/b/{bucket}/o/{object}"

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage.objects import Objects
-from include.gcp_emulator.storage.rules import invalid, parse_bool, parse_int
+from ..state import Resource
+from .objects import Objects
+from .rules import invalid, parse_bool, parse_int
 
 MAX_RESULTS = 1000
 

@@ -19,11 +19,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage.files import BLOCK, Files
-from include.gcp_emulator.storage.http import MAX_JSON, header_text
-from include.gcp_emulator.storage.resources import etag
-from include.gcp_emulator.storage.rules import RefusedError, invalid
+from ..state import Resource
+from .files import BLOCK, Files
+from .http import MAX_JSON, header_text
+from .resources import etag
+from .rules import RefusedError, invalid
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
-from include.gcp_emulator.names import project_number
-from include.gcp_emulator.state import Resource, Store
-from include.gcp_emulator.storage.files import Digest, Files
-from include.gcp_emulator.storage.resources import (
+from ..names import project_number
+from ..state import Resource, Store
+from .files import Digest, Files
+from .resources import (
     BucketFields,
     NewBucket,
     ObjectFields,
@@ -25,7 +25,7 @@ from include.gcp_emulator.storage.resources import (
     settable,
     timestamp,
 )
-from include.gcp_emulator.storage.rules import (
+from .rules import (
     Conditions,
     RefusedError,
     bucket_not_found,

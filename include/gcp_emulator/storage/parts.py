@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from include.gcp_emulator.state import Resource, Store
-from include.gcp_emulator.storage.files import Files
-from include.gcp_emulator.storage.objects import Objects, content_fields, scan
-from include.gcp_emulator.storage.resources import ObjectFields, now, settable, timestamp
-from include.gcp_emulator.storage.rules import Conditions, RefusedError, check_object_name
-from include.gcp_emulator.storage.uploads import Checksums
+from ..state import Resource, Store
+from .files import Files
+from .objects import Objects, content_fields, scan
+from .resources import ObjectFields, now, settable, timestamp
+from .rules import Conditions, RefusedError, check_object_name
+from .uploads import Checksums
 
 UPLOAD, PART = "storage.multipart", "storage.part"
 MAX_PART_NUMBER = 10_000

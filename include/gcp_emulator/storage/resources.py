@@ -15,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage.rules import invalid
+from ..state import Resource
+from .rules import invalid
 
 # Sent back as HTTP headers, so they must not break out of one.
 _HEADER_TEXT = r"^[^\x00-\x1f\x7f]*\Z"

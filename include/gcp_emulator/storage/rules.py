@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from include.gcp_emulator.errors import StorageError
-from include.gcp_emulator.state import Resource
+from ..errors import StorageError
+from ..state import Resource
 
 _BUCKET_LABEL = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _INT64 = range(-(2**63), 2**63)

@@ -14,17 +14,17 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.state import Resource, Store
-from include.gcp_emulator.storage.batch import batch_route
-from include.gcp_emulator.storage.copies import Copies
-from include.gcp_emulator.storage.files import Files
-from include.gcp_emulator.storage.json_api import JsonApi
-from include.gcp_emulator.storage.objects import Buckets, Objects
-from include.gcp_emulator.storage.parts import PartUploads
-from include.gcp_emulator.storage.rules import invalid
-from include.gcp_emulator.storage.upload_api import UploadApi
-from include.gcp_emulator.storage.uploads import Uploads
-from include.gcp_emulator.storage.xml_api import XmlApi
+from ..state import Resource, Store
+from .batch import batch_route
+from .copies import Copies
+from .files import Files
+from .json_api import JsonApi
+from .objects import Buckets, Objects
+from .parts import PartUploads
+from .rules import invalid
+from .upload_api import UploadApi
+from .uploads import Uploads
+from .xml_api import XmlApi
 
 
 class StorageService:

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.storage.http import answer, json_route, read_body
-from include.gcp_emulator.storage.media import RelatedBody
-from include.gcp_emulator.storage.resources import NewObject, header_value, object_resource
-from include.gcp_emulator.storage.rules import Conditions, decode, invalid, parse_int
-from include.gcp_emulator.storage.uploads import Checksums, ContentRange, Uploads
+from .http import answer, json_route, read_body
+from .media import RelatedBody
+from .resources import NewObject, header_value, object_resource
+from .rules import Conditions, decode, invalid, parse_int
+from .uploads import Checksums, ContentRange, Uploads
 
 
 class UploadApi:

@@ -15,11 +15,11 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from include.gcp_emulator.state import Resource, Store
-from include.gcp_emulator.storage.files import Digest, Files
-from include.gcp_emulator.storage.objects import Objects, content_fields
-from include.gcp_emulator.storage.resources import NewObject, ObjectFields, settable
-from include.gcp_emulator.storage.rules import Conditions, OffsetGapError, RefusedError, check_object_name, invalid
+from ..state import Resource, Store
+from .files import Digest, Files
+from .objects import Objects, content_fields
+from .resources import NewObject, ObjectFields, settable
+from .rules import Conditions, OffsetGapError, RefusedError, check_object_name, invalid
 
 SESSION = "storage.session"
 QUANTUM = 256 * 1024  # bytes; until its last chunk, a session keeps a multiple of this

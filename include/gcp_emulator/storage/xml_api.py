@@ -14,12 +14,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.storage.http import RawRoute, header_text, read_body
-from include.gcp_emulator.storage.parts import MAX_PART_NUMBER, NamedPart, PartUploads
-from include.gcp_emulator.storage.resources import ObjectFields
-from include.gcp_emulator.storage.rules import RefusedError, decode, invalid, parse_int
-from include.gcp_emulator.storage.uploads import Checksums
+from ..state import Resource
+from .http import RawRoute, header_text, read_body
+from .parts import MAX_PART_NUMBER, NamedPart, PartUploads
+from .resources import ObjectFields
+from .rules import RefusedError, decode, invalid, parse_int
+from .uploads import Checksums
 
 Handler = Callable[[Request], Awaitable[Response]]
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"

@@ -11,10 +11,10 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from include.gcp_emulator.base_models import MAX_EXAMPLE_TOKENS
-from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.tuning.rows import CHECKS, Row, RowError, decode
+from ..base_models import MAX_EXAMPLE_TOKENS
+from ..errors import InvalidArgument
+from ..state import Resource
+from .rows import CHECKS, Row, RowError, decode
 
 Method = Literal["supervised", "preference"]
 

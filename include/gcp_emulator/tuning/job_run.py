@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import msgspec
 
-from include.gcp_emulator.base_models import BASE_MODELS
-from include.gcp_emulator.errors import ApiError, Internal
-from include.gcp_emulator.experiments.service import ExperimentsService
-from include.gcp_emulator.model.trainer import Checkpoint, Done, Evaluation, Event, Failed, Step, Trainer, TrainRequest
-from include.gcp_emulator.names import parent_of, timestamp
-from include.gcp_emulator.registry.service import RegistryService
-from include.gcp_emulator.settings import Settings
-from include.gcp_emulator.state import Resource, Store
-from include.gcp_emulator.tuning.policies import Policy, failure_of
+from ..base_models import BASE_MODELS
+from ..errors import ApiError, Internal
+from ..experiments.service import ExperimentsService
+from ..model.trainer import Checkpoint, Done, Evaluation, Event, Failed, Step, Trainer, TrainRequest
+from ..names import parent_of, timestamp
+from ..registry.service import RegistryService
+from ..settings import Settings
+from ..state import Resource, Store
+from .policies import Policy, failure_of
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 
 import msgspec
 
-from include.gcp_emulator.errors import ApiError, Cancelled, FailedPrecondition, Internal, ResourceExhausted
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.tuning.job_run import ENDED, JobRun, Services
-from include.gcp_emulator.tuning.policies import TRAIN, Policy
+from ..errors import ApiError, Cancelled, FailedPrecondition, Internal, ResourceExhausted
+from ..state import Resource
+from .job_run import ENDED, JobRun, Services
+from .policies import TRAIN, Policy
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from include.gcp_emulator.errors import ApiError, InvalidArgument
-from include.gcp_emulator.expressions import check_expression, fullmatch
-from include.gcp_emulator.state import Resource
+from ..errors import ApiError, InvalidArgument
+from ..expressions import check_expression, fullmatch
+from ..state import Resource
 
 MAX_SECONDS: Final = 86_400.0
 

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from include.gcp_emulator.model.engine import count_tokens
-from include.gcp_emulator.state import Resource
+from ..model.engine import count_tokens
+from ..state import Resource
 
 ROLES: Final = ("user", "model")
 FILE_TOKENS: Final = 258

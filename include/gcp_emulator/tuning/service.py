@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.errors import (
+from ..errors import (
     ApiError,
     DeadlineExceeded,
     FailedPrecondition,
@@ -21,25 +21,13 @@ from include.gcp_emulator.errors import (
     NotFound,
     StorageError,
 )
-from include.gcp_emulator.names import canonical, timestamp
-from include.gcp_emulator.names import parent_of as parent_of_name
-from include.gcp_emulator.state import Resource, new_id
-from include.gcp_emulator.storage.service import StorageService
-from include.gcp_emulator.tuning.datasets import Dataset, check_validation, data_stats, inspect
-from include.gcp_emulator.tuning.job_run import JobRun, Services, job_directory, seed_of
-from include.gcp_emulator.tuning.lifecycle import Lifecycle
-from include.gcp_emulator.tuning.spec import (
-    TuningSpec,
-    automatic_epochs,
-    check_uris,
-    default_display_name,
-    echo,
-    is_jsonl,
-    read_spec,
-)
-from include.gcp_emulator.vertex.filters import compile_filter
-from include.gcp_emulator.vertex.operations import Operations
-from include.gcp_emulator.vertex.rest import (
+from ..names import canonical, timestamp
+from ..names import parent_of as parent_of_name
+from ..state import Resource, new_id
+from ..storage.service import StorageService
+from ..vertex.filters import compile_filter
+from ..vertex.operations import Operations
+from ..vertex.rest import (
     found,
     name_of,
     page,
@@ -49,6 +37,18 @@ from include.gcp_emulator.vertex.rest import (
     reply,
     version_of,
     vertex_route,
+)
+from .datasets import Dataset, check_validation, data_stats, inspect
+from .job_run import JobRun, Services, job_directory, seed_of
+from .lifecycle import Lifecycle
+from .spec import (
+    TuningSpec,
+    automatic_epochs,
+    check_uris,
+    default_display_name,
+    echo,
+    is_jsonl,
+    read_spec,
 )
 
 _JOB: Final = "tuningJobs/{job:id}"

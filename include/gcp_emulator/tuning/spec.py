@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from include.gcp_emulator.base_models import BaseModel, base_model, check_region
-from include.gcp_emulator.errors import InvalidArgument, NotFound, bad_fields, bad_request
-from include.gcp_emulator.names import canonical, location_of
-from include.gcp_emulator.registry.service import RegistryService
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.tuning.datasets import Method
-from include.gcp_emulator.vertex.labels import check_display_name, check_labels
-from include.gcp_emulator.vertex.proto_json import snake
+from ..base_models import BaseModel, base_model, check_region
+from ..errors import InvalidArgument, NotFound, bad_fields, bad_request
+from ..names import canonical, location_of
+from ..registry.service import RegistryService
+from ..state import Resource
+from ..vertex.labels import check_display_name, check_labels
+from ..vertex.proto_json import snake
+from .datasets import Method
 
 MAX_EPOCHS: Final = 100
 """This project's limit; nothing is published."""

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.names import canonical
-from include.gcp_emulator.state import Resource
-from include.gcp_emulator.vertex.proto_json import camel
+from ..errors import InvalidArgument
+from ..names import canonical
+from ..state import Resource
+from .proto_json import camel
 
 Predicate = Callable[[Resource], bool]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from include.gcp_emulator.errors import InvalidArgument, bad_request
+from ..errors import InvalidArgument, bad_request
 
 MAX_DISPLAY_NAME: Final = 128
 MAX_LABEL: Final = 64

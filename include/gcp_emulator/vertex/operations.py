@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from include.gcp_emulator.errors import InvalidArgument
-from include.gcp_emulator.names import timestamp
-from include.gcp_emulator.state import Resource, Store, new_id
-from include.gcp_emulator.vertex import proto_json
-from include.gcp_emulator.vertex.rest import Handler, found, name_of, page, read_any, vertex_route
+from ..errors import InvalidArgument
+from ..names import timestamp
+from ..state import Resource, Store, new_id
+from . import proto_json
+from .rest import Handler, found, name_of, page, read_any, vertex_route
 
 _TYPES: Final = "type.googleapis.com/google.cloud.aiplatform."
 _EMPTY: Final = {"@type": "type.googleapis.com/google.protobuf.Empty"}

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from include.gcp_emulator.errors import InvalidArgument, bad_fields
-from include.gcp_emulator.state import Resource
+from ..errors import InvalidArgument, bad_fields
+from ..state import Resource
 
 Schema = dict[str, Any]
 

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from include.gcp_emulator.errors import ApiError, InvalidArgument, NotFound, StorageError
-from include.gcp_emulator.names import canonical, timestamp
-from include.gcp_emulator.state import Resource, Store
-from include.gcp_emulator.vertex import proto_json
-from include.gcp_emulator.vertex.filters import compile_filter
+from ..errors import ApiError, InvalidArgument, NotFound, StorageError
+from ..names import canonical, timestamp
+from ..state import Resource, Store
+from . import proto_json
+from .filters import compile_filter
 
 Handler = Callable[[Request], Awaitable[Response]]
 

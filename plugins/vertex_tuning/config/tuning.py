@@ -17,8 +17,14 @@ from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.source_names import check_source_template
 from vertex_tuning.evaluation.checks import case_mistakes, gate_mistakes, rule_mistakes, settings_mistakes
 from vertex_tuning.evaluation.promotion_rule import parse_rule
+from vertex_tuning.evaluation.sample_metrics import (
+    default_metrics,
+    default_rule_value,
+    metric_mistakes,
+    parse_metrics,
+)
 from vertex_tuning.evaluation.significance import least_examples
-from vertex_tuning.evaluation.value_names import needs_baseline, needs_sample, needs_validation
+from vertex_tuning.evaluation.value_names import metric_of, needs_baseline, needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
 from vertex_tuning.metrics.summary import CheckpointChoice
@@ -184,14 +190,17 @@ class Evaluation(Model):
     :param sample_size: most held-out examples that every model predicts; 0 for none. They are drawn by their hashes, so
         that the next run draws the same
     :param baseline: predict the sample with the base model as well, which is not tuned
+    :param metrics: metrics of the sample, by default what suits the `task`; see
+        `vertex_tuning.evaluation.sample_metrics`
     :param generation_config: settings of all prompts, also of the smoke test: those under which the model is used. For
         the defaults see `vertex_tuning.evaluation.generation_settings.default_settings`
     """
 
-    _known_in_a_run = known_in_a_run("baseline", "generation_config")
+    _known_in_a_run = known_in_a_run("baseline", "metrics", "generation_config")
 
     sample_size: int = Field(default=DEFAULT_SAMPLE, ge=0, le=MAX_SAMPLE)
     baseline: bool = True
+    metrics: Annotated[list[Any], BeforeValidator(_as_list), Plain, checked_in_parts(metric_mistakes)] | None = None
     generation_config: Annotated[dict[str, Any], Plain, checked_in_parts(_generation_settings)] = Field(
         default_factory=dict
     )
@@ -200,7 +209,8 @@ class Evaluation(Model):
 class Promotion(Model):
     """Conditions for the promotion of a new model.
 
-    :param rule: when the new model is better; see `vertex_tuning.results.PromotionRule`
+    :param rule: when the new model may replace the model in use; see `vertex_tuning.results.PromotionRule`. By default
+        it compares the value that suits the `task`
     :param checkpoint: the checkpoint that is judged and promoted: the `last` one, or the `best` one, with the lowest
         validation loss. With `best`, training that over-fits still gives a model
     :param champion_alias: alias of the model in use in the Model Registry; before you change it here, give the model in
@@ -214,9 +224,7 @@ class Promotion(Model):
 
     _known_in_a_run = known_in_a_run("rule", "champion_alias")
 
-    rule: Annotated[dict[str, Any], Plain, checked_in_parts(_promotion_rule)] = Field(
-        default_factory=lambda: {"value": "sample.exact_share"}
-    )
+    rule: Annotated[dict[str, Any], Plain, checked_in_parts(_promotion_rule)] | None = None
     checkpoint: CheckpointChoice = "last"
     champion_alias: Annotated[str, checked(check_alias)] = CHAMPION
     on_refused: Literal["fail", "skip"] = "fail"
@@ -288,9 +296,19 @@ class Tuning(Model):
         return retirement_note(self.base_model) if is_known_now(self.base_model) else ""
 
     @property
+    def metrics(self) -> list[Any]:
+        """The metrics of the sample: those of the file, or what suits the task."""
+        return default_metrics(self.task) if self.evaluation.metrics is None else self.evaluation.metrics
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The promotion rule: that of the file, or one by the value that suits the task."""
+        return self.promotion.rule or {"value": default_rule_value(self.task)}
+
+    @property
     def least_sample(self) -> int:
         """Smallest sample on which the promotion rule can accept a model; 0 if that is unknown or needs no sample."""
-        rule = self.promotion.rule
+        rule = self.rule
         if not is_known_now(rule) or not needs_sample(rule["value"]):
             return 0
         parsed = parse_rule(rule)
@@ -320,12 +338,12 @@ class Tuning(Model):
             )
 
     def _rule_mistakes(self) -> Iterable[str]:
-        if not is_known_now(self.promotion.rule):
+        if not is_known_now(self.rule):
             return
-        for mistake in rule_mistakes(self.promotion.rule, self.smoke_test.cases):
+        for mistake in rule_mistakes(self.rule, self.smoke_test.cases):
             yield f"promotion.{mistake}"
-        if missing := self._missing(self.promotion.rule["value"]):
-            yield f"promotion.rule.value: found {self.promotion.rule['value']!r}, {missing}"
+        if missing := self._missing(self.rule["value"]):
+            yield f"promotion.rule.value: found {self.rule['value']!r}, {missing}"
 
     def _gate_mistakes(self) -> Iterable[str]:
         if self.on_missing_metrics == "pass" or is_run_value(self.gates):
@@ -339,6 +357,10 @@ class Tuning(Model):
         return bool(self.validation_data or self.dataset.validation_fraction)
 
     @property
+    def _metric_values(self) -> set[str]:
+        return {metric.value for metric in parse_metrics(self.metrics)}
+
+    @property
     def _has_held_out_rows(self) -> bool:
         return bool(self.test_data or self.dataset.test_fraction) or self._has_validation
 
@@ -349,6 +371,8 @@ class Tuning(Model):
                 "expected test_data, validation_data or a fraction of the dataset for one of them, and an "
                 "evaluation.sample_size over 0, to have a sample."
             )
+        if is_known_now(self.metrics) and (metric := metric_of(value)) and metric not in self._metric_values:
+            return f"expected it to be measured: add its metric to evaluation.metrics, found {self.metrics}."
         if needs_baseline(value) and self.evaluation.baseline is False:
             return "expected evaluation.baseline: true, to have the base model asked."
         if needs_validation(value) and not self._has_validation:

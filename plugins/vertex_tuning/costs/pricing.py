@@ -19,15 +19,24 @@ Price = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 _VERSION = re.compile(r"-\d{3}$")
 
 
-class JudgePrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RequestPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prices of requests to a model.
+
+    :param tuned_factor: factor on both for a tuned model
+    """
+
+    per_million_input_tokens: Price
+    per_million_output_tokens: Price
+    tuned_factor: Price = 1.0
+
+
+class JudgePrice(RequestPrice, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Prices of the model that judges answers.
 
     :param model: the model whose prices these are
     """
 
     model: str
-    per_million_input_tokens: Price
-    per_million_output_tokens: Price
 
 
 class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,6 +47,7 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     :param currency: e.g. "USD"
     :param per_million_training_tokens: by base model, without version ("gemini-2.5-flash")
     :param judge: prices of the judge; None if they are not known
+    :param predictions: prices of requests, by base model as above
     """
 
     date: datetime.date
@@ -45,11 +55,43 @@ class PriceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: str
     per_million_training_tokens: dict[str, Price]
     judge: JudgePrice | None = None
+    predictions: dict[str, RequestPrice] = {}
 
     def price(self, model: str) -> float | None:
         """The price of a model or of a numbered version of it; None for any other, however alike its name."""
         prices = self.per_million_training_tokens
         return prices.get(model, prices.get(_VERSION.sub("", model)))
+
+    def prediction_price(self, model: str) -> RequestPrice | None:
+        """The price of requests to a model or to a numbered version of it; None if it is not known."""
+        return self.predictions.get(model, self.predictions.get(_VERSION.sub("", model)))
+
+
+class RequestCost(msgspec.Struct, frozen=True, kw_only=True):
+    """The estimated cost of requests to models.
+
+    :param what: what the requests are for
+    :param requests: number of requests
+    :param input_tokens: tokens that the models read
+    :param output_tokens: tokens that they write at most
+    :param amount: in `currency`; None if a price is not known
+    :param price_date: of the price table, ISO 8601
+    """
+
+    what: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    amount: float | None = None
+    currency: str = ""
+    price_date: str = ""
+
+    def __str__(self) -> str:
+        tokens = f"{self.input_tokens:,} tokens to read and up to {self.output_tokens:,} to write"
+        text = f"{self.what}: {self.requests:,} requests, {tokens}"
+        if self.amount is None:
+            return f"{text}; no price is known"
+        return f"{text} = {self.currency} {self.amount:,.2f} (prices as of {self.price_date})"
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +106,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     :param can_inspect: whether reading the files would narrow the range
     :param price_date: of the table, ISO 8601
     :param counted: how the tokens were counted, in words
+    :param evaluation: requests of the evaluation: predictions of the sample, and the judge
     """
 
     model: str
@@ -78,6 +121,12 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     most_tokens: int = 0
     most_amount: float | None = None
     can_inspect: bool = False
+    evaluation: list[RequestCost] = []
+
+    @property
+    def evaluation_amount(self) -> float:
+        """Cost of the evaluation, as far as its prices are known."""
+        return sum(cost.amount or 0.0 for cost in self.evaluation)
 
     @property
     def most_training_tokens(self) -> int:
@@ -156,10 +205,12 @@ def check_limits(cost: Cost, max_cost: float | None, max_training_tokens: int | 
             f"max_cost: found {cost}, expected a price to compare with {max_cost:,.2f}. Add the model to the price "
             "table, or limit max_training_tokens instead."
         )
-    most = cost.amount if cost.most_amount is None else cost.most_amount
+    evaluation = cost.evaluation_amount
+    most = (cost.amount if cost.most_amount is None else cost.most_amount) + evaluation
     if most > max_cost:
-        hint = _hint(cost, is_bound=cost.amount <= max_cost)
-        raise CostLimitError(f"max_cost: found {cost}, expected at most {cost.currency} {max_cost:,.2f}. {hint}")
+        hint = _hint(cost, is_bound=cost.amount + evaluation <= max_cost)
+        found = " Also counted: ".join([str(cost), *(["; ".join(map(str, cost.evaluation))] if evaluation else [])])
+        raise CostLimitError(f"max_cost: found {found}, expected at most {cost.currency} {max_cost:,.2f}. {hint}")
 
 
 def _hint(cost: Cost, *, is_bound: bool) -> str:

@@ -29,17 +29,19 @@ _WORD_JOINER: Final = "\u2060"
 def approval_text(evaluation: EvaluationResult, values: Mapping[str, float]) -> str:
     """The text of the approval request, as Markdown.
 
-    :param values: values of the new model; without a model in use, the text shows those measured by predictions
+    :param values: values of the new model; without a model to compare with, the text shows those measured by
+        predictions
     """
     champion, comparison = evaluation.champion, evaluation.comparison
-    alone = {name: value for name, value in values.items() if name.startswith(ANSWERS)}
+    alone = {name: ModelValues(None, value) for name, value in values.items() if name.startswith(ANSWERS)}
     lines = [
         f"**{VERDICTS[evaluation.verdict]}**",
         f"New model: {markdown(evaluation.model)}",
         f"Model in use: {markdown(champion.model)}" if champion else "There is no model in use.",
+        f"Base model, not tuned: {markdown(evaluation.baseline)}" if evaluation.baseline else "",
         *(f"- {markdown(reason)}" for reason in evaluation.reasons[:MAX_REASONS]),
-        "\n".join(_values(comparison.values) if champion else _alone(alone)),
-        _gain(comparison),
+        "\n".join(_values(_models(evaluation), comparison.values if champion or evaluation.baseline else alone)),
+        _gain(comparison) if champion else "",
         "\n".join(_gates(evaluation.gates)),
         *(markdown(note) for note in comparison.notes),
         "Approve: the new model is put into use. Reject: nothing is changed.",
@@ -63,18 +65,19 @@ def markdown(text: object) -> str:
     return _PUNCTUATION.sub(r"\\\1", line)
 
 
-def _values(values: Mapping[str, ModelValues]) -> Iterator[str]:
-    if values:
-        yield from ("| value | model in use | new model |", "|---|---|---|")
-    for name, both in values.items():
-        yield f"| {_name(name)} | {_value(name, both.champion)} | {_value(name, both.challenger)} |"
+def _models(evaluation: EvaluationResult) -> dict[str, str]:
+    """Headings of the models that were asked, by the field of `ModelValues`."""
+    base = {"baseline": "base model"} if evaluation.baseline else {}
+    in_use = {"champion": "model in use"} if evaluation.champion else {}
+    return {**base, **in_use, "challenger": "new model"}
 
 
-def _alone(values: Mapping[str, float]) -> Iterator[str]:
+def _values(models: Mapping[str, str], values: Mapping[str, ModelValues]) -> Iterator[str]:
     if values:
-        yield from ("| value | new model |", "|---|---|")
-    for name, value in values.items():
-        yield f"| {_name(name)} | {_value(name, value)} |"
+        yield f"| value | {' | '.join(models.values())} |"
+        yield "|---" * (len(models) + 1) + "|"
+    for name, found in values.items():
+        yield f"| {_name(name)} | {' | '.join(_value(name, getattr(found, model)) for model in models)} |"
 
 
 def _gates(gates: list[GateResult]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from vertex_tuning.evaluation.expectations import FOUND_SHOWN
 from vertex_tuning.evaluation.gates import Gate, OnMissing, check_gates
 from vertex_tuning.evaluation.promotion_rule import RuleValue, compare_models
 from vertex_tuning.evaluation.tables import text_table
-from vertex_tuning.evaluation.value_names import BASELINE, EXACT_SHARE, GAIN_OVER_BASE, SAMPLE
+from vertex_tuning.evaluation.value_names import BASELINE, EXACT_MATCH, EXACT_SHARE, GAIN_OVER_BASE
 from vertex_tuning.report.names import value_label, value_text
 from vertex_tuning.results import (
     AnswerSet,
@@ -66,11 +66,10 @@ class JudgedModel(msgspec.Struct, frozen=True):
         :param values: values of the training; values of the responses replace values of the same name
         :param cases: responses to the cases of the smoke test
         :param sampled: responses to the examples of the sample
-        :param scores: by metric, the score of each example of the sample
+        :param scores: by name of the value, the score of each example of the sample
         """
-        named: dict[str, Sequence[float]] = {f"{SAMPLE}{metric}": found for metric, found in scores.items()}
-        means = {name: math.fsum(found) / len(found) for name, found in named.items() if found}
-        return cls({**values, **values_of(cases, sampled), **means}, cases, sampled, named)
+        means = {name: math.fsum(found) / len(found) for name, found in scores.items() if found}
+        return cls({**values, **values_of(cases, sampled), **means}, cases, sampled, dict(scores))
 
     def answers(self) -> ModelAnswers:
         """The complete responses to the cases; of the sample only counts, because the rows have the responses."""
@@ -128,7 +127,10 @@ def judge_models(
     challenger = against_baseline(rule, challenger, baseline) if baseline else challenger
     checked = check_gates(gates, challenger.values, champion.values if champion else None, on_missing)
     refusals = [_words(gate) for gate in checked if not gate.passed]
-    shown = [rule.value, *(gate.value for gate in gates), *values_of(challenger.cases, challenger.sampled)]
+    # The metric `exact_match` gives the exact share again; rule and gates may name it.
+    scored = (name for name in challenger.scores if name != EXACT_MATCH)
+    answered = (*values_of(challenger.cases, challenger.sampled), *scored)
+    shown = [rule.value, *(gate.value for gate in gates), *answered]
     values = _values_of_all(dict.fromkeys(shown), champion, challenger, baseline)
     if champion is None:
         return Judgement("refused" if refusals else "first", refusals, checked, values)
@@ -146,7 +148,7 @@ def against_baseline(rule: PromotionRule, challenger: JudgedModel, baseline: Jud
     Where the rule's value is not one of the sample, the gain is that of the exact answers.
     """
     value = rule.value if rule.value in baseline.scores else EXACT_SHARE
-    values = {name.replace(SAMPLE, BASELINE, 1): baseline.values[name] for name in baseline.scores}
+    values = {f"{BASELINE}{name.partition('.')[2]}": baseline.values[name] for name in baseline.scores}
     new, base = challenger.values.get(value), baseline.values.get(value)
     if new is not None and base is not None:
         values[GAIN_OVER_BASE] = rule.gain(new, base) if value == rule.value else new - base

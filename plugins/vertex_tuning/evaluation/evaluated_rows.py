@@ -1,4 +1,4 @@
-"""The examples of the sample with the responses of all models. Pure: no Airflow, no network."""
+"""The examples of the sample with the responses of all models and their scores. Pure: no Airflow, no network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import Final
 import msgspec
 
 from vertex_tuning.evaluation.cases import SmokeCase
+from vertex_tuning.evaluation.judging import judge_prompt
+from vertex_tuning.evaluation.value_names import EXACT_SHARE
 from vertex_tuning.results import EvaluatedRow, SmokeAnswer
-
-EXACT: Final = "exact_share"
-"""Name of the score of exact answers, which every sample has."""
+from vertex_tuning.scores import WIN_RATE, AnsweredRow, Preference, ScoredRow
 
 ID_LENGTH: Final = 12
 """Characters of a row's id."""
+
+MAX_MISSING: Final = 0.1
+"""Largest share of the examples without a score of a value: with more of them, the others are no sample any more."""
+
+_POINTS: Final[dict[Preference, tuple[float, float]]] = {"new": (1.0, 0.0), "old": (0.0, 1.0), "tie": (0.5, 0.5)}
+"""Scores of the two responses of a pair."""
 
 
 def evaluated_rows(cases: Sequence[SmokeCase], answers: Mapping[str, Sequence[SmokeAnswer]]) -> list[EvaluatedRow]:
@@ -34,7 +40,7 @@ def _row(case: SmokeCase, answers: Mapping[str, SmokeAnswer]) -> EvaluatedRow:
         reference=str(case.equals or ""),
         answers={model: answer.answer for model, answer in answers.items()},
         problems={model: answer.problem for model, answer in answers.items() if answer.problem},
-        scores={EXACT: {model: float(not answer.problem) for model, answer in answers.items()}},
+        scores={EXACT_SHARE: {model: float(not answer.problem) for model, answer in answers.items()}},
     )
 
 
@@ -44,14 +50,60 @@ def row_id(case: SmokeCase) -> str:
     return hashlib.sha256(content).hexdigest()[:ID_LENGTH]
 
 
+def answered_rows(cases: Sequence[SmokeCase], rows: Sequence[EvaluatedRow]) -> list[AnsweredRow]:
+    """The rows as metrics take them, with the whole prompt. Their ids are numbers: the sample may repeat an example.
+
+    :param cases: the examples
+    :param rows: the same examples with the responses
+    """
+    return [
+        AnsweredRow(f"{number} {row.id}", judge_prompt(case), row.reference, row.answers)
+        for number, (case, row) in enumerate(zip(cases, rows, strict=True), 1)
+    ]
+
+
+def with_scores(rows: Sequence[EvaluatedRow], scored: Sequence[ScoredRow], new: str, old: str) -> list[EvaluatedRow]:
+    """The rows with scores, reasons and choices.
+
+    :param scored: the same rows, scored
+    :param new: name of the model that a judge prefers or not
+    :param old: name of the model that it is compared with
+    """
+    return [_with_scores(row, found, new, old) for row, found in zip(rows, scored, strict=True)]
+
+
+def _with_scores(row: EvaluatedRow, scored: ScoredRow, new: str, old: str) -> EvaluatedRow:
+    scores, reasons, errors = dict(row.scores), dict[str, dict[str, str]](), dict[str, dict[str, str]]()
+    for value, by_model in scored.scores.items():
+        scores[value] = {model: score.value for model, score in by_model.items() if score.value is not None}
+        reasons[value] = {model: score.reason for model, score in by_model.items() if score.reason}
+        errors[value] = {model: score.error for model, score in by_model.items() if score.error}
+    if scored.choice and scored.choice.preferred:
+        scores[WIN_RATE] = dict(zip((new, old), _POINTS[scored.choice.preferred], strict=True))
+    return msgspec.structs.replace(
+        row,
+        scores=scores,
+        reasons={value: texts for value, texts in reasons.items() if texts},
+        errors={value: texts for value, texts in errors.items() if texts},
+        choice=scored.choice,
+    )
+
+
 def scores_of(rows: Sequence[EvaluatedRow], model: str) -> dict[str, list[float]]:
-    """The scores of a model, by metric, in the order of the rows; without metrics that miss a row.
+    """The scores of a model by value, in the order of the rows.
+
+    A row counts for a value if it has a score of each model that has scores of it at all. So the lists of two models
+    have the same rows. Values that too many rows lack are left out.
 
     :param model: `champion`, `challenger` or `baseline`
     """
+    models: dict[str, set[str]] = {}
+    for row in rows:
+        for value, scores in row.scores.items():
+            models.setdefault(value, set()).update(scores)
     found: dict[str, list[float]] = {}
-    for metric in dict.fromkeys(metric for row in rows for metric in row.scores):
-        scores = [row.scores[metric][model] for row in rows if model in row.scores.get(metric, {})]
-        if len(scores) == len(rows):
-            found[metric] = scores
+    for value, needed in models.items():
+        complete = [row.scores[value] for row in rows if needed <= row.scores.get(value, {}).keys()]
+        if model in needed and len(complete) >= (1 - MAX_MISSING) * len(rows):
+            found[value] = [scores[model] for scores in complete]
     return found

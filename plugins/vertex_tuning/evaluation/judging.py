@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from statistics import NormalDist, fmean
 from typing import Final, Literal, Protocol
 
 from vertex_tuning.evaluation.cases import SmokeCase, Turn
@@ -117,7 +116,7 @@ def summarize_scores(
     for name in names:
         complete = [scores for row in rows if (scores := _complete(row, name))]
         for role in complete[0] if complete else ():
-            values.setdefault(role, {})[name] = fmean(scores[role] for scores in complete)
+            values.setdefault(role, {})[name] = math.fsum(scores[role] for scores in complete) / len(complete)
         errors[name] += sum(bool(score.error) for row in rows for score in row.scores.get(name, {}).values())
     choices = [row.choice for row in rows if row.choice]
     errors[WIN_RATE] += sum(bool(choice.error) for choice in choices)
@@ -138,6 +137,9 @@ def win_rate(preferred: Sequence[Preference], confidence: float) -> WinRate | No
     """
     if not preferred:
         return None
+    # Imported here: DAG files load this module, and `statistics` takes a hundredth of a second.
+    from statistics import NormalDist
+
     counts, size = Counter(preferred), len(preferred)
     share, z = (counts["new"] + counts["tie"] / 2) / size, NormalDist().inv_cdf(confidence)
     centre, spread = share + z * z / (2 * size), z * math.sqrt(share * (1 - share) / size + (z / size) ** 2 / 4)

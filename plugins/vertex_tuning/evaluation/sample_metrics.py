@@ -47,6 +47,11 @@ DEFAULT_METRICS: Final[Mapping[str, Sequence[Any]]] = {
 }
 """Metrics for each kind of task, if a tuning lists none; `exact_match` for any other task."""
 
+_RULE_VALUES: Final[Mapping[str, str]] = {
+    "extractive_qa": "sample.token_f1",
+    "summarization": "sample.rouge_l_sum",
+    "chat": WIN_RATE,
+}
 
 METRIC_VALUES: Final = (
     *(f"sample.{name}" for name in (*LOCAL, *COMPUTED)),
@@ -63,6 +68,14 @@ def default_metrics(task: str | None) -> list[Any]:
     :param task: kind of task; a key of :data:`DEFAULT_METRICS`, or any other
     """
     return list(DEFAULT_METRICS.get(task or "", ("exact_match",)))
+
+
+def default_rule_value(task: str | None) -> str:
+    """The value that the promotion rule compares if a tuning does not name one.
+
+    :param task: kind of task
+    """
+    return _RULE_VALUES.get(task or "", "sample.exact_share")
 
 
 def parse_metrics(metrics: Any) -> list[SampleMetric]:

@@ -26,6 +26,9 @@ GAIN_OVER_BASE: Final = "sample.gain_over_base"
 EXACT_SHARE: Final = "sample.exact_share"
 """Share of the sample's examples whose response is exactly the expected one."""
 
+EXACT_MATCH: Final = "sample.exact_match"
+"""The same share, by the name of the metric."""
+
 JUDGE: Final = "judge."
 """Prefix of values that a judge model gives."""
 
@@ -86,6 +89,19 @@ def needs_validation(name: str) -> bool:
 def needs_sample(name: str) -> bool:
     """Whether a value is measured by predictions for the examples of the sample."""
     return name.startswith((SAMPLE, BASELINE, JUDGE))
+
+
+def metric_of(name: str) -> str:
+    """The value of the metric that a value needs; empty for values that every sample has, or that need none.
+
+    :param name: name of a value, e.g. `baseline.bleu`, which needs `sample.bleu`
+    """
+    if name in METRIC_VALUES:
+        return name
+    own = name.removeprefix(BASELINE)
+    if own == name or f"{BASELINE}{own}" not in BASELINE_VALUES or own == "exact_share":
+        return ""
+    return next(value for value in METRIC_VALUES if value.partition(".")[2] == own)
 
 
 def needs_baseline(name: str) -> bool:

@@ -14,12 +14,15 @@ import msgspec
 from vertex_tuning.config.data_tables import table_path
 from vertex_tuning.config.media_table import media_facts
 from vertex_tuning.config.price_table import load_prices
+from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.costs.media import MediaFacts
-from vertex_tuning.costs.pricing import Cost, PriceTable, check_limits, parse_count, parse_limit, price_run
+from vertex_tuning.costs.pricing import Cost, PriceTable, RequestCost, check_limits, parse_count, parse_limit, price_run
 from vertex_tuning.costs.recommendations import Recommendation, recommendation
 from vertex_tuning.costs.token_estimate import ESTIMATED, FILES_AT_LEAST
 from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key
 from vertex_tuning.datasets.options import DatasetOptions, parse_options
+from vertex_tuning.evaluation.sample_cost import TUNED_MODELS, estimate_judging, estimate_predictions
+from vertex_tuning.evaluation.sample_metrics import needs_judge, parse_metrics
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
 from vertex_tuning.operators.base import VertexOperator
 from vertex_tuning.results import FileSummary, UploadResult
@@ -67,6 +70,8 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: limit of tokens times epochs. (templated)
+    :param evaluation: what the evaluation asks, to count its price in `max_cost`: `sample_size`, `baseline` and
+        `metrics`, as in :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`. (templated)
     :param least_sample: number of held-out rows that the promotion rule needs; fewer are a warning.
     :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
         (templated)
@@ -85,9 +90,10 @@ class UploadDatasetOperator(VertexOperator):
         "epoch_count",
         "max_cost",
         "max_training_tokens",
+        "evaluation",
         "prices",
     )
-    template_fields_renderers = {"options": "json"}
+    template_fields_renderers = {"options": "json", "evaluation": "json"}
 
     def __init__(
         self,
@@ -104,6 +110,7 @@ class UploadDatasetOperator(VertexOperator):
         epoch_count: int | str | None = None,
         max_cost: float | str | None = None,
         max_training_tokens: int | str | None = None,
+        evaluation: Mapping[str, Any] | None = None,
         least_sample: int = 0,
         prices: str | None = None,
         **kwargs: Any,
@@ -122,6 +129,7 @@ class UploadDatasetOperator(VertexOperator):
         self.epoch_count = epoch_count
         self.max_cost = max_cost
         self.max_training_tokens = max_training_tokens
+        self.evaluation = evaluation
         self.least_sample = least_sample
         self.prices = prices
 
@@ -304,13 +312,36 @@ class UploadDatasetOperator(VertexOperator):
             most_tokens=counted.most_tokens,
             can_inspect=prepared.training.files.unknown > 0,
         )
+        cost = msgspec.structs.replace(cost, evaluation=self._evaluation_costs(prepared, terms))
         chosen = "given" if terms.epochs else "recommended"
         self.log.info("%d epochs (%s). Cost: %s", epochs, chosen, cost)
+        for requests in cost.evaluation:
+            self.log.info("Evaluation, %s", requests)
         check_limits(cost, terms.max_cost, terms.max_training_tokens)
         warnings = terms.recommended.warnings(rows)
         for warning in warnings:
             self.log.warning(warning)
         return cost, warnings
+
+    def _evaluation_costs(self, prepared: Prepared, terms: Terms) -> list[RequestCost]:
+        """What the predictions of the sample and a judge will cost; empty without a sample."""
+        held_out, asked = prepared.test or prepared.validation, self.evaluation or {}
+        rows = min(held_out.rows, int(asked.get("sample_size", 0))) if held_out else 0
+        if not held_out or not rows:
+            return []
+        tokens = held_out.statistics
+        inputs, outputs = tokens.user_input_token_distribution, tokens.user_output_token_distribution
+        share, baseline = rows / held_out.rows, parse_switch("baseline", asked.get("baseline", False))
+        sample: dict[str, int] = {
+            "rows": rows,
+            "prompt_tokens": round((inputs.sum if inputs else 0) * share),
+            "answer_tokens": round((outputs.sum if outputs else 0) * share),
+        }
+        costs = [estimate_predictions(terms.model, baseline=baseline, table=terms.prices, **sample)]
+        metrics = parse_metrics(asked["metrics"]) if asked.get("metrics") else []
+        if needs_judge(metrics):
+            costs.append(estimate_judging(metrics, models=TUNED_MODELS + baseline, table=terms.prices, **sample))
+        return costs
 
     def _small_sample(self, prepared: Prepared) -> list[str]:
         """A warning if the held-out rows are too few to compare models."""

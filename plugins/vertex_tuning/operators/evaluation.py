@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -14,12 +15,13 @@ from vertex_tuning.evaluation.approval_text import MAX_REASONS, approval_text
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.checks import ON_UNDECIDED
 from vertex_tuning.evaluation.comparison import VERDICTS, JudgedModel, Judgement, comparison_table, judge_models
-from vertex_tuning.evaluation.evaluated_rows import evaluated_rows, scores_of
+from vertex_tuning.evaluation.evaluated_rows import answered_rows, evaluated_rows, scores_of, with_scores
 from vertex_tuning.evaluation.gates import ON_MISSING, OnMissing, gate_table, parse_gates
 from vertex_tuning.evaluation.promotion_rule import parse_rule
-from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError
+from vertex_tuning.evaluation.sample_metrics import parse_metrics
+from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError, VertexRequestError
 from vertex_tuning.operators.base import TuningJobOperator
-from vertex_tuning.operators.prediction import PredictionOperator, Questions
+from vertex_tuning.operators.prediction import MAX_KEPT, PredictionOperator, Questions
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.report.rule_text import gain_text
 from vertex_tuning.resources.resource_names import location_of
@@ -32,6 +34,7 @@ from vertex_tuning.results import (
     PromotionRule,
     SmokeAnswer,
 )
+from vertex_tuning.scores import ScoredRow, WinRate
 from vertex_tuning.text.plain_text import first_lines
 from vertex_tuning.text.templates import parse_rendered, rendered
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from vertex_tuning.evaluation.generation_settings import GenerationSettings
+    from vertex_tuning.hooks.evaluation_service import EvaluationServiceHook
     from vertex_tuning.jobs.job import TuningJob
     from vertex_tuning.registry.aliases import ModelVersion
 
@@ -57,7 +61,8 @@ class _Evaluation:
     :param job: tuning job of the new model
     :param settings: settings of the prompts
     :param baseline: base model that is asked as well; empty if none is
-    :param rows: the sample with all answers
+    :param rows: the sample with all answers and their scores
+    :param win_rate: how often a judge prefers the new model; None if no pairs are judged
     :param notes: notes for a reader of the comparison
     """
 
@@ -67,7 +72,12 @@ class _Evaluation:
     settings: GenerationSettings
     baseline: str = ""
     rows: list[EvaluatedRow] = field(default_factory=list)
+    win_rate: WinRate | None = None
     notes: list[str] = field(default_factory=list)
+
+    def has(self, model: str) -> bool:
+        """Whether a model has answered the sample."""
+        return bool(self.rows) and model in self.rows[0].answers
 
     @property
     def is_in_use(self) -> bool:
@@ -103,6 +113,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
     :param endpoint: endpoint of the new model, e.g. of a chosen checkpoint; by default that of its default checkpoint.
         (templated)
     :param baseline: whether the base model, which is not tuned, gets the sample as well. (templated)
+    :param metrics: metrics of the sample besides exact answers, e.g. `["rouge_l_sum", {"pairwise": "text_quality"}]`;
+        see :mod:`vertex_tuning.evaluation.sample_metrics`. Some are a judge model's, which costs money. (templated)
     :param on_missing_metrics: whether a gate with a missing value fails (`fail`) or passes (`pass`).
     :param on_undecided: what follows if the sample cannot tell: `keep` keeps the model in use and skips the later
         tasks, `promote` lets them go on.
@@ -119,10 +131,11 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
                 "gates",
                 "endpoint",
                 "baseline",
+                "metrics",
             )
         )
     )
-    template_fields_renderers = {"values": "json", "rule": "json", "gates": "json", "cases": "json"}
+    template_fields_renderers = dict.fromkeys(("values", "rule", "gates", "cases", "metrics"), "json")
     operator_extra_links = (*TuningJobOperator.operator_extra_links, *PredictionOperator.operator_extra_links)
 
     def __init__(
@@ -133,6 +146,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         gates: Sequence[Mapping[str, Any]] | str | None = None,
         endpoint: str | None = None,
         baseline: bool | str = False,
+        metrics: Sequence[Any] | str | None = None,
         on_missing_metrics: OnMissing = "fail",
         on_undecided: OnUndecided = "keep",
         **kwargs: Any,
@@ -143,6 +157,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         self.gates = gates or []
         self.endpoint = endpoint
         self.baseline = baseline
+        self.metrics = metrics or []
         self.on_missing_metrics = on_missing_metrics
         self.on_undecided = on_undecided
 
@@ -204,6 +219,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         of_cases = {model: given[:cases] for model, given in answers.items() if model != "baseline"}
         of_sample = {model: given[len(of_cases.get(model, ())) :] for model, given in answers.items()}
         evaluation.rows = evaluated_rows(sampled, of_sample)
+        self._score(evaluation, sampled)
         judged = {}
         for model, values in self._trained_values(evaluation).items():
             if model == "challenger" or model in answers:
@@ -211,6 +227,55 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
                 judged[model] = JudgedModel.of(values, of_cases.get(model, ()), of_sample.get(model, ()), scores)
                 self.log_answers(LABELS[model], judged[model].cases, judged[model].sampled)
         return judged
+
+    def _score(self, evaluation: _Evaluation, sampled: list[SmokeCase]) -> None:
+        """Score the answers to the sample by the metrics, some of them by Google's evaluation service."""
+        given = parse_rendered("metrics", self.metrics, list[Any], "a list of metrics or its JSON")
+        if not evaluation.rows or not given:
+            return
+        from vertex_tuning.evaluation.judging import MODEL_IN_USE, NEW_MODEL, score_models
+
+        metrics, other = parse_metrics(given), MODEL_IN_USE
+        if evaluation.champion is None:
+            # For a first model, a judge compares with the base model.
+            other = "baseline"
+            if not evaluation.has("baseline"):
+                metrics = [metric for metric in metrics if metric.kind != "pairwise"]
+        saved = f"scores-so-far-{self.task_id}.json"
+        found = score_models(
+            self.evaluation_service,
+            answered_rows(sampled, evaluation.rows),
+            metrics,
+            pair=(NEW_MODEL, other),
+            known=self._saved_scores(saved),
+            save=partial(self._save_scores, saved),
+        )
+        evaluation.rows = with_scores(evaluation.rows, found.rows, NEW_MODEL, other)
+        evaluation.win_rate = found.win_rate
+        evaluation.notes += [
+            f"{value}: {number} of {len(evaluation.rows)} examples have no score."
+            for value, number in found.errors.items()
+        ]
+        if found.win_rate and other == "baseline":
+            evaluation.notes.append("The judge compares with the base model, because no model is in use.")
+
+    @cached_property
+    def evaluation_service(self) -> EvaluationServiceHook:
+        """Google's evaluation service, in the location of the task."""
+        from vertex_tuning.hooks.evaluation_service import EvaluationServiceHook
+
+        return EvaluationServiceHook(self.connection)
+
+    def _save_scores(self, name: str, rows: list[ScoredRow]) -> None:
+        self.write(name, rows)
+
+    def _saved_scores(self, name: str) -> list[ScoredRow]:
+        """Scores of an earlier attempt; empty if there are none, or if they cannot be read."""
+        uri = self.uri(name)
+        try:
+            return msgspec.json.decode(self.storage.read_object(uri, MAX_KEPT), type=list[ScoredRow]) if uri else []
+        except (VertexRequestError, msgspec.ValidationError, msgspec.DecodeError):
+            return []
 
     def _trained_values(self, evaluation: _Evaluation) -> dict[str, dict[str, float]]:
         """Values of the training of each model; a model in use may exist without a job."""
@@ -239,7 +304,9 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             model=challenger.name,
             champion=ModelRef(champion.name, champion.job_name) if champion else None,
             champion_model=champion.name if champion else "",
-            comparison=ComparisonResult(rule, judged.values, judged.gain, judged.needed, evaluation.notes),
+            comparison=ComparisonResult(
+                rule, judged.values, judged.gain, judged.needed, evaluation.win_rate, evaluation.notes
+            ),
             baseline=evaluation.baseline if "baseline" in models else "",
             settings=msgspec.to_builtins(evaluation.settings.given()),
             rows=evaluation.rows,

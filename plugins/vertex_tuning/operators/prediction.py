@@ -268,7 +268,7 @@ class PredictionOperator(VertexOperator):
         try:
             if self._inline is not None:
                 return msgspec.convert(self._inline, AnswersFile)
-            if uri := self._uri(name):
+            if uri := self.uri(name):
                 return msgspec.json.decode(self.storage.read_object(uri, MAX_KEPT), type=AnswersFile)
         except NotFoundError:
             return None
@@ -276,12 +276,13 @@ class PredictionOperator(VertexOperator):
             self.log.warning("The answers so far cannot be read, so all prompts are sent again. %s", error)
         return None
 
-    def _uri(self, name: str) -> str | None:
+    def uri(self, name: str) -> str | None:
+        """URI of a file in the run's folder; None without such a folder."""
         return f"{str(self.run_folder).rstrip('/')}/{name}" if rendered(self.run_folder) else None
 
     def write(self, name: str, whole: Any) -> str | None:
         """Write a result to the run's folder, if it is set, and return its URI."""
-        uri = self._uri(name)
+        uri = self.uri(name)
         return uri and self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
 
     def log_answers(self, model: str, cases: Sequence[SmokeAnswer], sampled: Sequence[SmokeAnswer]) -> None:

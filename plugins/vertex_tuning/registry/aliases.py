@@ -59,6 +59,7 @@ class _Answer(msgspec.Struct, rename="camel"):
     name: str
     version_id: str
     version_create_time: str
+    version_update_time: str | None = None
     version_aliases: list[str] = msgspec.field(default_factory=list)
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     deployed_models: list[_Deployed] = msgspec.field(default_factory=list)
@@ -73,6 +74,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     :param aliases: `champion`, `previous`, `outgoing`, `rolled-back` and aliases of other tools
     :param labels: labels of this version
     :param endpoints: endpoints that serve it; each of its checkpoints may have one
+    :param updated: last change of this version, e.g. of its aliases; None if the service does not say
     :param checkpoint_id: the checkpoint that is used by default; empty if it has none
     """
 
@@ -81,6 +83,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     aliases: frozenset[str] = frozenset()
     labels: dict[str, str] = msgspec.field(default_factory=dict)
     endpoints: tuple[str, ...] = ()
+    updated: datetime | None = None
     checkpoint_id: str = ""
 
     @classmethod
@@ -92,7 +95,8 @@ class ModelVersion(msgspec.Struct, frozen=True):
         try:
             given = msgspec.convert(answer, _Answer)
             name = ResourceName.parse(f"{given.name.partition('@')[0]}@{given.version_id}", "models")
-            created = datetime.fromisoformat(given.version_create_time).astimezone(UTC)
+            created = _time(given.version_create_time)
+            updated = _time(given.version_update_time) if given.version_update_time else None
         except (ConfigurationError, ValueError, OverflowError) as error:
             raise VertexUnavailableError(
                 f"The Model Registry answered {plain(json.dumps(answer), ANSWER_SHOWN)}, expected a model with name, "
@@ -104,6 +108,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
             aliases=frozenset(given.version_aliases),
             labels=given.labels,
             endpoints=tuple(deployed.endpoint for deployed in given.deployed_models),
+            updated=updated,
             checkpoint_id=given.default_checkpoint_id,
         )
 
@@ -237,6 +242,10 @@ def settlement(versions: Iterable[ModelVersion], alias: str = CHAMPION) -> dict[
             changes[version.name] = [*added, *removed]
     # Additions come last: they move the alias within a Model, where the other version must not lose it again.
     return dict(sorted(changes.items(), key=lambda change: not change[1][0].startswith("-")))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _newest(versions: Iterable[ModelVersion]) -> ModelVersion | None:

@@ -7,10 +7,10 @@ from typing import Final
 import msgspec
 
 from vertex_tuning.report import content as to
-from vertex_tuning.report import parts
+from vertex_tuning.report import evidence, parts
 from vertex_tuning.report.material import Material
 from vertex_tuning.report.run_links import links_of
-from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, verdict_of
+from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, UNDECIDED, verdict_of
 from vertex_tuning.results import Role
 from vertex_tuning.text.plain_text import storable_json
 
@@ -36,16 +36,24 @@ def build(given: Material) -> to.Report:
         dataset=parts.dataset(given.upload, given.dataset_report, job) if given.upload else None,
         settings=parts.settings(job) if job else [],
         metrics=parts.metrics(given.metrics, given.series) if given.metrics else None,
-        gates=parts.gates(given.evaluation) if given.evaluation else None,
-        smoke=parts.answers(given.smoke.cases) if given.smoke else None,
-        sample=parts.answers(given.smoke.sample) if given.smoke else None,
-        comparison=parts.comparison(given.evaluation) if given.evaluation else None,
+        gates=evidence.gates(given.evaluation) if given.evaluation else None,
+        smoke=parts.answers(given.smoke.cases, given.smoke.result_uri) if given.smoke else None,
+        sample=_sample(given),
+        comparison=evidence.comparison(given.evaluation) if given.evaluation else None,
+        labels=evidence.labels(given.evaluation) if given.evaluation else None,
         decision=given.decision,
         cost=parts.cost(given.upload, given.metrics, job_created=bool(job) or steps[Role.CREATE].state not in NO_JOB),
         rollback=parts.rollback(given.previous) if given.previous else None,
         links=links_of(given),
     )
     return _storable(report)
+
+
+def _sample(given: Material) -> to.AnswerList | None:
+    """The new model's answers to the sample, by the task that asked it."""
+    smoke, evaluation = given.smoke, given.evaluation
+    by_smoke_test = parts.answers(smoke.sample, smoke.result_uri) if smoke else None
+    return by_smoke_test or (evidence.sample_answers(evaluation) if evaluation else None)
 
 
 def _storable(report: to.Report) -> to.Report:
@@ -63,4 +71,6 @@ def _step(given: Material, role: Role) -> to.Step:
     url = f"{given.run_url}/tasks/{task_id}" if given.run_url and state != NO_STEP else None
     if role is Role.APPROVAL and state == "success" and given.decision and given.decision.answer != "approved":
         state = given.decision.answer
+    if role is Role.EVALUATION and state == "skipped" and given.evaluation and given.evaluation.verdict == UNDECIDED:
+        state = UNDECIDED
     return to.Step(role.label, task_id, state, given.errors.get(role) if state == "failed" else None, url)

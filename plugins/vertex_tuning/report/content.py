@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 from vertex_tuning.report.charts import Chart
+from vertex_tuning.report.confusion import LabelTable
 from vertex_tuning.report.names import number_text
-from vertex_tuning.results import Decision
+from vertex_tuning.results import Decision, Gain
 
 RunOutcome = Literal[
     "promoted", "first", "passed", "waiting", "refused", "rejected", "undecided", "failed", "skipped", "rolled_back"
@@ -38,7 +39,7 @@ class Step(msgspec.Struct, frozen=True):
     """A task of the run.
 
     :param state: state in Airflow; `not in this run` if the run has no such task; `rejected` or `undecided` for a
-        missing approval
+        missing approval; `undecided` for an evaluation whose sample cannot tell
     :param error: error of a failed task, if it stored one
     :param url: the task's page in Airflow
     """
@@ -181,11 +182,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerList(msgspec.Struct, frozen=True):
-    """Answers of a model and the number that passed."""
+    """Answers of a model and the number that passed.
+
+    :param answers: the answers, or some of many: then the wrong ones first of all
+    :param file: `gs://…` file with all answers; empty if there is none
+    """
 
     passed: int
     total: int
     answers: list[Answer]
+    file: str = ""
 
 
 class CostSummary(msgspec.Struct, frozen=True):
@@ -203,32 +209,54 @@ class CostSummary(msgspec.Struct, frozen=True):
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """A value of both models."""
+    """A value of the models; None if it is missing."""
 
     value: str
     label: str
     champion: Cell
     challenger: Cell
+    baseline: Cell = None
 
 
 class AnswerPair(msgspec.Struct, frozen=True):
-    """The responses of both models to a prompt. A problem is empty if the response is right."""
+    """The responses of the models to a prompt. A problem is empty if the response is right.
+
+    :param name: name of the case; for an example of the sample, its id
+    :param champion: response of the model in use; None if it was not asked
+    :param baseline: response of the base model; None if it was not asked
+    :param reference: expected response; empty for a case
+    :param differs: whether new model and model in use respond differently; for a first model, new model and base model
+    """
 
     name: str
     prompt: str
-    champion: str
+    champion: str | None
     champion_problem: str
     challenger: str
     challenger_problem: str
+    baseline: str | None = None
+    baseline_problem: str = ""
+    reference: str = ""
+    differs: bool = False
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of the new model with the model in use.
+    """Comparison of the new model with the model in use and with the base model.
 
-    :param champion: the model in use before this run
+    :param champion: the model in use before this run; empty if there was none
     :param rule: when the challenger counts as better, in words
     :param notes: notes for a reader who compares the values
-    :param answers: answers of both models to the same prompts
+    :param answers: answers to the same prompts, or some of many: first those that differ, and of these first those
+        that the new model gets wrong
+    :param baseline: the base model; empty if it was not asked
+    :param settings: settings of the prompts, as they were sent
+    :param value: name of the rule's value
+    :param gain: gain by the rule's value; None if bare numbers are compared, or no model was in use
+    :param least_gain: the gain that the lower bound must reach
+    :param needed: number of examples that would decide, if an undecided comparison can be decided at all
+    :param answered: number of prompts that the models answered
+    :param differing: number of prompts to which the answers differ
+    :param file: `gs://…` file with all answers; empty if there is none
     """
 
     champion: str
@@ -237,6 +265,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     values: list[Compared]
     answers: list[AnswerPair]
+    baseline: str = ""
+    settings: list[Fact] = []
+    value: str = ""
+    gain: Gain | None = None
+    least_gain: float | None = None
+    needed: int | None = None
+    answered: int = 0
+    differing: int = 0
+    file: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,11 +281,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     :param version: version of these fields; it increases when a field changes its meaning
     :param created: time in RFC 3339 form
+    :param labels: the sample's answers by label, if the expected answers are labels
     :param decision: decision of a person, in a run that requires approval
     :param rollback: the models of a rollback
     """
 
-    version: int = 1
+    version: int = 2
     title: str
     dag_id: str
     run_id: str
@@ -262,6 +300,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     smoke: AnswerList | None
     sample: AnswerList | None
     comparison: Comparison | None
+    labels: LabelTable | None = None
     decision: Decision | None = None
     rollback: list[Fact] | None = None
     cost: CostSummary | None

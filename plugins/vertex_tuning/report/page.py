@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from base64 import b64encode
 from collections.abc import Iterator
 from functools import cache
@@ -15,7 +16,9 @@ from markupsafe import Markup
 
 from vertex_tuning.report import names
 from vertex_tuning.report.charts import bars, picture
-from vertex_tuning.report.content import Report
+from vertex_tuning.report.content import Comparison, Report
+from vertex_tuning.report.gain_chart import GainPicture, gain_picture
+from vertex_tuning.report.rule_text import gain_counts, gain_text, signed_number
 from vertex_tuning.report.verdict import NO_STEP
 from vertex_tuning.text.plain_text import moment
 
@@ -58,7 +61,7 @@ def to_html(report: Report) -> str:
     """The report as an HTML page. Its Content-Security-Policy forbids scripts and requests to load anything."""
     style = _file(HERE / "style.css")
     charts = report.metrics.charts if report.metrics else []
-    answers = report.comparison.answers if report.comparison else []
+    compared = report.comparison
     steps = {step.name: step for step in report.steps}
     return _environment().get_template("template.html.j2").render(
         report=report,
@@ -66,12 +69,28 @@ def to_html(report: Report) -> str:
         steps=steps,
         sections=[(name, title) for name, title, step in SECTIONS if not step or steps[step].state != NO_STEP],
         pictures=[(chart, picture(chart)) for chart in charts],
-        differing=[answer for answer in answers if answer.champion != answer.challenger],
+        differing=[answer for answer in compared.answers if answer.differs] if compared else [],
+        gain=_gain_picture(compared) if compared else None,
         # The only text that is not escaped: a file of this package, not data.
         style=Markup(style),  # noqa: S704
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         "base-uri 'none'; form-action 'none'",
     )  # fmt: skip
+
+
+def _gain_picture(compared: Comparison) -> GainPicture | None:
+    if compared.gain is None or compared.least_gain is None:
+        return None
+    return gain_picture(compared.value, compared.gain, compared.least_gain)
+
+
+def shade(count: int, total: int) -> int:
+    """Shade of a cell of the confusion matrix, from 0 (none of the examples of its label) to 4 (nearly all).
+
+    :param count: number of examples in the cell
+    :param total: number of examples of its label
+    """
+    return math.ceil(4 * count / total) if total else 0
 
 
 def _tiles(report: Report) -> Iterator[tuple[str, str]]:
@@ -83,10 +102,22 @@ def _tiles(report: Report) -> Iterator[tuple[str, str]]:
     for name, responses in (("Smoke cases passed", report.smoke), ("Exact answers on the sample", report.sample)):
         if responses:
             yield name, f"{responses.passed} of {responses.total}"
+    yield from _gain_tiles(report.comparison) if report.comparison else ()
     if report.cost and report.cost.amount is not None:
         yield "Cost", f"{report.cost.currency} {report.cost.amount:,.2f}"
     if report.gates:
         yield "Gates passed", f"{sum(gate.verdict == 'passed' for gate in report.gates)} of {len(report.gates)}"
+
+
+def _gain_tiles(compared: Comparison) -> Iterator[tuple[str, str]]:
+    if gain := compared.gain:
+        unit = "Gain, percentage points" if names.is_share(compared.value) else "Gain"
+        observed, lower, upper = (
+            signed_number(compared.value, number) for number in (gain.observed, gain.lower, gain.upper)
+        )
+        yield unit, f"{observed} ({lower} to {upper})"
+    if compared.needed:
+        yield "Examples needed to decide", f"about {compared.needed:,}"
 
 
 def _environment() -> Environment:
@@ -99,9 +130,17 @@ def _environment() -> Environment:
         seconds=names.seconds,
         share=names.share_text,
         size=names.size,
+        percent=lambda share: names.DASH if share is None else f"{share * 100:.0f} %",
         moment=moment,
     )
-    environment.globals.update(bars=bars, sign=lambda state: SIGNS.get(state, "\N{WHITE CIRCLE}"))
+    environment.globals.update(
+        bars=bars,
+        shade=shade,
+        gain_text=gain_text,
+        gain_counts=gain_counts,
+        signed=signed_number,
+        sign=lambda state: SIGNS.get(state, "\N{WHITE CIRCLE}"),
+    )
     return environment
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,22 +18,17 @@ from vertex_tuning.report.names import (
     seconds,
     series_label,
     series_rank,
-    value_label,
     words,
 )
-from vertex_tuning.report.rule_text import wanted_gain
 from vertex_tuning.resources.resource_names import location_of
 from vertex_tuning.results import (
     AnswerSet,
     DatasetFile,
     Distribution,
-    EvaluationResult,
     FileReport,
     FileSummary,
     MetricsResult,
-    ModelAnswers,
     PreviousResult,
-    PromotionRule,
     SmokeAnswer,
     Statistics,
     UploadResult,
@@ -42,6 +37,11 @@ from vertex_tuning.text.plain_text import plain, plain_lines
 
 ANSWER_CHARACTERS_SHOWN: Final = 10_000
 """Most characters of a prompt or an answer on the page."""
+
+MAX_ANSWERS: Final = 50
+"""Most answers in a section; the files in the run's folder have all."""
+
+_Item = TypeVar("_Item")
 
 _RANKS: Final = {name: rank for rank, name in ADAPTER_SIZES.items()}
 
@@ -156,24 +156,26 @@ def _checkpoints(collected: MetricsResult) -> Iterator[to.CheckpointRow]:
         )
 
 
-def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
-    """One row for each gate."""
-    return [
-        to.GateRow(gate.value, value_label(gate.value), gate.found, gate.limit, gate.verdict)
-        for gate in evaluation.gates
-    ]
+def answers(given: AnswerSet, file: str | None) -> to.AnswerList | None:
+    """The answers to the cases or to the sample of the validation data; None without answers.
 
-
-def answers(given: AnswerSet) -> to.AnswerList | None:
-    """The answers to the cases or to the sample of the validation data; None without answers."""
+    :param file: the file with all answers
+    """
     if not given.total:
         return None
-    return to.AnswerList(given.passed, given.total, [_answer(answer) for answer in given.answers])
+    shown = failed_first(given.answers, lambda answer: bool(answer.problem))
+    return to.AnswerList(given.passed, given.total, [_answer(answer) for answer in shown], file or "")
+
+
+def failed_first(given: Sequence[_Item], is_failed: Callable[[_Item], bool]) -> list[_Item]:
+    """At most `MAX_ANSWERS` of the answers, in their order; of more answers, the failed ones are kept."""
+    failed = sorted(range(len(given)), key=lambda index: not is_failed(given[index]))
+    return [given[index] for index in sorted(failed[:MAX_ANSWERS])]
 
 
 def _answer(answer: SmokeAnswer) -> to.Answer:
     fields = ("name", "prompt", "answer", "problem", "finish_reason")
-    texts = {field: _shown(getattr(answer, field)) for field in fields}
+    texts = {field: shown_text(getattr(answer, field)) for field in fields}
     return to.Answer(**texts, latency=answer.latency, tokens=answer.tokens)
 
 
@@ -203,46 +205,6 @@ def rollback(found: PreviousResult) -> list[to.Fact]:
     return [to.Fact(name, value) for name, value in models.items() if value]
 
 
-def comparison(evaluation: EvaluationResult) -> to.Comparison | None:
-    """The comparison of both models; None if no model was in use."""
-    if not evaluation.champion:
-        return None
-    compared = evaluation.comparison
-    return to.Comparison(
-        champion=evaluation.champion.model,
-        challenger=evaluation.model,
-        rule=_rule(compared.rule, bounded=compared.gain is not None) if compared.rule else "",
-        notes=compared.notes,
-        values=[
-            to.Compared(name, value_label(name), both.champion, both.challenger)
-            for name, both in compared.values.items()
-        ],
-        answers=list(_pairs(evaluation)),
-    )
-
-
-def _rule(rule: PromotionRule, *, bounded: bool) -> str:
-    how = (
-        f"The lower bound of the gain counts, with {rule.confidence * 100:.4g} % confidence."
-        if bounded and rule.confidence
-        else "The bare numbers are compared, without a confidence bound."
-    )
-    cases = ", ".join(rule.no_regression)
-    kept = f" Cases that the model in use passes must not fail: {cases}." if cases else ""
-    return f"{value_label(rule.value)} ({rule.value}): {wanted_gain(rule, bounded=bounded)} {how}{kept}"
-
-
-def _pairs(evaluation: EvaluationResult) -> Iterator[to.AnswerPair]:
-    champion, challenger = (evaluation.answers.get(side, ModelAnswers()) for side in ("champion", "challenger"))
-    for old, new in ((champion.cases, challenger.cases), (champion.sample, challenger.sample)):
-        answered = {answer.name: answer for answer in old.answers}
-        # By name: in an XCom each side has a few answers, not always to the same prompts.
-        for answer in (answer for answer in new.answers if answer.name in answered):
-            before = answered[answer.name]
-            texts = (answer.name, answer.prompt, before.answer, before.problem, answer.answer, answer.problem)
-            yield to.AnswerPair(*map(_shown, texts))
-
-
-def _shown(text: str) -> str:
+def shown_text(text: str, limit: int = ANSWER_CHARACTERS_SHOWN) -> str:
     """Shorten a text of a user or a model; the complete text is in the run's folder."""
-    return plain_lines(text, ANSWER_CHARACTERS_SHOWN)
+    return plain_lines(text, limit)

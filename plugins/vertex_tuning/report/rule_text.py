@@ -24,10 +24,30 @@ def gain_text(name: str, gain: Gain) -> str:
 
     :param name: name of the value, e.g. `sample.exact_share`
     """
-    scale = 100 if is_share(name) else 1
-    lower, upper = (f"{bound * scale:+.3g}" for bound in (gain.lower, gain.upper))
+    lower, upper = signed_number(name, gain.lower), signed_number(name, gain.upper)
     bounds = f"lower bound {lower}, upper bound {upper}, each with {gain.confidence * 100:.4g} % confidence"
     return f"Gain {signed_change(name, gain.observed)} ({bounds})"
+
+
+def gain_counts(gain: Gain) -> str:
+    """In how many examples the models differ, as sentences."""
+    if gain.p_value is None:
+        return (
+            f"Of {gain.examples:,} examples, the new model scores higher in {gain.better:,}, lower in {gain.worse:,}."
+        )
+    return (
+        f"Of {gain.examples:,} examples, only the new model is right in {gain.better:,}, only the model in use in "
+        f"{gain.worse:,}. Exact McNemar test: p = {gain.p_value:.2g}."
+    )
+
+
+def signed_number(name: str, value: float) -> str:
+    """A gain or its bound as a number with its sign, in percentage points for shares: `+2`, `-0.6`, `0`.
+
+    :param name: name of the value, e.g. `sample.exact_share`
+    """
+    number = round(value * (100 if is_share(name) else 1), 6)
+    return f"{number:+.3g}" if number else "0"
 
 
 def signed_change(name: str, value: float) -> str:

@@ -10,6 +10,8 @@ from vertex_tuning.results import Decision, EvaluationResult, Role
 
 NO_STEP: Final = "not in this run"
 NOT_STARTED: Final = "not started"
+UNDECIDED: Final = "undecided"
+"""State of an evaluation that skipped itself because the sample cannot tell."""
 
 UNANSWERED: Final = frozenset(
     {
@@ -58,7 +60,7 @@ def _judged(steps: Mapping[Role, Step], evaluation: EvaluationResult | None, rea
         return _promoted(evaluation, reasons)
     if verdict == "refused":
         return RunVerdict("refused", "Refused", _stays(evaluation), reasons)
-    if verdict == "undecided" and steps[Role.EVALUATION].state == "skipped":
+    if steps[Role.EVALUATION].state == UNDECIDED:
         sentence = f"The sample cannot show whether the new model is good enough. {_stays(evaluation)}"
         return RunVerdict("undecided", "Undecided", sentence, reasons)
     return None

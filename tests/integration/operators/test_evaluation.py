@@ -151,7 +151,7 @@ class TestVerdicts:
         assert result["rows"] == []
         row = whole["rows"][0]
         assert row["answers"]["challenger"] == row["reference"] != row["answers"]["champion"]
-        assert row["scores"]["exact_share"] == {"champion": 0.0, "challenger": 1.0}
+        assert row["scores"]["sample.exact_share"] == {"champion": 0.0, "challenger": 1.0}
         assert "expected" in row["problems"]["champion"]
         assert whole["settings"]["max_output_tokens"] == 1024
         log = capfd.readouterr().out
@@ -248,7 +248,8 @@ class TestGates:
         known = bad.supervised_tuning_spec.training_dataset_uri
         new = train(TUNING, epoch_count=1, validation_uri=known)
         gate = {"value": "eval_total_loss.last", "max": 0.0}
-        [note] = refused(new, alias, gates=[gate], sample_uri=known)["comparison"]["notes"]
+        same, note = refused(new, alias, gates=[gate], sample_uri=known)["comparison"]["notes"]
+        assert same.startswith("Selection and proof use the same rows")
         assert "was trained on the validation data of the new model, so the comparison is unfair" in note
         assert known in note
 
@@ -372,3 +373,49 @@ def test_a_refusal_starts_with_what_it_is_and_names_the_model_last(
         execute(evaluation(bad, alias))
     assert str(error.value).startswith("Refused: Exact answers on the sample")
     assert str(error.value).endswith(f"New model: {model_of(bad)}")
+
+
+class TestMetrics:
+    METRICS: list[Any] = ["exact_match", "rouge_l_sum", {"pairwise": "text_quality"}]
+
+    def test_scores_of_the_service_decide_and_are_kept(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, storage: StorageHook
+    ) -> None:
+        crown(bad)
+        folder = "gs://bucket/runs/judged"
+        gates = [{"value": "baseline.rouge_l_sum", "max": 0.9}, {"value": "sample.gain_over_base", "min": 0.1}]
+        result = execute(
+            evaluation(
+                good,
+                alias,
+                run_folder=folder,
+                metrics=self.METRICS,
+                baseline=True,
+                gates=gates,
+                rule={"value": "judge.win_rate", "min_gain": 0.0},
+            )
+        )
+        assert result["verdict"] == "better"
+        assert result["baseline"] == "gemini-2.5-flash"
+        values = result["comparison"]["values"]
+        assert values["judge.win_rate"]["challenger"] > values["judge.win_rate"]["champion"]
+        assert values["sample.rouge_l_sum"]["challenger"] == 1.0 > values["sample.rouge_l_sum"]["baseline"]
+        assert result["comparison"]["win_rate"]["wins"] == SAMPLE
+        row = json.loads(storage.read_object(f"{folder}/evaluation.json", 2**20))["rows"][0]
+        assert set(row["answers"]) == {"champion", "challenger", "baseline"}
+        assert row["choice"]["preferred"] == "new"
+        assert row["choice"]["reasons"]
+
+    def test_a_first_model_is_compared_with_the_base_model(self, good: TuningJob, alias: str) -> None:
+        result = execute(evaluation(good, alias, metrics=self.METRICS, baseline=True))
+        assert result["verdict"] == "first"
+        assert result["comparison"]["win_rate"]["wins"] == SAMPLE
+        assert "The judge compares with the base model, because no model is in use." in result["comparison"]["notes"]
+        alone = execute(evaluation(good, alias, metrics=self.METRICS))
+        assert alone["comparison"]["win_rate"] is None
+
+    def test_a_base_model_that_cannot_be_asked_is_a_note(self, good: TuningJob, alias: str, control: Any) -> None:
+        control("faults", method="publishers.models.generateContent", error={"code": 404})
+        result = execute(evaluation(good, alias, baseline=True))
+        assert (result["verdict"], result["baseline"]) == ("first", "")
+        assert any(note.startswith("Base model: no answers") for note in result["comparison"]["notes"])

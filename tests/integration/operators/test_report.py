@@ -368,6 +368,7 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
             values={**metrics["values"], **smoke["values"]},
             rule={"value": "sample.exact_share", "confidence": None},
             gates=[{"value": "eval_total_loss.last", "max": 99}],
+            baseline=True,
             **asked,
             **tuning,
         )
@@ -391,9 +392,39 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
     assert report.sample.total == 10
     assert report.comparison
     assert report.comparison.champion == old["tuned_model"]["model"]
-    assert len(report.comparison.answers) == 11
+    assert len(report.comparison.answers) == report.comparison.answered == 11
+    assert [bool(pair.reference) for pair in report.comparison.answers].count(True) == 10
+    assert report.comparison.baseline == "gemini-2.5-flash"
+    assert [pair.baseline is None for pair in report.comparison.answers].count(False) == 10
+    assert {fact.name for fact in report.comparison.settings} == {
+        "Temperature",
+        "Max output tokens",
+        "Thinking budget",
+    }
+    assert report.comparison.file == f"{folder}/evaluation.json"
+    [shares] = [row for row in report.comparison.values if row.value == "sample.exact_share"]
+    assert None not in (shares.baseline, shares.champion, shares.challenger)
     assert report.cost
     assert "training tokens" in (report.cost.billed or "")
+
+
+def test_the_sample_of_the_evaluation_is_read_from_its_file(storage: StorageHook) -> None:
+    """As in `tuning_pipeline`: the smoke test has cases only, and the XCom of the evaluation has no rows."""
+    folder, whole = "gs://bucket/runs/sampled", samples.compared_evaluation()
+    uri = storage.write_object(f"{folder}/evaluation.json", json.dumps(whole).encode(), "application/json")
+    left = {**whole, "rows": [], "result_uri": uri}
+    context = results(smoke=samples.smoke_of_cases(), evaluation__evaluation=left)
+    states = {TASK_IDS["smoke"]: "success", TASK_IDS["evaluation"]: "skipped", TASK_IDS["promotion"]: "skipped"}
+    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: states}
+    result = execute(WriteReportOperator(task_id="task", run_folder=folder), context)
+    assert (result["verdict"], result["title"]) == ("undecided", "Undecided")
+    report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
+    assert report.sample
+    assert (report.sample.passed, report.sample.total) == (170, 200)
+    assert report.labels
+    assert report.labels.labels == ["billing", "shipping", "account"]
+    assert report.comparison
+    assert report.comparison.differing == 30
 
 
 def test_a_smoke_test_that_skipped_itself_is_a_refusal_with_its_answers(storage: StorageHook) -> None:

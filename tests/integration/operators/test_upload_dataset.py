@@ -677,3 +677,38 @@ def test_hidden_files_and_files_of_other_kinds_are_not_opened(tmp_path: Path, na
     with pytest.raises(exceptions.ConfigurationError) as error:
         execute(uploading(tmp_path, training_data=name))
     assert "sesame" not in str(error.value)
+
+
+JUDGED: dict[str, Any] = {"sample_size": 15, "baseline": True, "metrics": [{"pairwise": "text_quality"}]}
+
+
+def test_the_price_of_the_evaluation_counts_as_well(tmp_path: Path, emulator: str) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(100))
+    write(tmp_path / "test.jsonl", *[{**row, "labels": {"a": "b"}} for row in classification_rows(130)[100:]])
+    given: dict[str, Any] = {"base_model": "gemini-2.5-flash", "test_data": "test.jsonl", "epoch_count": 4}
+    result = execute(uploading(tmp_path, **given, evaluation=JUDGED, max_leakage=1.0))
+    predictions, judge = result["cost"]["evaluation"]
+    assert (predictions["requests"], judge["requests"]) == (3 * 15, 2 * 15)
+    assert predictions["amount"] > 0
+    limit = result["cost"]["amount"] + judge["amount"] / 2
+    with pytest.raises(exceptions.CostLimitError, match=r"Also counted: predictions of the sample: .*; judge: 30 req"):
+        execute(uploading(tmp_path, **given, prefix="judged", evaluation=JUDGED, max_cost=limit, max_leakage=1.0))
+    assert listed(emulator, "judged/") == []
+    assert execute(uploading(tmp_path, **given, max_cost=limit, max_leakage=1.0))["cost"]["evaluation"] == []
+
+
+def test_test_data_is_uploaded_beside_the_rest_and_compares_models(tmp_path: Path, storage: StorageHook) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(40))
+    write(tmp_path / "v.jsonl", *classification_rows(44)[40:])
+    write(tmp_path / "test.jsonl", *classification_rows(54)[44:])
+    given = {"validation_data": "v.jsonl"}
+    both = execute(uploading(tmp_path, **given))
+    assert (both["test_uri"], both["sample_uri"]) == (None, both["validation_uri"])
+    three = execute(uploading(tmp_path, **given, test_data=" test.jsonl "))
+    assert three["sample_uri"] == three["test_uri"] == f"{three['folder']}/test.jsonl"
+    assert three["test"]["rows"] == 10
+    assert three["folder"] != both["folder"]
+    assert three["rows_hash"] == both["rows_hash"]  # the same model would come of it
+    assert read(storage, three["manifest_uri"])["test"]["uri"] == three["test_uri"]
+    with pytest.raises(exceptions.DatasetError, match=r"40 of 40 rows \(100.0%\) that are also training"):
+        execute(uploading(tmp_path, **given, test_data="t.jsonl"))

@@ -7,10 +7,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.compose_file import (
     COMPOSE_FILE,
@@ -119,7 +121,8 @@ def test_airflow_shares_one_anchor() -> None:
 def test_every_mount_is_there() -> None:
     mounts = [mount.split(":") for service in SERVICES.values() for mount in service.get("volumes", [])]
     folders = {(source, *mode) for source, _, *mode in mounts if source.startswith(".")}
-    assert folders == {("./dags", "ro"), ("./plugins", "ro"), ("./include", "ro")}
+    # Not ./plugins: the image has the package, and Airflow must not find it twice.
+    assert folders == {("./dags", "ro"), ("./include", "ro")}
     assert all((PROJECT_DIR / source).is_dir() for source, _ in folders)
     assert {source for source, *_ in mounts if not source.startswith(".")} == written()["volumes"].keys()
 
@@ -129,9 +132,32 @@ def test_image_is_built_on_the_airflow_that_is_pinned() -> None:
     version = re.search(r"^apache-airflow\[.*\]==(.*)$", (PROJECT_DIR / "requirements.txt").read_text(), re.MULTILINE)
     assert version
     assert f"FROM apache/airflow:{version[1]}-python3.12\n" in dockerfile
-    copied = re.findall(r"^COPY (.*) /$", dockerfile, re.MULTILINE)[0].split()
     admitted = (PROJECT_DIR / ".dockerignore").read_text().splitlines()
-    assert all((PROJECT_DIR / name).is_file() and f"!{name}" in admitted for name in copied)
+    copied = [
+        name for line in re.findall(r"^COPY (?:--\S+ )?(.*) \S+$", dockerfile, re.MULTILINE) for name in line.split()
+    ]
+    assert {"plugins/vertex_tuning", "include/gcp_emulator", "dags", "include"} <= set(copied)
+    assert all((PROJECT_DIR / name).exists() and f"!{name.partition('/')[0]}" in admitted for name in copied)
+
+
+def test_helm_values_run_the_same_image_on_the_same_airflow() -> None:
+    values = yaml.safe_load((PROJECT_DIR / "deploy" / "helm-values.yaml").read_text())
+    dockerfile = (PROJECT_DIR / "Dockerfile").read_text()
+    assert f"FROM apache/airflow:{values['airflowVersion']}-" in dockerfile
+    assert values["images"]["airflow"]["repository"].endswith(f"/{written()['x-airflow']['image']}")
+    assert (values["executor"], values["triggerer"]["replicas"], values["workers"]["replicas"]) == (
+        "CeleryExecutor",
+        2,
+        2,
+    )
+    named = {item["name"] for item in values["env"]} | {item["envName"] for item in values["secret"]}
+    assert {name for name in named if "VERTEX_TUNING" in name or "CONN" in name} == {
+        "AIRFLOW__VERTEX_TUNING__DEPLOYMENT",
+        "AIRFLOW_VAR_VERTEX_TUNING_BUCKET",
+        "AIRFLOW_VAR_VERTEX_TUNING_LOCATION",
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT",
+    }
+    assert not [key for key in ("fernetKey", "apiSecretKey", "jwtSecret") if key in values]
 
 
 # What it runs
@@ -198,10 +224,12 @@ def test_celery_finds_the_application_the_worker_is_asked_through(tmp_path: Path
 
 
 def test_emulator_knows_every_option() -> None:
-    command = SERVICES["emulator"]["command"]
-    assert command[:3] == ["python", "-m", "include.gcp_emulator"]
-    help_ = subprocess.run([sys.executable, *command[1:3], "--help"], cwd=PROJECT_DIR, capture_output=True, text=True)
-    for option in command[3:]:
+    name, *options = SERVICES["emulator"]["command"]
+    emulator = tomllib.loads((PROJECT_DIR / "include" / "gcp_emulator" / "pyproject.toml").read_text())
+    assert emulator["project"]["scripts"] == {name: "gcp_emulator.__main__:main"}
+    command = [sys.executable, "-m", "include.gcp_emulator", "--help"]
+    help_ = subprocess.run(command, cwd=PROJECT_DIR, capture_output=True, text=True)
+    for option in options:
         assert f"{option.partition('=')[0]} " in help_.stdout, option
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,58 @@ def test_on_paper_what_can_be_opened_is_open(browser: Browser, tmp_path: Path) -
     page.close()
 
 
-@pytest.mark.parametrize("name", ["material", "hostile", "nothing"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_gain_is_a_picture_that_needs_no_colour(browser: Browser, tmp_path: Path, scheme: str, width: int) -> None:
+    context = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "java_script_enabled": False}
+    page, noticed = opened(browser, tmp_path, build(samples.compared()), **context)
+    figure = page.locator("figure.gain")
+    words = figure.inner_text()
+    for part in ("Gain -5 percentage points", "Limit -2", "95 % confidence", "new model worse", "new model better"):
+        assert part in words, part
+    picture = figure.locator("svg.picture")
+    labels = picture.locator("text.number, text.name")
+    assert labels.all_text_contents() == ["limit", "equal", "-8.36", "-1.86", "-5"]
+    frame = picture.bounding_box()
+    boxes = [label.bounding_box() for label in labels.all()]
+    assert frame
+    for box in boxes:
+        assert box
+        assert frame["x"] <= box["x"]
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+    for first, second in combinations(boxes, 2):
+        assert not overlap(first, second)
+    # The limit is dashed and the zero line is not.
+    dashes = [
+        picture.locator(f"path.{name}").evaluate("line => getComputedStyle(line).strokeDasharray")
+        for name in ("limit", "zero")
+    ]
+    assert dashes[0] != "none" == dashes[1]
+    assert noticed == []
+    page.close()
+
+
+def overlap(first: Any, second: Any) -> bool:
+    """Whether two boxes share an area."""
+    return bool(
+        first["x"] < second["x"] + second["width"]
+        and second["x"] < first["x"] + first["width"]
+        and first["y"] < second["y"] + second["height"]
+        and second["y"] < first["y"] + first["height"]
+    )
+
+
+def test_a_confusion_matrix_marks_right_answers_and_can_be_scrolled(browser: Browser, tmp_path: Path) -> None:
+    page, _ = opened(browser, tmp_path, build(samples.compared()), viewport={"width": 390, "height": 800})
+    rows = page.locator("table.matrix tbody tr")
+    assert rows.all_inner_texts() == ["1 billing\t57\t·\t7\t3", "2 shipping\t7\t57\t·\t3", "3 account\t·\t6\t56\t4"]
+    assert page.locator("table.matrix .right-answer").all_inner_texts() == ["57", "57", "56"]
+    scores = page.locator("table.label-scores tbody tr").first.inner_text()
+    assert scores.split("\t") == ["1", "billing", "67", "89 %", "85 %", "87 %", "90 %", "90 %", "90 %"]
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["material", "hostile", "nothing", "compared", "first", "hostile_rows"])
 @pytest.mark.parametrize("width", [360, 1200])
 def test_whatever_was_said_is_text_and_fits_the_screen(browser: Browser, tmp_path: Path, name: str, width: int) -> None:
     report = build(getattr(samples, name)())

@@ -471,6 +471,7 @@ def test_the_form_offers_the_files_values_with_titles_and_limits(tmp_path: Path)
         "base_model": "gemini-3.5-flash",
         "training_data": "train.jsonl",
         "validation_data": None,
+        "test_data": None,
         "epoch_count": 3,
         "learning_rate_multiplier": 1.0,
         "adapter_size": 4,
@@ -512,7 +513,7 @@ def test_a_retired_model_is_warned_of_in_the_configuration_and_the_form(tmp_path
 
 
 def test_a_rule_about_a_sample_needs_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"sample\.exact_share', expected validation_data"):
+    with pytest.raises(ConfigurationError, match=r"sample\.exact_share', expected test_data"):
         load_tuning(write(tmp_path, dataset={}))
     rule = {"rule": {"value": "train_total_loss.last", "higher_is_better": False}}
     assert load_tuning(write(tmp_path, dataset={}, promotion=rule)).promotion.rule == rule["rule"]

@@ -107,8 +107,8 @@ def test_a_key_is_a_text() -> None:
         ("a: 1\nb: [1", 3, "is not YAML"),
         ("a:\n\t- b", 2, "is not YAML"),
         ("\x00", 1, "is not YAML"),
-        ("[" * 3000, 1, "nested"),
-        ("{a: " * 200_000, 1, "nested"),
+        ("[" * 3000, 1, "nest"),
+        ("{a: " * 200_000, 1, "nest"),  # newer versions of PyYAML have a limit of their own
     ],
 )
 def test_what_cannot_be_read_safely_is_refused_with_its_line(text: str, line: int, said: str) -> None:

@@ -113,6 +113,36 @@ def test_of_a_first_model_it_says_what_it_answered() -> None:
     assert "queue_seconds" not in page
 
 
+def test_the_base_model_stands_beside_the_others() -> None:
+    evaluation = {**EVALUATION, "baseline": "gemini-2.5-flash"}
+    values = {"sample.exact_share": {"baseline": 0.2, "champion": 0.9, "challenger": 0.95}}
+    evaluation["comparison"] = {"values": values}
+    page = html(text_about(evaluation))
+    assert "Base model, not tuned: gemini-2.5-flash" in page
+    assert "<th>base model</th>\n<th>model in use</th>\n<th>new model</th>" in page
+    assert "<td>20 %</td>\n<td>90 %</td>\n<td>95 %</td>" in page
+    first = html(text_about({**evaluation, "champion": None, "verdict": "first"}))
+    assert "<th>base model</th>\n<th>new model</th>" in first
+    assert "<td>20 %</td>\n<td>95 %</td>" in first
+
+
+def test_the_gain_and_its_bounds_are_said_with_the_rule() -> None:
+    gain = {
+        "observed": 0.05,
+        "lower": 0.012,
+        "upper": 0.088,
+        "confidence": 0.95,
+        "examples": 200,
+        "better": 14,
+        "worse": 4,
+    }
+    rule = {"value": "sample.exact_share"}
+    comparison = {**EVALUATION["comparison"], "rule": rule, "gain": gain}
+    page = html(text_about({**EVALUATION, "comparison": comparison}))
+    assert "Gain +5 percentage points (lower bound +1.2, upper bound +8.8, each with 95 % confidence)." in page
+    assert "The new model must be shown to be at most 2 percentage points lower." in page
+
+
 def test_of_many_reasons_the_first_are_shown() -> None:
     text = text_about({**EVALUATION, "reasons": [f"reason {number}" for number in range(1000)]})
     assert len(text) < 2000
@@ -139,7 +169,9 @@ def test_a_deadline_that_leaves_no_time_is_refused(deadline: timedelta) -> None:
 
 def rendered(task: ApproveModelOperator, **xcoms: Any) -> str:
     """The question, of what the tasks of the run have left by `task__key`."""
-    instance = SimpleNamespace(map_index=-1, xcom_pull=lambda task_ids, key, **_: xcoms.get(f"{task_ids}__{key}"))
+    instance = SimpleNamespace(
+        map_index=-1, task=None, xcom_pull=lambda task_ids, key, **_: xcoms.get(f"{task_ids}__{key}")
+    )
     task.render_template_fields({"ti": instance, "task": task})  # type: ignore[typeddict-item]
     return str(task.body)
 

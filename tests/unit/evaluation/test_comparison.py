@@ -146,7 +146,7 @@ def sampled(right: str) -> list[SmokeAnswer]:
 
 
 def model(right: str) -> JudgedModel:
-    return JudgedModel.of({}, [], sampled(right), {"exact_share": [float(mark) for mark in right]})
+    return JudgedModel.of({}, [], sampled(right), {"sample.exact_share": [float(mark) for mark in right]})
 
 
 EXACT = PromotionRule("sample.exact_share")

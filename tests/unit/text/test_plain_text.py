@@ -231,7 +231,7 @@ class TestModels:
 
     def test_their_answers_on_the_page(self, text: str) -> None:
         answer = SmokeAnswer("n", text, f"first line\n{text}", text, latency=0.1, tokens=3, finish_reason="STOP")
-        shown = answers(AnswerSet(0, 1, [answer]))
+        shown = answers(AnswerSet(0, 1, [answer]), None)
         assert shown
         assert all(map(is_plain, shown.answers[0].answer.split("\n")))
         assert shown.answers[0].answer.startswith("first line\n")

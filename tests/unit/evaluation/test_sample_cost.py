@@ -5,15 +5,20 @@ import datetime
 import pytest
 from vertex_tuning.config.data_tables import table_path
 from vertex_tuning.config.price_table import load_prices
-from vertex_tuning.costs.pricing import JudgePrice, PriceTable
-from vertex_tuning.evaluation.judging_cost import OUTPUT_TOKENS, TEMPLATE_TOKENS, JudgingCost, estimate_judging
+from vertex_tuning.costs.pricing import JudgePrice, PriceTable, RequestCost, RequestPrice
+from vertex_tuning.evaluation.sample_cost import (
+    OUTPUT_TOKENS,
+    TEMPLATE_TOKENS,
+    estimate_judging,
+    estimate_predictions,
+)
 from vertex_tuning.evaluation.sample_metrics import parse_metrics
 
-JUDGE = JudgePrice("gemini-x", 2.0, 10.0)
+JUDGE = JudgePrice(model="gemini-x", per_million_input_tokens=2.0, per_million_output_tokens=10.0)
 TABLE = PriceTable(datetime.date(2026, 8, 1), "https://example.com", "USD", {}, JUDGE)
 
 
-def estimate(*metrics: object, rows: int = 100, models: int = 2, table: PriceTable | None = TABLE) -> JudgingCost:
+def estimate(*metrics: object, rows: int = 100, models: int = 2, table: PriceTable | None = TABLE) -> RequestCost:
     return estimate_judging(
         parse_metrics(list(metrics)), rows=rows, models=models, prompt_tokens=50_000, answer_tokens=5_000, table=table
     )
@@ -44,7 +49,7 @@ def test_metrics_without_a_judge_cost_nothing() -> None:
 def test_without_a_price_the_amount_is_unknown(table: PriceTable | None) -> None:
     cost = estimate({"pairwise": "text_quality"}, table=table)
     assert cost.amount is None
-    assert str(cost).endswith("; no price is known for a judge")
+    assert str(cost).endswith("; no price is known")
 
 
 def test_the_text_has_the_arithmetic() -> None:
@@ -56,3 +61,16 @@ def test_the_text_has_the_arithmetic() -> None:
 def test_the_package_knows_a_price() -> None:
     table = load_prices(table_path("prices"))
     assert estimate({"pairwise": "text_quality"}, rows=500, table=table).amount
+
+
+def test_tuned_models_may_cost_more_than_their_base() -> None:
+    price = RequestPrice(per_million_input_tokens=1.0, per_million_output_tokens=4.0, tuned_factor=1.5)
+    table = PriceTable(TABLE.date, TABLE.source, "USD", {}, predictions={"gemini-x": price})
+    sample: dict[str, int] = {"rows": 100, "prompt_tokens": 1_000_000, "answer_tokens": 500_000}
+    both = estimate_predictions("gemini-x-001", baseline=True, table=table, **sample)
+    assert both.requests == 300
+    assert both.amount == pytest.approx(3.0 * (2 * 1.5 + 1))
+    alone = estimate_predictions("gemini-x", baseline=False, table=table, **sample)
+    assert alone.requests == 200
+    assert alone.amount == pytest.approx(9.0)
+    assert estimate_predictions("gemini-y", baseline=True, table=table, **sample).amount is None

@@ -1,4 +1,4 @@
-"""What a judge will cost, before any answer is known. Pure."""
+"""What the evaluation of a sample will cost, before any answer is known. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from vertex_tuning.costs.pricing import PriceTable
+from vertex_tuning.costs.pricing import PriceTable, RequestCost
 from vertex_tuning.scores import MetricKind, SampleMetric
 
 TEMPLATE_TOKENS: Final = 1100
@@ -15,33 +15,42 @@ TEMPLATE_TOKENS: Final = 1100
 OUTPUT_TOKENS: Final = 1000
 """Tokens that a judge thinks and writes per request. This project's own figure, meant as an upper limit."""
 
+TUNED_MODELS: Final = 2
+"""New model and model in use."""
+
 _REQUESTS: Final[dict[MetricKind, int]] = {"pairwise": 2, "predefined": 2, "rubric": 1}
 """Requests to the judge: a pair in both orders; for a predefined metric the rubrics, then the verdicts."""
 
 
-class JudgingCost(msgspec.Struct, frozen=True, kw_only=True):
-    """The estimated cost of the judge and how it comes about.
+def estimate_predictions(
+    base_model: str,
+    *,
+    rows: int,
+    baseline: bool,
+    prompt_tokens: int,
+    answer_tokens: int,
+    table: PriceTable | None,
+) -> RequestCost:
+    """Estimate the cost of the predictions: of the new model, the model in use and, with `baseline`, the base model.
 
-    :param requests: requests to the judge
-    :param input_tokens: tokens that it reads
-    :param output_tokens: tokens that it writes
-    :param amount: in `currency`; None if the price of a judge is not known
-    :param price_date: of the price table, ISO 8601
+    :param rows: rows of the sample
+    :param prompt_tokens: tokens of all prompts of the sample together
+    :param answer_tokens: tokens of all references together; answers are taken to be as long
+    :param table: None without a price table
     """
-
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    amount: float | None = None
-    currency: str = ""
-    price_date: str = ""
-
-    def __str__(self) -> str:
-        tokens = f"{self.input_tokens:,} tokens to read and up to {self.output_tokens:,} to write"
-        text = f"judge: {self.requests:,} requests, {tokens}"
-        if self.amount is None:
-            return f"{text}; no price is known for a judge"
-        return f"{text} = {self.currency} {self.amount:,.2f} (prices as of {self.price_date})"
+    models = TUNED_MODELS + baseline
+    cost = RequestCost(
+        what="predictions of the sample",
+        requests=rows * models,
+        input_tokens=prompt_tokens * models,
+        output_tokens=answer_tokens * models,
+    )
+    price = table.prediction_price(base_model) if table else None
+    if table is None or price is None:
+        return cost
+    each = prompt_tokens * price.per_million_input_tokens + answer_tokens * price.per_million_output_tokens
+    amount = each * (TUNED_MODELS * price.tuned_factor + baseline) / 1e6
+    return msgspec.structs.replace(cost, amount=amount, currency=table.currency, price_date=table.date.isoformat())
 
 
 def estimate_judging(
@@ -52,7 +61,7 @@ def estimate_judging(
     prompt_tokens: int,
     answer_tokens: int,
     table: PriceTable | None,
-) -> JudgingCost:
+) -> RequestCost:
     """Estimate the cost of judging a sample.
 
     :param metrics: metrics of the tuning; those without a judge cost nothing here
@@ -68,7 +77,9 @@ def estimate_judging(
         answers, times = (2, _REQUESTS[kind]) if kind == "pairwise" else (1, _REQUESTS[kind] * models)
         requests += times * rows
         input_tokens += times * (rows * TEMPLATE_TOKENS + prompt_tokens + answers * answer_tokens)
-    cost = JudgingCost(requests=requests, input_tokens=input_tokens, output_tokens=requests * OUTPUT_TOKENS)
+    cost = RequestCost(
+        what="judge", requests=requests, input_tokens=input_tokens, output_tokens=requests * OUTPUT_TOKENS
+    )
     judge = table.judge if table else None
     if table is None or judge is None:
         return cost

@@ -1,0 +1,226 @@
+"""The DAGs of a project, for its DAG files: retraining and rollback of each tuning, and two that watch over them.
+
+A DAG file names itself, and the folder `include/` next to its folder, or in it, has the tunings:
+
+    globals().update(retraining_dags(__file__))
+
+Airflow reads only files that contain the words `airflow` and `dag`, for example in a comment.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, chain
+
+from vertex_tuning.config.base_models import RETIRING_TAG
+from vertex_tuning.config.default_args import DEFAULT_ARGS
+from vertex_tuning.config.loader import build_tunings, first_mistakes, load_tunings, project_folder
+from vertex_tuning.config.local_data import file_mistakes
+from vertex_tuning.config.params import ASK_CASES_FROM_FORM, form, form_macros, from_form, known_keys_only
+from vertex_tuning.config.tuning import Tuning
+from vertex_tuning.config.tuning_folders import tuning_folders
+from vertex_tuning.exceptions import ConfigurationError
+from vertex_tuning.installation import installed_twice
+from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
+from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
+from vertex_tuning.operators.smoke_test import SmokeTestOperator
+from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator
+from vertex_tuning.pipeline import tuning_pipeline
+
+TAGS: Final = ("vertex-ai", "tuning")
+
+RETRAINING_DOC: Final = """\
+### Retrain a Gemini model.
+
+Each run checks the dataset, estimates the price and uploads the data. It creates a tuning job on Vertex AI and waits
+for it without occupying a worker. It collects the metrics and sends the smoke-test prompts to the tuned model. The new
+model replaces the model in use if it passes all gates and scores better. Each run writes a report to the folder of its
+dataset; the last task links to it.
+
+Each file in `include/tunings/` has one such DAG. It runs on the schedule of the file, when the asset of the dataset is
+updated, and by hand: **Trigger** opens a form with the values of the file. A promotion updates the asset of the tuned
+model; its event has job, model, endpoint, dataset, metrics and verdict.
+"""
+
+ROLLBACK_DOC: Final = """\
+### Go back to the previous model.
+
+Runs the smoke test on the previous model and puts that model into use again. Start it with **Trigger** when a new model
+is worse than its evaluation said; it has no schedule. The last task links to a report.
+
+The model taken out of use gets the alias `rolled-back` in the Model Registry. It is not promoted again until you remove
+this alias. A rollback goes back one step: there is no previous model until the next promotion. The rollback updates the
+asset of the model; its event says `rolled back`.
+"""
+
+ORPHANED_JOBS_DOC: Final = """\
+Cancels running tuning jobs whose DAG run has ended.
+
+This DAG runs every hour. For example, a `dagrun_timeout` can end a run between the creation of its job and the wait;
+then Airflow skips the teardown as well. The log names each job.
+
+A job is not cancelled if
+
+- Airflow does not know its run: the log reports the job;
+- another Airflow installation created it;
+- it was created with `outlives_run`.
+"""
+
+
+def retraining_dags(dag_file: str) -> dict[str, DAG]:
+    """The DAG `retrain_NAME` of each tuning, by its id. A tuning with mistakes has none: see `check_tunings`.
+
+    :param dag_file: the DAG file, `__file__`
+    """
+    if message := installed_twice():
+        warnings.warn(message, stacklevel=2)
+    dags, _ = _retraining(dag_file)
+    return dags
+
+
+def rollback_dags(dag_file: str) -> dict[str, DAG]:
+    """The DAG `rollback_NAME` of each tuning, by its id.
+
+    :param dag_file: the DAG file, `__file__`
+    """
+    dags, _ = _rollbacks(dag_file)
+    return dags
+
+
+def orphaned_jobs_dag(dag_file: str) -> dict[str, DAG]:
+    """The DAG `cancel_orphaned_jobs` for the locations of all tunings, by its id; empty if there are no tunings.
+
+    :param dag_file: the DAG file, `__file__`
+    """
+    tunings, _ = load_tunings(*tuning_folders(project_folder(dag_file)))
+    if not tunings:
+        return {}
+    with DAG(
+        dag_id="cancel_orphaned_jobs",
+        description="Cancels tuning jobs whose run has ended.",
+        doc_md=ORPHANED_JOBS_DOC,
+        schedule=CronTriggerTimetable("17 * * * *", timezone="UTC", run_immediately=timedelta(0)),
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        default_args=DEFAULT_ARGS,
+        tags=[*TAGS],
+        auto_register=False,
+    ) as dag:
+        CancelOrphanedJobsOperator.partial(task_id="cancel_orphaned_jobs").expand(
+            location=sorted({tuning.location for tuning in tunings})
+        )
+    return {dag.dag_id: dag}
+
+
+def check_tunings(dag_file: str) -> None:
+    """Refuse mistakes in tunings, in the data files that they name, and in the installation of this package.
+
+    Call it in a DAG file without DAGs. Its error is then a DAG import error, which disables only that file: correct
+    tunings keep running while you correct a wrong one. A tuning whose data file is missing keeps running, too.
+
+    :param dag_file: the DAG file, `__file__`
+    :raises ConfigurationError: has a line for each mistake
+    """
+    found = [
+        installed_twice(),
+        *_retraining(dag_file)[1],
+        *_rollbacks(dag_file)[1],
+        *file_mistakes(project_folder(dag_file)),
+    ]
+    if mistakes := list(dict.fromkeys(filter(None, found))):
+        raise ConfigurationError(first_mistakes(mistakes))
+
+
+def _retraining(dag_file: str) -> tuple[dict[str, DAG], list[str]]:
+    project = project_folder(dag_file)
+    return _build(dag_file, lambda tuning: _retraining_dag(tuning, str(project)))
+
+
+def _rollbacks(dag_file: str) -> tuple[dict[str, DAG], list[str]]:
+    return _build(dag_file, _rollback_dag)
+
+
+def _build(dag_file: str, build: Callable[[Tuning], DAG]) -> tuple[dict[str, DAG], list[str]]:
+    """:returns: the DAGs by their ids, and one line for each mistake"""
+    dags, mistakes = build_tunings(tuning_folders(project_folder(dag_file)), build)
+    return {dag.dag_id: dag for dag in dags.values()}, mistakes
+
+
+def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
+    warning = tuning.retirement_note
+    with DAG(
+        dag_id=f"retrain_{tuning.name}",
+        description=f"{warning} {tuning.description}".strip(),
+        doc_md=f"**{warning}**\n\n{RETRAINING_DOC}" if warning else RETRAINING_DOC,
+        schedule=_schedule(tuning),
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGS,
+        params=form(tuning),
+        user_defined_macros=form_macros(tuning),
+        tags=[*TAGS, *([RETIRING_TAG] if warning else [])],
+        auto_register=False,  # check_tunings makes these DAGs, too
+    ) as dag:
+        tuning_pipeline(
+            from_form(tuning),
+            ask_cases=ASK_CASES_FROM_FORM,
+            base_dir=base_dir,
+            pre_execute=known_keys_only(form(tuning)),
+            model_asset=Asset(f"{tuning.name}_model"),
+        )
+    return dag
+
+
+def _schedule(tuning: Tuning) -> AssetOrTimeSchedule:
+    """The schedule of the file, and each update of the dataset's asset."""
+    schedule = tuning.schedule
+    if schedule is None:  # the loader requires one
+        raise ConfigurationError("schedule: found nothing, expected a cron expression.")
+    # No start date, and no run for a time in the past: switching a DAG on must not start a job.
+    cron = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone, run_immediately=timedelta(0))
+    return AssetOrTimeSchedule(timetable=cron, assets=[Asset(f"{tuning.name}_dataset")])
+
+
+def _rollback_dag(tuning: Tuning) -> DAG:
+    models = {"tuning": tuning.name, "champion_alias": tuning.promotion.champion_alias, "location": tuning.location}
+    with DAG(
+        dag_id=f"rollback_{tuning.name}",
+        description=f"Puts the previous model of {tuning.name} into use again.",
+        doc_md=ROLLBACK_DOC,
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,  # nothing starts it but a person, in a hurry
+        default_args={**DEFAULT_ARGS, "on_failure_callback": keep_error},
+        tags=[*TAGS],
+        auto_register=False,  # check_tunings makes these DAGs, too
+    ) as dag:
+        find = FindPreviousOperator(task_id="find_previous", pre_execute=known_keys_only(()), **models)
+        test = SmokeTestOperator(
+            task_id="smoke_test",
+            endpoint=find.output["previous_endpoint"],
+            cases=tuning.smoke_test.asked(),
+            min_pass_share=tuning.smoke_test.min_pass_share,
+            location=tuning.location,
+        )
+        roll_back = RollbackOperator(
+            task_id="roll_back",
+            model=find.output["previous_model"],
+            expected_champion=find.output["champion"],
+            outlets=[Asset(f"{tuning.name}_model")],
+            **models,
+        )
+        report = WriteReportOperator(
+            task_id="write_report",
+            refused_folder=f"gs://{tuning.bucket}/datasets/rollbacks",
+            title=tuning.name,
+            tasks=ROLLBACK_TASKS,
+            location=tuning.location,
+        )
+        chain(find, test, roll_back, report.as_teardown())
+    return dag
