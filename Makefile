@@ -11,7 +11,7 @@ export AIRFLOW_PORT EMULATOR_PORT
 export AIRFLOW_HOME := $(CURDIR)/.airflow
 
 # A misspelt variable would be ignored: name the nearest one that exists.
-VARIABLES := AIRFLOW_PORT EMULATOR_PORT PYTHON DATASET VALIDATION PROMPT RESPONSE TASK NAME RUNS SEED AIRFLOW SHELL
+VARIABLES := AIRFLOW_PORT EMULATOR_PORT PYTHON DATASET VALIDATION PROMPT RESPONSE TASK MODEL EPOCHS FORMAT CONVERT NAME RUNS SEED AIRFLOW SHELL
 NEAREST := import difflib, sys; name, *known = sys.argv[1:]; \
 	near = difflib.get_close_matches(name.upper(), known, 1, 0.5); \
 	print(f"did you mean {near[0]}?" if near else "")
@@ -26,7 +26,7 @@ endif
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test test-fast test-versions wheels chaos bench-triggerer bench-dataset bench-promotion constraints
+.PHONY: help setup demo up down check test test-fast test-versions wheels chaos bench-triggerer bench-dataset bench-promotion check-data constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +44,19 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt
 	@touch $(READY)
 
 # Only variables of make's command line: a shell's environment may have a NAME, too. The recipe's shell reads them unchanged.
+columns = $(if $(filter command,$(origin PROMPT) $(origin RESPONSE)),--columns "prompt=$${PROMPT:-prompt}$(comma)response=$${RESPONSE:-response}")
+comma := ,
 option = $(if $(filter command,$(origin $(1))),--$(2) "$$$(1)")
 
 demo: $(READY) ## retrain a model from start to end; your own data: DATASET=… PROMPT=… RESPONSE=… VALIDATION=… TASK=… NAME=…
 	@$(BIN)/python -m include.local demo $(call option,DATASET,dataset) $(call option,VALIDATION,validation) \
 		$(call option,PROMPT,prompt) $(call option,RESPONSE,response) $(call option,TASK,task) $(call option,NAME,name)
+
+check-data: $(READY) ## check and price a dataset: DATASET=… VALIDATION=… PROMPT=… RESPONSE=… TASK=… MODEL=… EPOCHS=… FORMAT=… CONVERT=…
+	@test -n "$$DATASET" || { echo "DATASET: not given, expected a file: make check-data DATASET=train.jsonl" >&2; exit 2; }
+	@PYTHONPATH=plugins $(BIN)/python -m vertex_tuning check $(call option,VALIDATION,validation) $(call columns) \
+		$(call option,TASK,task) $(call option,MODEL,base-model) $(call option,EPOCHS,epochs) $(call option,FORMAT,format) \
+		$(call option,CONVERT,convert) -- "$$DATASET"
 
 up: $(READY) ## start Airflow and the local Google Cloud and leave them running
 	@$(BIN)/python -m include.local up

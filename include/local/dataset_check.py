@@ -12,13 +12,19 @@ from typing import Any
 import msgspec
 
 
+class Warned(msgspec.Struct, frozen=True):
+    """A warning about a dataset."""
+
+    message: str
+
+
 class DatasetCheck(msgspec.Struct, frozen=True):
     """What `python -m vertex_tuning check --json` prints.
 
     :param error: why the data cannot be used; empty if it can
     :param name_columns: whether the names of the columns, or fields, may be missing
     :param report: file with all findings; None if none was written
-    :param warnings: one line for each
+    :param warnings: the first warnings
     :param training_rows: examples to train on
     :param validation_rows: examples to judge the model by
     :param labels: number of different responses, if they are labels; else 0
@@ -28,7 +34,7 @@ class DatasetCheck(msgspec.Struct, frozen=True):
     error: str
     name_columns: bool
     report: str | None
-    warnings: list[str]
+    warnings: list[Warned]
     training_rows: int
     validation_rows: int
     labels: int

@@ -169,4 +169,4 @@ def _print(check: DatasetCheck, data: OwnData, report: Path, console: Console) -
             "So the smoke test accepts any answer."
         )
     if check.warnings:
-        say("\n  ".join([f"Warnings (all findings: {report}):", *check.warnings]))
+        say("\n  ".join([f"Warnings (all findings: {report}):", *(warning.message for warning in check.warnings)]))

@@ -46,27 +46,33 @@ def test_the_result_as_json_has_cases_of_validation_examples() -> None:
         assert case["equals"] in case["system_instruction"]
 
 
-REFUSED: dict[str, tuple[str, list[str], str]] = {
-    "row": ('{"contents": []}\n', ["a.jsonl"], "a.jsonl, line 1: contents: found an empty list"),
-    "task": (LABELLED, ["a.csv", "--task", "clasification"], "task: found 'clasification', expected one of"),
-    "columns": (LABELLED, ["a.csv", "--columns", "prompt=text"], "--columns prompt=NAME,response=NAME"),
-    "no file": (LABELLED, ["b.csv"], "b.csv: found no file"),
-    "report": (LABELLED, ["a.csv", "--report", "no/folder.json"], "no/folder.json: No such file or directory."),
-    "fraction": (LABELLED, ["a.csv", "--validation-fraction", "2"], "validation_fraction"),
+REFUSED: dict[str, tuple[int, str, list[str], str]] = {
+    "row": (1, '{"contents": []}\n', ["a.jsonl"], "a.jsonl, line 1: contents: found an empty list"),
+    "task": (2, LABELLED, ["a.csv", "--task", "clasification"], "task: found 'clasification', expected one of"),
+    "columns": (1, LABELLED, ["a.csv", "--columns", "prompt=text"], "--columns prompt=NAME,response=NAME"),
+    "no file": (1, LABELLED, ["b.csv"], "b.csv: found no file"),
+    "report": (1, LABELLED, ["a.csv", "--report", "no/folder.json"], "no/folder.json: No such file or directory."),
+    "fraction": (2, LABELLED, ["a.csv", "--validation-fraction", "2"], "validation_fraction"),
+    "epochs": (2, LABELLED, ["a.csv", "--epochs", "0"], "epochs: found 0, expected a whole number, 1 or more"),
+    "format": (2, LABELLED, ["a.csv", "--format", "chatt"], "dataset.format: found 'chatt'"),
+    "network": (2, LABELLED, ["gs://bucket/a.csv"], "the check uses no network"),
+    "same file": (2, LABELLED, ["a.csv", "--convert", "./a.csv"], "convert: found ./a.csv, a file of the dataset"),
 }
 
 
-@pytest.mark.parametrize(("content", "arguments", "told"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("code", "content", "arguments", "told"), REFUSED.values(), ids=REFUSED)
 def test_a_dataset_that_cannot_be_used_is_refused(
-    tmp_path: Path, content: str, arguments: list[str], told: str
+    tmp_path: Path, code: int, content: str, arguments: list[str], told: str
 ) -> None:
     (tmp_path / ("a.jsonl" if content.startswith("{") else "a.csv")).write_text(content)
     done = check(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     as_json = check(*arguments, "--json", cwd=tmp_path)
-    assert as_json.returncode == 1
-    assert json.loads(as_json.stdout)["error"] in done.stderr
+    result = json.loads(as_json.stdout)
+    assert (as_json.returncode, result["valid"]) == (code, False)
+    assert result["error"] in done.stderr
+    assert result["errors"][0]["message"] in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -82,3 +88,31 @@ def test_a_wrong_command_line_ends_with_its_own_exit_code(tmp_path: Path, argume
 def test_names_of_columns_may_have_commas_and_equals_signs(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(LABELLED.replace("prompt,response", '"a,b=c",d'))
     assert check("a.csv", "--columns", "prompt=a,b=c,response=d", cwd=tmp_path).returncode == 0
+
+
+def test_the_price_and_what_would_be_uploaded(tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "name": "Ada"}]}
+    for name in ("part-1.jsonl", "part-2.jsonl", "held-out.jsonl"):
+        (tmp_path / name).write_text(json.dumps(chat) + "\n")
+    arguments = ["part-*.jsonl", "--validation", "held-out.jsonl", "--base-model", "gemini-2.5-flash", "--epochs", "3"]
+    result = json.loads(check(*arguments, "--convert", "out.jsonl", "--json", cwd=tmp_path).stdout)
+    assert (result["valid"], result["errors"], result["converted"]) == (True, [], ["out.jsonl", "out-validation.jsonl"])
+    assert result["tokens"] == {"training": 6, "training_at_most": 6, "validation": 3}
+    assert (result["cost"]["epochs"], result["cost"]["training_tokens"]) == (3, 18)
+    assert result["cost"]["amount"] > 0
+    warning = next(each for each in result["warnings"] if each["rule"] == "left_out")
+    assert (warning["file"], warning["line"], warning["path"]) == ("part-1.jsonl", 1, "messages[1].name")
+    assert result["counts"]["warning"]["left_out"] == 3
+    row = {
+        "contents": [{"role": role, "parts": [{"text": text}]} for role, text in (("user", "Hi"), ("model", "Hello"))]
+    }
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [row, row]
+    assert json.loads((tmp_path / "out-validation.jsonl").read_text()) == row
+
+
+def test_a_terminal_shows_statistics_and_the_cost(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(LABELLED)
+    done = check("a.csv", "--base-model", "gemini-2.5-flash", cwd=tmp_path)
+    assert "input tokens" in done.stdout
+    assert "training tokens x USD" in done.stdout
+    assert "40 rows converted from csv." in done.stdout

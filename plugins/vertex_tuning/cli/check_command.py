@@ -7,25 +7,45 @@ import importlib.util
 import json
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from vertex_tuning.dataset_check import CheckResult, FileOpener
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+REFUSED: Final = 1
+"""Exit code for a dataset that cannot be used."""
+USAGE: Final = 2
+"""Exit code for a wrong argument, as of argparse for a wrong command line."""
 
 
 def add_check_command(commands: Commands) -> None:
     """Add the command to a parser."""
-    parser = commands.add_parser("check", help="check a local dataset", description="Check a local dataset.")
-    parser.add_argument("train", metavar="TRAIN", help="training data: JSON lines or CSV, plain or gzipped")
+    parser = commands.add_parser(
+        "check",
+        help="check a local dataset",
+        description="Check a local dataset, and estimate the price of a tuning with it. Nothing is uploaded.",
+        epilog="Exit codes: 0 right, 1 refused, 2 wrong command line.",
+    )
+    parser.add_argument(
+        "train", metavar="TRAIN", help="training data: JSON lines or CSV, plain or gzipped; or a pattern"
+    )
     parser.add_argument("--validation", metavar="FILE", help="validation data")
-    add_columns(parser)
-    parser.add_argument("--task", help="kind of task, e.g. classification, for Google's recommendations")
     parser.add_argument(
         "--validation-fraction", type=float, metavar="SHARE", help="share of TRAIN to set aside for validation"
     )
+    add_columns(parser)
+    parser.add_argument("--format", help="format of files whose rows do not show it, e.g. chat")
+    parser.add_argument("--base-model", metavar="MODEL", help="model to tune, for its limits and its price")
+    parser.add_argument("--task", help="kind of task, e.g. classification, for Google's recommendations")
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs of the tuning; as recommended if not given")
+    parser.add_argument("--convert", metavar="FILE", help="write what would be uploaded to this file")
     parser.add_argument("--report", metavar="FILE", help="write all findings to this JSON file")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.set_defaults(run=_check)
+    parser.set_defaults(run=run_check)
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -39,24 +59,57 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _check(arguments: argparse.Namespace) -> int:
+def run_check(arguments: argparse.Namespace) -> int:
+    """Check a dataset and print the result.
+
+    :param arguments: parsed command line of `add_check_command`
+    :returns: the exit code
+    """
     _import_airflow_unstarted()
     # Imported here: the package's errors inherit Airflow's, which must not start Airflow.
     from vertex_tuning.dataset_check import check_dataset
 
-    result = check_dataset(
-        arguments.train,
-        validation=arguments.validation,
-        columns=arguments.columns,
-        task=arguments.task,
-        validation_fraction=arguments.validation_fraction,
-        report=arguments.report,
-    )
+    with _progress() as open_file:
+        result = check_dataset(
+            arguments.train,
+            validation=arguments.validation,
+            columns=arguments.columns,
+            form=arguments.format,
+            base_model=arguments.base_model,
+            task=arguments.task,
+            epochs=arguments.epochs,
+            validation_fraction=arguments.validation_fraction,
+            convert=arguments.convert,
+            report=arguments.report,
+            open_file=open_file,
+        )
     if arguments.json:
         print(json.dumps(result.as_json()))
     else:
         print(result.text(), file=sys.stderr if result.error else sys.stdout)
-    return 1 if result.error else 0
+    return _exit_code(result)
+
+
+def _exit_code(result: CheckResult) -> int:
+    if result.is_usage_error:
+        return USAGE
+    return REFUSED if result.error else 0
+
+
+@contextmanager
+def _progress() -> Iterator[FileOpener | None]:
+    """A progress bar on the terminal; none if errors go elsewhere.
+
+    :returns: opens a file so that the bar shows how much of it is read
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        yield lambda path: progress.open(path, "rb", description=path.name)
 
 
 def _columns(text: str) -> dict[str, str]:

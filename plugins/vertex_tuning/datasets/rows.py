@@ -51,12 +51,16 @@ class Row(msgspec.Struct, rename="camel"):
 
 
 def parse_row(line: bytes) -> Row:
-    """Read a valid row, in either spelling of its fields.
+    """Read a valid row, in either spelling of its fields. Each of its turns gets its role.
 
     :raises msgspec.DecodeError: the line is not such a row
     """
     decoded = msgspec.json.decode(line)
-    return msgspec.convert(camel_case(decoded) if isinstance(decoded, dict) else decoded, Row)
+    fields = camel_case(decoded) if isinstance(decoded, dict) else decoded
+    row = msgspec.convert(fields, Row)
+    for turn, role in zip(row.contents, roles_of(fields["contents"]), strict=True):
+        turn.role = role
+    return row
 
 
 def prompt_texts(row: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from vertex_tuning.datasets.prepare import Content, Row
-from vertex_tuning.datasets.rows import measure, roles_of
+from vertex_tuning.datasets.rows import measure
 
 LARGEST_FACTOR: Final = 3.0
 """Largest plausible factor of a correction, up or down: no language differs so much from the estimate.
@@ -73,16 +73,11 @@ def _without_files(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """A row as JSON, without the fields that are not set; each turn has its role."""
-    contents = [{**turn, "role": role} for turn, role in zip(*_turns(row.contents), strict=True)]
+    """A row as JSON, without the fields that are not set."""
+    contents = [_turn(turn) for turn in row.contents]
     system = {"systemInstruction": _turn(row.system_instruction)} if row.system_instruction else {}
     others = {"tools": row.tools, "generationConfig": row.generation_config}
     return {**system, "contents": contents, **{key: value for key, value in others.items() if value}}
-
-
-def _turns(contents: list[Content]) -> tuple[list[dict[str, Any]], list[str]]:
-    turns = [_turn(turn) for turn in contents]
-    return turns, roles_of(turns)
 
 
 def _turn(turn: Content) -> dict[str, Any]:

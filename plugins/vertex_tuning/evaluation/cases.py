@@ -57,6 +57,7 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
     :param prompt: the user's last turn; may be missing if `turns` ends with it
     :param turns: earlier turns, each `{role: user or model, text: …}`
     :param system_instruction: sent with the prompt; should be the system instruction of the training data
+    :param tools: function declarations, as in the training data
     :param generation_config: sampling settings of this case, e.g. `{"temperature": 0.2, "top_p": 0.9}`; the others are
         those of the evaluation
     """
@@ -65,6 +66,7 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
     prompt: str = ""
     turns: list[Turn] = msgspec.field(default_factory=list)
     system_instruction: str | None = None
+    tools: list[dict[str, Any]] = msgspec.field(default_factory=list)
     generation_config: GenerationSettings = msgspec.field(default_factory=GenerationSettings)
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
         settings = {
             **msgspec.to_builtins(self.generation_config),
             "system_instruction": self.system_instruction or None,
+            "tools": self.tools or None,
         }
         return {name: value for name, value in settings.items() if value is not None}
 
@@ -130,6 +133,8 @@ def case_of(row: Row, name: str = "") -> SmokeCase:
         name=name,
         equals=_text(answer),
         system_instruction=_text(row.system_instruction) if row.system_instruction else None,
+        tools=row.tools or [],
+        generation_config=GenerationSettings(media_resolution=(row.generation_config or {}).get("mediaResolution")),
         turns=[Turn(role=_role(content), parts=_parts(content)) for content in before],
     )
 

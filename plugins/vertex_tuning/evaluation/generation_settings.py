@@ -50,6 +50,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     response_mime_type: Literal["text/plain", "application/json"] | None = None
     response_json_schema: dict[str, Any] | None = None
     thinking_config: Thinking | None = None
+    media_resolution: Literal["MEDIA_RESOLUTION_LOW", "MEDIA_RESOLUTION_MEDIUM", "MEDIA_RESOLUTION_HIGH"] | None = None
 
     def over(self, others: GenerationSettings) -> GenerationSettings:
         """These settings, completed by others."""

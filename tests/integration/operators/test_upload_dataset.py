@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped]
 from vertex_tuning import exceptions
+from vertex_tuning.datasets.dataset_reader import DatasetReader
 from vertex_tuning.datasets.options import ColumnNames, DatasetOptions
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.jobs.job import TuningJob
@@ -423,6 +425,42 @@ def test_invalid_rows_are_left_out_where_that_is_asked_for(tmp_path: Path, stora
         assert len(file.readlines()) == 30
     with pytest.raises(exceptions.DatasetError):
         execute(uploading(tmp_path, **asked | {"max_dropped_share": 0.05}))
+
+
+@pytest.mark.parametrize("change", ["cut", "replaced", "deleted"])
+@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz"])
+def test_a_file_that_changes_while_it_is_read_is_no_bad_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: str
+) -> None:
+    path = tmp_path / name
+    rows = "".join(json.dumps(row) + "\n" for row in classification_rows(20_000)).encode()
+    content = gzip.compress(rows) if name.endswith(".gz") else rows
+    path.write_bytes(content)
+    take = DatasetReader.take
+
+    def changing(self: DatasetReader, *arguments: Any) -> None:
+        monkeypatch.setattr(DatasetReader, "take", take)
+        if change == "cut":
+            os.truncate(path, len(content) // 2)
+        elif change == "replaced":
+            (tmp_path / "new").write_bytes(content[:-20])
+            (tmp_path / "new").replace(path)
+        else:
+            path.unlink()
+        take(self, *arguments)
+
+    monkeypatch.setattr(DatasetReader, "take", changing)
+    with pytest.raises(exceptions.TransientError, match=f"{name}: changed while it was read"):
+        execute(uploading(tmp_path, training_data=name))
+
+
+def test_a_pattern_of_cloud_storage_takes_files_of_data_only(tmp_path: Path, emulator: str) -> None:
+    folder = uuid4().hex
+    for file in ("a.jsonl", "b.jsonl"):
+        upload(emulator, f"gs://data/{folder}/{file}", classification_rows(12))
+    upload(emulator, f"gs://data/{folder}/c.png", [{"no": "row"}])
+    result = execute(uploading(tmp_path, training_data=f"gs://data/{folder}/*"))
+    assert result["training"]["rows"] == 24
 
 
 def test_a_file_that_changes_meanwhile_is_read_again_by_the_next_attempt(

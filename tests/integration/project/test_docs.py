@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 import yaml
 from pydantic import BaseModel
+from vertex_tuning.cli.check_command import add_check_command
 from vertex_tuning.config.tuning import REQUIRED_IN_FILES, Tuning
+from vertex_tuning.datasets.formats import Format
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.gates import LIMITS
 from vertex_tuning.evaluation.value_names import KNOWN
@@ -126,3 +129,29 @@ def headings(page: str) -> set[str]:
     """Anchors of a page's headings, as GitHub makes them."""
     found = re.findall(r"(?m)^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_each_finding_about_data_stands_in_a_table(project_dir: Path) -> None:
+    folder = project_dir / "plugins/vertex_tuning/datasets"
+    calls = r"(?:Problem|Finding|_warning|_error|conversion_error|_refuse)\(\s*\"(\w+)\""
+    in_code = {kind for path in folder.glob("*.py") for kind in re.findall(calls, path.read_text())}
+    pages = [(project_dir / "docs" / name).read_text() for name in ("datasets.md", "files.md")]
+    rows = [row for page in pages for table in tables(page) for row in table if len(row) == 3]
+    documented = {kind: severity for kinds, severity, _ in rows for kind in code(kinds.partition(":")[0])}
+    assert len(in_code) > 50
+    assert in_code - documented.keys() == set()
+    severities = {severity for kind, severity in documented.items() if kind in in_code}
+    assert all(re.match("error|warning", severity) for severity in severities)
+
+
+def test_each_format_stands_on_the_page(project_dir: Path) -> None:
+    [_, rows, *_] = tables((project_dir / "docs" / "datasets.md").read_text().replace("\\|", ""))
+    assert {code(name)[0] for name, *_ in rows} == set(get_args(Format))
+
+
+def test_each_option_of_the_check_stands_on_the_page(project_dir: Path) -> None:
+    [rows, *_] = tables((project_dir / "docs" / "datasets.md").read_text())
+    commands = argparse.ArgumentParser().add_subparsers()
+    add_check_command(commands)
+    options = {name for action in commands.choices["check"]._actions for name in action.option_strings}
+    assert {code(option)[0] for option, _ in rows} == options - {"-h", "--help"}

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from google.genai.types import GenerateContentConfig
 from hypothesis import given
 from hypothesis import strategies as st
-from vertex_tuning.datasets.rows import Content, Part, Row
+from vertex_tuning.datasets.rows import Content, Part, Row, parse_row
 from vertex_tuning.evaluation.cases import (
     case_of,
     parse_cases,
@@ -148,3 +149,26 @@ def test_long_texts_are_cut_for_xcom() -> None:
     assert {len(cut.problem), len(cut.answer)} == {500}
     assert cut.answer.endswith("…")
     assert msgspec.structs.asdict(cut)["name"] == "n"
+
+
+def test_an_example_is_asked_with_all_that_it_trains_on() -> None:
+    """Also in the other spelling of its fields, and with a turn that names no role."""
+    tools = [{"functionDeclarations": [{"name": "weather"}]}]
+    row = {
+        "system_instruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": "Hi"}]},
+            {"parts": [{"text": "Hello"}]},
+            {"role": "user", "parts": [{"file_data": {"mime_type": "image/png", "file_uri": "gs://b/a.png"}}]},
+            {"role": "model", "parts": [{"text": "A lamp."}]},
+        ],
+        "tools": tools,
+        "generation_config": {"media_resolution": "MEDIA_RESOLUTION_LOW"},
+    }
+    case = case_of(parse_row(msgspec.json.encode(row)))
+    assert [turn["role"] for turn in case.contents()] == ["user", "model", "user"]
+    assert case.contents()[2]["parts"] == [{"fileData": {"mimeType": "image/png", "fileUri": "gs://b/a.png"}}]
+    config = case.config()
+    assert (config["system_instruction"], config["tools"]) == ("Be brief.", tools)
+    assert config["media_resolution"] == "MEDIA_RESOLUTION_LOW"
+    GenerateContentConfig.model_validate(config)
