@@ -71,9 +71,9 @@ def test_a_tuned_model_beats_its_base_model(hook: VertexTuningHook, endpoint: st
     service = EvaluationServiceHook(GoogleConnection(location=LOCATION), requests_per_second=100)
     found = score_models(service, rows, parse_metrics(default_metrics("summarization")), pair=PAIR)
     assert found.errors == {}
-    assert found.values["challenger"]["sample.rouge_l_sum"] > 0.7
+    assert found.values["challenger"]["sample.rouge_l_sum"] > 0.5
     assert found.values["baseline"]["sample.rouge_l_sum"] < 0.2
     assert found.win_rate
     assert found.win_rate.lower > 0.5
     gain = score_gain(*paired_scores(found.rows, "sample.rouge_l_sum", *PAIR), 0.95)
-    assert gain.lower > 0.4
+    assert gain.lower > 0.3
