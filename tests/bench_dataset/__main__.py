@@ -41,7 +41,8 @@ def main() -> int:
         _print_large_goals(both, console)
         for file in (path, large):
             file.unlink()
-        _print_hostile(Path(folder), arguments.hostile * 10**6, console)
+        if hostile_size := arguments.large // 10 if arguments.hostile is None else arguments.hostile:
+            _print_hostile(Path(folder), hostile_size * 10**6, console)
     return 0
 
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=200_000, help="how many there are (default 200000)")
     parser.add_argument("--rounds", type=int, default=5, help="of which the best counts (default 5)")
     parser.add_argument("--large", type=int, default=1000, help="size of the large file in MB (default 1000)")
-    parser.add_argument("--hostile", type=int, default=100, help="size of each hostile file in MB (default 100)")
+    parser.add_argument("--hostile", type=int, help="size of each hostile file in MB; 0 for none (default: large / 10)")
     return parser
 
 

@@ -39,6 +39,7 @@ _REPEATED: Final = {
 }
 _RECORDS: Final = {"empty-lines.csv": b"\n", "one-character-lines.csv": b"x\n", "open-quotes.csv": b'"\n'}
 _BOMBS: Final = {"zeros.jsonl.gz": b"\0", "empty-lines.jsonl.gz": b"\n", "rows.jsonl.gz": _ROW}
+NAMES: Final = [*_REPEATED, *_RECORDS, *_BOMBS]
 _UNPACKED: Final = 10
 """Times the size that a compressed file unpacks to."""
 

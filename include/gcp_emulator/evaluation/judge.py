@@ -35,7 +35,7 @@ _NO_RESPONSES: Final = ("prompt", "reference", "context", "history")
 
 @dataclass(frozen=True)
 class Material:
-    """What the judge reads.
+    """The texts that a response is compared with.
 
     :param prompt: the prompt of the response; empty if it is missing
     :param reference: the right response; empty if it is missing

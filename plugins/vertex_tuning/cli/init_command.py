@@ -157,7 +157,7 @@ _LABELS: Final = """\
   min_pass_share: 0.8 # share of the cases that must pass"""
 
 _TEXTS: Final = """\
-  # The responses are texts. A case accepts any response until you say what a good one has:
+  # The responses are texts. Until you add a condition, a case accepts any response. Conditions:
   #   contains: refund        not_contains: [sorry, cannot]     matches: "^[A-Z].*[.]$"
   #   min_length: 40          max_length: 400                   json_schema: {type: object}
   min_pass_share: 1.0 # share of the cases that must pass"""

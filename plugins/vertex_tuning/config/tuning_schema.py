@@ -72,7 +72,7 @@ def _kinds(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _parts() -> dict[str, Any]:
-    """The schemas of smoke-test cases, gates and promotion rules, which have structs of their own."""
+    """The schemas of smoke-test cases, gates and promotion rules."""
     _, parts = msgspec.json.schema_components((SmokeCase, PromotionRule), ref_template="#/$defs/{name}")
     for part in parts.values():
         part["description"] = part["description"].partition("\n\n")[0]

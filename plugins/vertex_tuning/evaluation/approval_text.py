@@ -66,7 +66,7 @@ def markdown(text: object) -> str:
 
 
 def _models(evaluation: EvaluationResult) -> dict[str, str]:
-    """Headings of the models that were asked, by the field of `ModelValues`."""
+    """Headings of the compared models, by the field of `ModelValues`."""
     base = {"baseline": "base model"} if evaluation.baseline else {}
     in_use = {"champion": "model in use"} if evaluation.champion else {}
     return {**base, **in_use, "challenger": "new model"}

@@ -237,7 +237,7 @@ def _content(text: str) -> Any:
 
 
 def _client_metric(types: Any, metric: SampleMetric) -> Any:
-    """A metric as the client takes it. A judge is asked once: the mean of a sample needs no repetitions."""
+    """A metric as the client takes it. A judge rates once: the mean of a sample needs no repetitions."""
     if metric.kind == "computed":
         return types.Metric(name=metric.name)
     if metric.kind == "predefined":

@@ -55,6 +55,7 @@ LEFT_EARLY: Final = frozenset(kind.role for kind in (SmokeResult, EvaluationResu
 
 _Result = TypeVar("_Result", bound=StepResult)
 _File = TypeVar("_File")
+_Answers = TypeVar("_Answers", SmokeResult, EvaluationResult)
 
 RAN: Final = ("success", "failed")
 
@@ -208,9 +209,14 @@ class WriteReportOperator(RunOperator):
             given,
             dataset_report=self._read(upload.report_uri, DatasetFile) if upload else None,
             series=points.series if points else {},
-            smoke=(smoke and self._read(smoke.result_uri, SmokeResult)) or smoke,
-            evaluation=(evaluation and self._read(evaluation.result_uri, EvaluationResult)) or evaluation,
+            smoke=self._complete(smoke) if smoke else None,
+            evaluation=self._complete(evaluation) if evaluation else None,
         )
+
+    def _complete(self, part: _Answers) -> _Answers:
+        """The complete result from its file, which does not contain the file's URI; else the part in XCom."""
+        whole = self._read(part.result_uri, type(part))
+        return msgspec.structs.replace(whole, result_uri=part.result_uri) if whole else part
 
     def _read(self, uri: str | None, kind: type[_File]) -> _File | None:
         """The complete result from a file; None if it cannot be read: the page then shows the part in XCom."""

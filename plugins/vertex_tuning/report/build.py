@@ -50,7 +50,7 @@ def build(given: Material) -> to.Report:
 
 
 def _sample(given: Material) -> to.AnswerList | None:
-    """The new model's answers to the sample, by the task that asked it."""
+    """The new model's answers to the sample, from the smoke test or from the evaluation."""
     smoke, evaluation = given.smoke, given.evaluation
     by_smoke_test = parts.answers(smoke.sample, smoke.result_uri) if smoke else None
     return by_smoke_test or (evidence.sample_answers(evaluation) if evaluation else None)

@@ -185,7 +185,7 @@ class AnswerList(msgspec.Struct, frozen=True):
     """Answers of a model and the number that passed.
 
     :param answers: the answers, or some of many: then the wrong ones first of all
-    :param file: `gs://…` file with all answers; empty if there is none
+    :param file: `gs://…` file with all answers; empty if it was not written
     """
 
     passed: int
@@ -222,9 +222,10 @@ class AnswerPair(msgspec.Struct, frozen=True):
     """The responses of the models to a prompt. A problem is empty if the response is right.
 
     :param name: name of the case; for an example of the sample, its id
-    :param champion: response of the model in use; None if it was not asked
-    :param baseline: response of the base model; None if it was not asked
+    :param champion: response of the model in use; None without one
+    :param baseline: response of the base model; None without one
     :param reference: expected response; empty for a case
+    :param scores: score of each response by the rule's value, if it is not the exact response that counts
     :param differs: whether new model and model in use respond differently; for a first model, new model and base model
     """
 
@@ -237,18 +238,19 @@ class AnswerPair(msgspec.Struct, frozen=True):
     baseline: str | None = None
     baseline_problem: str = ""
     reference: str = ""
+    scores: dict[str, float] = {}
     differs: bool = False
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Comparison of the new model with the model in use and with the base model.
 
-    :param champion: the model in use before this run; empty if there was none
+    :param champion: the model in use before this run; empty for a first model
     :param rule: when the challenger counts as better, in words
     :param notes: notes for a reader who compares the values
     :param answers: answers to the same prompts, or some of many: first those that differ, and of these first those
         that the new model gets wrong
-    :param baseline: the base model; empty if it was not asked
+    :param baseline: the base model; empty if it did not get the sample
     :param settings: settings of the prompts, as they were sent
     :param value: name of the rule's value
     :param gain: gain by the rule's value; None if bare numbers are compared, or no model was in use
@@ -256,7 +258,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     :param needed: number of examples that would decide, if an undecided comparison can be decided at all
     :param answered: number of prompts that the models answered
     :param differing: number of prompts to which the answers differ
-    :param file: `gs://…` file with all answers; empty if there is none
+    :param file: `gs://…` file with all answers; empty if it was not written
     """
 
     champion: str

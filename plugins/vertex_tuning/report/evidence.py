@@ -19,7 +19,9 @@ ROW_CHARACTERS_SHOWN: Final = MESSAGE_SHOWN
 """Most characters of a prompt, a reference or an answer of the sample on the page."""
 
 _EXACT: Final = "sample.exact_share"
-"""Score of exact answers, which every row has."""
+"""Value whose score every row has."""
+_RIGHT_OR_WRONG: Final = (_EXACT, "sample.exact_match")
+"""Values whose score is 0 or 1: the page says right or wrong instead."""
 
 
 def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
@@ -31,7 +33,7 @@ def gates(evaluation: EvaluationResult) -> list[to.GateRow]:
 
 
 def sample_answers(evaluation: EvaluationResult) -> to.AnswerList | None:
-    """The new model's answers to the sample; None if it was not asked."""
+    """The new model's answers to the sample; None without a sample."""
     counts = evaluation.answers.get("challenger", ModelAnswers()).sample
     if not counts.total:
         return None
@@ -114,6 +116,7 @@ class _Pair(msgspec.Struct, frozen=True):
     :param gain: score of the new model less score of the other
     :param texts: fields of :class:`~vertex_tuning.report.content.AnswerPair`
     :param limit: most characters of each text
+    :param scores: score of each answer by the rule's value, if it is graded
     """
 
     new: str
@@ -122,6 +125,7 @@ class _Pair(msgspec.Struct, frozen=True):
     gain: float
     texts: dict[str, str | None]
     limit: int
+    scores: dict[str, float] = {}
 
     @property
     def differs(self) -> bool:
@@ -135,12 +139,12 @@ class _Pair(msgspec.Struct, frozen=True):
     def shown(self) -> to.AnswerPair:
         """The pair with texts that are short enough for a page."""
         texts = {name: None if text is None else shown_text(text, self.limit) for name, text in self.texts.items()}
-        return msgspec.convert({**texts, "differs": self.differs}, to.AnswerPair)
+        return msgspec.convert({**texts, "scores": self.scores, "differs": self.differs}, to.AnswerPair)
 
 
 def _pairs(evaluation: EvaluationResult) -> Iterator[_Pair]:
     other = "champion" if evaluation.champion else "baseline"
-    metric = evaluation.comparison.rule.value.removeprefix("sample.") if evaluation.comparison.rule else _EXACT
+    value = evaluation.comparison.rule.value if evaluation.comparison.rule else _EXACT
     champion, challenger = (evaluation.answers.get(side, ModelAnswers()) for side in ("champion", "challenger"))
     answered = {answer.name: answer for answer in champion.cases.answers}
     # By name: in an XCom each side has a few answers, not always to the same prompts.
@@ -149,7 +153,7 @@ def _pairs(evaluation: EvaluationResult) -> Iterator[_Pair]:
             yield _case_pair(answered[answer.name], answer)
     for row in evaluation.rows:
         if {other, "challenger"} <= row.answers.keys():
-            yield _row_pair(row, other, metric)
+            yield _row_pair(row, other, value)
 
 
 def _case_pair(old: SmokeAnswer, new: SmokeAnswer) -> _Pair:
@@ -170,8 +174,8 @@ def _case_pair(old: SmokeAnswer, new: SmokeAnswer) -> _Pair:
     )
 
 
-def _row_pair(row: EvaluatedRow, other: str, metric: str) -> _Pair:
-    scores = row.scores.get(metric) or row.scores.get(_EXACT, {})
+def _row_pair(row: EvaluatedRow, other: str, value: str) -> _Pair:
+    scores = row.scores.get(value) or row.scores.get(_EXACT, {})
     models = ("champion", "challenger", "baseline")
     return _Pair(
         new=row.answers["challenger"],
@@ -186,4 +190,5 @@ def _row_pair(row: EvaluatedRow, other: str, metric: str) -> _Pair:
             **{f"{model}_problem": row.problems.get(model, "") for model in models},
         },
         limit=ROW_CHARACTERS_SHOWN,
+        scores={} if value in _RIGHT_OR_WRONG else row.scores.get(value, {}),
     )

@@ -44,7 +44,7 @@ SECTIONS: Final = (
     ("curves", "Curves", "Metrics"),
     ("gates", "Gates", "Evaluation"),
     ("smoke", "Smoke test", "Smoke test"),
-    ("sample", "Validation sample", "Evaluation"),
+    ("sample", "Sample", "Evaluation"),
     ("comparison", "Comparison", "Evaluation"),
     ("cost", "Cost", "Dataset"),
     ("links", "Links", ""),

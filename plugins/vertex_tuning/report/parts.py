@@ -156,7 +156,7 @@ def _checkpoints(collected: MetricsResult) -> Iterator[to.CheckpointRow]:
         )
 
 
-def answers(given: AnswerSet, file: str | None) -> to.AnswerList | None:
+def answers(given: AnswerSet, file: str | None = None) -> to.AnswerList | None:
     """The answers to the cases or to the sample of the validation data; None without answers.
 
     :param file: the file with all answers

@@ -402,6 +402,7 @@ def test_the_report_holds_what_the_tasks_really_return(project_dir: Path, storag
         "Thinking budget",
     }
     assert report.comparison.file == f"{folder}/evaluation.json"
+    assert {"All answers of the smoke test", "All of the evaluation"} <= {link.label for link in report.links}
     [shares] = [row for row in report.comparison.values if row.value == "sample.exact_share"]
     assert None not in (shares.baseline, shares.champion, shares.challenger)
     assert report.cost

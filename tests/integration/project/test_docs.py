@@ -107,7 +107,7 @@ def test_each_field_of_a_tuning_is_explained_with_its_default(project_dir: Path)
 
 
 def test_each_field_of_a_case_a_gate_and_the_rule_is_explained(project_dir: Path) -> None:
-    _, cases, _, limits, values, rule = tables((project_dir / "docs" / "tuning-file.md").read_text())
+    _, cases, _, _, _, limits, values, rule = tables((project_dir / "docs" / "tuning-file.md").read_text())
     names = [{code(row[0])[0] for row in table} for table in (cases, limits, rule)]
     assert names[0] == {field.name for field in msgspec.structs.fields(SmokeCase)}
     assert names[1] == set(LIMITS)

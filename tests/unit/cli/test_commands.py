@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -168,3 +169,11 @@ def test_schema_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
 def test_model_without_a_region_says_how_to_name_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "cards"]) == 1
     assert "cards: found no such tuning in include/tunings" in capsys.readouterr().err
+
+
+def test_the_guide_lists_every_command(project_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.findall(r"(?m)^    ([a-z]+)  ", capsys.readouterr().out)
+    guide = (project_dir / "docs" / "package.md").read_text()
+    assert sorted(listed) == sorted(set(re.findall(r"(?m)^\| `vertex-tuning (\w+)`", guide))) != []

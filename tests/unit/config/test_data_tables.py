@@ -7,8 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vertex_tuning.config.base_models import base_models, check_base_model, retirement_note, tunable_models
+import vertex_tuning
+from vertex_tuning.config.base_models import (
+    base_model,
+    base_models,
+    check_base_model,
+    retirement_note,
+    tunable_models,
+)
 from vertex_tuning.config.locations import check_location, known_locations
+from vertex_tuning.config.media_table import media_table
 from vertex_tuning.exceptions import ConfigurationError
 
 ROW = '- {name: gemini-9-flash, tunable: true, source: "https://example.org", read: "2026-11-01"}\n'
@@ -20,6 +28,7 @@ def read_again() -> Iterator[None]:
     yield
     base_models.cache_clear()
     known_locations.cache_clear()
+    media_table.cache_clear()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str, text: str) -> Path:
@@ -28,6 +37,7 @@ def use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str, text: str) 
     monkeypatch.setenv(f"AIRFLOW__VERTEX_TUNING__{table.upper()}", str(path))
     base_models.cache_clear()
     known_locations.cache_clear()
+    media_table.cache_clear()
     return path
 
 
@@ -35,6 +45,41 @@ def test_each_row_says_where_and_when_it_was_read() -> None:
     for model in base_models().values():
         assert model.source.startswith("https://")
         assert datetime.date(2026, 1, 1) < model.read <= datetime.date.today()  # noqa: DTZ011 - the day is enough
+
+
+def test_each_tunable_model_has_limits_and_a_generation_of_known_rates() -> None:
+    generations = {rates.generation for rates in media_table().rates}
+    for name in tunable_models():
+        model = base_models()[name]
+        assert model.generation in generations
+        assert model.max_example_tokens == 131_072
+        assert model.adapter_sizes
+        assert set(model.adapter_sizes) <= {1, 2, 4, 8, 16, 32}
+        assert set(model.successors) <= base_models().keys()
+        assert all(location in known_locations() for location in model.tuning_locations + model.serving_locations)
+        assert all(each.source.startswith("https://") for each in model.further_sources)
+        known = {field for each in model.further_sources for field in each.facts}
+        assert known <= set(model.__struct_fields__)
+
+
+def test_each_model_has_a_date_of_its_end_and_new_tuning_ends_a_month_before() -> None:
+    for name in tunable_models():
+        model = base_models()[name]
+        assert (model.retirement is None) == (model.earliest_retirement is not None)
+        if model.retirement:
+            assert model.end_of_new_tuning
+            assert datetime.timedelta(28) <= model.retirement - model.end_of_new_tuning <= datetime.timedelta(31)
+            assert model.successors
+
+
+def test_a_date_before_which_a_model_does_not_end_is_no_warning() -> None:
+    assert retirement_note("gemini-3.5-flash") == ""
+    assert "2026-10-20" in retirement_note("gemini-2.5-flash-001")
+
+
+def test_a_row_is_found_by_a_numbered_version_of_its_model() -> None:
+    assert base_model("gemini-2.5-flash-001") == base_models()["gemini-2.5-flash"]
+    assert base_model("gemini-2.5-flash-image") is None
 
 
 def test_another_file_replaces_the_base_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,3 +124,13 @@ def test_a_table_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp
     use(monkeypatch, tmp_path, "base_models", ROW).unlink()
     with pytest.raises(ConfigurationError, match="base_models: found no file at"):
         base_models()
+
+
+def test_another_file_replaces_the_limits_of_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    package = Path(vertex_tuning.__file__).parent / "data" / "media.yaml"
+    text = package.read_text()
+    use(monkeypatch, tmp_path, "media", text.replace("most_files: 30", "most_files: 3"))
+    assert media_table().kinds["image"].most_files == 3
+    use(monkeypatch, tmp_path, "media", text.replace("most_files: 30", "most_files: thirty"))
+    with pytest.raises(ConfigurationError, match=r"media: media.yaml, line \d+: kinds"):
+        media_table()

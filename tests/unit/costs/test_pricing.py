@@ -92,3 +92,32 @@ def test_counts_are_read_from_rendered_text(value: Any, count: int | None) -> No
 def test_counts_that_are_none_are_named(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"epoch_count: found .*, expected a whole number, 1 or more"):
         parse_count("epoch_count", value)
+
+
+def test_the_most_that_files_may_cost_is_shown_and_compared_with_the_limits(table: PriceTable) -> None:
+    cost = price_run("gemini-3.1-flash-lite", 10_000, 2, table, most_tokens=1_000_000, can_inspect=True)
+    assert cost.amount == pytest.approx(0.06)
+    assert cost.most_amount == pytest.approx(6.0)
+    assert "= USD 0.06, at most 2,000,000 training tokens = USD 6.00" in str(cost)
+    check_limits(cost, 6.0, 2_000_000)
+    with pytest.raises(
+        CostLimitError, match=r"max_cost: found .* expected at most USD 5\.00\. Set `inspect_files: true`"
+    ):
+        check_limits(cost, 5.0, None)
+    with pytest.raises(CostLimitError, match=r"max_training_tokens: found .* `inspect_files: true`"):
+        check_limits(cost, None, 1_999_999)
+
+
+@pytest.mark.parametrize(("can_inspect", "most_tokens"), [(False, 1_000_000), (True, 0)])
+def test_reading_the_files_is_advised_only_where_it_helps(
+    table: PriceTable, can_inspect: bool, most_tokens: int
+) -> None:
+    cost = price_run("gemini-3.1-flash-lite", 500_000, 2, table, most_tokens=most_tokens, can_inspect=can_inspect)
+    with pytest.raises(CostLimitError) as error:
+        check_limits(cost, 1.0, None)
+    assert "inspect_files" not in str(error.value)
+
+
+def test_a_bound_without_a_price_is_shown_in_tokens() -> None:
+    cost = price_run("gemini-9-flash", 1000, 2, None, most_tokens=5000)
+    assert "at most 10,000 training tokens, as the size of its files is not known; no price is known" in str(cost)

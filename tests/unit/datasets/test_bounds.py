@@ -20,7 +20,7 @@ from tests.support.dataset_files import lines, pair, prepared
 MB = 10**6
 
 
-@pytest.mark.parametrize("name", [*hostile._REPEATED, *hostile._RECORDS, *hostile._BOMBS])
+@pytest.mark.parametrize("name", hostile.NAMES)
 def test_hostile_files_end_in_time(tmp_path: Path, name: str) -> None:
     [path] = [path for path in hostile.write(tmp_path, MB) if path.name == name]
     started = time.process_time()

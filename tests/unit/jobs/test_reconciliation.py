@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from vertex_tuning.costs.token_estimate import FILES_AT_LEAST
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.jobs.reconciliation import compare_with_service
 
@@ -53,3 +54,9 @@ def test_a_difference_or_a_dropped_row_is_a_warning(stats: dict[str, Any], words
 def test_both_differences_are_told() -> None:
     found = compare_with_service(OURS, job(tuning_dataset_example_count=900, total_billable_token_count=80_000))
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(("tokens", "warnings"), [(100_000, 0), (5_000_000, 0), (60_000, 1)])
+def test_files_may_cost_more_than_they_cost_at_least(tokens: int, warnings: int) -> None:
+    bounded = {**OURS, "counted": f"estimated, up to 30 % off; {FILES_AT_LEAST}"}
+    assert len(compare_with_service(bounded, job(total_billable_token_count=tokens))) == warnings

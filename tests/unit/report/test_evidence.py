@@ -50,10 +50,14 @@ def test_answers_that_differ_come_first_and_first_of_all_what_only_the_new_model
 def test_graded_answers_are_in_the_order_of_their_loss() -> None:
     rows = [samples.sampled_row(number, "text", champion="old", challenger="new") for number in range(3)]
     for row, score in zip(rows, (0.4, 0.1, 0.7), strict=True):
-        row["scores"]["rouge_l_sum"] = {"champion": 0.5, "challenger": score}
+        row["scores"]["sample.rouge_l_sum"] = {"champion": 0.5, "challenger": score}
     evaluation = samples.compared_evaluation(rows)
     evaluation["comparison"]["rule"] = {"value": "sample.rouge_l_sum"}
     assert [int(pair.name, 16) for pair in compared(evaluation).answers] == [1, 0, 2]
+    page = to_html(build(samples.undecided(evaluation)))
+    assert page.count("score 0.5<") == 3
+    assert page.count("score 0.1<") == 1
+    assert "First those that the new model gets worse." in page
 
 
 def test_of_many_answers_some_are_shown_and_the_page_names_the_file_with_all() -> None:
