@@ -82,7 +82,7 @@ def test_a_dataset_that_cannot_be_used_is_refused(
 def test_a_wrong_command_line_ends_with_its_own_exit_code(tmp_path: Path, arguments: list[str]) -> None:
     done = check(*arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("usage: python -m vertex_tuning")
+    assert done.stderr.startswith("usage: vertex-tuning")
 
 
 def test_names_of_columns_may_have_commas_and_equals_signs(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,21 @@ def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
         source, sizes = Source.local(path), Sizes(min_split=1)
         found.append(prepare([source], options=DatasetOptions(), folder=folder, processes=processes, sizes=sizes))
     assert hashes(found[0]) == hashes(found[1])
+
+
+def test_several_processes_leave_out_null_fields_and_name_mixed_formats_once(tmp_path: Path) -> None:
+    rows = [pair(f"question {number}") for number in range(400)]
+    nulls = [{**each, "tools": None} for each in rows]
+    chats = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}] * 300
+    found = []
+    for name, content in (("nulls", nulls), ("mixed", rows + chats)):
+        (tmp_path / name).mkdir()
+        file = tmp_path / f"{name}.jsonl"
+        file.write_bytes(lines(content))
+        options: dict[str, Any] = {"options": DatasetOptions(), "processes": 3, "sizes": Sizes(min_split=0)}
+        found.append(prepare([Source.local(file)], folder=tmp_path / name, **options))
+    without_nulls, mixed = found
+    written = Path(without_nulls.training.path or "").read_bytes()
+    assert [json.loads(line) for line in written.splitlines()] == rows
+    [finding] = mixed.shown["error"]
+    assert (finding.kind, finding.line, mixed.error_count) == ("mixed_formats", 401, 1)
