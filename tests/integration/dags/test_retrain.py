@@ -85,7 +85,10 @@ def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> N
     losses = result("collect_metrics")["metrics"]["/eval_total_loss"]
     assert losses["last"] < losses["first"]
     assert result("smoke_test")["cases"]["passed"] == result("smoke_test")["cases"]["total"] > 0
-    assert result("evaluate_model")["verdict"] == "first"
+    evaluation = result("evaluate_model")
+    assert evaluation["verdict"] == "first"
+    share = evaluation["comparison"]["values"]["sample.exact_share"]
+    assert share["challenger"] > 0.7 > 0.3 > share["baseline"]  # it beats the base model
     assert result("promote_model")["model"] == job["tuned_model"]["model"]
     assert "The new model is in use" in page_of(emulator, result("write_report")["report_uri"])
 
