@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 
 _LINK_OUT: Final = re.compile(r"(?<!!)\[([^\]]*)\]\(\.\./([^)#]+)(?:#[^)]*)?\)")
-_ROLE: Final = re.compile(r":(?:class|func|meth|mod):<code>~?(?:[\w.]+\.)?(\w+)</code>")
+_ROLE: Final = re.compile(r":(?:class|func|meth|mod|data):<code>~?(?:[\w.]+\.)?(\w+)</code>")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
