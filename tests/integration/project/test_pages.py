@@ -72,8 +72,8 @@ def test_no_markup_is_left_over(site: Path) -> None:
     for path in site.glob("*.html"):
         text = re.sub(r"<(pre|script|style)\b.*?</\1>", "", path.read_text(), flags=re.DOTALL)
         shown = html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<code\b.*?</code>", "", text, flags=re.DOTALL)))
-        # Fences, links, snippets, docstrings' fields and roles that nothing has rendered.
-        assert re.findall(r"(?m)```|\]\([^)]+\)|--8<--|:param \w+:|:(?:class|func|data):|^:::", shown) == [], path.name
+        # Fences, links, snippets, lists, tables, docstrings' fields and roles that nothing has rendered.
+        assert re.findall(r"(?m)```|\]\([^)]+\)|--8<--|:param \w+:|:(?:class|func|data):|^:::|^\s*(?:\d\.|-|\|) .*", shown) == [], path.name
 
 
 def test_every_page_names_only_make_commands_that_exist(project_dir: Path) -> None:
