@@ -27,6 +27,9 @@ from vertex_tuning.pipeline import tuning_pipeline
 from tests.integration.project.test_docs import code, tables
 from tests.integration.project.test_readme import blocks
 
+LEFT_OVER = r"(?m)```|\]\([^)]+\)|--8<--|:param \w+:|:(?:class|func|data):|^:::|^\s*(?:\d\.|-|\|) .*"
+"""Fences, links, snippets, lists, tables, docstrings' fields and roles that nothing has rendered."""
+
 
 def page(project_dir: Path, name: str) -> str:
     return (project_dir / "docs" / f"{name}.md").read_text()
@@ -72,8 +75,7 @@ def test_no_markup_is_left_over(site: Path) -> None:
     for path in site.glob("*.html"):
         text = re.sub(r"<(pre|script|style)\b.*?</\1>", "", path.read_text(), flags=re.DOTALL)
         shown = html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<code\b.*?</code>", "", text, flags=re.DOTALL)))
-        # Fences, links, snippets, lists, tables, docstrings' fields and roles that nothing has rendered.
-        assert re.findall(r"(?m)```|\]\([^)]+\)|--8<--|:param \w+:|:(?:class|func|data):|^:::|^\s*(?:\d\.|-|\|) .*", shown) == [], path.name
+        assert re.findall(LEFT_OVER, shown) == [], path.name
 
 
 def test_every_page_names_only_make_commands_that_exist(project_dir: Path) -> None:
