@@ -37,8 +37,8 @@ with DAG(
     )
 
     @task
-    def find_best(found: list[dict[str, Any]]) -> dict[str, Any]:
-        """The job with the lowest validation loss."""
+    def find_best(found: Any) -> dict[str, Any]:
+        """The job with the lowest validation loss, of the metrics of all jobs."""
         best = min(found, key=lambda one: one["values"]["eval_total_loss.last"])
         return {"job_name": best["job_name"], "loss": best["values"]["eval_total_loss.last"]}
 
