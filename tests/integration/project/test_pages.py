@@ -23,6 +23,7 @@ from vertex_tuning.config.tuning import Promotion, SmokeTest, Tuning
 from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.validator import examine
 from vertex_tuning.pipeline import tuning_pipeline
+from vertex_tuning.provider import get_provider_info
 
 from tests.integration.project.test_docs import code, tables
 from tests.integration.project.test_readme import blocks
@@ -78,11 +79,41 @@ def test_no_markup_is_left_over(site: Path) -> None:
         assert re.findall(LEFT_OVER, shown) == [], path.name
 
 
+def test_every_example_is_on_its_page(site: Path, project_dir: Path) -> None:
+    shown = html.unescape(re.sub(r"<[^>]+>", "", (site / "examples.html").read_text()))
+    examples = list((project_dir / "dags" / "examples").glob("*.py"))
+    assert len(examples) >= 5
+    assert [path.name for path in examples if path.read_text().strip() not in shown] == []
+
+
 def test_every_page_names_only_make_commands_that_exist(project_dir: Path) -> None:
     done = subprocess.run(["make", "help"], cwd=project_dir, capture_output=True, text=True, check=True)
     known = set(re.findall(r"make ([\w-]+)", done.stdout))
     pages = "".join(path.read_text() for path in (project_dir / "docs").glob("*.md"))
     assert set(re.findall(r"(?:`|\$ )make ([a-z][\w-]*)", pages)) - known == set()
+
+
+def test_every_command_and_option_on_the_pages_exists(project_dir: Path) -> None:
+    pages = "".join(path.read_text() for path in (project_dir / "docs").glob("*.md"))
+    done = subprocess.run(
+        [sys.executable, "-m", "vertex_tuning", "--help"],
+        cwd=project_dir, env={**os.environ, "PYTHONPATH": "plugins"}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    commands = set(re.findall(r"(?:`|\$ |(?m:^))vertex-tuning (\w+)", pages))
+    assert len(commands) >= 5
+    assert [command for command in commands if not re.search(rf"\b{command}\b", done.stdout)] == []
+    options = {name.lower() for name in re.findall(r"AIRFLOW__VERTEX_TUNING__(\w+)", pages)}
+    assert options - get_provider_info()["config"]["vertex_tuning"]["options"].keys() == set()
+
+
+def test_every_yaml_example_fits_a_tuning(project_dir: Path, tmp_path: Path) -> None:
+    [complete] = blocks((project_dir / "README.md").read_text(), "yaml")
+    examples = [text for path in (project_dir / "docs").glob("*.md") for text in blocks(path.read_text(), "yaml")]
+    assert len(examples) >= 2
+    for example in examples:
+        path = tmp_path / "example.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(complete) | yaml.safe_load(example)))
+        load_tuning(path)
 
 
 def test_every_python_example_of_the_operators_makes_a_dag(project_dir: Path) -> None:
