@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-_SIZE: Final = 64
-"""Bytes of the hash of a row: the maximum of BLAKE2b."""
+from mmh3 import mmh3_x64_128_uintdigest
+
+_SIZE: Final = 16
+"""Bytes of the hash of a row. Ten million rows have two equal hashes in one of 10^24 datasets."""
 _MODULUS: Final = 1 << 8 * _SIZE
 
 
@@ -16,7 +18,8 @@ class RowSet:
 
     An exclusive or would not do: two equal rows would cancel each other. (M. Bellare and D. Micciancio, "A New
     Paradigm for Collision-Free Hashing", EUROCRYPT 1997: AdHash.) It does not protect from deliberate collisions: an
-    attacker who can write the data does not need them.
+    attacker who can write the data does not need them. So the hash of a row is MurmurHash3, which is six times as fast
+    as a cryptographic one.
     """
 
     def __init__(self, sum_of_hashes: int = 0) -> None:
@@ -24,8 +27,7 @@ class RowSet:
 
     def add(self, lines: Iterable[bytes]) -> None:
         """Add rows. Space around a row does not count."""
-        digest, number = hashlib.blake2b, int.from_bytes
-        self._sum += sum([number(digest(line.strip()).digest(), "big") for line in lines])
+        self._sum += sum(map(mmh3_x64_128_uintdigest, map(bytes.strip, lines)))
         self._sum %= _MODULUS
 
     def merge(self, other: RowSet) -> None:
