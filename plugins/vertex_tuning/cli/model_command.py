@@ -61,7 +61,7 @@ def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str,
 
     tuning = _tuning(name)
     alias = tuning.promotion.champion_alias if tuning else CHAMPION
-    region = location or _region(name, tuning)
+    region = location or region_of_tuning(name, tuning)
     registry = RegistryHook(GoogleConnection(location=region, gcp_conn_id=gcp_conn_id))
     champion = ModelAliases(registry, name, alias).current().champion
     if champion is None:
@@ -84,7 +84,11 @@ def _tuning(name: str) -> Tuning | None:
     return next((tuning for tuning in tunings if tuning.name == name), None)
 
 
-def _region(name: str, tuning: Tuning | None) -> str:
+def region_of_tuning(name: str, tuning: Tuning | None) -> str:
+    """The region in a tuning's file, rendered with Airflow's variables.
+
+    :raises ConfigurationError: there is no such file, or the template cannot be rendered here
+    """
     from airflow.sdk.execution_time.context import VariableAccessor
     from jinja2.sandbox import SandboxedEnvironment
 
