@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
-
-import pendulum
 
 from vertex_tuning.config.data_tables import table_path
 from vertex_tuning.config.price_table import load_prices
@@ -19,6 +18,11 @@ if TYPE_CHECKING:
     from vertex_tuning.hooks.genai import VertexTuningHook
 
 OnBudget = Literal["fail", "skip"]
+
+
+def utc_now() -> datetime:
+    """The current time, by which jobs are recent."""
+    return datetime.now(UTC)
 
 
 def older_jobs(hook: VertexTuningHook, job: TuningJob) -> list[TuningJob]:
@@ -46,4 +50,4 @@ def require_room(job: TuningJob, older: Iterable[TuningJob], limit: float) -> No
     prices = load_prices(table_path("prices"))
     estimate = job_cost(job, prices)
     costs = [job_cost(old, prices, estimate.training_tokens) for old in older]
-    check_budget(estimate, costs, limit, pendulum.now("UTC"), prices.currency)
+    check_budget(estimate, costs, limit, utc_now(), prices.currency)
