@@ -120,7 +120,7 @@ def _costs(region: str, gcp_conn_id: str, prices: PriceTable) -> dict[str, list[
     from vertex_tuning.registry.aliases import TUNING_LABEL
 
     hook = VertexTuningHook(GoogleConnection(location=region, gcp_conn_id=gcp_conn_id))
-    costs = defaultdict[str, list[JobCost]](list)
+    costs: defaultdict[str, list[JobCost]] = defaultdict(list)
     for job in hook.jobs_labelled(DEPLOYMENT_LABEL, deployment_id()):
         costs[job.labels.get(TUNING_LABEL, "")].append(job_cost(job, prices))
     return costs
@@ -156,12 +156,13 @@ def _notes(rows: Sequence[Mapping[str, Any]], prices: PriceTable, days: int) -> 
     from vertex_tuning.costs.budget import UPPER_BOUND
 
     notes = {
-        "estimates": "jobs counted with their estimate: Vertex AI has not counted their tokens yet.",
-        "unknown": "jobs not included: their tokens or the price of their model are not known.",
-        "upper_bounds": f"jobs that failed or were cancelled. {UPPER_BOUND}",
+        "estimates": "Counted with an estimate, as Vertex AI has not counted the tokens yet",
+        "unknown": "Not included, as the tokens or the price of the model are not known",
+        "upper_bounds": "Failed or cancelled",
     }
     counts = {kind: sum(row[kind] for row in rows) for kind in notes}
     return [
         f"Jobs of the last {days} days, with the prices of {prices.date}. Predictions and judging are not included.",
-        *(f"{count} {notes[kind]}" for kind, count in counts.items() if count),
+        *(f"{notes[kind]}: {count} job{'' if count == 1 else 's'}." for kind, count in counts.items() if count),
+        *([UPPER_BOUND] if counts["upper_bounds"] else []),
     ]

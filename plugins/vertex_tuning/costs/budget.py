@@ -92,7 +92,7 @@ def recent_costs(jobs: Iterable[JobCost], now: datetime, period: timedelta = BUD
 
 def total_cost(jobs: Iterable[JobCost]) -> float:
     """Sum of the known costs."""
-    return sum(job.amount or 0.0 for job in jobs)
+    return sum((job.amount or 0.0 for job in jobs), 0.0)
 
 
 def room_from(job: JobCost, earlier: Sequence[JobCost], limit: float) -> datetime | None:

@@ -12,22 +12,22 @@ from vertex_tuning.jobs.job_cost import before_creation, job_cost
 
 from tests.support.paths import PRICES
 
-COUNTED = {
+COUNTED: dict[str, Any] = {
     "tuning_data_stats": {"supervised_tuning_data_stats": {"total_billable_token_count": "100000"}},
     "supervised_tuning_spec": {"hyper_parameters": {"epoch_count": "4"}},
 }
-LABEL = {"labels": {"airflow-training-tokens": "600000"}}
-STARTED = {"start_time": "2026-11-01T06:01:00Z"}
+LABEL: dict[str, Any] = {"labels": {"airflow-training-tokens": "600000"}}
+STARTED: dict[str, Any] = {"start_time": "2026-11-01T06:01:00Z"}
 
 
-def cost(state: str = "SUCCEEDED", default_tokens: int | None = None, **fields: Any) -> JobCost:
+def cost(state: str = "SUCCEEDED", /, **fields: Any) -> JobCost:
     given = {
         "name": "projects/1/locations/us-central1/tuningJobs/1",
         "state": f"JOB_STATE_{state}",
         "base_model": "gemini-2.5-flash",
         "create_time": "2026-11-01T06:00:00Z",
     }
-    return job_cost(TuningJob.parse({**given, **fields}), load_prices(PRICES), default_tokens)
+    return job_cost(TuningJob.parse({**given, **fields}), load_prices(PRICES))
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "RUNNING", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"])
@@ -44,7 +44,8 @@ def test_a_job_without_a_count_has_its_estimate(state: str) -> None:
 
 
 def test_without_either_it_counts_as_the_run_that_looks() -> None:
-    assert cost("PENDING", default_tokens=200_000).amount == 1.0
+    waiting = TuningJob.parse({"name": "n", "state": "JOB_STATE_PENDING", "base_model": "gemini-2.5-flash"})
+    assert job_cost(waiting, load_prices(PRICES), default_tokens=200_000).amount == 1.0
     assert cost("PENDING").amount is None
     for label in ("", "many", "-1", "²"):
         assert cost("PENDING", labels={"airflow-training-tokens": label}).training_tokens is None
@@ -68,6 +69,7 @@ def test_a_model_without_a_price_has_tokens_but_no_cost() -> None:
     further = {
         "pre_tuned_model": {"tuned_model_name": "projects/1/locations/l/models/2@1", "base_model": "gemini-2.5-pro"}
     }
-    for fields in ({"base_model": "gemini-9"}, {"base_model": None}, further):
+    given: list[dict[str, Any]] = [{"base_model": "gemini-9"}, {"base_model": None}, further]
+    for fields in given:
         found = cost(**{**COUNTED, **fields})
         assert (found.training_tokens, found.amount) == (400_000, None)
