@@ -62,7 +62,7 @@ def _show_costs(arguments: argparse.Namespace) -> int:
 
 
 def costs_by_tuning(prices: PriceTable, days: int, location: str | None, gcp_conn_id: str) -> list[dict[str, Any]]:
-    """What the jobs of this Airflow installation cost, by region and tuning.
+    """Sum up the costs of the jobs of this Airflow installation, by region and tuning.
 
     :param days: jobs created in the last days
     :param location: region of the jobs; the regions of all tuning files if not given
@@ -92,7 +92,7 @@ def costs_by_tuning(prices: PriceTable, days: int, location: str | None, gcp_con
 def _by_region(tunings: Iterable[Tuning], location: str | None) -> dict[str, dict[str, Tuning]]:
     """The tunings by region and name.
 
-    :param location: the only region to look at
+    :param location: the only region to list
     :raises ConfigurationError: no region is known
     """
     from vertex_tuning.cli.model_command import region_of_tuning
@@ -152,7 +152,7 @@ def _table(rows: Sequence[Mapping[str, Any]], currency: str) -> str:
 
 
 def _notes(rows: Sequence[Mapping[str, Any]], prices: PriceTable, days: int) -> list[str]:
-    """What the numbers are."""
+    """Explanations of the numbers."""
     from vertex_tuning.costs.budget import UPPER_BOUND
 
     notes = {

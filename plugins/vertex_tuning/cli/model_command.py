@@ -41,12 +41,20 @@ def _show_model(arguments: argparse.Namespace) -> int:
     if found is None:
         print(f"{arguments.name}: found no model in use.", file=sys.stderr)
         return 1
-    print(json.dumps(found) if arguments.json else "\n".join(f"{field:<9}{value}" for field, value in found.items()))
+    if note := found["retirement"]:
+        print(f"Warning: {note}", file=sys.stderr)
+    print(
+        json.dumps(found)
+        if arguments.json
+        else "\n".join(f"{field:<9}{value}" for field, value in found.items() if field != "retirement")
+    )
     return 0
 
 
 def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str, str] | None:
-    """The model in use of a tuning: version, endpoint, last change (e.g. its promotion) and creation.
+    """The model in use of a tuning: version, endpoint, last change (e.g. its promotion), creation and base model.
+
+    `retirement` has a warning if Google retires the base model soon. The tuned model retires with it.
 
     :param name: name of the tuning
     :param location: region of the model; that of the tuning's file if not given
@@ -54,9 +62,10 @@ def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str,
     :returns: None if no model is in use
     :raises TuningError: the region is not known, or the Model Registry does not say which model is in use
     """
+    from vertex_tuning.config.base_models import retirement_note
     from vertex_tuning.hooks.connection import GoogleConnection
     from vertex_tuning.hooks.model_registry import RegistryHook
-    from vertex_tuning.registry.aliases import CHAMPION
+    from vertex_tuning.registry.aliases import BASE_MODEL_LABEL, CHAMPION
     from vertex_tuning.registry.promotion import ModelAliases
 
     tuning = _tuning(name)
@@ -72,6 +81,8 @@ def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str,
         "endpoint": registry.endpoint_of(champion),
         "since": since.isoformat(timespec="seconds"),
         "created": champion.created.isoformat(timespec="seconds"),
+        "base": (base := champion.labels.get(BASE_MODEL_LABEL, "")),
+        "retirement": retirement_note(base),
     }
 
 

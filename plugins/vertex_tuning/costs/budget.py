@@ -1,4 +1,4 @@
-"""What the jobs of a tuning cost over time, and whether another job fits into the budget. Pure."""
+"""Costs of the jobs of a tuning over time, and the check that another job fits into the budget. Pure."""
 
 from __future__ import annotations
 

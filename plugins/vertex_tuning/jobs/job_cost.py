@@ -1,4 +1,4 @@
-"""What a tuning job costs, by its own token count and the price table. Pure."""
+"""Cost of a tuning job, by its token count and the price table. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vertex_tuning.jobs.job import TRAINING_TOKENS_LABEL, TuningJob, billed_toke
 def job_cost(job: TuningJob, prices: PriceTable, default_tokens: int | None = None) -> JobCost:
     """The cost of a job.
 
-    A job counts with the tokens that the service counted, or else with the estimate in its label. What the service
-    bills for a job that failed or was cancelled is not documented, so such a job counts in full. It counts nothing if
-    it ended before it ran and before its data was counted.
+    A job counts with the tokens that the service counted, or else with the estimate in its label. A job that failed or
+    was cancelled counts in full, because Google does not document its bill. A job that ended before it ran and before
+    its tokens were counted costs nothing.
 
     :param default_tokens: training tokens of a job that has neither a count nor an estimate
     """

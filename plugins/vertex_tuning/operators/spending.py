@@ -39,7 +39,7 @@ def older_jobs(hook: VertexTuningHook, job: TuningJob) -> list[TuningJob]:
 
 
 def require_room(job: TuningJob, older: Iterable[TuningJob], limit: float) -> None:
-    """Check that a job fits into the budget beside older jobs.
+    """Check that a job fits into the budget together with older jobs.
 
     :param job: a job, or its labels, model and token count before it is created
     :param older: older jobs of the tuning

@@ -340,7 +340,7 @@ class TuningJobWaiter(VertexOperator):
             require_unchanged(self.storage, str(self.manifest_uri), uris)
 
     def require_room_in_budget(self, job: TuningJob) -> None:
-        """Check that the budget of the tuning has room for a job beside all older jobs.
+        """Check that the budget of the tuning has room for a job in addition to all older jobs.
 
         :param job: a job, or its labels and model before it is created
         :raises AirflowSkipException: it has no room, and `on_budget` is `skip`

@@ -92,9 +92,9 @@ def test_only_the_last_days_count(
         monkeypatch.setattr("include.gcp_emulator.tuning.service.timestamp", lambda created=created: created)
         train("cards", PENDING, cost=estimated(1_000_000))
     counts = {}
-    for days in ("1", "7", "30", "45"):
-        rows = shown(capsys, "--location", LOCATION, "--days", days)
-        counts[days] = sum(row["jobs"] for row in rows)
+    for period in ("1", "7", "30", "45"):
+        rows = shown(capsys, "--location", LOCATION, "--days", period)
+        counts[period] = sum(row["jobs"] for row in rows)
     assert counts == {"1": 0, "7": 1, "30": 1, "45": 2}
 
 
@@ -102,7 +102,7 @@ def test_other_installations_are_left_out(
     train: Callable[..., str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train("cards", PENDING, cost=estimated(1_000_000))
-    monkeypatch.setenv("AIRFLOW__VERTEX_TUNING__DEPLOYMENT", "another")
+    monkeypatch.setenv("AIRFLOW__VERTEX_TUNING__DEPLOYMENT", f"other-{uuid4().hex[:8]}")
     assert shown(capsys, "--location", LOCATION) == []
     assert main(["costs", "--location", LOCATION]) == 0
     assert capsys.readouterr().out.startswith("No tuning jobs.\n")
