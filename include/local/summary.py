@@ -99,8 +99,8 @@ def _table(title: str, *columns: str) -> Table:
 
 def _dataset(dataset: dict[str, Any]) -> Table:
     table = _table("Dataset", "", "rows", "tokens", "object")
-    for kind in ("training", "validation"):
-        if part := dataset[kind]:
+    for kind in ("training", "validation", "test"):
+        if part := dataset.get(kind):
             table.add_row(kind, str(part["rows"]), f"{part['tokens']:,}", dataset[f"{kind}_uri"])
     cost = dataset["cost"]
     table.caption = f"estimated: {_cost(cost, cost['training_tokens'])}"
@@ -164,9 +164,15 @@ def _answers(answers: dict[str, Any], title: str) -> Table:
 
 
 def _comparison(values: Mapping[str, Mapping[str, float | None]]) -> Table:
-    table = _table("Comparison", "value", "new model", "current model")
+    models = {"base model": "baseline", "current model": "champion", "new model": "challenger"}
+    shown = {
+        title: model
+        for title, model in models.items()
+        if any(sides.get(model) is not None for sides in values.values())
+    }
+    table = _table("Comparison", "value", *shown)
     for name, sides in values.items():
-        table.add_row(escape(name), _number(sides["challenger"]), _number(sides["champion"]))
+        table.add_row(escape(name), *(_number(sides.get(model)) for model in shown.values()))
     return table
 
 

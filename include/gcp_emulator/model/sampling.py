@@ -22,12 +22,13 @@ class Sampling:
     The `top_k` likeliest tokens are kept, and of them the smallest set that reaches the probability `top_p`. From this
     set a token is drawn, with `temperature`.
 
-    :param temperature: 0 takes the likeliest token
+    :param temperature: 0 takes the likeliest token. The default stands for the service's default of 1.0: large models
+        are far surer of a short answer than this small one, so at 1.0 their answers hardly vary
     :param max_tokens: most tokens to write
     :param stop: texts that end the answer; they are not part of it
     """
 
-    temperature: float = 1.0
+    temperature: float = 0.2
     top_k: int = 64
     top_p: float = 0.95
     max_tokens: int = 8192

@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from vertex_tuning.datasets.choices import ConsecutiveTurns, Format
 from vertex_tuning.datasets.findings import Problem, describe, key_of
 from vertex_tuning.datasets.formats import (
     NOTES,
     ConversionError,
     Converted,
-    Format,
     conversion_error,
     gemini_row,
     require_known,
 )
 from vertex_tuning.datasets.function_calls import Call, call_part, read_calls, read_tools, response_part
 from vertex_tuning.datasets.row_rules import problems
-
-ConsecutiveTurns = Literal["refuse", "join"]
-"""What happens to two turns of the same role in a row: the row is refused, or they become one turn."""
 
 _SYSTEM: Final = "system"
 _TOOL: Final = "tool"

@@ -13,6 +13,7 @@ from typing import IO, Final, Literal, NamedTuple
 import msgspec
 
 from vertex_tuning.costs.media import MediaFacts
+from vertex_tuning.datasets.choices import Format
 from vertex_tuning.datasets.conversations import from_conversation
 from vertex_tuning.datasets.duplicates import Examples, SetName
 from vertex_tuning.datasets.file_layouts import csv_header, layout_problem
@@ -22,7 +23,6 @@ from vertex_tuning.datasets.formats import (
     PAIR_FIELDS,
     ConversionError,
     Converted,
-    Format,
     Recognised,
     from_fields,
     from_pair,

@@ -8,6 +8,7 @@ from typing import IO, Final, Literal
 
 import msgspec
 
+from vertex_tuning.datasets.choices import MAX_ERRORS
 from vertex_tuning.text.plain_text import plain, shorten
 
 FINDINGS_SHOWN: Final = 20
@@ -16,8 +17,6 @@ WARNINGS_OF_A_KIND: Final = 5
 """Most warnings of a kind among them. Warnings about the whole dataset come last and must also have room."""
 MAX_WRITTEN: Final = 10_000
 """Most findings written to the file. Further findings are only counted: a dataset can have 100 million of them."""
-MAX_ERRORS: Final = 1_000_000
-"""Most errors and dropped rows that are looked for: then the rest of the files is not read."""
 _MAX_TEXT: Final = 80
 _LARGE: Final = 10**20
 

@@ -20,22 +20,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from vertex_tuning.datasets.choices import Format
 from vertex_tuning.datasets.findings import Problem, describe, key_of
 from vertex_tuning.datasets.row_rules import PREFERENCE_KEY
 from vertex_tuning.datasets.rows import UNREADABLE_ROW
 
-Format = Literal[
-    "gemini",
-    "messages",
-    "chat",
-    "csv",
-    "fields",
-    "sharegpt",
-    "alpaca",
-    "ai_studio",
-    "prompt_completion",
-    "palm",
-]
 Recognised = Format | Literal["preference"]
 """`preference` is not a format that is read. It is recognised for its error message."""
 

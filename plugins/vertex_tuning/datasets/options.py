@@ -7,9 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from vertex_tuning.datasets.conversations import ConsecutiveTurns
-from vertex_tuning.datasets.findings import MAX_ERRORS
-from vertex_tuning.datasets.formats import Format
+from vertex_tuning.datasets.choices import MAX_ERRORS, ConsecutiveTurns, Format
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.schema import Model, PlainText, known_in_a_run, mistakes_of
 from vertex_tuning.text.plain_text import plain

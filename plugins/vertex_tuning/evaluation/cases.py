@@ -98,6 +98,13 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
         return {name: value for name, value in settings.items() if value is not None}
 
 
+def judge_prompt(case: SmokeCase) -> str:
+    """All that a model receives for a case, as a judge reads it: system instruction and turns."""
+    turns = [*case.turns, *([Turn(text=case.prompt)] if case.prompt else [])]
+    texts = [f"{turn.role}: {turn.words()}" for turn in turns] if len(turns) > 1 else [case.question]
+    return "\n\n".join([*([case.system_instruction] if case.system_instruction else []), *texts])
+
+
 def parse_cases(cases: list[dict[str, Any]]) -> list[SmokeCase]:
     """Check cases and give each a unique name, in plain text.
 

@@ -8,8 +8,7 @@ from typing import Final
 
 import msgspec
 
-from vertex_tuning.evaluation.cases import SmokeCase
-from vertex_tuning.evaluation.judging import judge_prompt
+from vertex_tuning.evaluation.cases import SmokeCase, judge_prompt
 from vertex_tuning.evaluation.value_names import EXACT_SHARE
 from vertex_tuning.results import EvaluatedRow, SmokeAnswer
 from vertex_tuning.scores import WIN_RATE, AnsweredRow, Preference, ScoredRow

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, Literal, Protocol
 
-from vertex_tuning.evaluation.cases import SmokeCase, Turn
 from vertex_tuning.evaluation.text_scores import exact_match, token_f1
 from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
 from vertex_tuning.report.names import seconds
@@ -165,13 +164,6 @@ def paired_scores(
     """
     pairs = [pair for row in rows if (pair := _pair_of(row, value, new_model, old_model))]
     return [new for new, _ in pairs], [old for _, old in pairs]
-
-
-def judge_prompt(case: SmokeCase) -> str:
-    """All that a model receives for a case, as a judge reads it: system instruction and turns."""
-    turns = [*case.turns, *([Turn(text=case.prompt)] if case.prompt else [])]
-    texts = [f"{turn.role}: {turn.words()}" for turn in turns] if len(turns) > 1 else [case.question]
-    return "\n\n".join([*([case.system_instruction] if case.system_instruction else []), *texts])
 
 
 def _pair_of(row: ScoredRow, value: str, new_model: str, old_model: str) -> tuple[float, float] | None:

@@ -23,7 +23,7 @@ from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError, Vert
 from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.operators.prediction import MAX_KEPT, PredictionOperator, Questions
 from vertex_tuning.operators.registry import ChampionOperator
-from vertex_tuning.report.rule_text import gain_text
+from vertex_tuning.report.rule_text import gain_text, win_rate_text
 from vertex_tuning.resources.resource_names import location_of
 from vertex_tuning.results import (
     SUMMARY_KEY,
@@ -328,6 +328,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             self.log.info("%s.", gain_text(rule.value, judged.gain))
         elif champion and not evaluation.is_in_use:
             self.log.info("The rule compares the bare numbers of %s, without a confidence bound.", rule.value)
+        if evaluation.win_rate:
+            self.log.info("%s", win_rate_text(evaluation.win_rate))
         if judged.verdict not in ("refused", "undecided"):  # the last message says why
             self.log.info("%s.", VERDICTS[judged.verdict])
 

@@ -226,6 +226,7 @@ class AnswerPair(msgspec.Struct, frozen=True):
     :param baseline: response of the base model; None without one
     :param reference: expected response; empty for a case
     :param scores: score of each response by the rule's value, if it is not the exact response that counts
+    :param judged: what a judge says about the pair; empty if no pairs are judged
     :param differs: whether new model and model in use respond differently; for a first model, new model and base model
     """
 
@@ -239,6 +240,7 @@ class AnswerPair(msgspec.Struct, frozen=True):
     baseline_problem: str = ""
     reference: str = ""
     scores: dict[str, float] = {}
+    judged: str = ""
     differs: bool = False
 
 
@@ -256,6 +258,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     :param gain: gain by the rule's value; None if bare numbers are compared, or no model was in use
     :param least_gain: the gain that the lower bound must reach
     :param needed: number of examples that would decide, if an undecided comparison can be decided at all
+    :param judge: how often a judge prefers the new model, in words; empty if no pairs are judged
     :param answered: number of prompts that the models answered
     :param differing: number of prompts to which the answers differ
     :param file: `gs://…` file with all answers; empty if it was not written
@@ -273,6 +276,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     gain: Gain | None = None
     least_gain: float | None = None
     needed: int | None = None
+    judge: str = ""
     answered: int = 0
     differing: int = 0
     file: str = ""

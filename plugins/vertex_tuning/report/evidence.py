@@ -11,7 +11,7 @@ from vertex_tuning.report import content as to
 from vertex_tuning.report.confusion import LabelTable, label_table
 from vertex_tuning.report.names import value_label, words
 from vertex_tuning.report.parts import ANSWER_CHARACTERS_SHOWN, MAX_ANSWERS, failed_first, shown_text
-from vertex_tuning.report.rule_text import wanted_gain
+from vertex_tuning.report.rule_text import wanted_gain, win_rate_text
 from vertex_tuning.results import EvaluatedRow, EvaluationResult, ModelAnswers, PromotionRule, SmokeAnswer
 from vertex_tuning.text.plain_text import MESSAGE_SHOWN, TEXT_SHOWN, plain
 
@@ -80,6 +80,7 @@ def comparison(evaluation: EvaluationResult) -> to.Comparison | None:
         gain=compared.gain,
         least_gain=rule.least_gain(bounded=bounded) if rule else None,
         needed=compared.needed,
+        judge=win_rate_text(compared.win_rate) if compared.win_rate else "",
         answered=len(pairs),
         differing=sum(pair.differs for pair in pairs),
         file=evaluation.result_uri or "",
@@ -156,6 +157,16 @@ def _pairs(evaluation: EvaluationResult) -> Iterator[_Pair]:
             yield _row_pair(row, other, value)
 
 
+def _choice(row: EvaluatedRow) -> str:
+    """What a judge says about a pair; empty if no pairs are judged."""
+    if row.choice is None:
+        return ""
+    if row.choice.preferred is None:
+        return f"No choice: {row.choice.error}"
+    preferred = {"new": "Prefers the new model", "old": "Prefers the other model", "tie": "Prefers neither"}
+    return ". ".join([preferred[row.choice.preferred], *row.choice.reasons])
+
+
 def _case_pair(old: SmokeAnswer, new: SmokeAnswer) -> _Pair:
     return _Pair(
         new=new.answer,
@@ -188,6 +199,7 @@ def _row_pair(row: EvaluatedRow, other: str, value: str) -> _Pair:
             "reference": row.reference,
             **{model: row.answers.get(model) for model in models},
             **{f"{model}_problem": row.problems.get(model, "") for model in models},
+            "judged": _choice(row),
         },
         limit=ROW_CHARACTERS_SHOWN,
         scores={} if value in _RIGHT_OR_WRONG else row.scores.get(value, {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vertex_tuning.report.names import change_text, is_share
 from vertex_tuning.results import Gain, PromotionRule
+from vertex_tuning.scores import WinRate
 
 
 def wanted_gain(rule: PromotionRule, *, bounded: bool) -> str:
@@ -48,6 +49,14 @@ def signed_number(name: str, value: float) -> str:
     """
     number = round(value * (100 if is_share(name) else 1), 6)
     return f"{number:+.3g}" if number else "0"
+
+
+def win_rate_text(rate: WinRate) -> str:
+    """How often a judge prefers the new model, with the confidence bounds, as a sentence."""
+    pairs = f"{rate.wins} for the new model, {rate.losses} for the other, {rate.ties} ties"
+    share, lower, upper = (f"{part * 100:.3g} %" for part in (rate.observed, rate.lower, rate.upper))
+    bounds = f"lower bound {lower}, upper bound {upper}, each with {rate.confidence * 100:.4g} % confidence"
+    return f"The judge's choices: {pairs}. Win rate {share} ({bounds}); a tie counts half."
 
 
 def signed_change(name: str, value: float) -> str:

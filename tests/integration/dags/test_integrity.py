@@ -188,7 +188,7 @@ def test_a_wrong_tuning_is_an_import_error_by_name_and_leaves_the_others_alone(p
     assert dags == OWN
     assert lines == [
         "tunings/.#wrong.yaml: found a link to nowhere, expected a file.",
-        "tunings/wrong.yaml, line 22: hyper_parameters.epoch_count: found 0, expected 1 or more.",
+        "tunings/wrong.yaml, line 23: hyper_parameters.epoch_count: found 0, expected 1 or more.",
     ]
 
 

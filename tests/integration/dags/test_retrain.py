@@ -55,7 +55,11 @@ def run(dag: DAG, **conf: Any) -> tuple[str, dict[str, str], Any]:
     dag_run = DagBag(dag_folder=dag.fileloc).dags[dag.dag_id].test(run_conf=conf)
     instances = {instance.task_id: instance for instance in dag_run.get_task_instances()}
     states = {task_id: str(instance.state) for task_id, instance in instances.items()}
-    return str(dag_run.state), states, lambda task_id: instances[task_id].xcom_pull(task_ids=task_id)
+
+    def result(task_id: str, key: str = "return_value") -> Any:
+        return instances[task_id].xcom_pull(task_ids=task_id, key=key)
+
+    return str(dag_run.state), states, result
 
 
 def jobs_of(emulator: str) -> list[dict[str, Any]]:
@@ -81,7 +85,10 @@ def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> N
     losses = result("collect_metrics")["metrics"]["/eval_total_loss"]
     assert losses["last"] < losses["first"]
     assert result("smoke_test")["cases"]["passed"] == result("smoke_test")["cases"]["total"] > 0
-    assert result("evaluate_model")["verdict"] == "first"
+    evaluation = result("evaluate_model")
+    assert evaluation["verdict"] == "first"
+    share = evaluation["comparison"]["values"]["sample.exact_share"]
+    assert share["challenger"] > 0.7 > 0.3 > share["baseline"]  # it beats the base model
     assert result("promote_model")["model"] == job["tuned_model"]["model"]
     assert "The new model is in use" in page_of(emulator, result("write_report")["report_uri"])
 
@@ -114,7 +121,8 @@ def test_other_data_is_asked_about_itself(dag: DAG, tmp_path: Path) -> None:
         dag, training_data="train.jsonl", validation_data="validation.jsonl", epoch_count=6, ask_smoke_cases="No"
     )
     assert state == "success", states
-    assert result("evaluate_model")["answers"]["challenger"]["sample"] == {"passed": 24, "total": 24}
+    evaluation = result("evaluate_model", "evaluation")
+    assert evaluation["answers"]["challenger"]["sample"] == {"passed": 24, "total": 24}
 
 
 @pytest.mark.parametrize(

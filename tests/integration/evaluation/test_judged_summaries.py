@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from vertex_tuning.evaluation.cases import SmokeCase
-from vertex_tuning.evaluation.judging import judge_prompt, paired_scores, score_models
+from vertex_tuning.evaluation.cases import SmokeCase, judge_prompt
+from vertex_tuning.evaluation.judging import paired_scores, score_models
 from vertex_tuning.evaluation.sample_metrics import default_metrics, parse_metrics
 from vertex_tuning.evaluation.significance import score_gain
 from vertex_tuning.hooks.connection import GoogleConnection

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel
 from vertex_tuning.cli.check_command import add_check_command
 from vertex_tuning.config.tuning import REQUIRED_IN_FILES, Tuning
-from vertex_tuning.datasets.formats import Format
+from vertex_tuning.datasets.choices import Format
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.gates import LIMITS
 from vertex_tuning.evaluation.value_names import KNOWN

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from vertex_tuning.evaluation.cases import SmokeCase, Turn
+from vertex_tuning.evaluation.cases import SmokeCase, Turn, judge_prompt
 from vertex_tuning.evaluation.judging import (
-    judge_prompt,
     paired_scores,
     score_models,
     summarize_scores,

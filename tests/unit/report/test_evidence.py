@@ -10,7 +10,8 @@ from vertex_tuning.report.build import build
 from vertex_tuning.report.content import Comparison
 from vertex_tuning.report.page import shade, to_html, to_json
 from vertex_tuning.report.parts import MAX_ANSWERS
-from vertex_tuning.results import EvaluationResult
+from vertex_tuning.results import ComparisonResult, EvaluatedRow, EvaluationResult, ModelRef, PromotionRule
+from vertex_tuning.scores import PairChoice, WinRate
 
 from tests.support import report_samples as samples
 
@@ -150,3 +151,23 @@ def test_hostile_labels_and_answers_are_text_and_bounded() -> None:
 
 def test_a_cell_of_the_matrix_is_darker_the_more_examples_it_has() -> None:
     assert [shade(count, 100) for count in (0, 1, 25, 26, 75, 100)] == [0, 1, 1, 2, 3, 4]
+
+
+def test_a_judges_choices_and_reasons_are_shown() -> None:
+    rate = WinRate(observed=0.75, lower=0.6, upper=0.88, confidence=0.95, wins=2, losses=0, ties=2)
+    choice = PairChoice("new", ("Names <b>the</b> day.",))
+    row = EvaluatedRow("1", "?", "a", {"champion": "b", "challenger": "a"}, choice=choice)
+    shown = evidence.comparison(
+        EvaluationResult(
+            verdict="better",
+            champion=ModelRef("old"),
+            comparison=ComparisonResult(PromotionRule("judge.win_rate"), win_rate=rate),
+            rows=[row],
+        )
+    )
+    assert shown
+    assert shown.judge == (
+        "The judge's choices: 2 for the new model, 0 for the other, 2 ties. Win rate 75 % (lower bound 60 %, "
+        "upper bound 88 %, each with 95 % confidence); a tie counts half."
+    )
+    assert shown.answers[0].judged == "Prefers the new model. Names <b>the</b> day."
