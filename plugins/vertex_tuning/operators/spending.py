@@ -34,8 +34,8 @@ def older_jobs(hook: VertexTuningHook, job: TuningJob) -> list[TuningJob]:
     tuning, deployment = job.labels.get(TUNING_LABEL), job.labels.get(DEPLOYMENT_LABEL)
     if not tuning:
         raise ConfigurationError(f"labels: found no {TUNING_LABEL!r}, which max_cost_per_30_days needs.")
-    listed = hook.jobs_labelled(TUNING_LABEL, tuning)
-    return [old for old in listed if old.labels.get(DEPLOYMENT_LABEL) == deployment and old.age_rank < job.age_rank]
+    own = (old for old in hook.jobs_labelled(TUNING_LABEL, tuning) if old.labels.get(DEPLOYMENT_LABEL) == deployment)
+    return [old for old in own if not job.name or old.age_rank < job.age_rank]
 
 
 def require_room(job: TuningJob, older: Iterable[TuningJob], limit: float) -> None:

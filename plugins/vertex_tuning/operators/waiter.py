@@ -352,7 +352,7 @@ class TuningJobWaiter(VertexOperator):
         try:
             require_room(job, older_jobs(self.hook, job), limit)
         except exceptions.BudgetExceededError as error:
-            if self.on_budget == "fail":
+            if self.on_budget != "skip":
                 raise
             self.log.info("Skipping: %s", error)
             raise AirflowSkipException(str(error)) from error

@@ -591,6 +591,15 @@ def pdf_row(number: int) -> dict[str, Any]:
     return {"contents": [{"role": "user", "parts": parts}, {"role": "model", "parts": [{"text": "Sales grew."}]}]}
 
 
+def test_a_base_model_that_retires_is_a_warning_of_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(30))
+    for model, warned in (("gemini-2.5-flash", True), ("gemini-3.5-flash", False)):
+        result = execute(uploading(tmp_path, base_model=model, prefix=model))
+        notes = [warning for warning in result["warnings"] if warning.startswith(f"{model} was retired on")]
+        assert bool(notes) is warned
+        assert all("Set base_model to gemini-3.5-flash-lite or" in note for note in notes)
+
+
 def test_the_limit_holds_for_the_most_that_files_may_cost_and_reading_them_narrows_it(
     tmp_path: Path, emulator: str, storage: StorageHook
 ) -> None:
