@@ -23,6 +23,7 @@ from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError, Vert
 from vertex_tuning.operators.base import TuningJobOperator
 from vertex_tuning.operators.prediction import MAX_KEPT, PredictionOperator, Questions
 from vertex_tuning.operators.registry import ChampionOperator
+from vertex_tuning.operators.saved_answers import ScoresFile
 from vertex_tuning.report.rule_text import gain_text, win_rate_text
 from vertex_tuning.resources.resource_names import location_of
 from vertex_tuning.results import (
@@ -34,7 +35,7 @@ from vertex_tuning.results import (
     PromotionRule,
     SmokeAnswer,
 )
-from vertex_tuning.scores import ScoredRow, WinRate
+from vertex_tuning.scores import SampleMetric, ScoredRow, WinRate
 from vertex_tuning.text.plain_text import first_lines
 from vertex_tuning.text.templates import parse_rendered, rendered
 
@@ -247,8 +248,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             answered_rows(sampled, evaluation.rows),
             metrics,
             pair=(NEW_MODEL, other),
-            known=self._saved_scores(saved),
-            save=partial(self._save_scores, saved),
+            known=self._saved_scores(saved, metrics),
+            save=partial(self._save_scores, saved, metrics),
         )
         evaluation.rows = with_scores(evaluation.rows, found.rows, NEW_MODEL, other)
         evaluation.win_rate = found.win_rate
@@ -266,16 +267,17 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
 
         return EvaluationServiceHook(self.connection)
 
-    def _save_scores(self, name: str, rows: list[ScoredRow]) -> None:
-        self.write(name, rows)
+    def _save_scores(self, name: str, metrics: list[SampleMetric], rows: list[ScoredRow]) -> None:
+        self.write(name, ScoresFile(metrics, rows))
 
-    def _saved_scores(self, name: str) -> list[ScoredRow]:
-        """Scores of an earlier attempt; empty if there are none, or if they cannot be read."""
+    def _saved_scores(self, name: str, metrics: list[SampleMetric]) -> list[ScoredRow]:
+        """Scores of an earlier attempt by the same metrics; empty if there are none, or if they cannot be read."""
         uri = self.uri(name)
         try:
-            return msgspec.json.decode(self.storage.read_object(uri, MAX_KEPT), type=list[ScoredRow]) if uri else []
+            found = msgspec.json.decode(self.storage.read_object(uri, MAX_KEPT), type=ScoresFile) if uri else None
         except (VertexRequestError, msgspec.ValidationError, msgspec.DecodeError):
             return []
+        return found.rows if found and found.metrics == metrics else []
 
     def _trained_values(self, evaluation: _Evaluation) -> dict[str, dict[str, float]]:
         """Values of the training of each model; a model in use may exist without a job."""

@@ -14,6 +14,7 @@ import msgspec
 
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.results import SmokeAnswer
+from vertex_tuning.scores import SampleMetric, ScoredRow
 
 MAX_INLINE: Final = 100_000
 """Most bytes of answers in Airflow's database, if no run folder is set."""
@@ -36,6 +37,17 @@ class AnswersFile(msgspec.Struct, frozen=True):
 
     questions: str
     answers: dict[str, list[SmokeAnswer]]
+
+
+class ScoresFile(msgspec.Struct, frozen=True):
+    """The scores of answers so far.
+
+    :param metrics: metrics that gave the scores; scores by others are of no use, also those of the same name
+    :param rows: the rows with their scores
+    """
+
+    metrics: list[SampleMetric]
+    rows: list[ScoredRow]
 
 
 class SavedAnswers:

@@ -406,6 +406,26 @@ class TestMetrics:
         assert row["choice"]["preferred"] == "new"
         assert row["choice"]["reasons"]
 
+    def test_other_criteria_of_the_same_name_are_judged_again(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, emulator: str
+    ) -> None:
+        """The task is cleared after a change of the tuning; its run folder still has the scores."""
+        crown(bad)
+
+        def judged(criteria: str, quality: str) -> int:
+            """Number of requests to the evaluation service."""
+            httpx.delete(f"{emulator}/_internal/requests")
+            metrics = [{"rubric": criteria}, {"pairwise": quality}]
+            execute(evaluation(good, alias, run_folder="gs://bucket/runs/changed", metrics=metrics))
+            log = httpx.get(f"{emulator}/_internal/requests").json()["requests"]
+            return sum("evaluateInstances" in entry["path"] for entry in log)
+
+        first = judged("Is polite.", "text_quality")
+        assert first > 0
+        assert judged("Is polite.", "text_quality") == 0
+        assert judged("Is short.", "text_quality") == first
+        assert judged("Is short.", "fluency") == first
+
     def test_a_first_model_is_compared_with_the_base_model(self, good: TuningJob, alias: str) -> None:
         result = execute(evaluation(good, alias, metrics=self.METRICS, baseline=True))
         assert result["verdict"] == "first"
