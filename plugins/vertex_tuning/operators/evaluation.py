@@ -204,7 +204,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         base = _base_model_of(evaluation.job)
         if sampled and base and parse_switch("baseline", self.baseline):
             evaluation.baseline = base
-            name = self.hook.base_model_name(base, location_of(self.job_name))
+            # Where the tuned model responds: some base models serve only from there, and not where they are tuned.
+            name = self.hook.base_model_name(base, location_of(models["challenger"].endpoint))
             models["baseline"] = Questions(LABELS["baseline"], name, sampled, is_optional=True)
         return models
 

@@ -434,6 +434,23 @@ class TestMetrics:
         alone = execute(evaluation(good, alias, metrics=self.METRICS))
         assert alone["comparison"]["win_rate"] is None
 
+    def test_the_base_model_is_asked_where_the_tuned_model_responds(self, alias: str, emulator: str) -> None:
+        """Models of generation 3 are tuned in a region, and serve only from a multi-region."""
+        job = train(TUNING, epoch_count=1, base_model="gemini-3.5-flash")
+        assert job.tuned_model
+        assert "/locations/us/" in job.tuned_model.endpoint
+        assert execute(evaluation(job, alias, baseline=True))["baseline"] == "gemini-3.5-flash"
+        log = httpx.get(f"{emulator}/_internal/requests").json()["requests"]
+        [place] = {entry["path"].partition("/publishers/")[0] for entry in log if "/publishers/" in entry["path"]}
+        assert place.endswith("/locations/us")
+
+    def test_a_model_that_was_tuned_twice_is_compared_with_its_base_model(
+        self, good: TuningJob, alias: str, emulator: str
+    ) -> None:
+        twice = train(TUNING, epoch_count=1, base_model=model_of(good))
+        result = execute(evaluation(twice, alias, baseline=True))
+        assert (result["verdict"], result["baseline"]) == ("first", "gemini-2.5-flash")
+
     def test_a_base_model_that_cannot_be_asked_is_a_note(self, good: TuningJob, alias: str, control: Any) -> None:
         control("faults", method="publishers.models.generateContent", error={"code": 404})
         result = execute(evaluation(good, alias, baseline=True))
