@@ -21,7 +21,7 @@ from vertex_tuning.evaluation.promotion_rule import parse_rule
 from vertex_tuning.evaluation.sample_metrics import parse_metrics
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError, VertexRequestError
 from vertex_tuning.operators.base import TuningJobOperator
-from vertex_tuning.operators.prediction import MAX_KEPT, PredictionOperator, Questions
+from vertex_tuning.operators.prediction import MAX_KEPT, PredictionOperator, Questions, base_model_of
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.operators.saved_answers import ScoresFile
 from vertex_tuning.report.rule_text import gain_text, win_rate_text
@@ -169,7 +169,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         self.job = self.hook.get_tuning_job(self.job_name)
         challenger = self.registry.get(self.job.tuned_model.model if self.job.tuned_model else "")
         champion = self.aliases.current(challenger.name).champion
-        evaluation = _Evaluation(challenger, champion, self.job, self.settings(_base_model_of(self.job)))
+        evaluation = _Evaluation(challenger, champion, self.job, self.settings(base_model_of(self.job)))
         if evaluation.is_in_use:
             return self._conclude(context, evaluation, {"challenger": JudgedModel(_values(self.values))})
         cases, sampled = self.questions(evaluation.settings)
@@ -201,7 +201,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         if asked:
             endpoint = rendered(self.endpoint) or self.registry.endpoint_of(evaluation.challenger)
             models["challenger"] = Questions(LABELS["challenger"], endpoint, asked)
-        base = _base_model_of(evaluation.job)
+        base = base_model_of(evaluation.job)
         if sampled and base and parse_switch("baseline", self.baseline):
             evaluation.baseline = base
             # Where the tuned model responds: some base models serve only from there, and not where they are tuned.
@@ -381,11 +381,6 @@ def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) ->
     for part in given if isinstance(given, list | tuple) else [given]:
         found |= parse_rendered("values", part, dict[str, float], "numbers by name, or their JSON") or {}
     return found
-
-
-def _base_model_of(job: TuningJob) -> str:
-    """The base model of a job, also of one that continues the training of a tuned model; empty if it is unknown."""
-    return job.base_model or (job.pre_tuned_model and job.pre_tuned_model.base_model) or ""
 
 
 def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:

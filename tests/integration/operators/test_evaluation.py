@@ -444,9 +444,7 @@ class TestMetrics:
         [place] = {entry["path"].partition("/publishers/")[0] for entry in log if "/publishers/" in entry["path"]}
         assert place.endswith("/locations/us")
 
-    def test_a_model_that_was_tuned_twice_is_compared_with_its_base_model(
-        self, good: TuningJob, alias: str, emulator: str
-    ) -> None:
+    def test_a_model_that_was_tuned_twice_is_compared_with_its_base_model(self, good: TuningJob, alias: str) -> None:
         twice = train(TUNING, epoch_count=1, base_model=model_of(good))
         result = execute(evaluation(twice, alias, baseline=True))
         assert (result["verdict"], result["baseline"]) == ("first", "gemini-2.5-flash")
