@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +26,7 @@ from tests.support.emulator import classification_rows, upload
 from tests.support.google_cloud import LOCATION, TRAINING, VALIDATION
 from tests.support.lineage import aliases, models, train
 from tests.support.tasks import TaskContext, execute
+from tests.support.waiting import wait_until
 
 TUNING = "evaluated"
 LOST, LATE = "My card is lost, message 3.", "My card is late, message 5."
@@ -373,6 +376,41 @@ def test_a_refusal_starts_with_what_it_is_and_names_the_model_last(
         execute(evaluation(bad, alias))
     assert str(error.value).startswith("Refused: Exact answers on the sample")
     assert str(error.value).endswith(f"New model: {model_of(bad)}")
+
+
+def _evaluate_slowly(job_name: str, alias: str, environment: dict[str, str]) -> None:
+    """The evaluation of a model in a process that is killed."""
+    os.environ |= environment
+    given: dict[str, Any] = {"tuning": TUNING, "champion_alias": alias, "sample_uri": SLOW, "sample_size": 60}
+    execute(
+        EvaluateModelOperator(
+            task_id="evaluate", job_name=job_name, values={}, rule=RULE, parallel=1, run_folder=KILLED, **given
+        )
+    )
+
+
+KILLED, SLOW = "gs://bucket/runs/killed", "gs://data/slow.jsonl"
+
+
+def test_a_killed_task_has_its_answers_saved(
+    good: TuningJob, alias: str, emulator: str, control: Any, storage: StorageHook
+) -> None:
+    """Only those of the last moments are paid for again."""
+    upload(emulator, SLOW, classification_rows(60))
+    control("faults", method="endpoints.generateContent", delay=0.2)
+    environment = {key: value for key, value in os.environ.items() if key.startswith("AIRFLOW")}
+    process = multiprocessing.get_context("spawn").Process(
+        target=_evaluate_slowly, args=(good.name, alias, environment)
+    )
+    process.start()
+    wait_until(lambda: len(asked(emulator)) >= 25, 90)
+    process.kill()
+    process.join()
+    paid = len(asked(emulator))
+    saved = json.loads(storage.read_object(f"{KILLED}/answers-so-far-evaluate.json", 2**20))
+    [answers] = saved["answers"].values()
+    assert paid - len(answers) <= (2 + 1 + 2) / 0.2
+    assert len(answers) > 0
 
 
 class TestMetrics:
