@@ -26,7 +26,7 @@ endif
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check test test-fast test-versions wheels chaos bench-triggerer bench-dataset bench-promotion check-data constraints
+.PHONY: help setup demo up down check docs test test-fast test-versions wheels chaos bench-triggerer bench-dataset bench-promotion check-data constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,11 +64,15 @@ up: $(READY) ## start Airflow and the local Google Cloud and leave them running
 down: $(READY) ## stop what `make up` started
 	@$(BIN)/python -m include.local down
 
-check: $(READY) ## format, lint, types and who may import whom
+check: $(READY) ## format, lint, types, who may import whom, and the documentation
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@PYTHONPATH=plugins:. $(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
+
+docs: $(READY) ## build the documentation into site/, strictly: a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: $(READY) ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/stacks

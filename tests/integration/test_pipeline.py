@@ -92,7 +92,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"smoke_test": {"cases": CASES, "min_pass_share": 80}}, "min_pass_share: found 80, expected 1 or less."),
     ({"smoke_test": {"cases": CASES, "min_pass_share": "all"}}, "min_pass_share: found 'all', expected a number."),
     ({"smoke_test": {"cases": CASES, "timeout": 5}}, "smoke_test.timeout: unknown field;"),
-    ({"validation_data": None}, "promotion.rule.value: found 'sample.exact_share', expected validation_data"),
+    ({"validation_data": None}, "promotion.rule.value: found 'sample.exact_share', expected test_data"),
     ({"gates": [{"value": "eval_totl_loss.last", "max": 1}]}, "mean `eval_total_loss.last`?"),
     (
         {

@@ -141,8 +141,8 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
     assert re.search(r"make up, then http://127\.0\.0\.1:\d+/dags/retrain_my_wishes_1/runs/manual", what_next[1])
     assert "retrain_my_wishes_1" in (home / "report.html").read_text()
 
-    readme = (project_dir / "README.md").read_text()
-    shown = [shape(block) for block in re.findall(r"```text\n(.*?)```", readme, re.DOTALL)]
+    pages = "".join((project_dir / "docs" / name).read_text() for name in ("start.md", "own-data.md"))
+    shown = [shape(block) for block in re.findall(r"```text\n(.*?)```", pages, re.DOTALL)]
     assert len(shown) == 2
     for text, block in zip((first, second), shown, strict=True):
         lines = shape(text)

@@ -111,7 +111,7 @@ def outside(tmp_path: Path, site: Path) -> Outside:
 
 
 def test_the_dag_file_is_the_guides_and_has_ten_lines_at_most(project_dir: Path) -> None:
-    assert textwrap.indent(DAG_FILE, "   ") in (project_dir / "docs" / "package.md").read_text()
+    assert textwrap.indent(DAG_FILE, "    ") in (project_dir / "docs" / "package.md").read_text()
     assert len(DAG_FILE.splitlines()) <= 10
     assert all(word in DAG_FILE.lower() for word in ("airflow", "dag"))  # or Airflow would not read the file
 

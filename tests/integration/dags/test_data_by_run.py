@@ -72,8 +72,8 @@ def test_a_path_from_the_form_is_used_as_it_is(project_dir: Path, tmp_path: Path
 
 @pytest.fixture
 def by_event(project_dir: Path, tmp_path: Path) -> UploadDatasetOperator:
-    """The README's example."""
-    examples = re.findall(r"```yaml\n(.*?)```", (project_dir / "README.md").read_text(), re.DOTALL)
+    """The example of the page about data."""
+    examples = re.findall(r"```yaml\n(.*?)```", (project_dir / "docs" / "own-data.md").read_text(), re.DOTALL)
     [example] = [example for example in examples if "triggering_asset_events" in example]
     return upload_task(project_dir, tmp_path, **yaml.safe_load(example))
 

@@ -20,6 +20,8 @@ from vertex_tuning.evaluation.gates import LIMITS
 from vertex_tuning.evaluation.value_names import KNOWN
 from vertex_tuning.results import PromotionRule
 
+from tests.support.paths import PROJECT_DIR
+
 TESTS = r"\btest_\w+"
 
 
@@ -122,12 +124,14 @@ def test_links_between_the_pages_lead_somewhere(project_dir: Path) -> None:
             path, _, heading = link.partition("#")
             target = (page.parent / path) if path else page
             assert target.exists(), f"{page.name}: {link}"
-            assert not heading or heading in headings(target.read_text()), f"{page.name}: {link}"
+            assert not heading or heading in headings(target), f"{page.name}: {link}"
 
 
-def headings(page: str) -> set[str]:
-    """Anchors of a page's headings, as GitHub makes them."""
-    found = re.findall(r"(?m)^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
+def headings(page: Path) -> set[str]:
+    """Anchors of the headings of a page and of the files that it includes, as GitHub makes them."""
+    text = page.read_text()
+    text += "".join((PROJECT_DIR / path).read_text() for path in re.findall(r'(?m)^--8<-- "([\w./-]+\.md)', text))
+    found = re.findall(r"(?m)^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 

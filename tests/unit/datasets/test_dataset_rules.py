@@ -263,7 +263,7 @@ def test_duplicates_contradictions_and_leaks_are_warned_about(tmp_path: Path) ->
     assert told[:3] == [
         ("duplicate", "train.jsonl", 3, "the same example as line 1"),
         ("contradiction", "train.jsonl", 4, "another answer than line 2 to the same prompt"),
-        ("leak", "validation.jsonl", 1, "the same example as line 5 of train.jsonl, which is for training"),
+        ("leak", "validation.jsonl", 1, "the same example as line 5 of train.jsonl, which is in another set"),
     ]
 
 

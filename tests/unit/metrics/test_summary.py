@@ -91,7 +91,8 @@ def test_where_overfitting_starts_and_what_to_do() -> None:
     assert (found.values["overfitting"], found.values["overfitting_epoch"]) == (1.0, 3.0)
     assert found.warnings == [
         "The model is over-fitted from epoch 3 (step 6) on: validation loss 2 at step 4, 2.7 at the end. "
-        "Checkpoint 1 (epoch 2) has the lowest validation loss. Fewer epochs or more data can help."
+        "Checkpoint 1 (epoch 2) has the lowest validation loss. Fewer epochs, more data or "
+        "`promotion.checkpoint: best` can help."
     ]
 
 
