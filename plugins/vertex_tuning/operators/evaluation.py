@@ -287,7 +287,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         values = {"challenger": _values(self.values), "baseline": dict[str, float]()}
         if evaluation.champion:
             job = self.registry.job_of(evaluation.champion)
-            evaluation.notes += _notes(job, evaluation.job)
+            evaluation.notes += _notes(job, evaluation.job, rendered(self.sample_uri) or "")
             values["champion"] = job_values(self.experiments, job) if job else {}
         return values
 
@@ -383,15 +383,18 @@ def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) ->
     return found
 
 
-def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:
-    """Notes for a reader who compares the values."""
+def _notes(champion: TuningJob | None, challenger: TuningJob, sample: str) -> list[str]:
+    """Notes for a reader who compares the values.
+
+    :param sample: URI of the data that the sample is from; empty without a sample
+    """
     if champion is None:
         return ["The tuning job of the model in use is unknown, so there are no values of its training."]
     (trained, champion_data), (_, challenger_data) = (_data_of(job) for job in (champion, challenger))
-    if challenger_data and trained == challenger_data:
+    if sample and trained == sample:
         return [
-            "The model in use was trained on the validation data of the new model, so the comparison is unfair: it "
-            f"knows the answers of the sample. Data: {challenger_data}."
+            "The model in use was trained on the data of the sample, so the comparison is unfair: it knows its "
+            f"answers. Data: {sample}."
         ]
     if champion_data == challenger_data:
         return []

@@ -253,8 +253,19 @@ class TestGates:
         gate = {"value": "eval_total_loss.last", "max": 0.0}
         same, note = refused(new, alias, gates=[gate], sample_uri=known)["comparison"]["notes"]
         assert same.startswith("Selection and proof use the same rows")
-        assert "was trained on the validation data of the new model, so the comparison is unfair" in note
+        assert "was trained on the data of the sample, so the comparison is unfair" in note
         assert known in note
+
+    def test_a_model_in_use_that_knows_the_test_data_is_told(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
+    ) -> None:
+        """Its data is no longer the validation data once the tuning has test data."""
+        crown(bad)
+        assert bad.supervised_tuning_spec
+        known = bad.supervised_tuning_spec.training_dataset_uri
+        gate = {"value": "eval_total_loss.last", "max": 0.0}
+        [note] = refused(good, alias, gates=[gate], sample_uri=known)["comparison"]["notes"]
+        assert "was trained on the data of the sample, so the comparison is unfair" in note
 
     def test_values_of_different_data_are_told_apart(
         self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
