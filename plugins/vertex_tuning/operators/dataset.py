@@ -339,7 +339,8 @@ class UploadDatasetOperator(VertexOperator):
             "answer_tokens": round((outputs.sum if outputs else 0) * share),
         }
         costs = [estimate_predictions(terms.model, baseline=baseline, table=terms.prices, **sample)]
-        metrics = parse_metrics(asked["metrics"]) if asked.get("metrics") else []
+        listed = parse_rendered("evaluation.metrics", asked.get("metrics"), list[Any], "a list of metrics or its JSON")
+        metrics = parse_metrics(listed) if listed else []
         if needs_judge(metrics):
             costs.append(estimate_judging(metrics, models=TUNED_MODELS + baseline, table=terms.prices, **sample))
         return costs

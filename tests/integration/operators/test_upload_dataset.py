@@ -706,6 +706,25 @@ def test_the_price_of_the_evaluation_counts_as_well(tmp_path: Path, emulator: st
     assert execute(uploading(tmp_path, **given, max_cost=limit, max_leakage=1.0))["cost"]["evaluation"] == []
 
 
+@pytest.mark.parametrize(
+    ("metrics", "requests"), [('[{"pairwise": "text_quality"}]', [45, 30]), ("None", [45]), ("", [45])]
+)
+def test_metrics_of_a_template_have_their_price(tmp_path: Path, metrics: str, requests: list[int]) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(40))
+    write(tmp_path / "test.jsonl", *classification_rows(59)[44:])
+    given: dict[str, Any] = {"base_model": "gemini-2.5-flash", "test_data": "test.jsonl"}
+    evaluation = {"sample_size": 15, "baseline": "True", "metrics": metrics}
+    result = execute(uploading(tmp_path, **given, evaluation=evaluation))
+    assert [cost["requests"] for cost in result["cost"]["evaluation"]] == requests
+
+
+def test_metrics_of_a_template_that_are_no_list_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(40))
+    write(tmp_path / "test.jsonl", *classification_rows(59)[44:])
+    with pytest.raises(exceptions.ConfigurationError, match=r"evaluation\.metrics: found .bleu., expected a list of"):
+        execute(uploading(tmp_path, test_data="test.jsonl", evaluation={"sample_size": 15, "metrics": "bleu"}))
+
+
 def test_test_data_is_uploaded_beside_the_rest_and_compares_models(tmp_path: Path, storage: StorageHook) -> None:
     write(tmp_path / "t.jsonl", *classification_rows(40))
     write(tmp_path / "v.jsonl", *classification_rows(44)[40:])
