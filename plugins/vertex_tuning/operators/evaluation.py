@@ -61,6 +61,7 @@ class _Evaluation:
     :param champion: the model in use; None if there is none
     :param job: tuning job of the new model
     :param settings: settings of the prompts
+    :param scores_file: file in the run's folder with the scores so far
     :param baseline: base model that is asked as well; empty if none is
     :param rows: the sample with all answers and their scores
     :param win_rate: how often a judge prefers the new model; None if no pairs are judged
@@ -71,6 +72,7 @@ class _Evaluation:
     champion: ModelVersion | None
     job: TuningJob
     settings: GenerationSettings
+    scores_file: str
     baseline: str = ""
     rows: list[EvaluatedRow] = field(default_factory=list)
     win_rate: WinRate | None = None
@@ -169,7 +171,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         self.job = self.hook.get_tuning_job(self.job_name)
         challenger = self.registry.get(self.job.tuned_model.model if self.job.tuned_model else "")
         champion = self.aliases.current(challenger.name).champion
-        evaluation = _Evaluation(challenger, champion, self.job, self.settings(base_model_of(self.job)))
+        settings, scores_file = self.settings(base_model_of(self.job)), self.own_file("scores-so-far", context)
+        evaluation = _Evaluation(challenger, champion, self.job, settings, scores_file)
         if evaluation.is_in_use:
             return self._conclude(context, evaluation, {"challenger": JudgedModel(_values(self.values))})
         cases, sampled = self.questions(evaluation.settings)
@@ -243,14 +246,13 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             other = "baseline"
             if not evaluation.has("baseline"):
                 metrics = [metric for metric in metrics if metric.kind != "pairwise"]
-        saved = f"scores-so-far-{self.task_id}.json"
         found = score_models(
             self.evaluation_service,
             answered_rows(sampled, evaluation.rows),
             metrics,
             pair=(NEW_MODEL, other),
-            known=self._saved_scores(saved, metrics),
-            save=partial(self._save_scores, saved, metrics),
+            known=self._saved_scores(evaluation.scores_file, metrics),
+            save=partial(self._save_scores, evaluation.scores_file, metrics),
         )
         evaluation.rows = with_scores(evaluation.rows, found.rows, NEW_MODEL, other)
         evaluation.win_rate = found.win_rate

@@ -277,9 +277,13 @@ class PredictionOperator(VertexOperator):
         )
 
     def _saved_answers(self, context: Context, cases: list[SmokeCase]) -> SavedAnswers:
-        index = context["ti"].map_index
-        name = f"answers-so-far-{self.task_id if index in (None, -1) else f'{self.task_id}-{index}'}.json"
+        name = self.own_file("answers-so-far", context)
         return SavedAnswers(cases, self._read_back(name), partial(self.write, name))
+
+    def own_file(self, what: str, context: Context) -> str:
+        """Name of a file in the run's folder that belongs to this task, or to this instance of a mapped task."""
+        index = context["ti"].map_index
+        return f"{what}-{self.task_id if index in (None, -1) else f'{self.task_id}-{index}'}.json"
 
     def _read_back(self, name: str) -> AnswersFile | None:
         """Read the answers so far. None if there are none, or if they cannot be read: the prompts are sent again."""
