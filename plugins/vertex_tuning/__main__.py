@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vertex_tuning.cli.check_command import add_check_command
+from vertex_tuning.cli.costs_command import add_costs_command
 from vertex_tuning.cli.init_command import add_init_command
 from vertex_tuning.cli.lint_command import add_lint_command
 from vertex_tuning.cli.model_command import add_model_command
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add_check_command(commands)
     add_lint_command(commands)
     add_model_command(commands)
+    add_costs_command(commands)
     add_schema_command(commands)
     return parser
 

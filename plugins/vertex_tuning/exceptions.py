@@ -31,6 +31,10 @@ class CostLimitError(PermanentError):
     """The estimated cost is over the limit, or there is no price to compare with the limit."""
 
 
+class BudgetExceededError(CostLimitError):
+    """The jobs of the last 30 days and this run together are over the budget."""
+
+
 class VertexRequestError(PermanentError):
     """Google refused the request itself: invalid, forbidden, not found."""
 

@@ -198,6 +198,8 @@ def _create(tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOpe
         manifest_uri=upload.output["manifest_uri"],
         champion_alias=tuning.promotion.champion_alias,
         skip_if_unchanged=tuning.skip_if_unchanged,
+        cost=upload.output["cost"],
+        **_budget(tuning),
         **place,
     )
 
@@ -214,8 +216,14 @@ def _wait(
         cancel_on_timeout=True,
         resubmit=True,
         manifest_uri=upload.output["manifest_uri"],
+        **_budget(tuning),
         **place,
     )
+
+
+def _budget(tuning: Tuning) -> dict[str, Any]:
+    """The limit over time, for each task that can create a job."""
+    return {"max_cost_per_30_days": tuning.budget.max_cost_per_30_days, "on_budget": tuning.budget.on_budget}
 
 
 def _collect(

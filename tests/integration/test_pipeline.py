@@ -75,6 +75,15 @@ def test_what_is_known_of_a_tuning_goes_onto_its_job() -> None:
     assert made.create_tuning_job.dataset_hash == made.upload_dataset.output["rows_hash"]
 
 
+def test_each_task_that_can_create_a_job_has_the_budget() -> None:
+    with DAG("d", schedule=None):
+        made = pipeline(budget={"max_cost_per_30_days": "{{ params.month }}", "on_budget": "skip"})
+    for task in (made.create_tuning_job, made.wait_for_tuning_job):
+        assert (task.max_cost_per_30_days, task.on_budget) == ("{{ params.month }}", "skip")
+        assert "max_cost_per_30_days" in task.template_fields
+    assert made.create_tuning_job.cost == made.upload_dataset.output["cost"]
+
+
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"smoke_test": {"cases": [{"prompt": "?", "equls": "x"}]}}, "did you mean `equals`?"),
     ({"smoke_test": {"cases": ({"prompt": "?", "equls": "x"},)}}, "did you mean `equals`?"),

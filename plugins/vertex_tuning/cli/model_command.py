@@ -41,12 +41,20 @@ def _show_model(arguments: argparse.Namespace) -> int:
     if found is None:
         print(f"{arguments.name}: found no model in use.", file=sys.stderr)
         return 1
-    print(json.dumps(found) if arguments.json else "\n".join(f"{field:<9}{value}" for field, value in found.items()))
+    if note := found["retirement"]:
+        print(f"Warning: {note}", file=sys.stderr)
+    print(
+        json.dumps(found)
+        if arguments.json
+        else "\n".join(f"{field:<9}{value}" for field, value in found.items() if field != "retirement")
+    )
     return 0
 
 
 def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str, str] | None:
-    """The model in use of a tuning: version, endpoint, last change (e.g. its promotion) and creation.
+    """The model in use of a tuning: version, endpoint, last change (e.g. its promotion), creation and base model.
+
+    `retirement` has a warning if Google retires the base model soon. The tuned model retires with it.
 
     :param name: name of the tuning
     :param location: region of the model; that of the tuning's file if not given
@@ -54,14 +62,15 @@ def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str,
     :returns: None if no model is in use
     :raises TuningError: the region is not known, or the Model Registry does not say which model is in use
     """
+    from vertex_tuning.config.base_models import retirement_note
     from vertex_tuning.hooks.connection import GoogleConnection
     from vertex_tuning.hooks.model_registry import RegistryHook
-    from vertex_tuning.registry.aliases import CHAMPION
+    from vertex_tuning.registry.aliases import BASE_MODEL_LABEL, CHAMPION
     from vertex_tuning.registry.promotion import ModelAliases
 
     tuning = _tuning(name)
     alias = tuning.promotion.champion_alias if tuning else CHAMPION
-    region = location or _region(name, tuning)
+    region = location or region_of_tuning(name, tuning)
     registry = RegistryHook(GoogleConnection(location=region, gcp_conn_id=gcp_conn_id))
     champion = ModelAliases(registry, name, alias).current().champion
     if champion is None:
@@ -72,6 +81,8 @@ def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str,
         "endpoint": registry.endpoint_of(champion),
         "since": since.isoformat(timespec="seconds"),
         "created": champion.created.isoformat(timespec="seconds"),
+        "base": (base := champion.labels.get(BASE_MODEL_LABEL, "")),
+        "retirement": retirement_note(base),
     }
 
 
@@ -84,7 +95,11 @@ def _tuning(name: str) -> Tuning | None:
     return next((tuning for tuning in tunings if tuning.name == name), None)
 
 
-def _region(name: str, tuning: Tuning | None) -> str:
+def region_of_tuning(name: str, tuning: Tuning | None) -> str:
+    """The region in a tuning's file, rendered with Airflow's variables.
+
+    :raises ConfigurationError: there is no such file, or the template cannot be rendered here
+    """
     from airflow.sdk.execution_time.context import VariableAccessor
     from jinja2.sandbox import SandboxedEnvironment
 

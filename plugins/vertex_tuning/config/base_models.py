@@ -16,6 +16,9 @@ from vertex_tuning.text.suggestions import did_you_mean
 RETIRING_TAG: Final = "retiring-base-model"
 """Tag of a DAG whose base model Google has retired or will retire."""
 
+WARNING_DAYS: Final = (90, 30)
+"""Days before a retirement from which a warning is shown, and from which its text says that the time is shorter."""
+
 _VERSION: Final = re.compile(r"[-@]\d{3}$", re.ASCII)
 _TUNED_MODEL: Final = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/models/[\w-]+@[\w-]+", re.ASCII)
 
@@ -112,11 +115,35 @@ def check_base_model(model: str) -> str:
     )
 
 
-def retirement_note(model: str) -> str:
-    """Warning if Google retires this model soon; empty if not."""
+def retirement_note(model: str, today: datetime.date | None = None) -> str:
+    """Warning if Google has retired a model or retires it within 90 days, with its successor; else empty.
+
+    A date before which Google does not retire a model is no warning. The text changes only on the days of
+    `WARNING_DAYS`: a text with the number of days that are left would change its DAG every day.
+
+    :param model: id of a base model
+    :param today: the current date in UTC, if not given
+    """
     row = base_model(model)
-    if row is None or not (row.retired or row.retirement):
-        return ""
+    end = _end(row, today or datetime.datetime.now(datetime.UTC).date()) if row else ""
+    return f"{model} {end} A tuned model retires with its base. {_next_step(row.successors)}" if row and end else ""
+
+
+def _end(row: BaseModel, today: datetime.date) -> str:
+    """When a model retires, as the end of a sentence; empty if that is not soon."""
+    date = row.retirement
     if row.retired:
-        return f"{model} has been retired; the service will probably refuse to tune it."
-    return f"{model}: retirement was announced for {row.retirement}; a tuned model retires with its base."
+        return "has been retired: Google will probably refuse to tune it."
+    if date is None or (date - today).days > max(WARNING_DAYS):
+        return ""
+    if date <= today:
+        return f"was retired on {date}: Google will probably refuse to tune it."
+    limit = next(days for days in sorted(WARNING_DAYS) if (date - today).days <= days)
+    blocked = row.end_of_new_tuning
+    new_projects = f" Projects that are new to it cannot tune it from {blocked} on." if blocked else ""
+    return f"retires on {date}, in at most {limit} days.{new_projects}"
+
+
+def _next_step(successors: list[str]) -> str:
+    named = f"{' or '.join(successors)}, which Google recommends," if successors else "a newer model"
+    return f"Set base_model to {named} and run the tuning again."

@@ -155,12 +155,16 @@ class Budget(Model):
 
     :param max_cost: in the currency of the price table
     :param max_training_tokens: tokens times epochs
+    :param max_cost_per_30_days: for all jobs of the tuning in 30 days, in the currency of the price table
+    :param on_budget: a run above `max_cost_per_30_days` fails (`fail`) or skips its remaining steps (`skip`)
     """
 
-    _known_in_a_run = known_in_a_run("max_cost", "max_training_tokens")
+    _known_in_a_run = known_in_a_run("max_cost", "max_training_tokens", "max_cost_per_30_days")
 
     max_cost: float | None = Field(default=None, gt=0, le=MAX_COST)
     max_training_tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
+    max_cost_per_30_days: float | None = Field(default=None, gt=0, le=MAX_COST)
+    on_budget: Literal["fail", "skip"] = "fail"
 
 
 class SmokeTest(Model):
@@ -242,7 +246,7 @@ class Tuning(Model):
     """A recurring tuning: a file of `include/tunings/` with the same name, or arguments in Python.
 
     In Python, most fields may also be a template or the result of another task. The exceptions are `schedule`, the
-    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_refused` and `on_undecided`.
+    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_budget`, `on_refused` and `on_undecided`.
 
     :param name: models of tunings with the same name are compared with each other
     :param schedule: required in a file

@@ -20,7 +20,13 @@ from vertex_tuning.evaluation.cases import (
 from vertex_tuning.evaluation.gates import CHANGES, LIMITS, MAX_GATES, Gate, parse_gate
 from vertex_tuning.evaluation.generation_settings import GenerationSettings, Thinking, parse_settings
 from vertex_tuning.evaluation.promotion_rule import parse_rule
-from vertex_tuning.evaluation.value_names import impossible_limit, unknown_value
+from vertex_tuning.evaluation.value_names import (
+    EXACT_SHARE,
+    impossible_limit,
+    needs_baseline,
+    needs_sample,
+    unknown_value,
+)
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.results import PromotionRule
 from vertex_tuning.text.suggestions import nearest
@@ -73,6 +79,8 @@ def gate_mistakes(gates: Sequence[Any]) -> Iterator[str]:
 
 
 def _impossible_gate(field: str, gate: Gate) -> str:
+    if gate.kind in CHANGES and needs_baseline(gate.value):
+        return f"{field}: expected min or max: the model in use has no value {gate.value}."
     return impossible_limit(field, gate.value, gate.limit, is_change=gate.kind in CHANGES)
 
 
@@ -93,10 +101,24 @@ def rule_mistakes(rule: Any, cases: Sequence[Any] | None = None) -> Iterator[str
     except ConfigurationError as error:
         yield _with_advice(str(error), PromotionRule.__struct_fields__)
     else:
-        yield from filter(None, [unknown_value("rule.value", parsed.value)])
-        if parsed.min_gain is not None:
-            mistake = impossible_limit("rule.min_gain", parsed.value, parsed.min_gain, is_change=True)
-            yield from filter(None, [mistake])
+        yield from filter(None, [_wrong_rule_value(parsed.value), _impossible_gain(parsed)])
+
+
+def _wrong_rule_value(name: str) -> str:
+    if needs_baseline(name):
+        return (
+            f"rule.value: found {name!r}, expected a value that the model in use has, too, e.g. {EXACT_SHARE}; a gate "
+            "can limit the gain over the base model."
+        )
+    return unknown_value("rule.value", name)
+
+
+def _impossible_gain(rule: PromotionRule) -> str:
+    if rule.min_gain is None:
+        return ""
+    if rule.confidence and needs_sample(rule.value) and rule.min_gain == 1:
+        return f"rule.min_gain: found {rule.min_gain:g}, expected less than 1, which no lower confidence bound reaches."
+    return impossible_limit("rule.min_gain", rule.value, rule.min_gain, is_change=True)
 
 
 def settings_mistakes(settings: Mapping[str, Any]) -> Iterator[str]:

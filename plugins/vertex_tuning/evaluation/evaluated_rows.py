@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -91,18 +92,20 @@ def _with_scores(row: EvaluatedRow, scored: ScoredRow, new: str, old: str) -> Ev
 def scores_of(rows: Sequence[EvaluatedRow], model: str) -> dict[str, list[float]]:
     """The scores of a model by value, in the order of the rows.
 
-    A row counts for a value if it has a score of each model that has scores of it at all. So the lists of two models
-    have the same rows. Values that too many rows lack are left out.
+    A model whose scores of a value are missing in too many rows has no scores of this value. A row counts if it has a
+    score of each of the other models, so that the lists of two models have the same rows.
 
     :param model: `champion`, `challenger` or `baseline`
     """
-    models: dict[str, set[str]] = {}
-    for row in rows:
-        for value, scores in row.scores.items():
-            models.setdefault(value, set()).update(scores)
     found: dict[str, list[float]] = {}
-    for value, needed in models.items():
-        complete = [row.scores[value] for row in rows if needed <= row.scores.get(value, {}).keys()]
-        if model in needed and len(complete) >= (1 - MAX_MISSING) * len(rows):
+    for value in dict.fromkeys(value for row in rows for value in row.scores):
+        scored = Counter(name for row in rows for name in row.scores.get(value, ()))
+        models = {name for name, number in scored.items() if _is_enough(number, len(rows))}
+        complete = [row.scores[value] for row in rows if models <= row.scores.get(value, {}).keys()]
+        if model in models and _is_enough(len(complete), len(rows)):
             found[value] = [scores[model] for scores in complete]
     return found
+
+
+def _is_enough(scored: int, rows: int) -> bool:
+    return scored >= (1 - MAX_MISSING) * rows

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, Literal, Protocol
 
+from vertex_tuning.evaluation.evaluated_rows import MAX_MISSING
 from vertex_tuning.evaluation.text_scores import exact_match, token_f1
 from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
 from vertex_tuning.report.names import seconds
@@ -75,7 +76,8 @@ def score_models(
     """Score all answers.
 
     Rows whose metrics are all computed here never reach the service. A single score that the service does not give is
-    counted in `errors`; a metric that gives none ends the scoring.
+    counted in `errors`. A metric without any score ends the scoring, and so do many temporary errors: the next attempt
+    scores only the rows that lack a score.
 
     :param rows: each with an answer of every model
     :param metrics: see :func:`~vertex_tuning.evaluation.sample_metrics.parse_metrics`
@@ -85,19 +87,19 @@ def score_models(
     :param save: called with the rows scored so far, after each step, e.g. to keep them for a later attempt
     :raises ConfigurationError: a row lacks a reference or an answer that a metric needs; names row and metric
     :raises VertexRequestError: Google refuses a metric
-    :raises VertexUnavailableError: a metric has no score, for temporary errors
+    :raises VertexUnavailableError: a metric has no score, or too few scores, for temporary errors
     """
     _check_rows(rows, metrics, pair)
     scored = {row.row.id: row for row in _reusable(rows, metrics, known)}
     todo = [row for row in rows if row.id not in scored]
-    tally, progress = _Tally(), _Progress(len(todo))
+    tally, progress = _Tally(len(rows), scored.values()), _Progress(len(todo))
     for start in range(0, len(todo), ROWS_AT_ONCE):
         part = todo[start : start + ROWS_AT_ONCE]
         for row in _score_rows(service, part, metrics, pair, tally):
             scored[row.row.id] = row
-        tally.raise_if_hopeless()
         progress.log(len(part))
         save(list(scored.values()))
+        tally.raise_if_hopeless()
     tally.raise_if_nothing()
     return summarize_scores([scored[row.id] for row in rows], pair[0], confidence)
 
@@ -204,7 +206,7 @@ def _reusable(
     current = {row.id: row for row in rows}
     names = {metric.value for metric in metrics}
     for row in known:
-        found = {name for name in row.scores if all(_complete(row, name))} | (
+        found = {name for name in row.scores if _complete(row, name)} | (
             {WIN_RATE} if row.choice and row.choice.preferred else set()
         )
         if current.get(row.row.id) == row.row and found == names:
@@ -212,10 +214,18 @@ def _reusable(
 
 
 class _Tally:
-    """Scores and errors by value, to end a scoring that gives nothing."""
+    """Scores and errors by value, to end a scoring that gives nothing.
 
-    def __init__(self) -> None:
+    :param rows: number of all rows
+    :param known: rows that an earlier attempt has scored
+    """
+
+    def __init__(self, rows: int, known: Iterable[ScoredRow]) -> None:
+        self.most_temporary = max(MAX_MISSING * rows, ERRORS_WITHOUT_SCORE)
         self.scores: Counter[str] = Counter()
+        for row in known:
+            self.scores.update(row.scores.keys())
+            self.scores[WIN_RATE] += bool(row.choice and len(row.choice.reasons) == len(_ORDERS))
         self.errors: dict[str, list[VertexRequestError | VertexUnavailableError]] = {}
 
     def add(self, value: str, rating: object) -> None:
@@ -225,8 +235,13 @@ class _Tally:
             self.scores[value] += 1
 
     def raise_if_hopeless(self) -> None:
-        """:raises VertexRequestError or VertexUnavailableError: many errors and no score"""
+        """:raises VertexRequestError or VertexUnavailableError: many errors and no score, or many temporary errors"""
         self._raise_from(ERRORS_WITHOUT_SCORE)
+        for value, errors in self.errors.items():
+            temporary = [error for error in errors if isinstance(error, VertexUnavailableError)]
+            if len(temporary) > self.most_temporary:
+                message = f"{value}: found {len(temporary)} temporary errors. {temporary[-1]}"
+                raise VertexUnavailableError(plain(message, MESSAGE_SHOWN)) from temporary[-1]
 
     def raise_if_nothing(self) -> None:
         """:raises VertexRequestError or VertexUnavailableError: only errors; log the others' number"""

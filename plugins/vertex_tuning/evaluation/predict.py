@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PARALLEL_REQUESTS: Final = 8
 """Requests to a model at the same time."""
 
-PROGRESS_INTERVAL: Final = 5.0
+PROGRESS_INTERVAL: Final = 1.0
 """Seconds between two reports of progress."""
 
 MAX_WAIT_ON_WORKER: Final = 60.0

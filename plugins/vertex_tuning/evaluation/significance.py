@@ -103,6 +103,20 @@ def examples_needed(gain: Gain, min_gain: float) -> int | None:
     :returns: the number at which one of the bounds passes `min_gain`; None when the gain lies on it, or beyond ten
         million examples
     """
+    return _scores_needed(gain, min_gain) if gain.p_value is None else _results_needed(gain, min_gain)
+
+
+def _scores_needed(gain: Gain, min_gain: float) -> int | None:
+    """Number of graded scores: the distance of a bound to the gain shrinks with the root of the sample."""
+    excess = gain.observed - min_gain
+    distance = gain.observed - gain.lower if excess > 0 else gain.upper - gain.observed
+    if abs(excess) * math.sqrt(MAX_EXAMPLES / gain.examples) <= distance:
+        return None
+    return max(math.ceil(gain.examples * (distance / excess) ** 2), gain.examples + 1)
+
+
+def _results_needed(gain: Gain, min_gain: float) -> int | None:
+    """Number of right and wrong answers."""
     better, worse = (count / gain.examples for count in (gain.better, gain.worse))
     if better - worse == min_gain:
         return None

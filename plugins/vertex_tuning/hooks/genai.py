@@ -109,13 +109,14 @@ class VertexTuningHook(BaseHook):
 
     def jobs_of(self, identity: str) -> list[TuningJob]:
         """All jobs that were created for a task instance."""
-        return self._labelled(IDENTITY_LABEL, identity)
+        return self.jobs_labelled(IDENTITY_LABEL, identity)
 
     def jobs_like(self, fingerprint: str) -> list[TuningJob]:
         """All jobs with the same request, of any task instance."""
-        return self._labelled(FINGERPRINT_LABEL, fingerprint)
+        return self.jobs_labelled(FINGERPRINT_LABEL, fingerprint)
 
-    def _labelled(self, label: str, value: str) -> list[TuningJob]:
+    def jobs_labelled(self, label: str, value: str) -> list[TuningJob]:
+        """All jobs that have a label with this value."""
         listed = self.list_tuning_jobs(f"labels.{label}={value}")
         # The label is checked here as well: the service publishes no grammar for this filter.
         return [job for job in listed if job.labels.get(label) == value]

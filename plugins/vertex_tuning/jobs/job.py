@@ -47,6 +47,9 @@ ONCE_LABEL: Final = "airflow-once"
 DATASET_LABEL: Final = "airflow-dataset"
 """The first 32 digits of the dataset's hash."""
 
+TRAINING_TOKENS_LABEL: Final = "airflow-training-tokens"
+"""Estimated training tokens of the job, at most: its cost until the service has counted them."""
+
 MAX_LISTED: Final = 100
 """Most items to keep of a list or object in a response: a job has fewer checkpoints and labels."""
 REASONS_KEPT: Final = 20
@@ -316,6 +319,13 @@ def total_epochs(job: TuningJob) -> int | None:
     """Number of epochs; None if the job does not give it."""
     method = job.supervised_tuning_spec or job.preference_optimization_spec
     return method.hyper_parameters.epoch_count if method and method.hyper_parameters else None
+
+
+def billed_tokens(job: TuningJob) -> int | None:
+    """Billable tokens of the dataset, times the epochs. By the tuning guide, the service charges this number."""
+    stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
+    tokens, epochs = stats and stats.total_billable_token_count, total_epochs(job)
+    return tokens * epochs if tokens and epochs else None
 
 
 def _of(total: int | None) -> str:

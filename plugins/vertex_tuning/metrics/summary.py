@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from vertex_tuning.jobs.job import Checkpoint, TuningJob, total_epochs, total_steps
+from vertex_tuning.jobs.job import Checkpoint, TuningJob, billed_tokens, total_epochs, total_steps
 from vertex_tuning.metrics.overfitting import Overfitting, find_overfitting
 from vertex_tuning.metrics.series import COUNTS, VALIDATION_LOSS, Series, SeriesSummary, summarise
 
@@ -220,18 +220,11 @@ def _values(job: TuningJob, summary: dict[str, SeriesSummary], overfitting: Over
     of_job: dict[str, float | None] = {
         "overfitting": float(overfitting.found) if overfitting else None,
         "overfitting_epoch": overfitting.epoch if overfitting else None,
-        "billed_tokens": _billed_tokens(job),
+        "billed_tokens": billed_tokens(job),
         "duration_seconds": _seconds(job.start_time, job.end_time),
         "queue_seconds": _seconds(job.create_time, job.start_time),
     }
     return _known([*of_series, *of_job.items()])
-
-
-def _billed_tokens(job: TuningJob) -> int | None:
-    """Billable tokens of the dataset, times the epochs. By the tuning guide, the service charges this number."""
-    stats = job.tuning_data_stats and job.tuning_data_stats.supervised_tuning_data_stats
-    tokens, epochs = stats and stats.total_billable_token_count, total_epochs(job)
-    return tokens * epochs if tokens and epochs else None
 
 
 def _seconds(start: str | None, end: str | None) -> float | None:

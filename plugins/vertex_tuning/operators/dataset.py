@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from vertex_tuning.config.base_models import retirement_note
 from vertex_tuning.config.data_tables import table_path
 from vertex_tuning.config.media_table import media_facts
 from vertex_tuning.config.price_table import load_prices
@@ -318,9 +319,9 @@ class UploadDatasetOperator(VertexOperator):
         for requests in cost.evaluation:
             self.log.info("Evaluation, %s", requests)
         check_limits(cost, terms.max_cost, terms.max_training_tokens)
-        warnings = terms.recommended.warnings(rows)
+        warnings = [*filter(None, [retirement_note(terms.model)]), *terms.recommended.warnings(rows)]
         for warning in warnings:
-            self.log.warning(warning)
+            self.log.warning("%s", warning)
         return cost, warnings
 
     def _evaluation_costs(self, prepared: Prepared, terms: Terms) -> list[RequestCost]:
@@ -338,7 +339,8 @@ class UploadDatasetOperator(VertexOperator):
             "answer_tokens": round((outputs.sum if outputs else 0) * share),
         }
         costs = [estimate_predictions(terms.model, baseline=baseline, table=terms.prices, **sample)]
-        metrics = parse_metrics(asked["metrics"]) if asked.get("metrics") else []
+        listed = parse_rendered("evaluation.metrics", asked.get("metrics"), list[Any], "a list of metrics or its JSON")
+        metrics = parse_metrics(listed) if listed else []
         if needs_judge(metrics):
             costs.append(estimate_judging(metrics, models=TUNED_MODELS + baseline, table=terms.prices, **sample))
         return costs

@@ -21,8 +21,9 @@ from vertex_tuning.evaluation.promotion_rule import parse_rule
 from vertex_tuning.evaluation.sample_metrics import parse_metrics
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError, VertexRequestError
 from vertex_tuning.operators.base import TuningJobOperator
-from vertex_tuning.operators.prediction import MAX_KEPT, PredictionOperator, Questions
+from vertex_tuning.operators.prediction import MAX_KEPT, PredictionOperator, Questions, base_model_of
 from vertex_tuning.operators.registry import ChampionOperator
+from vertex_tuning.operators.saved_answers import ScoresFile
 from vertex_tuning.report.rule_text import gain_text, win_rate_text
 from vertex_tuning.resources.resource_names import location_of
 from vertex_tuning.results import (
@@ -34,7 +35,7 @@ from vertex_tuning.results import (
     PromotionRule,
     SmokeAnswer,
 )
-from vertex_tuning.scores import ScoredRow, WinRate
+from vertex_tuning.scores import SampleMetric, ScoredRow, WinRate
 from vertex_tuning.text.plain_text import first_lines
 from vertex_tuning.text.templates import parse_rendered, rendered
 
@@ -60,6 +61,7 @@ class _Evaluation:
     :param champion: the model in use; None if there is none
     :param job: tuning job of the new model
     :param settings: settings of the prompts
+    :param scores_file: file in the run's folder with the scores so far
     :param baseline: base model that is asked as well; empty if none is
     :param rows: the sample with all answers and their scores
     :param win_rate: how often a judge prefers the new model; None if no pairs are judged
@@ -70,6 +72,7 @@ class _Evaluation:
     champion: ModelVersion | None
     job: TuningJob
     settings: GenerationSettings
+    scores_file: str
     baseline: str = ""
     rows: list[EvaluatedRow] = field(default_factory=list)
     win_rate: WinRate | None = None
@@ -168,7 +171,8 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         self.job = self.hook.get_tuning_job(self.job_name)
         challenger = self.registry.get(self.job.tuned_model.model if self.job.tuned_model else "")
         champion = self.aliases.current(challenger.name).champion
-        evaluation = _Evaluation(challenger, champion, self.job, self.settings(_base_model_of(self.job)))
+        settings, scores_file = self.settings(base_model_of(self.job)), self.own_file("scores-so-far", context)
+        evaluation = _Evaluation(challenger, champion, self.job, settings, scores_file)
         if evaluation.is_in_use:
             return self._conclude(context, evaluation, {"challenger": JudgedModel(_values(self.values))})
         cases, sampled = self.questions(evaluation.settings)
@@ -200,10 +204,11 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         if asked:
             endpoint = rendered(self.endpoint) or self.registry.endpoint_of(evaluation.challenger)
             models["challenger"] = Questions(LABELS["challenger"], endpoint, asked)
-        base = _base_model_of(evaluation.job)
+        base = base_model_of(evaluation.job)
         if sampled and base and parse_switch("baseline", self.baseline):
             evaluation.baseline = base
-            name = self.hook.base_model_name(base, location_of(self.job_name))
+            # Where the tuned model responds: some base models serve only from there, and not where they are tuned.
+            name = self.hook.base_model_name(base, location_of(models["challenger"].endpoint))
             models["baseline"] = Questions(LABELS["baseline"], name, sampled, is_optional=True)
         return models
 
@@ -241,14 +246,13 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
             other = "baseline"
             if not evaluation.has("baseline"):
                 metrics = [metric for metric in metrics if metric.kind != "pairwise"]
-        saved = f"scores-so-far-{self.task_id}.json"
         found = score_models(
             self.evaluation_service,
             answered_rows(sampled, evaluation.rows),
             metrics,
             pair=(NEW_MODEL, other),
-            known=self._saved_scores(saved),
-            save=partial(self._save_scores, saved),
+            known=self._saved_scores(evaluation.scores_file, metrics),
+            save=partial(self._save_scores, evaluation.scores_file, metrics),
         )
         evaluation.rows = with_scores(evaluation.rows, found.rows, NEW_MODEL, other)
         evaluation.win_rate = found.win_rate
@@ -266,16 +270,17 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
 
         return EvaluationServiceHook(self.connection)
 
-    def _save_scores(self, name: str, rows: list[ScoredRow]) -> None:
-        self.write(name, rows)
+    def _save_scores(self, name: str, metrics: list[SampleMetric], rows: list[ScoredRow]) -> None:
+        self.write(name, ScoresFile(metrics, rows))
 
-    def _saved_scores(self, name: str) -> list[ScoredRow]:
-        """Scores of an earlier attempt; empty if there are none, or if they cannot be read."""
+    def _saved_scores(self, name: str, metrics: list[SampleMetric]) -> list[ScoredRow]:
+        """Scores of an earlier attempt by the same metrics; empty if there are none, or if they cannot be read."""
         uri = self.uri(name)
         try:
-            return msgspec.json.decode(self.storage.read_object(uri, MAX_KEPT), type=list[ScoredRow]) if uri else []
+            found = msgspec.json.decode(self.storage.read_object(uri, MAX_KEPT), type=ScoresFile) if uri else None
         except (VertexRequestError, msgspec.ValidationError, msgspec.DecodeError):
             return []
+        return found.rows if found and found.metrics == metrics else []
 
     def _trained_values(self, evaluation: _Evaluation) -> dict[str, dict[str, float]]:
         """Values of the training of each model; a model in use may exist without a job."""
@@ -284,7 +289,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         values = {"challenger": _values(self.values), "baseline": dict[str, float]()}
         if evaluation.champion:
             job = self.registry.job_of(evaluation.champion)
-            evaluation.notes += _notes(job, evaluation.job)
+            evaluation.notes += _notes(job, evaluation.job, rendered(self.sample_uri) or "")
             values["champion"] = job_values(self.experiments, job) if job else {}
         return values
 
@@ -380,20 +385,18 @@ def _values(given: Mapping[str, float] | Sequence[Mapping[str, float]] | str) ->
     return found
 
 
-def _base_model_of(job: TuningJob) -> str:
-    """The base model of a job, also of one that continues the training of a tuned model; empty if it is unknown."""
-    return job.base_model or (job.pre_tuned_model and job.pre_tuned_model.base_model) or ""
+def _notes(champion: TuningJob | None, challenger: TuningJob, sample: str) -> list[str]:
+    """Notes for a reader who compares the values.
 
-
-def _notes(champion: TuningJob | None, challenger: TuningJob) -> list[str]:
-    """Notes for a reader who compares the values."""
+    :param sample: URI of the data that the sample is from; empty without a sample
+    """
     if champion is None:
         return ["The tuning job of the model in use is unknown, so there are no values of its training."]
     (trained, champion_data), (_, challenger_data) = (_data_of(job) for job in (champion, challenger))
-    if challenger_data and trained == challenger_data:
+    if sample and trained == sample:
         return [
-            "The model in use was trained on the validation data of the new model, so the comparison is unfair: it "
-            f"knows the answers of the sample. Data: {challenger_data}."
+            "The model in use was trained on the data of the sample, so the comparison is unfair: it knows its "
+            f"answers. Data: {sample}."
         ]
     if champion_data == challenger_data:
         return []

@@ -44,6 +44,8 @@ from vertex_tuning.text.templates import parse_rendered, rendered
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context
 
+    from vertex_tuning.jobs.job import TuningJob
+
 OnRefused = Literal["fail", "skip"]
 
 
@@ -68,6 +70,11 @@ MAX_KEPT: Final = 256 * 1024 * 1024
 """Most bytes of answers to read from the run folder."""
 
 
+def base_model_of(job: TuningJob) -> str:
+    """The base model of a job, also of one that continues the training of a tuned model; empty if it is unknown."""
+    return job.base_model or (job.pre_tuned_model and job.pre_tuned_model.base_model) or ""
+
+
 class PredictionOperator(VertexOperator):
     """Base of the operators that send test prompts to models.
 
@@ -80,8 +87,8 @@ class PredictionOperator(VertexOperator):
     :param ask_cases: false to test the sample only, e.g. if the run's data is unrelated to the cases. (templated)
     :param sample_uri: dataset in Cloud Storage; a sample of its examples is tested by exact match. (templated)
     :param sample_size: number of examples in the sample, chosen by their hashes.
-    :param base_model: base model of the tuned models, for the default of `generation_config`; see
-        :func:`~vertex_tuning.evaluation.generation_settings.default_settings`. (templated)
+    :param base_model: base model of the tuned models, or a tuned model whose training they continue, for the default of
+        `generation_config`; see :func:`~vertex_tuning.evaluation.generation_settings.default_settings`. (templated)
     :param generation_config: settings of the prompts; a case may have its own. Fields:
         :class:`~vertex_tuning.evaluation.generation_settings.GenerationSettings`. (templated)
     :param on_refused: what the task does if the model is refused: `fail`, or `skip` itself and the later tasks.
@@ -169,7 +176,18 @@ class PredictionOperator(VertexOperator):
         :raises ConfigurationError: `generation_config` has mistakes
         """
         given = parse_rendered("generation_config", self.generation_config, dict[str, Any], "settings or their JSON")
-        return parse_settings(given).over(default_settings(base_model or rendered(self.base_model) or ""))
+        return parse_settings(given).over(default_settings(base_model or self._base_model()))
+
+    def _base_model(self) -> str:
+        """The base model, also of a tuned model whose training was continued; empty if it is unknown."""
+        named = rendered(self.base_model) or ""
+        if not named.startswith("projects/"):
+            return named
+        try:
+            job = self.registry.job_of(self.registry.get(named))
+        except NotFoundError:
+            job = None
+        return base_model_of(job) if job else ""
 
     def questions(self, settings: GenerationSettings) -> tuple[list[SmokeCase], list[SmokeCase]]:
         """The cases and the sample, under these settings.
@@ -259,9 +277,13 @@ class PredictionOperator(VertexOperator):
         )
 
     def _saved_answers(self, context: Context, cases: list[SmokeCase]) -> SavedAnswers:
-        index = context["ti"].map_index
-        name = f"answers-so-far-{self.task_id if index in (None, -1) else f'{self.task_id}-{index}'}.json"
+        name = self.own_file("answers-so-far", context)
         return SavedAnswers(cases, self._read_back(name), partial(self.write, name))
+
+    def own_file(self, what: str, context: Context) -> str:
+        """Name of a file in the run's folder that belongs to this task, or to this instance of a mapped task."""
+        index = context["ti"].map_index
+        return f"{what}-{self.task_id if index in (None, -1) else f'{self.task_id}-{index}'}.json"
 
     def _read_back(self, name: str) -> AnswersFile | None:
         """Read the answers so far. None if there are none, or if they cannot be read: the prompts are sent again."""

@@ -151,6 +151,8 @@ class PromoteModelOperator(ReplaceChampionOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         version = self.own_version()
         if checkpoint := rendered(self.checkpoint_id):
+            # A model that is not put into use keeps its default checkpoint.
+            self.aliases.promotable(self.model, self.expected())
             self.registry.set_default_checkpoint(version, checkpoint)
         # The endpoint is searched before the aliases change: a model without an endpoint is not put into use.
         self.registry.endpoint_of(version)

@@ -14,12 +14,13 @@ import msgspec
 
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.results import SmokeAnswer
+from vertex_tuning.scores import SampleMetric, ScoredRow
 
 MAX_INLINE: Final = 100_000
 """Most bytes of answers in Airflow's database, if no run folder is set."""
 
-SAVE_INTERVAL: Final = 10.0
-"""Seconds between two writes."""
+SAVE_INTERVAL: Final = 2.0
+"""Seconds between two writes: a killed task pays again for the answers since. Cloud Storage takes one a second."""
 
 LOG_INTERVAL: Final = 30.0
 """Seconds between two lines of progress of a model."""
@@ -36,6 +37,17 @@ class AnswersFile(msgspec.Struct, frozen=True):
 
     questions: str
     answers: dict[str, list[SmokeAnswer]]
+
+
+class ScoresFile(msgspec.Struct, frozen=True):
+    """The scores of answers so far.
+
+    :param metrics: metrics that gave the scores; scores by others are of no use, also those of the same name
+    :param rows: the rows with their scores
+    """
+
+    metrics: list[SampleMetric]
+    rows: list[ScoredRow]
 
 
 class SavedAnswers:

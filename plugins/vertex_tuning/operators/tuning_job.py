@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning import exceptions
 from vertex_tuning.config.switches import parse_switch
+from vertex_tuning.costs.pricing import Cost
 from vertex_tuning.deployment import deployment_id, require_own
 from vertex_tuning.jobs.job import (
     CANCELLED,
@@ -20,6 +21,7 @@ from vertex_tuning.jobs.job import (
     DEPLOYMENT_LABEL,
     ONCE_LABEL,
     OUTLIVES_RUN_LABEL,
+    TRAINING_TOKENS_LABEL,
     TuningJob,
     newest,
 )
@@ -80,6 +82,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
         `cancel_and_recreate` or `fail`.
     :param skip_if_unchanged: skip this task if a job with the same data and settings is running, or if its model
         exists. `labels` must then contain the label `airflow-tuning` with the tuning's name. (templated)
+    :param cost: `cost` of an `UploadDatasetOperator`: the estimate for `max_cost_per_30_days`. A label of the job keeps
+        its tokens. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
     :param outlives_run: the job may continue after the end of the run, because another DAG waits for it; the DAG
         `cancel_orphaned_jobs` does not cancel it.
@@ -100,8 +104,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
         "checkpoint_id",
         "dataset_hash",
     )
-    template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, *spec_fields, "skip_if_unchanged")
-    template_fields_renderers = {"labels": "json"}
+    template_fields: Sequence[str] = (*TuningJobWaiter.template_fields, *spec_fields, "skip_if_unchanged", "cost")
+    template_fields_renderers = {"labels": "json", "cost": "json"}
 
     def __init__(
         self,
@@ -121,6 +125,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         reuse: Reuse = "succeeded",
         on_changed_spec: OnChangedSpec = "cancel_and_recreate",
         skip_if_unchanged: bool | str = False,
+        cost: Mapping[str, Any] | str | None = None,
         champion_alias: str = CHAMPION,
         outlives_run: bool = False,
         wait_for_completion: bool = False,
@@ -142,6 +147,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         self.reuse = reuse
         self.on_changed_spec = on_changed_spec
         self.skip_if_unchanged = skip_if_unchanged
+        self.cost = cost
         self.champion_alias = champion_alias
         self.outlives_run = outlives_run
         self.wait_for_completion = wait_for_completion
@@ -186,10 +192,11 @@ class CreateTuningJobOperator(TuningJobWaiter):
 
         def before_creating() -> None:
             self.require_unchanged_data(spec)
+            self.require_room_in_budget(TuningJob(name="", base_model=spec.base_model, labels=spec.labels))
             store.set(REQUESTED, " ".join([*requested, spec.fingerprint()]))
 
         try:
-            return submit(
+            job = submit(
                 self.hook,
                 spec,
                 origin.identity,
@@ -201,6 +208,9 @@ class CreateTuningJobOperator(TuningJobWaiter):
             )
         except exceptions.QuotaExceededError as error:
             self.wait_for_quota(error, "retry_submit")
+        if job.name in self.creations.names:
+            self.cancel_above_budget(job)
+        return job
 
     def _require_no_cancel(self, context: Context, spec: TuningSpec, origin: Origin) -> None:
         """Check that no person has cancelled the job since an attempt that failed while the job ran.
@@ -233,6 +243,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
         labels = {**spec.labels, **origin.labels}
         if spec.dataset_hash:
             labels[DATASET_LABEL] = spec.dataset_hash[:32]
+        if cost := parse_rendered("cost", self.cost, Cost, "`cost` of an UploadDatasetOperator"):
+            labels[TRAINING_TOKENS_LABEL] = str(cost.most_training_tokens)
         if self.outlives_run:
             labels[OUTLIVES_RUN_LABEL] = "true"
         if parse_switch("skip_if_unchanged", self.skip_if_unchanged):

@@ -19,13 +19,16 @@ from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from vertex_tuning import exceptions
+from vertex_tuning.costs.pricing import parse_limit
 from vertex_tuning.hooks.job_poller import check_interval
 from vertex_tuning.jobs.job import ENDED, TuningJob
+from vertex_tuning.jobs.job_cost import before_creation
 from vertex_tuning.jobs.spec import Origin, TuningSpec
 from vertex_tuning.jobs.submission import SEARCH_TIMING, Creations, kin, resubmit, settle, twin_of_another_run
 from vertex_tuning.jobs.wait import Fail, JobWait, Resubmit
 from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import VertexOperator, origin_of
+from vertex_tuning.operators.spending import OnBudget, older_jobs, require_room
 from vertex_tuning.resources.resource_names import ResourceName
 from vertex_tuning.results import JobResult
 from vertex_tuning.text.templates import rendered
@@ -86,9 +89,12 @@ class TuningJobWaiter(VertexOperator):
     :param quota_timeout: seconds to wait, without a worker, for the quota for a job.
     :param manifest_uri: `manifest_uri` of an `UploadDatasetOperator`. No job is created if the data has changed since
         it was checked and priced, which can happen to data that was not copied. (templated)
+    :param max_cost_per_30_days: limit of the cost of all jobs of the tuning in 30 days. No job is created above it.
+        The jobs must have the label `airflow-tuning` with the tuning's name. (templated)
+    :param on_budget: what happens above this limit: `fail` fails the task, `skip` skips it.
     """
 
-    template_fields: Sequence[str] = (*VertexOperator.template_fields, "manifest_uri")
+    template_fields: Sequence[str] = (*VertexOperator.template_fields, "manifest_uri", "max_cost_per_30_days")
     operator_extra_links = (TuningJobLink(), ExperimentLink())
 
     search_timing = SEARCH_TIMING
@@ -107,6 +113,8 @@ class TuningJobWaiter(VertexOperator):
         max_job_attempts: int = 3,
         quota_timeout: float = DAY,
         manifest_uri: str | None = None,
+        max_cost_per_30_days: float | str | None = None,
+        on_budget: OnBudget = "fail",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -120,6 +128,8 @@ class TuningJobWaiter(VertexOperator):
         self.max_job_attempts = max_job_attempts
         self.quota_timeout = quota_timeout
         self.manifest_uri = manifest_uri
+        self.max_cost_per_30_days = max_cost_per_30_days
+        self.on_budget = on_budget
         self.job: TuningJob | None = None
         self._ti: Any = None
         self._owned = False
@@ -329,6 +339,36 @@ class TuningJobWaiter(VertexOperator):
             uris = filter(None, (spec.training_uri, spec.validation_uri))
             require_unchanged(self.storage, str(self.manifest_uri), uris)
 
+    def require_room_in_budget(self, job: TuningJob) -> None:
+        """Check that the budget of the tuning has room for a job in addition to all older jobs.
+
+        :param job: a job, or its labels and model before it is created
+        :raises AirflowSkipException: it has no room, and `on_budget` is `skip`
+        :raises CostLimitError: it has no room, or a cost is not known
+        """
+        limit = parse_limit("max_cost_per_30_days", self.max_cost_per_30_days)
+        if limit is None:
+            return
+        try:
+            require_room(job, older_jobs(self.hook, job), limit)
+        except exceptions.BudgetExceededError as error:
+            if self.on_budget != "skip":
+                raise
+            self.log.info("Skipping: %s", error)
+            raise AirflowSkipException(str(error)) from error
+
+    def cancel_above_budget(self, job: TuningJob) -> None:
+        """Cancel a new job if other runs have used up the budget since it was checked.
+
+        :raises AirflowSkipException: it was cancelled, and `on_budget` is `skip`
+        :raises CostLimitError: it was cancelled
+        """
+        try:
+            self.require_room_in_budget(job)
+        except (exceptions.CostLimitError, AirflowSkipException):
+            self.hook.cancel_tuning_job(job.name)
+            raise
+
     def yield_to_another_run(self, job: TuningJob) -> None:
         """Keep only the oldest job if several runs create the same job at the same time, e.g. in a backfill.
 
@@ -352,10 +392,12 @@ class TuningJobWaiter(VertexOperator):
         number = step.job.attempt + 1
         self.log.warning("%s ended (%s); creating job %d of this task.", step.job.name, step.reason, number)
         self.require_unchanged_data(TuningSpec.of(step.job))
+        self.require_room_in_budget(before_creation(step.job))
         try:
             self.job = resubmit(self.hook, step.job, self.creations)
         except exceptions.QuotaExceededError as error:
             self.wait_for_quota(error, "retry_wait", job_name=step.job.name)
+        self.cancel_above_budget(self.job)
         return self.job
 
     def wait_for_quota(self, error: exceptions.QuotaExceededError, method_name: str, **kwargs: Any) -> NoReturn:

@@ -28,6 +28,8 @@ from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
 from vertex_tuning.resources.resource_names import ResourceName
 from vertex_tuning.text.plain_text import plain
 
+BASE_MODEL_LABEL: Final = "google-vertex-llm-tuning-base-model-id"
+"""Label that Vertex AI gives a tuned model: its base model."""
 TUNING_LABEL: Final = "airflow-tuning"
 """Label of a job and of its model: the name of the recurring tuning."""
 

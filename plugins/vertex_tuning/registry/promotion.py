@@ -89,6 +89,19 @@ class ModelAliases(msgspec.Struct, frozen=True):
         :raises ChampionError: another model than expected is in use, the aliases are unclear, `model` was rolled back,
             or another promotion won
         """
+        challenger, champion = self.promotable(model, expected)
+        if champion is None or champion.name != challenger.name:
+            self._finish_others(challenger, expected)
+            self._replace(champion, OUTGOING, challenger)
+        return self._check_won(self._settle(challenger), challenger)
+
+    def promotable(self, model: str, expected: str | None = None) -> tuple[ModelVersion, ModelVersion | None]:
+        """Check that a version may be put into use, without changing anything.
+
+        :param model, expected: as for `promote`
+        :returns: the version and the model in use
+        :raises ChampionError: as `promote`, if that is known before
+        """
         challenger = self.hook.get(model)
         champion = self.current(model).champion
         if champion is None or champion.name != challenger.name:
@@ -98,9 +111,7 @@ class ModelAliases(msgspec.Struct, frozen=True):
                     f"{model} was rolled back, so it is not promoted. Nothing was changed. To have it promoted all the "
                     f"same, take the alias {ROLLED_BACK!r} from it in the Model Registry."
                 )
-            self._finish_others(challenger, expected)
-            self._replace(champion, OUTGOING, challenger)
-        return self._check_won(self._settle(challenger), challenger)
+        return challenger, champion
 
     def roll_back(self, model: str, expected: str | None = None) -> CurrentModels:
         """Put the previous version into use again and mark the model in use `rolled-back`.

@@ -17,7 +17,7 @@ _KINDS: Final[dict[ResourceKind, str]] = {
     "tuningJobs": rf"tuningJobs/{_ID}",
     "models": rf"models/{_ID}(?:@[A-Za-z0-9_-]{{1,128}})?",
     "endpoints": rf"endpoints/{_ID}",
-    "publishers": r"publishers/google/models/[A-Za-z0-9._-]{1,256}",
+    "publishers": r"publishers/google/models/[A-Za-z0-9._-]{1,256}(?:@[A-Za-z0-9_-]{1,128})?",
     "contexts": rf"metadataStores/{_ID}/contexts/{_ID}",
     "tensorboards": rf"tensorboards/{_ID}",
     "timeSeries": rf"tensorboards/{_ID}/experiments/{_ID}/runs/{_ID}/timeSeries/{_ID}",

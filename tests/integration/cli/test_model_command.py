@@ -62,6 +62,18 @@ def test_the_region_is_that_of_the_tunings_file(
     assert "Name the region: --location us-central1" in capsys.readouterr().err
 
 
+def test_the_end_of_its_base_model_is_said(champion: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The model in use ends with its base, whatever the tuning trains now."""
+    assert main(["model", TUNING, "--location", LOCATION]) == 0
+    shown = capsys.readouterr()
+    assert "base     gemini-2.5-flash\n" in shown.out
+    assert shown.err.startswith("Warning: gemini-2.5-flash was retired on 2026-10-20")
+    assert "Set base_model to gemini-3.5-flash-lite or" in shown.err
+    assert main(["model", TUNING, "--location", LOCATION, "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "A tuned model retires with its base." in json.loads(shown.out)["retirement"]
+
+
 def test_no_model_in_use_is_said(champion: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "never_trained", "--location", LOCATION]) == 1
     assert capsys.readouterr().err == "never_trained: found no model in use.\n"

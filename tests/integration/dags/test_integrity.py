@@ -225,16 +225,18 @@ def test_tunings_may_lie_inside_the_dags_folder(project: Path) -> None:
 def test_a_base_model_that_retires_is_told_where_people_look(project: Path) -> None:
     change(project, "base_model: gemini-3.1-flash-lite", "base_model: gemini-2.5-flash")
     dag = DagBag(dag_folder=str(project / "dags/retrain.py")).dags["retrain_support_triage"]
-    note = "gemini-2.5-flash: retirement was announced for 2026-10-20; a tuned model retires with its base."
-    assert note in (dag.description or "")
-    assert note in (dag.doc_md or "")
+    note = "gemini-2.5-flash was retired on 2026-10-20: Google will probably refuse to tune it."
+    advice = "Set base_model to gemini-3.5-flash-lite or gemini-3.1-flash-lite, which Google recommends,"
+    for text in (dag.description or "", dag.doc_md or ""):
+        assert note in text
+        assert advice in text
     assert "retiring-base-model" in dag.tags
-    assert (dag.params.get_param("base_model").description or "").count("retirement was announced") == 1
+    assert (dag.params.get_param("base_model").description or "").count("was retired on") == 1
 
 
 def test_a_base_model_that_stays_has_no_warning(dag: DAG) -> None:
     assert "retiring-base-model" not in dag.tags
-    assert "retirement" not in f"{dag.description}{dag.doc_md}{dag.params.get_param('base_model').description}"
+    assert "retired" not in f"{dag.description}{dag.doc_md}{dag.params.get_param('base_model').description}"
 
 
 def test_a_person_stands_between_evaluation_and_promotion_if_asked_for(project: Path) -> None:

@@ -113,6 +113,22 @@ def test_a_bad_dataset_is_refused_before_a_job_exists(dag: DAG, tmp_path: Path, 
     assert jobs_of(emulator) == before
 
 
+@pytest.mark.parametrize(("on_budget", "ends"), [("fail", "failed"), ("skip", "success")])
+def test_a_run_above_the_budget_ends_before_its_job(
+    dag: DAG, tmp_path: Path, emulator: str, on_budget: str, ends: str, caplog: Any, capfd: Any
+) -> None:
+    file = tmp_path / "include/tunings/support_triage.yaml"
+    limits = f"budget:\n  max_cost_per_30_days: 0.001\n  on_budget: {on_budget}\n"
+    file.write_text(file.read_text().replace("budget:\n", limits))
+    before = len(jobs_of(emulator))
+    state, states, _ = run(dag, epoch_count=1, force=True)
+    assert (state, states["upload_dataset"], len(jobs_of(emulator))) == (ends, "success", before)
+    assert states["create_tuning_job"] == {"fail": "failed", "skip": "skipped"}[on_budget]
+    assert states["wait_for_tuning_job"] == {"fail": "upstream_failed", "skip": "skipped"}[on_budget]
+    said = caplog.text + "".join(capfd.readouterr())
+    assert "for this run, expected at most USD 0.0010 together. This run trains nothing." in said
+
+
 def test_other_data_is_asked_about_itself(dag: DAG, tmp_path: Path) -> None:
     for name, count in (("train", 120), ("validation", 24)):
         rows = classification_rows(count)

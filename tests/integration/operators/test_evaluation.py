@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +26,7 @@ from tests.support.emulator import classification_rows, upload
 from tests.support.google_cloud import LOCATION, TRAINING, VALIDATION
 from tests.support.lineage import aliases, models, train
 from tests.support.tasks import TaskContext, execute
+from tests.support.waiting import wait_until
 
 TUNING = "evaluated"
 LOST, LATE = "My card is lost, message 3.", "My card is late, message 5."
@@ -250,8 +253,19 @@ class TestGates:
         gate = {"value": "eval_total_loss.last", "max": 0.0}
         same, note = refused(new, alias, gates=[gate], sample_uri=known)["comparison"]["notes"]
         assert same.startswith("Selection and proof use the same rows")
-        assert "was trained on the validation data of the new model, so the comparison is unfair" in note
+        assert "was trained on the data of the sample, so the comparison is unfair" in note
         assert known in note
+
+    def test_a_model_in_use_that_knows_the_test_data_is_told(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
+    ) -> None:
+        """Its data is no longer the validation data once the tuning has test data."""
+        crown(bad)
+        assert bad.supervised_tuning_spec
+        known = bad.supervised_tuning_spec.training_dataset_uri
+        gate = {"value": "eval_total_loss.last", "max": 0.0}
+        [note] = refused(good, alias, gates=[gate], sample_uri=known)["comparison"]["notes"]
+        assert "was trained on the data of the sample, so the comparison is unfair" in note
 
     def test_values_of_different_data_are_told_apart(
         self, good: TuningJob, bad: TuningJob, alias: str, crown: Any
@@ -375,6 +389,41 @@ def test_a_refusal_starts_with_what_it_is_and_names_the_model_last(
     assert str(error.value).endswith(f"New model: {model_of(bad)}")
 
 
+def _evaluate_slowly(job_name: str, alias: str, environment: dict[str, str]) -> None:
+    """The evaluation of a model in a process that is killed."""
+    os.environ |= environment
+    given: dict[str, Any] = {"tuning": TUNING, "champion_alias": alias, "sample_uri": SLOW, "sample_size": 60}
+    execute(
+        EvaluateModelOperator(
+            task_id="evaluate", job_name=job_name, values={}, rule=RULE, parallel=1, run_folder=KILLED, **given
+        )
+    )
+
+
+KILLED, SLOW = "gs://bucket/runs/killed", "gs://data/slow.jsonl"
+
+
+def test_a_killed_task_has_its_answers_saved(
+    good: TuningJob, alias: str, emulator: str, control: Any, storage: StorageHook
+) -> None:
+    """Only those of the last moments are paid for again."""
+    upload(emulator, SLOW, classification_rows(60))
+    control("faults", method="endpoints.generateContent", delay=0.2)
+    environment = {key: value for key, value in os.environ.items() if key.startswith("AIRFLOW")}
+    process = multiprocessing.get_context("spawn").Process(
+        target=_evaluate_slowly, args=(good.name, alias, environment)
+    )
+    process.start()
+    wait_until(lambda: len(asked(emulator)) >= 25, 90)
+    process.kill()
+    process.join()
+    paid = len(asked(emulator))
+    saved = json.loads(storage.read_object(f"{KILLED}/answers-so-far-evaluate.json", 2**20))
+    [answers] = saved["answers"].values()
+    assert paid - len(answers) <= (2 + 1 + 2) / 0.2
+    assert len(answers) > 0
+
+
 class TestMetrics:
     METRICS: list[Any] = ["exact_match", "rouge_l_sum", {"pairwise": "text_quality"}]
 
@@ -406,6 +455,26 @@ class TestMetrics:
         assert row["choice"]["preferred"] == "new"
         assert row["choice"]["reasons"]
 
+    def test_other_criteria_of_the_same_name_are_judged_again(
+        self, good: TuningJob, bad: TuningJob, alias: str, crown: Any, emulator: str
+    ) -> None:
+        """The task is cleared after a change of the tuning; its run folder still has the scores."""
+        crown(bad)
+
+        def judged(criteria: str, quality: str) -> int:
+            """Number of requests to the evaluation service."""
+            httpx.delete(f"{emulator}/_internal/requests")
+            metrics = [{"rubric": criteria}, {"pairwise": quality}]
+            execute(evaluation(good, alias, run_folder="gs://bucket/runs/changed", metrics=metrics))
+            log = httpx.get(f"{emulator}/_internal/requests").json()["requests"]
+            return sum("evaluateInstances" in entry["path"] for entry in log)
+
+        first = judged("Is polite.", "text_quality")
+        assert first > 0
+        assert judged("Is polite.", "text_quality") == 0
+        assert judged("Is short.", "text_quality") == first
+        assert judged("Is short.", "fluency") == first
+
     def test_a_first_model_is_compared_with_the_base_model(self, good: TuningJob, alias: str) -> None:
         result = execute(evaluation(good, alias, metrics=self.METRICS, baseline=True))
         assert result["verdict"] == "first"
@@ -413,6 +482,21 @@ class TestMetrics:
         assert "The judge compares with the base model, because no model is in use." in result["comparison"]["notes"]
         alone = execute(evaluation(good, alias, metrics=self.METRICS))
         assert alone["comparison"]["win_rate"] is None
+
+    def test_the_base_model_is_asked_where_the_tuned_model_responds(self, alias: str, emulator: str) -> None:
+        """Models of generation 3 are tuned in a region, and serve only from a multi-region."""
+        job = train(TUNING, epoch_count=1, base_model="gemini-3.5-flash")
+        assert job.tuned_model
+        assert "/locations/us/" in job.tuned_model.endpoint
+        assert execute(evaluation(job, alias, baseline=True))["baseline"] == "gemini-3.5-flash"
+        log = httpx.get(f"{emulator}/_internal/requests").json()["requests"]
+        [place] = {entry["path"].partition("/publishers/")[0] for entry in log if "/publishers/" in entry["path"]}
+        assert place.endswith("/locations/us")
+
+    def test_a_model_that_was_tuned_twice_is_compared_with_its_base_model(self, good: TuningJob, alias: str) -> None:
+        twice = train(TUNING, epoch_count=1, base_model=model_of(good))
+        result = execute(evaluation(twice, alias, baseline=True))
+        assert (result["verdict"], result["baseline"]) == ("first", "gemini-2.5-flash")
 
     def test_a_base_model_that_cannot_be_asked_is_a_note(self, good: TuningJob, alias: str, control: Any) -> None:
         control("faults", method="publishers.models.generateContent", error={"code": 404})

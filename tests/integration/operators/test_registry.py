@@ -600,3 +600,34 @@ class TestOperators:
     def test_a_wrong_alias(self, make: Any) -> None:
         with pytest.raises(ConfigurationError, match="champion_alias"):
             execute(PromoteModelOperator(task_id="promote", model=make(1)[0], champion_alias="default"))
+
+
+class TestCheckpoints:
+    def test_the_promoted_one_becomes_the_default_and_answers(self, registry: RegistryHook, tuning: str) -> None:
+        job = train(tuning, epoch_count=2)
+        assert job.tuned_model
+        first, last = job.tuned_model.checkpoints
+        model = job.tuned_model.model
+        assert registry.get(model).checkpoint_id == last.checkpoint_id
+        given: dict[str, Any] = {"task_id": "promote", "model": model, "tuning": tuning, "location": LOCATION}
+        result = execute(PromoteModelOperator(checkpoint_id=first.checkpoint_id, **given))
+        assert (result["model"], result["endpoint"]) == (model, first.endpoint)
+        assert registry.get(model).checkpoint_id == first.checkpoint_id
+        execute(PromoteModelOperator(checkpoint_id="None", **given))
+        assert registry.get(model).checkpoint_id == first.checkpoint_id
+
+    def test_a_model_that_is_not_put_into_use_keeps_its_own(self, registry: RegistryHook, tuning: str) -> None:
+        job = train(tuning, epoch_count=2)
+        assert job.tuned_model
+        first, last = job.tuned_model.checkpoints
+        model = job.tuned_model.model
+        given: dict[str, Any] = {"model": model, "tuning": tuning, "location": LOCATION}
+        promote = PromoteModelOperator(
+            task_id="promote", checkpoint_id=first.checkpoint_id, expected_champion=f"{model}9", **given
+        )
+        with pytest.raises(ChampionError, match="Nothing was changed here"):
+            execute(promote)
+        registry.merge_aliases(model, [ROLLED_BACK])
+        with pytest.raises(ChampionError, match="was rolled back, so it is not promoted"):
+            execute(PromoteModelOperator(task_id="again", checkpoint_id=first.checkpoint_id, **given))
+        assert registry.get(model).checkpoint_id == last.checkpoint_id

@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from vertex_tuning import exceptions
+from vertex_tuning.evaluation.generation_settings import default_settings
 from vertex_tuning.evaluation.predict import Backoff
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.storage import StorageHook
@@ -178,3 +179,10 @@ def test_a_killed_attempt_leaves_its_answers_to_the_next(
     # Other expectations are other questions: their answers are judged anew.
     changed = {**RIGHT, "equals": "something else"}
     assert execute(smoke_test(done, changed, WRONG, min_pass_share=0.0, **arguments))["cases"]["passed"] == 0
+
+
+def test_a_model_that_was_tuned_twice_is_asked_as_its_base_model(done: dict[str, Any]) -> None:
+    tuned = done["tuned_model"]["model"]
+    assert smoke_test(done, RIGHT, base_model=tuned).settings() == default_settings("gemini-2.5-flash")
+    deleted = smoke_test(done, RIGHT, base_model=tuned.replace("@1", "@99"))
+    assert deleted.settings() == default_settings("")

@@ -591,6 +591,15 @@ def pdf_row(number: int) -> dict[str, Any]:
     return {"contents": [{"role": "user", "parts": parts}, {"role": "model", "parts": [{"text": "Sales grew."}]}]}
 
 
+def test_a_base_model_that_retires_is_a_warning_of_the_run(tmp_path: Path) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(30))
+    for model, warned in (("gemini-2.5-flash", True), ("gemini-3.5-flash", False)):
+        result = execute(uploading(tmp_path, base_model=model, prefix=model))
+        notes = [warning for warning in result["warnings"] if warning.startswith(f"{model} was retired on")]
+        assert bool(notes) is warned
+        assert all("Set base_model to gemini-3.5-flash-lite or" in note for note in notes)
+
+
 def test_the_limit_holds_for_the_most_that_files_may_cost_and_reading_them_narrows_it(
     tmp_path: Path, emulator: str, storage: StorageHook
 ) -> None:
@@ -695,6 +704,25 @@ def test_the_price_of_the_evaluation_counts_as_well(tmp_path: Path, emulator: st
         execute(uploading(tmp_path, **given, prefix="judged", evaluation=JUDGED, max_cost=limit, max_leakage=1.0))
     assert listed(emulator, "judged/") == []
     assert execute(uploading(tmp_path, **given, max_cost=limit, max_leakage=1.0))["cost"]["evaluation"] == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "requests"), [('[{"pairwise": "text_quality"}]', [45, 30]), ("None", [45]), ("", [45])]
+)
+def test_metrics_of_a_template_have_their_price(tmp_path: Path, metrics: str, requests: list[int]) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(40))
+    write(tmp_path / "test.jsonl", *classification_rows(59)[44:])
+    given: dict[str, Any] = {"base_model": "gemini-2.5-flash", "test_data": "test.jsonl"}
+    evaluation = {"sample_size": 15, "baseline": "True", "metrics": metrics}
+    result = execute(uploading(tmp_path, **given, evaluation=evaluation))
+    assert [cost["requests"] for cost in result["cost"]["evaluation"]] == requests
+
+
+def test_metrics_of_a_template_that_are_no_list_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "t.jsonl", *classification_rows(40))
+    write(tmp_path / "test.jsonl", *classification_rows(59)[44:])
+    with pytest.raises(exceptions.ConfigurationError, match=r"evaluation\.metrics: found .bleu., expected a list of"):
+        execute(uploading(tmp_path, test_data="test.jsonl", evaluation={"sample_size": 15, "metrics": "bleu"}))
 
 
 def test_test_data_is_uploaded_beside_the_rest_and_compares_models(tmp_path: Path, storage: StorageHook) -> None:

@@ -72,9 +72,40 @@ def test_each_model_has_a_date_of_its_end_and_new_tuning_ends_a_month_before() -
             assert model.successors
 
 
+@pytest.mark.parametrize(
+    ("today", "said"),
+    [
+        ("2026-07-21", ""),
+        ("2026-07-22", "retires on 2026-10-20, in at most 90 days."),
+        ("2026-09-19", "retires on 2026-10-20, in at most 90 days."),
+        ("2026-09-20", "retires on 2026-10-20, in at most 30 days."),
+        ("2026-10-19", "retires on 2026-10-20, in at most 30 days."),
+        ("2026-10-20", "was retired on 2026-10-20: Google will probably refuse to tune it."),
+        ("2028-01-01", "was retired on 2026-10-20: Google will probably refuse to tune it."),
+    ],
+)
+def test_the_end_of_a_model_is_announced_90_and_30_days_ahead(today: str, said: str) -> None:
+    note = retirement_note("gemini-2.5-flash-001", datetime.date.fromisoformat(today))
+    assert (said in note) is True
+    assert bool(note) is bool(said)
+    if note:
+        assert note.startswith("gemini-2.5-flash-001 ")
+        assert note.endswith(
+            "A tuned model retires with its base. Set base_model to gemini-3.5-flash-lite or gemini-3.1-flash-lite, "
+            "which Google recommends, and run the tuning again."
+        )
+    assert ("Projects that are new to it cannot tune it from 2026-09-20 on." in note) is ("at most" in note)
+
+
 def test_a_date_before_which_a_model_does_not_end_is_no_warning() -> None:
-    assert retirement_note("gemini-3.5-flash") == ""
-    assert "2026-10-20" in retirement_note("gemini-2.5-flash-001")
+    assert base_models()["gemini-3.5-flash"].earliest_retirement
+    assert retirement_note("gemini-3.5-flash", datetime.date(2028, 1, 1)) == ""
+
+
+def test_without_a_date_a_model_is_retired_or_goes_on() -> None:
+    assert retirement_note("gemini-1.0-pro").startswith("gemini-1.0-pro has been retired: Google")
+    assert retirement_note("gemini-9-flash") == ""
+    assert retirement_note("") == ""
 
 
 def test_a_row_is_found_by_a_numbered_version_of_its_model() -> None:

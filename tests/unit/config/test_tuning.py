@@ -62,7 +62,12 @@ def test_results_of_tasks_and_templates_are_kept_as_they_are() -> None:
 
 
 def test_the_form_decides_what_it_has_and_the_file_the_rest(tmp_path: Path) -> None:
-    tuning = read(tmp_path, f"{FILE}budget: {{max_cost: 5, max_training_tokens: 9}}\n")
+    tuning = read(tmp_path, f"{FILE}budget: {{max_cost: 5, max_training_tokens: 9, max_cost_per_30_days: 50}}\n")
     run = from_form(tuning)
-    assert dict(run.budget) == {"max_cost": "{{ params.max_cost or '' }}", "max_training_tokens": 9}
+    assert dict(run.budget) == {
+        "max_cost": "{{ params.max_cost or '' }}",
+        "max_training_tokens": 9,
+        "max_cost_per_30_days": 50,
+        "on_budget": "fail",
+    }
     assert (run.bucket, run.smoke_test) == (tuning.bucket, tuning.smoke_test)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 import pytest
 from vertex_tuning.evaluation.cases import SmokeCase, Turn, judge_prompt
 from vertex_tuning.evaluation.judging import (
@@ -11,9 +14,19 @@ from vertex_tuning.evaluation.judging import (
     win_rate,
 )
 from vertex_tuning.evaluation.sample_metrics import parse_metrics
-from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.scores import AnsweredRow, PairChoice, Preference, Rating, SampleMetric, Score, ScoredRow
+from vertex_tuning.exceptions import ConfigurationError, VertexRequestError, VertexUnavailableError
+from vertex_tuning.scores import (
+    AnsweredRow,
+    PairChoice,
+    Preference,
+    RatedAnswer,
+    Rating,
+    SampleMetric,
+    Score,
+    ScoredRow,
+)
 
+BLEU = parse_metrics(["bleu"])
 PAIRWISE = parse_metrics([{"pairwise": "text_quality"}])
 
 
@@ -40,6 +53,18 @@ class PositionBias(NoService):
     def prefer(self, *texts: str) -> tuple[str, str]:
         assert len(texts) == 4
         return self.place, f"The {self.place} is better."
+
+
+class Rater(NoService):
+    """Gives every answer the full score, or the error for its text."""
+
+    def __init__(self, errors: Mapping[str, Rating] = MappingProxyType({})) -> None:
+        self.errors, self.rated = errors, 0
+
+    def rate(self, metric: SampleMetric, answers: Sequence[RatedAnswer]) -> list[Rating]:  # type: ignore[override]
+        assert metric.kind == "computed"
+        self.rated += len(answers)
+        return [self.errors.get(answer.answer, Score(1.0)) for answer in answers]
 
 
 class TestLocalMetrics:
@@ -122,6 +147,44 @@ class TestKnownRows:
         )
         assert found.rows[0].choice
         assert found.rows[0].choice.preferred == "tie"
+
+    def test_a_score_that_is_missing_is_asked_for_again(self) -> None:
+        now = row(1, challenger="a", champion="b")
+        before = ScoredRow(now, {"sample.bleu": {"challenger": Score(0.5), "champion": Score(error="Later.")}})
+        found = score_models(Rater(), [now], BLEU, known=[before])  # type: ignore[arg-type]
+        assert found.rows[0].scores["sample.bleu"] == {"challenger": Score(1.0), "champion": Score(1.0)}
+        assert found.errors == {}
+
+    def test_rows_that_are_refused_each_time_fail_no_later_attempt(self) -> None:
+        """The first attempt was content with the other rows."""
+        rows = [row(number, challenger=f"a {number}", champion="b") for number in range(20)]
+        service = Rater({rows[0].answers["challenger"]: VertexRequestError("Blocked.")})
+        first = score_models(service, rows, BLEU)  # type: ignore[arg-type]
+        again = score_models(service, rows, BLEU, known=first.rows)  # type: ignore[arg-type]
+        assert again.errors == first.errors == {"sample.bleu": 1}
+
+
+class TestOutage:
+    def test_one_in_the_middle_is_an_error_and_the_scores_are_kept(self) -> None:
+        """Else the models could not be compared, and the new one would be refused for it."""
+        rows = [row(number, challenger=f"a {number}", champion=f"b {number}") for number in range(100)]
+        down = {text: VertexUnavailableError("Down.") for scored in rows[40:] for text in scored.answers.values()}
+        kept: list[ScoredRow] = []
+
+        def keep(so_far: list[ScoredRow]) -> None:
+            kept[:] = so_far
+
+        with pytest.raises(VertexUnavailableError, match=r"sample.bleu: found \d+ temporary errors. Down."):
+            score_models(Rater(down), rows, BLEU, save=keep)  # type: ignore[arg-type]
+        service = Rater()
+        found = score_models(service, rows, BLEU, known=kept)  # type: ignore[arg-type]
+        assert service.rated == 2 * 60
+        assert found.errors == {}
+
+    def test_a_few_errors_are_counted(self) -> None:
+        rows = [row(number, challenger=f"a {number}", champion="b") for number in range(100)]
+        down = {scored.answers["challenger"]: VertexUnavailableError("Down.") for scored in rows[:9]}
+        assert score_models(Rater(down), rows, BLEU).errors == {"sample.bleu": 9}  # type: ignore[arg-type]
 
 
 class TestWinRate:

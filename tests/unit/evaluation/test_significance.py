@@ -131,6 +131,22 @@ def test_the_number_of_examples_that_would_decide_decides_and_one_less_does_not(
     assert not decide(better * scale, worse * scale, needed - 1, -0.02)
 
 
+@pytest.mark.parametrize("change", [-0.4, 0.4])
+def test_graded_scores_need_a_larger_sample_than_one_that_cannot_tell(change: float) -> None:
+    """Many slightly better scores and a few much worse ones: their number says nothing about the gain."""
+    old = [0.5] * 500
+    new = [score - change / 20 for score in old[:300]] + [score + change for score in old[300:355]] + old[355:]
+    gain = score_gain(new, old, 0.95)
+    limit = gain.observed - 0.002
+    needed = examples_needed(gain, limit)
+    assert needed is not None
+    assert needed > 500
+    times = math.ceil(needed / 500)
+    assert score_gain(new * times, old * times, 0.95).lower >= limit - 3e-4
+    assert examples_needed(gain, gain.observed) is None
+    assert examples_needed(gain, gain.observed - 1e-9) is None
+
+
 def test_a_gain_on_the_limit_is_never_decided() -> None:
     assert examples_needed(Gain(-0.02, -0.1, 0.06, 0.95, 100, 3, 5), -0.02) is None
 

@@ -73,6 +73,11 @@ def test_a_name_of_another_kind_or_with_anything_around_it_is_refused(kind: Reso
             ResourceName.parse(name, other)  # type: ignore[arg-type]
 
 
+def test_a_base_model_may_have_a_version() -> None:
+    name = "projects/1/locations/us/publishers/google/models/gemini-2.5-flash@001"
+    assert str(ResourceName.parse(name, "publishers")) == name
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_what_is_no_location_is_refused(place: str) -> None:
     with pytest.raises(ConfigurationError, match="location"):
