@@ -161,7 +161,8 @@ def check_dataset(
     :param task: kind of task, for Google's recommendations; `classification` if not given and the responses are labels
     :param epochs: epochs of the tuning, for the price; as recommended if not given
     :param validation_fraction: share of the training data to set aside for validation
-    :param convert: file to write the training data to as it would be uploaded; validation data is written beside it
+    :param convert: file to write the training data to as it would be uploaded; validation data is written to the same
+        folder
     :param report: file to write all findings to
     :param open_file: function that opens the files; None for the usual one
     """

@@ -448,7 +448,7 @@ class EvaluationResult(StepResult, frozen=True, kw_only=True):
     :param reasons: why the model is refused, or why it cannot be decided, one line each
     :param champion: the model in use; None for a first model
     :param champion_model: its name; empty for a first model
-    :param baseline: the base model that was asked as well; empty if none was
+    :param baseline: the base model that predicted the sample as well; empty without one
     :param settings: settings of the prompts, as they were sent
     :param answers: answers of `champion`, `challenger` and `baseline`
     :param rows: the sample with all answers; only in the file

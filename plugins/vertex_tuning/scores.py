@@ -51,7 +51,7 @@ class SampleMetric(msgspec.Struct, frozen=True):
 class RatedAnswer(NamedTuple):
     """An answer to rate.
 
-    :param reference: right answer; empty if there is none
+    :param reference: right answer; empty without one
     """
 
     prompt: str
@@ -77,7 +77,7 @@ class AnsweredRow(msgspec.Struct, frozen=True):
 class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """A score of one answer.
 
-    :param value: from 0 to 1, higher is better; None if there is none
+    :param value: from 0 to 1, higher is better; None without one
     :param reason: explanation of the judge; empty for computed metrics
     :param error: why there is no score; empty if there is one
     """

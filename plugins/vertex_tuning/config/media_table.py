@@ -19,7 +19,7 @@ def media_table() -> MediaTable:
 
 
 def media_facts(model: str) -> MediaFacts:
-    """What is known about files in examples for a base model.
+    """Documented facts about files in examples for a base model.
 
     The generation of a tuned model is not known, nor is that of a model that the table of base models does not have.
     Then the rates of all generations are given.

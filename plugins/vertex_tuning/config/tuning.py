@@ -378,7 +378,7 @@ class Tuning(Model):
         if is_known_now(self.metrics) and (metric := metric_of(value)) and metric not in self._metric_values:
             return f"expected it to be measured: add its metric to evaluation.metrics, found {self.metrics}."
         if needs_baseline(value) and self.evaluation.baseline is False:
-            return "expected evaluation.baseline: true, to have the base model asked."
+            return "expected evaluation.baseline: true, to have predictions of the base model."
         if needs_validation(value) and not self._has_validation:
             return "expected validation_data or dataset.validation_fraction, to have it measured."
         return ""

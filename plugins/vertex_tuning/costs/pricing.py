@@ -1,4 +1,4 @@
-"""What a tuning job will cost, and whether it may. Pure.
+"""Estimate the cost of a run, and compare it with the limits. Pure.
 
 Billed are the training data's tokens times the epochs (guide to supervised tuning, "Pricing"); the prices are a table
 of the user's, with its date.
@@ -142,7 +142,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         return f"{text} x {price} = {self.currency} {self.amount:,.2f}{self._bound()}"
 
     def _bound(self) -> str:
-        """What the run costs at most; empty if that is what it costs."""
+        """The largest cost of the run; empty if that is what it costs."""
         if self.most_training_tokens == self.training_tokens:
             return ""
         amount = "" if self.most_amount is None else f" = {self.currency} {self.most_amount:,.2f}"
@@ -159,10 +159,10 @@ def price_run(
     most_tokens: int = 0,
     can_inspect: bool = False,
 ) -> Cost:
-    """What a run costs.
+    """Estimate the cost of a run.
 
     :param tokens: billable tokens of the training data
-    :param table: None when there is none
+    :param table: None without a price table
     :param counted: how the tokens were counted, in words
     :param most_tokens: upper bound of the tokens; 0 if it is `tokens`
     :param can_inspect: whether reading the files would narrow the range
@@ -214,7 +214,7 @@ def check_limits(cost: Cost, max_cost: float | None, max_training_tokens: int | 
 
 
 def _hint(cost: Cost, *, is_bound: bool) -> str:
-    """What to do. Only the upper bound may be over a limit."""
+    """Advice to the user. Only the upper bound may be over a limit."""
     if is_bound and cost.can_inspect:
         return f"Set `inspect_files: true`, so that the files are read for their pages and lengths. {_HINT}"
     return _HINT

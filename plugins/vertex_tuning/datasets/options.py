@@ -34,7 +34,7 @@ class DatasetOptions(Model):
     :param on_invalid_row: `fail` rejects the dataset, `drop` leaves out up to `max_dropped_share` of its rows
     :param max_dropped_share: largest share of the rows that may be left out
     :param validation_fraction: share of the training data to use for validation, if there is no validation data
-    :param test_fraction: share of the training data to use as test data, if there is none
+    :param test_fraction: share of the training data to use as test data, without `test_data`
     :param max_leakage: largest share of the test rows that may also be training or validation data
     :param split_seed: seed of the split
     :param count_tokens_sample: number of examples whose tokens the service counts, to correct the estimate; 0 for none

@@ -303,7 +303,7 @@ class _Work:
         )
 
     def _files(self, done: DatasetReader, rows: Path | None, sources: Sequence[Source], name: str) -> FileTotals:
-        """Look at the files that the rows name, after all rows are checked."""
+        """Examine the files that the rows name, after all rows are checked."""
         if not done.check.multimodal_rows or self._findings.total("error") > self._errors_before:
             return FileTotals()
         with open_source(Source.local(rows) if rows else sources[0]) as file, os_errors(name):

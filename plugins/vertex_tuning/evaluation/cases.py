@@ -85,7 +85,7 @@ class SmokeCase(Expectations, frozen=True, kw_only=True, forbid_unknown_fields=T
         return [turn.content() for turn in [*self.turns, *last]]
 
     def under(self, settings: GenerationSettings) -> SmokeCase:
-        """The case with these settings, where it has none of its own."""
+        """The case, with these settings where it does not have its own."""
         return msgspec.structs.replace(self, generation_config=self.generation_config.over(settings))
 
     def config(self) -> dict[str, Any]:

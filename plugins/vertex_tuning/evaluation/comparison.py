@@ -122,7 +122,7 @@ def judge_models(
     :param on_missing: what to do about a gate whose value is unknown
     :param challenger: the new model
     :param champion: the model in use; None if no model is in use, or if the new model itself is
-    :param baseline: the base model, if it was asked; its values are `baseline.*` of the new model
+    :param baseline: the base model, if it predicted the sample; its values are `baseline.*` of the new model
     """
     challenger = against_baseline(rule, challenger, baseline) if baseline else challenger
     checked = check_gates(gates, challenger.values, champion.values if champion else None, on_missing)

@@ -34,7 +34,7 @@ class Thinking(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings of a request. A field that is None is left to the evaluation's settings, or to the service.
+    """Settings of a request. A field without a value is left to the evaluation's settings, or to the service.
 
     The fields are those of the service; limits: https://docs.cloud.google.com/gemini-enterprise-agent-platform/reference/models/inference
     """
@@ -62,7 +62,7 @@ class GenerationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 def default_settings(base_model: str) -> GenerationSettings:
-    """Settings under which a tuned model is asked, unless its tuning says otherwise.
+    """Settings of the prompts to a tuned model, unless its tuning says otherwise.
 
     Thinking is at its lowest, as Google's tuning guide advises: budget 0 up to generation 2.5, level MINIMAL from
     generation 3 on. Before generation 3 the response is greedy (temperature 0), so that it is the same each time. From

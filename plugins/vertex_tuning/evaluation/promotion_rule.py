@@ -41,7 +41,7 @@ class RuleValue(msgspec.Struct, frozen=True):
 
 
 class RuleResult(msgspec.Struct, frozen=True):
-    """What the rule says about a new model.
+    """The rule's verdict on a new model.
 
     :param reasons: why the model is refused, or why it cannot be decided
     :param gain: None if the bare numbers were compared

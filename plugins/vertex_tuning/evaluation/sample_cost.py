@@ -1,4 +1,4 @@
-"""What the evaluation of a sample will cost, before any answer is known. Pure."""
+"""Estimate the cost of an evaluation, before any answer is known. Pure."""
 
 from __future__ import annotations
 

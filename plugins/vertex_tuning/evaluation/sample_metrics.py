@@ -144,7 +144,7 @@ def _form_mistake(where: str, metric: Any) -> str:
 
 
 def _content_mistake(where: str, metric: Any) -> str:
-    """Error message for an unknown name, or for criteria that cannot be sent; empty if there is none."""
+    """Error message for an unknown name, or for criteria that cannot be sent; empty without one."""
     if isinstance(metric, str):
         only_pairs = metric in PAIRWISE and metric not in METRIC_NAMES
         advice = f"expected {{pairwise: {metric}}}: it compares two answers." if only_pairs else ""

@@ -196,7 +196,7 @@ def _bootstrap(new: Sequence[float], old: Sequence[float], confidence: float) ->
         mean_difference,
         paired=True,
         vectorized=True,
-        # The two ends of this interval are one-sided bounds of the confidence that was asked for.
+        # The two ends of this interval are one-sided bounds of the given confidence.
         confidence_level=2 * confidence - 1,
         n_resamples=RESAMPLES,
         batch=100,

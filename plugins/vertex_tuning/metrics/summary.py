@@ -192,7 +192,7 @@ def _judged(
     checkpoints: Sequence[CheckpointMetrics],
     best: CheckpointMetrics | None,
 ) -> CheckpointMetrics | None:
-    """The checkpoint whose model is judged. One without an endpoint cannot be asked, so it is not chosen."""
+    """The checkpoint whose model is judged. A checkpoint without an endpoint cannot predict, so it is not chosen."""
     if choice == "best" and best and best.endpoint:
         return best
     last = checkpoints[-1] if checkpoints else None

@@ -71,7 +71,7 @@ class UploadDatasetOperator(VertexOperator):
     :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: limit of tokens times epochs. (templated)
-    :param evaluation: what the evaluation asks, to count its price in `max_cost`: `sample_size`, `baseline` and
+    :param evaluation: size of the evaluation, to count its price in `max_cost`: `sample_size`, `baseline` and
         `metrics`, as in :class:`~vertex_tuning.operators.evaluation.EvaluateModelOperator`. (templated)
     :param least_sample: number of held-out rows that the promotion rule needs; fewer are a warning.
     :param prices: path of a price table; `[vertex_tuning] prices`, or else the table of the package, if left out.
@@ -325,7 +325,7 @@ class UploadDatasetOperator(VertexOperator):
         return cost, warnings
 
     def _evaluation_costs(self, prepared: Prepared, terms: Terms) -> list[RequestCost]:
-        """What the predictions of the sample and a judge will cost; empty without a sample."""
+        """Estimated cost of the predictions of the sample and of a judge; empty without a sample."""
         held_out, asked = prepared.test or prepared.validation, self.evaluation or {}
         rows = min(held_out.rows, int(asked.get("sample_size", 0))) if held_out else 0
         if not held_out or not rows:

@@ -55,14 +55,14 @@ LABELS: Final = {"champion": "Model in use", "challenger": "New model", "baselin
 
 @dataclass
 class _Evaluation:
-    """What is evaluated, and what is found on the way.
+    """The models of an evaluation, and its results so far.
 
     :param challenger: the new model
-    :param champion: the model in use; None if there is none
+    :param champion: the model in use; None without one
     :param job: tuning job of the new model
     :param settings: settings of the prompts
     :param scores_file: file in the run's folder with the scores so far
-    :param baseline: base model that is asked as well; empty if none is
+    :param baseline: base model that predicts the sample as well; empty without one
     :param rows: the sample with all answers and their scores
     :param win_rate: how often a judge prefers the new model; None if no pairs are judged
     :param notes: notes for a reader of the comparison
@@ -195,7 +195,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
     def _questions_of(
         self, evaluation: _Evaluation, cases: list[SmokeCase], sampled: list[SmokeCase]
     ) -> dict[str, Questions]:
-        """The prompts for each model. For a first model without a sample there are none."""
+        """The prompts for each model. It is empty for a first model without a sample."""
         asked, models = [*cases, *sampled], {}
         if evaluation.champion:
             # Searched also without prompts: a model in use without an endpoint must be said.
@@ -274,7 +274,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         self.write(name, ScoresFile(metrics, rows))
 
     def _saved_scores(self, name: str, metrics: list[SampleMetric]) -> list[ScoredRow]:
-        """Scores of an earlier attempt by the same metrics; empty if there are none, or if they cannot be read."""
+        """Scores of an earlier attempt by the same metrics; empty without any, or if they cannot be read."""
         uri = self.uri(name)
         try:
             found = msgspec.json.decode(self.storage.read_object(uri, MAX_KEPT), type=ScoresFile) if uri else None

@@ -79,8 +79,8 @@ class PredictionOperator(VertexOperator):
     """Base of the operators that send test prompts to models.
 
     The task waits for an endpoint that is not ready or overloaded; after a minute it waits in the triggerer, without a
-    worker. Answers so far are kept in the run folder, also while the task runs: an attempt that is killed has not paid
-    for them in vain.
+    worker. Answers so far are kept in the run folder, also while the task runs: after a kill, the next attempt does not
+    pay for them again.
 
     :param cases: prompts and expectations; the fields are those of :class:`~vertex_tuning.evaluation.cases.SmokeCase`.
         (templated)
@@ -286,7 +286,7 @@ class PredictionOperator(VertexOperator):
         return f"{what}-{self.task_id if index in (None, -1) else f'{self.task_id}-{index}'}.json"
 
     def _read_back(self, name: str) -> AnswersFile | None:
-        """Read the answers so far. None if there are none, or if they cannot be read: the prompts are sent again."""
+        """Read the answers so far. None without any, or if they cannot be read: the prompts are sent again."""
         try:
             if self._inline is not None:
                 return msgspec.convert(self._inline, AnswersFile)

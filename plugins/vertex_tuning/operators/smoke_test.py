@@ -55,7 +55,7 @@ class SmokeTestOperator(PredictionOperator):
         cases, sampled = self.questions(self.settings())
         if not cases and not sampled:
             if self.cases:
-                self.log.info("The cases are not asked, because ask_cases is off.")
+                self.log.info("The cases are not sent, because ask_cases is off.")
                 return SmokeResult(endpoint=self.endpoint).as_xcom()
             raise ConfigurationError("cases: found no cases and no sample_uri, expected at least one of the two.")
         # Both in one call, so that no prompt waits for the slowest of the other list.

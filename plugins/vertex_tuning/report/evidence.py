@@ -158,7 +158,7 @@ def _pairs(evaluation: EvaluationResult) -> Iterator[_Pair]:
 
 
 def _choice(row: EvaluatedRow) -> str:
-    """What a judge says about a pair; empty if no pairs are judged."""
+    """A judge's choice between a pair; empty if no pairs are judged."""
     if row.choice is None:
         return ""
     if row.choice.preferred is None:

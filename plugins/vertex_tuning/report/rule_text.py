@@ -8,7 +8,7 @@ from vertex_tuning.scores import WinRate
 
 
 def wanted_gain(rule: PromotionRule, *, bounded: bool) -> str:
-    """What the rule requires of a new model, as a sentence.
+    """The requirement of the rule, as a sentence.
 
     :param rule: promotion rule of the tuning
     :param bounded: whether the lower confidence bound of the gain must reach the limit, or the bare difference

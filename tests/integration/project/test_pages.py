@@ -120,7 +120,7 @@ def test_the_layout_is_the_projects(project_dir: Path) -> None:
     folders = {folder for names, *_ in rows for folder in code(names)}
     assert [folder for folder in folders if not (project_dir / folder).is_dir()] == []
     package = project_dir / "plugins" / "vertex_tuning"
-    inside = {f"{path.relative_to(project_dir)}/" for path in package.iterdir() if list(path.glob("[!.]*.*"))}
+    inside = {f"{path.relative_to(project_dir)}/" for path in package.glob("[!_]*") if list(path.glob("[!.]*.*"))}
     assert inside - folders == set()
 
 
