@@ -16,7 +16,7 @@ from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.checks import ON_UNDECIDED
 from vertex_tuning.evaluation.comparison import VERDICTS, JudgedModel, Judgement, comparison_table, judge_models
 from vertex_tuning.evaluation.evaluated_rows import answered_rows, evaluated_rows, scores_of, with_scores
-from vertex_tuning.evaluation.gates import ON_MISSING, OnMissing, gate_table, parse_gates
+from vertex_tuning.evaluation.gates import ON_MISSING, Gate, OnMissing, gate_table, parse_gates
 from vertex_tuning.evaluation.promotion_rule import parse_rule
 from vertex_tuning.evaluation.sample_metrics import parse_metrics
 from vertex_tuning.exceptions import ConfigurationError, ModelRefusedError, VertexRequestError
@@ -61,6 +61,9 @@ class _Evaluation:
     :param champion: the model in use; None without one
     :param job: tuning job of the new model
     :param settings: settings of the prompts
+    :param rule: the promotion rule
+    :param gates: limits for values of the new model
+    :param metrics: metrics of the sample besides exact answers
     :param scores_file: file in the run's folder with the scores so far
     :param baseline: base model that predicts the sample as well; empty without one
     :param rows: the sample with all answers and their scores
@@ -72,6 +75,9 @@ class _Evaluation:
     champion: ModelVersion | None
     job: TuningJob
     settings: GenerationSettings
+    rule: PromotionRule
+    gates: list[Gate]
+    metrics: list[SampleMetric]
     scores_file: str
     baseline: str = ""
     rows: list[EvaluatedRow] = field(default_factory=list)
@@ -171,8 +177,14 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         self.job = self.hook.get_tuning_job(self.job_name)
         challenger = self.registry.get(self.job.tuned_model.model if self.job.tuned_model else "")
         champion = self.aliases.current(challenger.name).champion
-        settings, scores_file = self.settings(base_model_of(self.job)), self.own_file("scores-so-far", context)
-        evaluation = _Evaluation(challenger, champion, self.job, settings, scores_file)
+        evaluation = _Evaluation(
+            challenger,
+            champion,
+            self.job,
+            self.settings(base_model_of(self.job)),
+            *self._criteria(),
+            scores_file=self.own_file("scores-so-far", context),
+        )
         if evaluation.is_in_use:
             return self._conclude(context, evaluation, {"challenger": JudgedModel(_values(self.values))})
         cases, sampled = self.questions(evaluation.settings)
@@ -182,6 +194,17 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         answers, notes = self.predict_models(context, models, deadline) if models else ({}, [])
         evaluation.notes += [*self._same_rows(evaluation.job), *notes]
         return self._conclude(context, evaluation, self._judged_models(evaluation, answers, len(cases), sampled))
+
+    def _criteria(self) -> tuple[PromotionRule, list[Gate], list[SampleMetric]]:
+        """Rule, gates and metrics. They are parsed before any prompt is paid for."""
+        rule = parse_rendered("rule", self.rule, dict[str, Any], "a rule or its JSON")
+        gates = parse_rendered("gates", self.gates, list[Any], "a list of gates or its JSON")
+        metrics = parse_rendered("metrics", self.metrics, list[Any], "a list of metrics or its JSON")
+        return (
+            parse_rule(rule, self.parsed_cases()),
+            parse_gates(gates or []),
+            parse_metrics(metrics) if metrics else [],
+        )
 
     def _same_rows(self, job: TuningJob) -> list[str]:
         """A note if the rows of the sample were used during the training."""
@@ -235,12 +258,11 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
 
     def _score(self, evaluation: _Evaluation, sampled: list[SmokeCase]) -> None:
         """Score the answers to the sample by the metrics, some of them by Google's evaluation service."""
-        given = parse_rendered("metrics", self.metrics, list[Any], "a list of metrics or its JSON")
-        if not evaluation.rows or not given:
+        if not evaluation.rows or not evaluation.metrics:
             return
         from vertex_tuning.evaluation.judging import MODEL_IN_USE, NEW_MODEL, score_models
 
-        metrics, other = parse_metrics(given), MODEL_IN_USE
+        metrics, other = evaluation.metrics, MODEL_IN_USE
         if evaluation.champion is None:
             # For a first model, a judge compares with the base model.
             other = "baseline"
@@ -294,8 +316,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         return values
 
     def _conclude(self, context: Context, evaluation: _Evaluation, models: dict[str, JudgedModel]) -> dict[str, Any]:
-        rule = parse_rule(parse_rendered("rule", self.rule, dict[str, Any], "a rule or its JSON"), self.parsed_cases())
-        gates = parse_gates(parse_rendered("gates", self.gates, list[Any], "a list of gates or its JSON") or [])
+        rule, gates = evaluation.rule, evaluation.gates
         champion, challenger = evaluation.champion, evaluation.challenger
         judged = judge_models(
             rule, gates, self.on_missing_metrics, models["challenger"], models.get("champion"), models.get("baseline")
