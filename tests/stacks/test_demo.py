@@ -105,7 +105,7 @@ def messages(answers: dict[str, str]) -> str:
     """A CSV file of wishes and colours; each colour is answered as the mapping says."""
     rows = [
         f"{word} {wish} number {number},{answers[colour]}"
-        for number in range(12)
+        for number in range(270)  # enough to hold out the 133 examples that the promotion rule needs
         for colour, wishes in WISHES.items()
         for word, wish in zip(("please", "maybe", "now"), wishes, strict=True)
     ]
@@ -128,12 +128,12 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
         assert re.search(price, first), price
     tuning = yaml.safe_load((home / "tunings" / "my_wishes_1.yaml").read_text())
     assert "gates" not in tuning
-    assert (tuning["dataset"]["validation_fraction"], tuning["task"]) == (0.15, "classification")
+    assert (tuning["dataset"]["validation_fraction"], tuning["task"]) == (0.1, "classification")
 
     code, second = run_demo(home, *named, **environment)
     assert code == 0, second
     assert "Not worse than the current model. The new model is in use now." in second
-    assert re.search(r"│ sample.exact_share +│ 1 +│ 1 +│", second)
+    assert re.search(r"│ sample.exact_share +│ [\d.]+ +│ 1 +│ 1 +│", second)
     what_next = second.partition("What next\n")[2].splitlines()
     assert len(what_next) == 5
     assert "write schedule.cron in the tuning" in what_next[4]
@@ -152,7 +152,7 @@ def test_own_data_is_promoted_compared_and_refused_and_nobody_outside_is_called(
 
     # What was learnt wrong is worse at the examples of before: refused, and the current model stays.
     held_out = tmp_path / "held out.csv"
-    held_out.write_text(data.read_text())
+    held_out.write_text("".join(data.read_text().splitlines(keepends=True)[:200]))
     data.write_text(messages({"red": "blue", "blue": "red"}))
     code, third = run_demo(home, *named, "--validation", str(held_out), **environment)
     assert code == 3, third
@@ -429,7 +429,8 @@ def test_its_dags_stand_beside_those_of_the_project(tmp_path: Path, project_dir:
 import sys
 sys.path[:0] = [{str(project_dir / "plugins")!r}, {str(project_dir / "dags")!r}]
 import retrain, rollback, check_tunings
-print(*(dag.dag_id for module in (retrain, rollback) for dag in module.dags.values()))
+from airflow.sdk import DAG
+print(*(value.dag_id for module in (retrain, rollback) for value in vars(module).values() if isinstance(value, DAG)))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env=stack.environment(), capture_output=True, text=True, check=True
