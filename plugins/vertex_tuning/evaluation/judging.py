@@ -156,27 +156,6 @@ def win_rate(preferred: Sequence[Preference], confidence: float) -> WinRate | No
     )
 
 
-def paired_scores(
-    rows: Iterable[ScoredRow], value: str, new_model: str = NEW_MODEL, old_model: str = MODEL_IN_USE
-) -> tuple[list[float], list[float]]:
-    """The scores of two models on the rows that have both, for :mod:`~vertex_tuning.evaluation.significance`.
-
-    :param value: name of the value; for `judge.win_rate` a preferred answer scores 1, the other 0, and both 0.5 in a
-        tie
-    """
-    pairs = [pair for row in rows if (pair := _pair_of(row, value, new_model, old_model))]
-    return [new for new, _ in pairs], [old for _, old in pairs]
-
-
-def _pair_of(row: ScoredRow, value: str, new_model: str, old_model: str) -> tuple[float, float] | None:
-    if value == WIN_RATE:
-        points = {"new": (1.0, 0.0), "old": (0.0, 1.0), "tie": (0.5, 0.5)}
-        return points[row.choice.preferred] if row.choice and row.choice.preferred else None
-    scores = row.scores.get(value, {})
-    new, old = (scores[role].value if role in scores else None for role in (new_model, old_model))
-    return None if new is None or old is None else (new, old)
-
-
 def _complete(row: ScoredRow, name: str) -> dict[str, float]:
     """The scores of all models; empty if a score is missing."""
     scores = row.scores.get(name, {})

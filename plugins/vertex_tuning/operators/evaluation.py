@@ -196,10 +196,11 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         return self._conclude(context, evaluation, self._judged_models(evaluation, answers, len(cases), sampled))
 
     def _criteria(self) -> tuple[PromotionRule, list[Gate], list[SampleMetric]]:
-        """Rule, gates and metrics. They are parsed before any prompt is paid for."""
+        """Rule, gates and metrics. These and the values are parsed before any prompt is paid for."""
         rule = parse_rendered("rule", self.rule, dict[str, Any], "a rule or its JSON")
         gates = parse_rendered("gates", self.gates, list[Any], "a list of gates or its JSON")
         metrics = parse_rendered("metrics", self.metrics, list[Any], "a list of metrics or its JSON")
+        _values(self.values)
         return (
             parse_rule(rule, self.parsed_cases()),
             parse_gates(gates or []),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from vertex_tuning.evaluation.cases import SmokeCase, judge_prompt
-from vertex_tuning.evaluation.judging import paired_scores, score_models
+from vertex_tuning.evaluation.judging import score_models
 from vertex_tuning.evaluation.sample_metrics import default_metrics, parse_metrics
 from vertex_tuning.evaluation.significance import score_gain
 from vertex_tuning.hooks.connection import GoogleConnection
@@ -75,5 +75,6 @@ def test_a_tuned_model_beats_its_base_model(hook: VertexTuningHook, endpoint: st
     assert found.values["baseline"]["sample.rouge_l_sum"] < 0.2
     assert found.win_rate
     assert found.win_rate.lower > 0.5
-    gain = score_gain(*paired_scores(found.rows, "sample.rouge_l_sum", *PAIR), 0.95)
+    new, base = ([row.scores["sample.rouge_l_sum"][model].value or 0.0 for row in found.rows] for model in PAIR)
+    gain = score_gain(new, base, 0.95)
     assert gain.lower > 0.3

@@ -8,7 +8,6 @@ from types import MappingProxyType
 import pytest
 from vertex_tuning.evaluation.cases import SmokeCase, Turn, judge_prompt
 from vertex_tuning.evaluation.judging import (
-    paired_scores,
     score_models,
     summarize_scores,
     win_rate,
@@ -219,7 +218,7 @@ def scored(number: int, *scores: Score, choice: PairChoice | None = None) -> Sco
     return ScoredRow(row(number, challenger="a", champion="b"), {"sample.bleu": by_role}, choice)
 
 
-def test_means_and_pairs_leave_out_rows_with_an_error_on_either_side() -> None:
+def test_means_leave_out_rows_with_an_error_on_either_side() -> None:
     rows = [
         scored(1, Score(1.0), Score(0.5), choice=PairChoice("new", ("a", "b"))),
         scored(2, Score(0.0), Score(error="Later."), choice=PairChoice(error="Later.")),
@@ -227,9 +226,6 @@ def test_means_and_pairs_leave_out_rows_with_an_error_on_either_side() -> None:
     found = summarize_scores(rows)
     assert found.values == {"challenger": {"sample.bleu": 1.0, "judge.win_rate": 1.0}, "champion": {"sample.bleu": 0.5}}
     assert found.errors == {"sample.bleu": 1, "judge.win_rate": 1}
-    assert paired_scores(rows, "sample.bleu") == ([1.0], [0.5])
-    assert paired_scores(rows, "judge.win_rate") == ([1.0], [0.0])
-    assert paired_scores(rows, "judge.rubric") == ([], [])
 
 
 def test_a_judge_reads_all_that_the_model_received() -> None:
