@@ -33,10 +33,12 @@ ExperimentsHook                                      vertex_tuning.hooks.experim
 StorageHook                                          vertex_tuning.hooks.storage
 UploadResult, JobResult, SmokeResult, and the other  vertex_tuning.results
 results of tasks
+RunRecord                                            vertex_tuning.history.run_record
+read_history, history_folder                         vertex_tuning.history.run_history
 TuningError and its subclasses                       vertex_tuning.exceptions
 ===================================================  ==========================================
 
 Folders: `config` (YAML file and form), `datasets`, `jobs`, `metrics`, `evaluation`, `registry`, `costs`, `report`,
-`hooks` (what talks to Google), `operators`, `cli` (the command `vertex-tuning`), `data` (dated facts about Google's
-offer).
+`history` (the records of runs), `hooks` (what talks to Google), `operators`, `cli` (the command `vertex-tuning`),
+`data` (dated facts about Google's offer).
 """

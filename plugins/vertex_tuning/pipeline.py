@@ -313,5 +313,11 @@ def _connect(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, rep
     undecided = ShowOutcomeOperator(
         task_id="undecided", outcomes=["undecided"], trigger_rule=TriggerRule.ALL_SKIPPED, **reported
     )
-    report = WriteReportOperator(task_id="write_report", tuning=tuning.name, bucket=tuning.bucket, **reported)
+    report = WriteReportOperator(
+        task_id="write_report",
+        tuning=tuning.name,
+        bucket=tuning.bucket,
+        record_experiment=tuning.record_experiment,
+        **reported,
+    )
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]

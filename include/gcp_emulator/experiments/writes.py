@@ -119,7 +119,8 @@ class ExperimentWrites:
         old = found(self.store.get(kind, name), name)
         _check_etag(_MESSAGES[kind], body.get("etag"), old)
         mask = [camel(path.strip()) for path in query(request, "updateMask").split(",") if path.strip()]
-        changed = {field: body[field] for field in _PATCHABLE if field in body and (not mask or field in mask)}
+        fields = [field for field in _PATCHABLE if field in body and (not mask or field in mask)]
+        changed: Resource = {field: body[field] for field in fields}
         _check(changed)
         new = old | changed | {"updateTime": timestamp(), "etag": new_etag()}
         self.store.put(kind, name, new)

@@ -246,7 +246,8 @@ class Tuning(Model):
     """A recurring tuning: a file of `include/tunings/` with the same name, or arguments in Python.
 
     In Python, most fields may also be a template or the result of another task. The exceptions are `schedule`, the
-    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_budget`, `on_refused` and `on_undecided`.
+    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_budget`, `on_refused`, `on_undecided` and
+    `record_experiment`.
 
     :param name: models of tunings with the same name are compared with each other
     :param schedule: required in a file
@@ -261,6 +262,7 @@ class Tuning(Model):
     :param skip_if_unchanged: skip a run if a model already exists for the same data and settings
     :param metrics_timeout_minutes: how long to wait for metrics after the end of the job
     :param gates: limits that the values of the new model must keep; see `vertex_tuning.evaluation.gates`
+    :param record_experiment: record each run in the tuning's experiment in Vertex AI Experiments
     :param on_missing_metrics: whether a gate fails or passes if its value is missing
     """
 
@@ -293,6 +295,7 @@ class Tuning(Model):
     smoke_test: SmokeTest
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
+    record_experiment: bool = True
 
     @property
     def retirement_note(self) -> str:

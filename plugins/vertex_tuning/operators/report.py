@@ -11,7 +11,6 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.datasets.manifest import run_key
-from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import VertexOperator, task_states
@@ -188,15 +187,19 @@ class WriteReportOperator(RunOperator):
     these tasks have :func:`keep_error` as `on_failure_callback`. Parameters: those of the base class, and:
 
     :param tuning: name of the tuning to whose history the run is added; if not set, to none. (templated)
-    :param bucket: bucket of the history. (templated)
+    :param bucket: bucket of the history; if not set, there is no history. (templated)
+    :param record_experiment: add the run to the experiment of the tuning in Vertex AI Experiments
     """
 
     template_fields: Sequence[str] = (*RunOperator.template_fields, "tuning", "bucket")
 
-    def __init__(self, *, tuning: str | None = None, bucket: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, tuning: str | None = None, bucket: str | None = None, record_experiment: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.tuning = tuning
         self.bucket = bucket
+        self.record_experiment = record_experiment
 
     def execute(self, context: Context) -> dict[str, Any]:
         from vertex_tuning.report.build import build
@@ -222,29 +225,22 @@ class WriteReportOperator(RunOperator):
         return msgspec.structs.replace(result, report_uri=uri, report_url=url)
 
     def _keep_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> None:
-        """Add the run to the history of its tuning. An error is a warning: the history must not fail the run."""
-        tuning, bucket = rendered(self.tuning), rendered(self.bucket)
-        if not tuning or not bucket:
+        """Add the run to the history and to the experiment of its tuning."""
+        tuning, bucket, ti = rendered(self.tuning), rendered(self.bucket), context["ti"]
+        if not tuning:
             return
-        from vertex_tuning.config.base_models import retirement_note
-        from vertex_tuning.history.record_builder import build_record, trained_base
-        from vertex_tuning.history.run_history import history_folder, keep_record
+        from vertex_tuning.operators.run_recorder import add_to_experiment, add_to_history, record_of_run
 
-        ti = context["ti"]
+        key = run_key(ti.dag_id, ti.run_id, ti.map_index)
         try:
-            folder = history_folder(bucket, deployment_id(), tuning)
-            record = build_record(
-                given,
-                report,
-                tuning=tuning,
-                key=run_key(ti.dag_id, ti.run_id, ti.map_index),
-                report_uri=result.report_uri or "",
-                report_url=result.report_url or "",
-                warnings=filter(None, [retirement_note(trained_base(given))]),
-            )
-            keep_record(self.storage, folder, record)
-        except (TuningError, msgspec.ValidationError) as error:
+            record = record_of_run(given, report, result, tuning=tuning, key=key)
+        except msgspec.ValidationError as error:
             self.log.warning("The run is left out of the history of %s: %s", plain(str(tuning)), error)
+            return
+        if bucket:
+            add_to_history(self.storage, bucket, record, self.log)
+        if self.record_experiment:
+            add_to_experiment(self.connection, given, record, self.log)
 
     def _with_files(self, given: Material) -> Material:
         """Add the complete results from files, where XCom has only a part."""
