@@ -76,7 +76,7 @@ def skip_without_new_data(asset: Asset) -> Callable[[Context], None]:
 
 
 def _last_read(ti: Any) -> str:
-    """When the last run whose model was evaluated began to read its data, ISO 8601; empty if there is none."""
+    """When the last run whose model was evaluated began to read its data, ISO 8601; empty if no run did."""
     before = None
     for _ in range(RUNS_SEARCHED):
         upload = ti.get_previous_ti(state="success", logical_date=before)
