@@ -26,9 +26,10 @@ with DAG("example_train_with_new_files", schedule=[FILES], max_active_runs=1, do
         ]
         return objects[-1]
 
+    file: Any = newest_file()
     upload = UploadDatasetOperator(
         task_id="upload",
-        training_data=newest_file(),
+        training_data=file,
         bucket="{{ var.value.vertex_tuning_bucket }}",
         base_model="gemini-3.1-flash-lite",
         location="{{ var.value.vertex_tuning_location }}",

@@ -14,6 +14,7 @@ import pytest
 import structlog
 from airflow.serialization.encoders import encode_trigger
 from airflow.triggers.shared_stream import SharedStreamManager
+from vertex_tuning.history.run_history import history_folder
 from vertex_tuning.new_data import BurstReader, NewDataTrigger
 
 from tests.support.google_cloud import connection
@@ -132,6 +133,7 @@ async def test_what_is_no_new_data_is_acknowledged_and_starts_nothing(pubsub: Pu
         pubsub.write(f"{folder}-{'1' * 16}/runs/{'2' * 16}/report.html"),
         pubsub.write(f"datasets/refused/{'2' * 16}/report.html"),
         pubsub.write(f"datasets/rollbacks/{'2' * 16}/report.json"),
+        pubsub.write(history_folder("my-bucket", "tests", "tickets").removeprefix("gs://my-bucket/") + "/index.json"),
     ]
     async with triggerer() as airflow:
         await until(lambda: sorted(pubsub.acknowledged) == other)

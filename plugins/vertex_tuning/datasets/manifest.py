@@ -22,7 +22,9 @@ DATASETS: Final = "datasets"
 
 _DATASET_FOLDER: Final = r"[0-9a-f]{64}(?:-[0-9a-f]{16})?"
 """Name of a dataset's folder: `dataset_hash`, and `place_key` of data that is used without a copy."""
-_OWN_OBJECT: Final = re.compile(rf"{DATASETS}/(?:{_DATASET_FOLDER}|(?:refused|rollbacks)/[0-9a-f]{{16}})/.+", re.DOTALL)
+_OWN_OBJECT: Final = re.compile(
+    rf"{DATASETS}/(?:{_DATASET_FOLDER}|(?:refused|rollbacks)/[0-9a-f]{{16}}|history/[^/]+/[^/]+)/.+", re.DOTALL
+)
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
