@@ -144,12 +144,10 @@ class RunOperator(VertexOperator):
         """The results of the tasks of the run."""
         from vertex_tuning.report.material import Material
 
-        ti, states = context["ti"], _states(context)
-        states = _merged(states, self.tasks)
+        ti, states = context["ti"], _merged(_states(context), self.tasks)
         left = _Left(ti, self.tasks, states, self.log)
         selection = left.result(SelectionResult)
-        if selection and selection.selected is not None:
-            left.candidate = selection.selected
+        left.candidate = selection.selected if selection else None
         upload = left.result(UploadResult)
         self.run_folder = self._folder(ti, upload)
         return Material(
@@ -270,7 +268,7 @@ class _Left:
     def __init__(self, ti: Any, tasks: Mapping[Role, str], states: Mapping[str, str | None], log: Any) -> None:
         self._ti, self._tasks, self._states, self._log = ti, tasks, states, log
         self.candidate: int | None = None
-        """Map index of the best candidate of a sweep: the instance of its mapped tasks whose results count."""
+        """Map index of the best candidate of a sweep, whose results count; None without one."""
         # A task that never ran has no XCom; reading it would fill the log with errors.
         self._ran = {role for role, task_id in tasks.items() if states.get(task_id) in RAN}
         # The first skipped task has skipped itself.
@@ -297,7 +295,10 @@ class _Left:
 
     def errors(self) -> dict[Role, str]:
         failed = [role for role in self._ran if self._states.get(self._tasks[role]) == "failed"]
-        return {role: str(error) for role in failed if (error := self._pull(role, ERROR))}
+        found = {role: str(error) for role in failed if (error := self._pull(role, ERROR))}
+        if Role.SELECTION in found:  # it names the error of each candidate
+            found |= dict.fromkeys((role for role in failed if role in MAPPED_ROLES), found[Role.SELECTION])
+        return found
 
     def _decode(self, found: dict[str, Any], kind: type[_Result]) -> _Result | None:
         try:
@@ -307,7 +308,11 @@ class _Left:
             return None
 
     def _pull(self, role: Role, key: str) -> Any:
-        index = self._ti.map_index if self.candidate is None or role not in MAPPED_ROLES else self.candidate
+        index = self._ti.map_index
+        if role in MAPPED_ROLES and self._states.get(self._tasks[Role.SELECTION]) is not None:
+            if self.candidate is None:
+                return None
+            index = self.candidate
         return self._ti.xcom_pull(key=key, task_ids=self._tasks[role], map_indexes=index)
 
 
