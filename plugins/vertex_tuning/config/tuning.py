@@ -9,8 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WrapValidator, model_validator
 
 from vertex_tuning.config.base_models import check_base_model, retirement_note
-from vertex_tuning.config.hyper_parameters import HyperParameters as HyperParameters
-from vertex_tuning.config.hyper_parameters import Sweep as Sweep
+from vertex_tuning.config.hyper_parameters import HyperParameters, Sweep
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
 from vertex_tuning.config.schedules import check_cron, check_timezone
 from vertex_tuning.config.user_labels import label_mistakes
