@@ -118,7 +118,7 @@ def tuning_pipeline(
         plan = _plan(tuning, **first) if tuning.is_sweep else None
         upload = _upload(tuning, place, plan, base_dir=str(base_dir), **({} if plan else first))
         pipeline = _steps(tuning, place, plan, upload, ask_cases, model_asset)
-        _connect(pipeline, place, _report_arguments(tuning, pipeline, place))
+        _connect(tuning, pipeline, place, _report_arguments(tuning, pipeline, place))
     return pipeline
 
 
@@ -363,7 +363,7 @@ def _report_arguments(tuning: Tuning, pipeline: Pipeline, place: ConnectionArgum
     }
 
 
-def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]) -> None:
+def _connect(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]) -> None:
     """Put the steps in order, then the outcomes and the teardowns."""
     for step in pipeline.steps:  # in addition to the callbacks of the DAG
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
@@ -386,5 +386,5 @@ def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[s
     undecided = ShowOutcomeOperator(
         task_id="undecided", outcomes=["undecided"], trigger_rule=TriggerRule.ALL_SKIPPED, **reported
     )
-    report = WriteReportOperator(task_id="write_report", **reported)
+    report = WriteReportOperator(task_id="write_report", tuning=tuning.name, bucket=tuning.bucket, **reported)
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]

@@ -12,7 +12,17 @@ DISTRIBUTION: Final = "airflow-provider-vertex-tuning"
 
 INTEGRATION: Final = "Gemini tuning on Vertex AI"
 
-OPERATORS: Final = ("dataset", "tuning_job", "metrics", "smoke_test", "evaluation", "approval", "registry", "report")
+OPERATORS: Final = (
+    "dataset",
+    "tuning_job",
+    "metrics",
+    "sweep",
+    "smoke_test",
+    "evaluation",
+    "approval",
+    "registry",
+    "report",
+)
 HOOKS: Final = ("connection", "genai", "model_registry", "experiments", "storage")
 LINKS: Final = ("TuningJobLink", "ExperimentLink", "ReportLink")
 
@@ -33,7 +43,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules(*(f"hooks.{name}" for name in HOOKS))],
         "operators": [_modules(*(f"operators.{name}" for name in OPERATORS))],
         "sensors": [_modules("sensors")],
-        "triggers": [_modules("triggers")],
+        "triggers": [_modules("triggers", "new_data")],
         "extra-links": [f"vertex_tuning.links.{name}" for name in LINKS],
         "config": {
             "vertex_tuning": {
