@@ -18,15 +18,15 @@ from rich.console import Console
 from include.gcp_emulator.tuning.job_run import ENDED as ENDED_STATES
 from tests.stacks.chaos.cloud import ENDED, Cloud, Job
 from tests.stacks.chaos.metadata import DagRun
-from tests.stacks.chaos.plan import AFTER_TRAINING, AROUND_CREATION, EVERY, FAULTS, MOMENTS, Blow, draw
+from tests.stacks.chaos.plan import AROUND_CREATION, EVERY, FAULTS, MOMENTS, Blow, draw
 from tests.stacks.chaos.postgres import is_installed
 from tests.stacks.chaos.report import Report, Run
 from tests.support.emulator import running_emulator
 from tests.support.processes import eventually, free_port, left_running
 
 SEED = 62
-"""Its first five runs have every kind of blow, a stall of a triggerer and mapped creates among them."""
-BLOW = Blow("kill", "task", "tuningJobs.create", 0.0, 1.0, mapped=False)
+"""Its first five runs have every kind of blow, a stall of a triggerer and sweeps among them."""
+BLOW = Blow("kill", "task", "tuningJobs.create", 0.0, 1.0, sweep=False)
 CHOSEN = frozenset({"job-1"})
 RUN = Run(DagRun("dag", "run-1"), BLOW, hit=True, state="success", seconds=40.0, created=CHOSEN, results=CHOSEN)
 JOB = Job("job-1", "identity-1", "JOB_STATE_SUCCEEDED", 2)
@@ -74,7 +74,7 @@ def test_the_plan_of_the_five_runs_has_what_ci_is_to_see() -> None:
     blows = draw(5, SEED)
     assert {blow.kind for blow in blows} == set(EVERY)
     assert "stall triggerer" in {blow.title for blow in blows}
-    assert {blow.mapped for blow in blows} == {True, False}
+    assert {blow.sweep for blow in blows} == {True, False}
 
 
 @needs_postgres
@@ -164,17 +164,17 @@ def test_a_job_that_succeeded_for_nothing_is_found(run: Run) -> None:
     assert "not completed: run-1" in printed(report)
 
 
-def test_a_mapped_job_whose_wait_returned_is_not_lost_when_another_fails() -> None:
-    mapped = replace(RUN, state="failed", blow=replace(BLOW, mapped=True))
-    report = Report([mapped], [JOB, Job("job-2", "identity-2", "JOB_STATE_FAILED", 0)])
+def test_a_candidate_whose_wait_returned_is_not_lost_when_another_fails() -> None:
+    sweep = replace(RUN, state="failed", blow=replace(BLOW, sweep=True))
+    report = Report([sweep], [JOB, Job("job-2", "identity-2", "JOB_STATE_FAILED", 0)])
     assert report.lost == []
     assert not report.passed
 
 
-def test_a_mapped_run_is_completed_only_with_all_its_jobs() -> None:
-    mapped = replace(RUN, results=frozenset({"job-1", "job-2"}), blow=replace(BLOW, mapped=True))
-    assert Report([mapped], [JOB, another_job("job-2", "JOB_STATE_SUCCEEDED")]).completed == [mapped]
-    assert Report([mapped], [JOB, another_job("job-2", "JOB_STATE_FAILED")]).completed == []
+def test_a_sweep_is_completed_only_with_all_its_jobs() -> None:
+    sweep = replace(RUN, results=frozenset({"job-1", "job-2"}), blow=replace(BLOW, sweep=True))
+    assert Report([sweep], [JOB, another_job("job-2", "JOB_STATE_SUCCEEDED")]).completed == [sweep]
+    assert Report([sweep], [JOB, another_job("job-2", "JOB_STATE_FAILED")]).completed == []
 
 
 def test_a_run_whose_job_did_not_succeed_is_not_completed() -> None:
@@ -222,10 +222,9 @@ def test_a_plan_repeats_with_its_seed_and_has_every_kind_in_turn() -> None:
 
 def test_blows_come_at_moments_their_run_has() -> None:
     blows = draw(500, seed=3)
-    assert {blow.mapped for blow in blows} == {True, False}
+    assert {blow.sweep for blow in blows} == {True, False}
     for blow in blows:
         assert blow.after in ([""] if blow.name in AROUND_CREATION else MOMENTS)
-        assert not (blow.mapped and blow.after in AFTER_TRAINING)
         assert blow.wait >= 0
         assert blow.lasts > 0
 

@@ -53,7 +53,8 @@ def from_form(tuning: Tuning) -> Tuning:
         "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
         "adapter_size": "{{ params.adapter_size }}",
     }
-    hyper |= {name: [hyper[name]] for name in tuning.hyper_parameters.lists}
+    # A list with one template, which renders to the list of the form: the run stays a sweep.
+    hyper |= {name: [f"{{{{ params.{name} }}}}"] for name in tuning.hyper_parameters.lists}
     unchanged = "{{ not switch('force', params.force) }}" if tuning.skip_if_unchanged else False
     values = {
         "base_model": "{{ params.base_model }}",

@@ -33,7 +33,7 @@ class ChaosApi(AirflowApi):
 
     def job_names(self, run: DagRun, task_id: str) -> frozenset[str]:
         """Names of the tuning jobs that the instances of a task have returned."""
-        results = [self._result(instance) for instance in self.instances(run) if instance["task_id"] == task_id]
+        results = [self._result(instance) for instance in self.instances(run) if _name(instance) == task_id]
         return frozenset(result["name"] for result in results if result)
 
     def has_begun_to_wait(self, run: DagRun) -> bool:
@@ -53,3 +53,8 @@ class ChaosApi(AirflowApi):
                 folder = logs / f"dag_id={run.dag_id}" / f"run_id={run.run_id}" / f"task_id={instance['task_id']}"
                 index = f"map_index={instance['map_index']}" if instance["map_index"] >= 0 else ""
                 yield folder / index / f"attempt={instance['try_number']}.log"
+
+
+def _name(instance: dict[str, Any]) -> str:
+    """The id of a task without its task group."""
+    return str(instance["task_id"]).rpartition(".")[2]

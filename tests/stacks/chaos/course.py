@@ -22,12 +22,12 @@ from tests.stacks.chaos.monkey import Monkey
 from tests.stacks.chaos.plan import BLOCK, HURRY, Blow
 from tests.stacks.chaos.report import Report, Run
 
-MAPPED_DAG_ID: Final = "tune_mapped"
+SWEEP_DAG_ID: Final = "sweep"
 NEIGHBOUR_DAG_IDS: Final = [f"{kind}_{triggerer}" for kind in (BLOCK, HURRY) for triggerer in TRIGGERERS]
 CONF: Final[dict[str, dict[str, Any]]] = {
     # A short run, and not skipped although it repeats the one before.
     DAG_ID: {"epoch_count": 2, "force": True},
-    MAPPED_DAG_ID: {},
+    SWEEP_DAG_ID: {},
 }
 RUN_SECONDS: Final = 300
 GRACE_SECONDS: Final = 3
@@ -82,7 +82,7 @@ class Course:
         self._wait_until_whole()
         self.cloud.forget_calls()
         started = time.monotonic()
-        dag_id = MAPPED_DAG_ID if blow.mapped else DAG_ID
+        dag_id = SWEEP_DAG_ID if blow.sweep else DAG_ID
         dag_run = self.api.start(dag_id, CONF[dag_id])
 
         def is_over() -> bool:

@@ -88,11 +88,8 @@ MOMENTS: Final = {
 """API methods of all five tasks, in their order; the first call in a run begins a phase of it. Each with its weight:
 creating a job and waiting for it is where one can be lost.
 """
-AFTER_TRAINING: Final = ("timeSeries.read", "endpoints.generateContent")
-"""Moments that a mapped run does not have: it ends with its jobs."""
-
 PHASE_SECONDS: Final = 3.0
-MAPPED_SHARE: Final = 0.4
+SWEEP_SHARE: Final = 0.4
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Blow:
     :param wait: seconds from then on
     :param lasts: seconds a killed process stays away, a fault stays in force once it has struck, or a stall lasts;
         where something takes over, seconds from then on
-    :param mapped: the run creates several jobs by a dynamically mapped task
+    :param sweep: the run trains several candidates in a mapped task group
     """
 
     kind: Kind
@@ -112,7 +109,7 @@ class Blow:
     after: str
     wait: float
     lasts: float
-    mapped: bool
+    sweep: bool
 
     @property
     def strikes_waiting(self) -> bool:
@@ -124,7 +121,7 @@ class Blow:
         return self.name if self.kind == "fault" else f"{self.kind} {self.name}"
 
     def __str__(self) -> str:
-        where = "mapped: " if self.mapped else ""
+        where = "sweep: " if self.sweep else ""
         return f"{where}{self.title}, {self.wait:.2f} s after {self.after or 'the start'}, for {self.lasts:.1f} s"
 
 
@@ -142,23 +139,23 @@ def draw(runs: int, seed: int) -> list[Blow]:
 
 
 def _blow(kind: Kind, name: str, chance: random.Random) -> Blow:
-    mapped = chance.random() < MAPPED_SHARE
-    after = _moment(kind, name, mapped, chance)
+    sweep = chance.random() < SWEEP_SHARE
+    after = _moment(kind, name, chance)
     early, lasts = chance.random(), chance.uniform(1, 4)
     if kind == "stall" and name not in REPLACED:
         lasts += STALL_SECONDS
     if name in AROUND_CREATION:
-        return Blow(kind, name, after, 0.0, lasts, mapped)
+        return Blow(kind, name, after, 0.0, lasts, sweep)
     # Cubed: most blows fall right after the call, between what it did and what the caller makes of it.
-    return Blow(kind, name, after, early**3 * PHASE_SECONDS, lasts, mapped)
+    return Blow(kind, name, after, early**3 * PHASE_SECONDS, lasts, sweep)
 
 
-def _moment(kind: Kind, name: str, mapped: bool, chance: random.Random) -> str:
+def _moment(kind: Kind, name: str, chance: random.Random) -> str:
     if name in AROUND_CREATION:
         return ""
     if kind == "neighbour" or (kind == "stall" and name in HANDED_OVER):
         return "tuningJobs.get"
-    moments = [moment for moment in MOMENTS if not (mapped and moment in AFTER_TRAINING)]
+    moments = list(MOMENTS)
     if kind == "fault":
         moments = [moment for moment in moments if moment.startswith("tuningJobs.")]
     [moment] = chance.choices(moments, [MOMENTS[moment] for moment in moments])

@@ -39,8 +39,8 @@ class Run:
 
     @property
     def kept(self) -> frozenset[str]:
-        """The jobs it was good for; a mapped task's instance is good for its job whatever becomes of the others."""
-        return self.results if self.state == "success" or self.blow.mapped else frozenset()
+        """The jobs it was good for; a candidate is good for its job whatever becomes of the others."""
+        return self.results if self.state == "success" or self.blow.sweep else frozenset()
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Report:
         hits = Counter(run.blow.kind for run in self.runs if run.hit)
         totals = {
             "runs": len(self.runs),
-            "mapped runs": sum(run.blow.mapped for run in self.runs),
+            "sweeps": sum(run.blow.sweep for run in self.runs),
             "kills": hits["kill"],
             "stalls": hits["stall"],
             "faults injected": hits["fault"],
