@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS point (
 class Store:
     """JSON resources by kind and name, and points by series.
 
-    Every call is a transaction of its own, except calls within `transaction`.
+    Each call is a separate transaction, except calls within `transaction`.
 
     :param data_dir: the emulator's directory; created if it is missing, readable by its owner only
     :raises sqlite3.OperationalError: another process uses it

@@ -1,6 +1,6 @@
 """Retrain Gemini models on Vertex AI from Apache Airflow.
 
-What is public, and where to import it from. Everything else may change without notice.
+The public names, and the modules to import them from. Everything else may change without notice.
 
 ===================================================  ==========================================
 name                                                 module

@@ -185,7 +185,7 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
 
 
 def _checks(tuning: Tuning) -> Callable[[Context], None]:
-    """What is checked before the first task."""
+    """The check before the first task."""
     known_keys = known_keys_only(form(tuning))
     new_data = skip_without_new_data(dataset_asset(tuning)) if _needs_new_data(tuning) else None
 

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 
 def file_mistakes(project: Path) -> Iterator[str]:
-    """What is missing or wrong of the price table and of the local data of a project's tunings.
+    """Mistakes in the price table and in the local data of a project's tunings.
 
-    A URI and a template are left for the run. What is missing now may be there then, so that it costs no tuning its
-    DAG.
+    A URI and a template are left for the run. A missing file does not remove the DAG: the run may find the file.
     """
     tunings, _ = load_tunings(*tuning_folders(project))
     if tunings:

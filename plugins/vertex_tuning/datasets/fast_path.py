@@ -89,7 +89,7 @@ _QUOTES_OF_PAIRS: Final = (
 
 
 class PlainMeasure:
-    """Checks and measures common rows. For any other row the result is None."""
+    """Checks and measures common rows. Other rows give None."""
 
     def __init__(self) -> None:
         self._decode_pair = msgspec.json.Decoder(_Pair).decode

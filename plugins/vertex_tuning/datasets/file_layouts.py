@@ -69,7 +69,7 @@ def _encoding(head: bytes) -> str:
 
 
 def _json_over_lines(lines: Sequence[bytes]) -> tuple[str, str]:
-    """What JSON over several lines is, and jq's filter for its rows; empty if lines are values of their own."""
+    """What JSON over several lines is, and jq's filter for its rows; empty if each line is a value."""
     filled = [stripped for line in lines[:_LOOKED_AT] if (stripped := line.strip())]
     first = filled[0] if filled else b""
     if first.startswith(b"[") and (_is_begun(first) or (len(filled) == 1 and b"{" in first)):

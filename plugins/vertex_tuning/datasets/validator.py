@@ -276,7 +276,7 @@ def _examined(line: bytes, decoded: Any, facts: MediaFacts) -> Examined:
 
 
 def fields_set(line: bytes, row: Any) -> tuple[bytes, Any]:
-    """A line and its decoded row without fields that are `null`; unchanged if there are none."""
+    """A line and its decoded row without fields that are `null`."""
     if b"null" not in line or not isinstance(row, dict):
         return line, row
     fields = without_nulls(row)

@@ -167,7 +167,7 @@ class Origin:
     def of(cls, job: TuningJob) -> Origin | None:
         """Read the task instance from the description of a job.
 
-        The result is None if the description has no task instance, or if the labels of the job contradict it.
+        None if the description has no task instance, or if the labels of the job contradict it.
         """
         _, separator, place_text = (job.description or "").rpartition(_ORIGIN)
         if not separator:

@@ -67,7 +67,7 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class SeriesColumns(msgspec.Struct, frozen=True):
-    """A series as columns, small and ready to be drawn; a value that is no finite number is None."""
+    """A series as columns, small and ready to be drawn; NaN and infinity become None."""
 
     step: list[int]
     value: list[float | None]

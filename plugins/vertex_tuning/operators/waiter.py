@@ -300,7 +300,7 @@ class TuningJobWaiter(VertexOperator):
         return bool(job.run) and job.run == origin_of(context).run
 
     def _kin(self, job: TuningJob) -> list[TuningJob]:
-        """All jobs of the task instance. If several of them run at the same time, only one is kept."""
+        """All jobs of the task instance. If several jobs run at the same time, one job is kept."""
         if not job.identity or (job.is_live and not self._owned):
             return [job]
         try:

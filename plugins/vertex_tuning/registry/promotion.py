@@ -43,8 +43,8 @@ class ModelRegistry(Protocol):
 class CurrentModels(msgspec.Struct, frozen=True):
     """The model in use and the one before.
 
-    :param champion: the model in use; None if there is none
-    :param previous: the model that a rollback puts into use again; None if there is none
+    :param champion: the model in use, if any
+    :param previous: the model that a rollback puts into use again, if any
     """
 
     champion: ModelVersion | None
@@ -135,7 +135,7 @@ class ModelAliases(msgspec.Struct, frozen=True):
         return self._check_won(self._settle(target), target)
 
     def _finish_others(self, version: ModelVersion, expected: str | None) -> None:
-        """Finish an interrupted promotion of another run, once this one has passed its checks."""
+        """Finish an interrupted promotion of another run, after this promotion has passed its checks."""
         self._check_expected(self._settle(version).champion, expected)
 
     def _check_expected(self, champion: ModelVersion | None, expected: str | None) -> None:

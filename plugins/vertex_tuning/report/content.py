@@ -123,7 +123,7 @@ class DatasetSummary(msgspec.Struct, frozen=True):
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """Summary of a series of metrics; a value that is not a finite number is None."""
+    """Summary of a series of metrics; NaN and infinity become None."""
 
     name: str
     label: str

@@ -20,7 +20,7 @@ from vertex_tuning.results import (
 
 
 class Material(msgspec.Struct, kw_only=True):
-    """All known facts about a run. The result of a task that has not run is None or empty.
+    """All known facts about a run. A task that has not run has no result: None or an empty text.
 
     :param created: time of the report in RFC 3339 form
     :param started: start of the run in RFC 3339 form; empty if it is not known
