@@ -1,4 +1,4 @@
-"""Values that the options of a dataset can have. Separate from the options, because the readers need no configuration. Pure."""
+"""Values that the options of a dataset can have, apart from the options: the readers need no configuration. Pure."""
 
 from __future__ import annotations
 
