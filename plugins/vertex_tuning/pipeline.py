@@ -103,7 +103,7 @@ def tuning_pipeline(
     with TaskGroup(group_id) if group_id else nullcontext():
         upload = _upload(tuning, place, base_dir=str(base_dir), pre_execute=pre_execute)
         pipeline = _steps(tuning, place, upload, ask_cases, model_asset)
-        _connect(pipeline, place, _report_arguments(tuning, pipeline, place))
+        _connect(tuning, pipeline, place, _report_arguments(tuning, pipeline, place))
     return pipeline
 
 
@@ -290,7 +290,7 @@ def _report_arguments(tuning: Tuning, pipeline: Pipeline, place: ConnectionArgum
     }
 
 
-def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]) -> None:
+def _connect(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]) -> None:
     """Put the steps in order, then the outcomes and the teardowns."""
     for step in pipeline.steps:  # in addition to the callbacks of the DAG
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
@@ -313,5 +313,5 @@ def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[s
     undecided = ShowOutcomeOperator(
         task_id="undecided", outcomes=["undecided"], trigger_rule=TriggerRule.ALL_SKIPPED, **reported
     )
-    report = WriteReportOperator(task_id="write_report", **reported)
+    report = WriteReportOperator(task_id="write_report", tuning=tuning.name, bucket=tuning.bucket, **reported)
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]
