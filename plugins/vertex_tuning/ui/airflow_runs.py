@@ -64,8 +64,8 @@ def _dag_states(session: Session, dag_ids: list[str]) -> dict[str, DagState]:
 
     columns = (DagModel.dag_id, DagModel.is_paused, DagModel.next_dagrun_create_after)
     dags = session.execute(select(*columns).where(DagModel.dag_id.in_(dag_ids), ~DagModel.is_stale)).all()
-    ends = select(DagRun.dag_id, func.max(DagRun.end_date)).where(DagRun.dag_id.in_(dag_ids)).group_by(DagRun.dag_id)
-    last_ends = dict(session.execute(ends).tuples().all())
+    ends = select(DagRun.dag_id, func.max(DagRun.end_date).label("last")).where(DagRun.dag_id.in_(dag_ids))
+    last_ends = {row.dag_id: row.last for row in session.execute(ends.group_by(DagRun.dag_id))}
     active: dict[str, list[ActiveRun]] = {}
     for run in _active_runs(session, dag_ids):
         active.setdefault(run.dag_id, []).append(run)
