@@ -15,13 +15,13 @@ NO_RUNS = "noruns"
 class DagAccessManager(SimpleAuthManager):
     """Everything else is Airflow's own: tokens, users, dependencies."""
 
-    def is_authorized_dag(self, *, user: Any, access_entity: Any = None, details: Any = None, **kwargs: Any) -> bool:
+    def is_authorized_dag(self, *, user: Any, access_entity: Any = None, details: Any = None, **_: Any) -> bool:
         if user.username == NO_RUNS:
             return access_entity is None
         dag_id = details.id if details else None
         return user.username == OWNER or dag_id is None or user.username in dag_id
 
-    def filter_authorized_dag_ids(self, *, dag_ids: set[str], user: Any, **kwargs: Any) -> set[str]:
+    def filter_authorized_dag_ids(self, *, dag_ids: set[str], user: Any, **_: Any) -> set[str]:
         if user.username in (OWNER, NO_RUNS):
             return dag_ids
         return {dag_id for dag_id in dag_ids if user.username in dag_id}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ACTIVE_RUNS: Final = 200
 """Most unfinished runs that are read: a tuning has at most one that runs."""
-UNFINISHED: Final = ("running", "queued")
+ACTIVE_STATES: Final = ("running", "queued")
 BUSY: Final = ("running", "deferred", "queued", "awaiting_input", "up_for_retry", "up_for_reschedule", "restarting")
 """States of the tasks that say what a run does at the moment."""
 WAITS_FOR_PERSON: Final = "awaiting_input"
@@ -81,7 +81,7 @@ def _active_runs(session: Session, dag_ids: list[str]) -> list[ActiveRun]:
     from sqlalchemy import select
 
     columns = (DagRun.dag_id, DagRun.run_id, DagRun.state, DagRun.start_date)
-    unfinished = select(*columns).where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_(UNFINISHED))
+    unfinished = select(*columns).where(DagRun.dag_id.in_(dag_ids), DagRun.state.in_(ACTIVE_STATES))
     runs = session.execute(unfinished.order_by(DagRun.start_date).limit(ACTIVE_RUNS)).all()
     if not runs:
         return []

@@ -17,25 +17,26 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from vertex_tuning.history.run_history import History
 from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.registry.aliases import ModelVersion
 from vertex_tuning.text.plain_text import moment
 from vertex_tuning.ui.access import MAY_READ, ReadableDags
 from vertex_tuning.ui.airflow_plugin import PAGE, URL_PREFIX
+from vertex_tuning.ui.background_cache import CachedValue
 from vertex_tuning.ui.cards import build_card, card_chart
 from vertex_tuning.ui.pages import render
 from vertex_tuning.ui.score_chart import comparable, score_picture
-from vertex_tuning.ui.state_reader import StateReader
+from vertex_tuning.ui.state_reader import Curves, StateReader
 from vertex_tuning.ui.tuning_page import (
     CURVES_SHOWN,
     RUNS_FIRST,
     TuningPage,
     chosen_runs,
+    known_runs,
     loss_charts,
+    partial_history,
     run_rows,
     version_facts,
 )
@@ -53,6 +54,13 @@ STATIC_PATH: Final = "/static"
 JSON_PATH: Final = "/api"
 """Paths whose errors are JSON, as those of Airflow's own API."""
 
+SHOWN_ERRORS: Final = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+)
+
 Keys = Annotated[Sequence[str], Query(max_length=100)]
 
 
@@ -61,7 +69,8 @@ def create_tunings_app() -> FastAPI:
     app = FastAPI(title="Tunings", docs_url=None, redoc_url=None, openapi_url=None)
     app.mount(STATIC_PATH, StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.middleware("http")(_add_headers)
-    app.add_exception_handler(StarletteHTTPException, _show_error)
+    for status in SHOWN_ERRORS:
+        app.add_exception_handler(status, _show_error)
     _add_endpoints(app, StateReader())
     return app
 
@@ -98,14 +107,15 @@ def _add_endpoints(app: FastAPI, reader: StateReader) -> None:
         history, versions, live = await asyncio.gather(
             reader.runs(state), reader.versions(state), reader.live_curves(state, _live(state))
         )
-        records = history.value.records if history.value else []
+        records = known_runs(history, state)
         chosen = await run_in_threadpool(chosen_runs, records, run, state)
         curves = await reader.curves(state, [record.metrics_uri for record in chosen])
+        drawn: list[CachedValue[Curves]] = [*curves.values(), *live.values()]
 
         def page() -> str:
             labels = {_label(record): curves[record.metrics_uri].value or {} for record in chosen}
             running = {name.rpartition("/")[2]: reading.value or {} for name, reading in live.items()}
-            content = _page(state, history.value, versions.value if versions else None, every_run=every_run)
+            content = _page(state, records, versions.value if versions else None, every_run=every_run)
             return render(
                 "tuning",
                 page=content,
@@ -114,7 +124,10 @@ def _add_endpoints(app: FastAPI, reader: StateReader) -> None:
                 charts=loss_charts(labels),
                 live_charts=loss_charts(running),
                 chosen=[record.key for record in chosen],
-                problems=[reading.error for reading in (history, *curves.values(), *live.values()) if reading.error],
+                problems=[
+                    *partial_history(history, state),
+                    *(reading.error for reading in drawn if reading.error),
+                ],
             )
 
         return HTMLResponse(await run_in_threadpool(page))
@@ -124,13 +137,12 @@ def _add_endpoints(app: FastAPI, reader: StateReader) -> None:
         state = await one(dag_id, readable)
         history, versions = await asyncio.gather(reader.runs(state), reader.versions(state))
         found = versions.value if versions else None
-        return _json(await run_in_threadpool(lambda: _page(state, history.value, found, every_run=True)))
+        return _json(await run_in_threadpool(lambda: _page(state, known_runs(history, state), found, every_run=True)))
 
 
 def _page(
-    state: TuningState, history: History | None, versions: list[ModelVersion] | None, *, every_run: bool
+    state: TuningState, records: Sequence[RunRecord], versions: list[ModelVersion] | None, *, every_run: bool
 ) -> TuningPage:
-    records = history.records if history else []
     return TuningPage(
         card=build_card(state),
         runs=run_rows(records if every_run else records[:RUNS_FIRST], state),
@@ -160,9 +172,8 @@ async def _add_headers(request: Request, call_next: Callable[[Request], Awaitabl
     return response
 
 
-async def _show_error(request: Request, error: Exception) -> Response:
+async def _show_error(request: Request, error: Any) -> Response:
     """The status of Airflow's own API; as a page for a browser, which is in a frame and needs a link out of it."""
-    assert isinstance(error, StarletteHTTPException)  # noqa: S101 - it is registered for these only
     if _path(request).startswith(f"{JSON_PATH}/"):
         return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
     base = request.scope.get("root_path", "").removesuffix(URL_PREFIX)

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _K = TypeVar("_K", bound=Hashable)
 
 THREADS: Final = 8
-PAUSE: Final = 10.0
+FAILURE_PAUSE: Final = 10.0
 """Seconds after a failure before the next attempt."""
 
 LATE: Final = 60.0
@@ -30,7 +30,7 @@ LATE: Final = 60.0
 log = logging.getLogger(__name__)
 
 
-class Source(msgspec.Struct, Generic[_T], frozen=True):
+class ValueSource(msgspec.Struct, Generic[_T], frozen=True):
     """Where a value comes from.
 
     :param load: reads the value; called in a background thread
@@ -43,7 +43,7 @@ class Source(msgspec.Struct, Generic[_T], frozen=True):
     stamp: str = ""
 
 
-class Reading(msgspec.Struct, Generic[_T], frozen=True):
+class CachedValue(msgspec.Struct, Generic[_T], frozen=True):
     """The newest value of a source.
 
     :param value: None if it was never read
@@ -70,14 +70,14 @@ class _Entry:
         self.stamp = self.error = ""
         self.running: Future[None] | None = None
 
-    def is_fresh(self, source: Source[Any], now: float) -> bool:
+    def is_fresh(self, source: ValueSource[Any], now: float) -> bool:
         if self.failed_at > self.read_at:
-            return now - self.failed_at < min(PAUSE, source.keep)
+            return now - self.failed_at < min(FAILURE_PAUSE, source.keep)
         return self.stamp == source.stamp and now - self.read_at < source.keep
 
-    def reading(self, now: float) -> Reading[Any]:
+    def reading(self, now: float) -> CachedValue[Any]:
         age = max(now - self.read_at, 0.0) if self.value is not None else 0.0
-        return Reading(self.value, age, self.error, self.running is not None)
+        return CachedValue(self.value, age, self.error, self.running is not None)
 
 
 class BackgroundCache:
@@ -95,7 +95,9 @@ class BackgroundCache:
         self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._threads = 0
 
-    async def read(self, sources: Mapping[_K, Source[_T]], *, first: float, again: float) -> dict[_K, Reading[_T]]:
+    async def read(
+        self, sources: Mapping[_K, ValueSource[_T]], *, first: float, again: float
+    ) -> dict[_K, CachedValue[_T]]:
         """Read values that are missing or old, and return what is known when the time is over.
 
         :param sources: where each value comes from, by its key
@@ -110,9 +112,9 @@ class BackgroundCache:
         now = time.monotonic()
         with self._lock:
             entries = {key: self._entries.get(key) for key in sources}
-            return {key: entry.reading(now) if entry else Reading() for key, entry in entries.items()}
+            return {key: entry.reading(now) if entry else CachedValue() for key, entry in entries.items()}
 
-    def _start(self, sources: Mapping[_K, Source[_T]]) -> tuple[list[Future[None]], list[Future[None]]]:
+    def _start(self, sources: Mapping[_K, ValueSource[_T]]) -> tuple[list[Future[None]], list[Future[None]]]:
         """:returns: the running reads of values that were never read, and of the others"""
         missing, old = list[Future[None]](), list[Future[None]]()
         now = time.monotonic()
@@ -128,7 +130,7 @@ class BackgroundCache:
                 self._entries.popitem(last=False)
         return missing, old
 
-    def _submit(self, entry: _Entry, source: Source[Any]) -> None:
+    def _submit(self, entry: _Entry, source: ValueSource[Any]) -> None:
         entry.running = Future()
         self._work.put(lambda: self._load(entry, source))
         if self._threads < THREADS:
@@ -139,7 +141,7 @@ class BackgroundCache:
         while True:
             self._work.get()()
 
-    def _load(self, entry: _Entry, source: Source[Any]) -> None:
+    def _load(self, entry: _Entry, source: ValueSource[Any]) -> None:
         value, error = None, ""
         try:
             value = source.load()

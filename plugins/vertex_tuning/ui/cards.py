@@ -22,7 +22,7 @@ from vertex_tuning.ui.tuning_state import ModelInUse, TuningState, age_text
 
 SPARK_RUNS: Final = 10
 TASKS_SHOWN: Final = 3
-REASONS_SHOWN: Final = 2
+CARD_REASONS: Final = 2
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +167,7 @@ def run_facts(record: RunRecord, file: TuningFile, addresses: Addresses) -> RunF
         ended=record.ended,
         outcome=record.outcome,
         title=record.title,
-        reasons=record.reasons[:REASONS_SHOWN],
+        reasons=record.reasons[:CARD_REASONS],
         score=score_text(record),
         value=value_label(record.value) if record.score else "",
         url=run_url(record, file),

@@ -24,7 +24,6 @@ from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
 from vertex_tuning.jobs.job_cost import job_cost
 from vertex_tuning.metrics.series import SeriesColumns, columns
 from vertex_tuning.registry.aliases import TUNING_LABEL, ModelVersion
-from vertex_tuning.results import MetricsFile
 
 if TYPE_CHECKING:
     from vertex_tuning.hooks.connection import GoogleConnection
@@ -196,6 +195,12 @@ def _versions(connection: GoogleConnection, name: str, **query: str) -> Iterator
             return
 
 
+class _CurvesFile(msgspec.Struct):
+    """The part of a `MetricsFile` that is shown."""
+
+    series: dict[str, SeriesColumns]
+
+
 class _ModelPage(msgspec.Struct, rename="camel"):
     models: list[dict[str, Any]] = []
     next_page_token: str = ""
@@ -210,7 +215,7 @@ def read_loss_curves(region: str, uri: str) -> dict[str, SeriesColumns]:
 
     content = StorageHook(connection_in(region)).read_object(uri, METRICS_LIMIT)
     try:
-        return _losses(msgspec.json.decode(content, type=MetricsFile).series)
+        return _losses(msgspec.json.decode(content, type=_CurvesFile).series)
     except msgspec.MsgspecError as error:
         raise VertexUnavailableError(f"{uri} is not a file of metrics: {error}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -14,8 +13,8 @@ from vertex_tuning.report.names import is_share, value_text
 
 SPARK_WIDTH, SPARK_HEIGHT = 220.0, 44.0
 SPARK_MARGIN: Final = 5.0
-SCORES_WIDTH, SCORES_HEIGHT = 720.0, 300.0
-SCORES_LEFT, SCORES_RIGHT, SCORES_TOP, SCORES_BOTTOM = 60.0, 700.0, 20.0, 262.0
+SCORES_WIDTH, SCORES_HEIGHT = 720.0, 220.0
+SCORES_LEFT, SCORES_RIGHT, SCORES_TOP, SCORES_BOTTOM = 60.0, 672.0, 12.0, 186.0
 DATES: Final = 5
 """Most dates on the axis of time."""
 
@@ -152,12 +151,9 @@ def _range(records: Sequence[RunRecord]) -> tuple[float, float]:
 def _dates(records: Sequence[RunRecord], places: Sequence[float]) -> list[Tick]:
     """A few dates, with room between them."""
     room = (SCORES_RIGHT - SCORES_LEFT) / DATES
+    form = "%H:%M UTC" if records[0].ended_at.date() == records[-1].ended_at.date() else "%Y-%m-%d"
     chosen: list[Tick] = []
     for record, place in zip(records, places, strict=True):
         if not chosen or place - chosen[-1].at >= room:
-            chosen.append(Tick(round(place, 1), _date(record.ended_at)))
+            chosen.append(Tick(round(place, 1), record.ended_at.strftime(form)))
     return chosen
-
-
-def _date(time: datetime) -> str:
-    return f"{time:%Y-%m-%d}"

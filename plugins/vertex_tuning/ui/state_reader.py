@@ -15,7 +15,7 @@ from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import SeriesColumns
 from vertex_tuning.registry.aliases import ModelVersion
 from vertex_tuning.ui.airflow_runs import DagState, dag_states
-from vertex_tuning.ui.background_cache import BackgroundCache, Reading, Source
+from vertex_tuning.ui.background_cache import BackgroundCache, CachedValue, ValueSource
 from vertex_tuning.ui.google_reads import (
     Addresses,
     read_addresses,
@@ -47,7 +47,7 @@ CURVES_KEEP: Final = 3600.0
 OVERVIEW_SIZE: Final = 5000
 DETAILS_SIZE: Final = 40
 """Whole histories and curves that are kept: up to 2 MB each."""
-UNKNOWN: Final[Reading[Any]] = Reading()
+UNKNOWN: Final[CachedValue[Any]] = CachedValue()
 
 
 class StateReader:
@@ -59,7 +59,9 @@ class StateReader:
 
     async def files(self, dag_ids: Collection[str]) -> dict[str, TuningFile]:
         """The files of the tunings whose DAGs are among some, by these DAGs."""
-        read = await self._overview.read({"files": Source(read_tuning_files, FILES_KEEP)}, first=FIRST, again=AGAIN)
+        read = await self._overview.read(
+            {"files": ValueSource(read_tuning_files, FILES_KEEP)}, first=FIRST, again=AGAIN
+        )
         found = read["files"].value or {}
         return {dag_id: file for dag_id, file in sorted(found.items()) if dag_id in dag_ids}
 
@@ -89,16 +91,16 @@ class StateReader:
 
         return [state(file) for file in files.values()]
 
-    async def runs(self, state: TuningState) -> Reading[History]:
+    async def runs(self, state: TuningState) -> CachedValue[History]:
         """The whole history of a tuning."""
         file = state.file
         if not file.bucket:
-            return Reading()
+            return CachedValue()
         load = partial(read_runs, file.location, file.bucket, file.name)
-        source = Source(load, HISTORY_KEEP, _stamp(state.dag))
+        source = ValueSource(load, HISTORY_KEEP, _stamp(state.dag))
         return (await self._details.read({("runs", file.name): source}, first=FIRST, again=AGAIN))["runs", file.name]
 
-    async def versions(self, state: TuningState) -> Reading[list[ModelVersion]] | None:
+    async def versions(self, state: TuningState) -> CachedValue[list[ModelVersion]] | None:
         """All versions of the models of a tuning; None if the page may not read them."""
         if state.models is None:
             return None
@@ -106,19 +108,19 @@ class StateReader:
         models = list(dict.fromkeys(version.model for version in newest))[:MODELS_SHOWN]
         load = partial(read_versions, state.file.location, models)
         key = ("versions", state.file.name)
-        source = Source(load, MODELS_KEEP, ",".join(models))
+        source = ValueSource(load, MODELS_KEEP, ",".join(models))
         return (await self._details.read({key: source}, first=FIRST, again=AGAIN))[key]
 
-    async def curves(self, state: TuningState, uris: Iterable[str]) -> dict[str, Reading[Curves]]:
+    async def curves(self, state: TuningState, uris: Iterable[str]) -> dict[str, CachedValue[Curves]]:
         """The curves of the losses of runs, by the URIs of their files."""
         region = state.file.location
-        sources = {uri: Source(partial(read_loss_curves, region, uri), CURVES_KEEP) for uri in uris}
+        sources = {uri: ValueSource(partial(read_loss_curves, region, uri), CURVES_KEEP) for uri in uris}
         return await self._details.read(sources, first=FIRST, again=AGAIN)
 
-    async def live_curves(self, state: TuningState, jobs: Iterable[TuningJob]) -> dict[str, Reading[Curves]]:
+    async def live_curves(self, state: TuningState, jobs: Iterable[TuningJob]) -> dict[str, CachedValue[Curves]]:
         """The curves of the losses of running jobs, by the names of the jobs."""
         region = state.file.location
-        sources = {job.name: Source(partial(read_live_curves, region, job), JOBS_KEEP) for job in jobs}
+        sources = {job.name: ValueSource(partial(read_live_curves, region, job), JOBS_KEEP) for job in jobs}
         return await self._details.read(sources, first=FIRST, again=AGAIN)
 
 
@@ -135,20 +137,20 @@ def _dag_ids(files: Iterable[TuningFile]) -> set[str]:
     return {dag_id for file in files for dag_id in (file.dag_id, file.rollback_dag_id)}
 
 
-def _sources(files: Iterable[TuningFile], dags: Mapping[str, DagState]) -> dict[tuple[str, str], Source[Any]]:
-    sources: dict[tuple[str, str], Source[Any]] = {}
+def _sources(files: Iterable[TuningFile], dags: Mapping[str, DagState]) -> dict[tuple[str, str], ValueSource[Any]]:
+    sources: dict[tuple[str, str], ValueSource[Any]] = {}
     is_live = live_jobs()
     for file in files:
         region = file.location
         if not region or not file.bucket:
             continue
-        sources["addresses", region] = Source(partial(read_addresses, region), ADDRESSES_KEEP)
+        sources["addresses", region] = ValueSource(partial(read_addresses, region), ADDRESSES_KEEP)
         if is_live:
-            sources["jobs", region] = Source(partial(read_jobs, region), JOBS_KEEP)
-            sources["models", region] = Source(partial(read_models, region), MODELS_KEEP)
+            sources["jobs", region] = ValueSource(partial(read_jobs, region), JOBS_KEEP)
+            sources["models", region] = ValueSource(partial(read_models, region), MODELS_KEEP)
         load = partial(read_summary, region, file.bucket, file.name)
         stamp = f"{_stamp(dags.get(file.dag_id))} {_stamp(dags.get(file.rollback_dag_id))}"
-        sources["history", file.name] = Source(load, HISTORY_KEEP, stamp)
+        sources["history", file.name] = ValueSource(load, HISTORY_KEEP, stamp)
     return sources
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from vertex_tuning.history.run_history import History
 from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.metrics.series import SeriesColumns
 from vertex_tuning.registry.aliases import ModelVersion
@@ -14,6 +15,7 @@ from vertex_tuning.report.charts import Chart, Line, thin
 from vertex_tuning.report.names import is_share, series_kind
 from vertex_tuning.report.rule_text import signed_number
 from vertex_tuning.resources.resource_urls import experiment_url, job_url, model_url
+from vertex_tuning.ui.background_cache import CachedValue
 from vertex_tuning.ui.cards import Card, RunFacts, is_own_object, run_facts
 from vertex_tuning.ui.tuning_state import TuningState
 
@@ -73,6 +75,18 @@ class TuningPage(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[RunRow]
     run_count: int
     versions: list[VersionFacts] | None
+
+
+def known_runs(history: CachedValue[History], state: TuningState) -> list[RunRecord]:
+    """All runs, newest first; the few that the overview knows while the whole history cannot be read."""
+    return history.value.records if history.value else state.summary.recent
+
+
+def partial_history(history: CachedValue[History], state: TuningState) -> Iterator[str]:
+    """Why not all runs are shown; nothing if they are."""
+    if history.value is None and state.summary.recent:
+        reason = history.error or "It is being read. Reload the page in a moment."
+        yield f"Only the last {len(state.summary.recent)} runs are shown, not the whole history. {reason}"
 
 
 def run_rows(records: Iterable[RunRecord], state: TuningState) -> list[RunRow]:

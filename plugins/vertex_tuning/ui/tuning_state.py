@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.registry.aliases import ModelVersion, champion_of, doubt
 from vertex_tuning.ui.airflow_runs import DagState
-from vertex_tuning.ui.background_cache import Reading
+from vertex_tuning.ui.background_cache import CachedValue
 from vertex_tuning.ui.google_reads import Addresses, HistorySummary, TuningJobs
 from vertex_tuning.ui.tuning_files import TuningFile
 
@@ -40,9 +41,9 @@ class TuningState(msgspec.Struct, frozen=True, kw_only=True):
     file: TuningFile
     dag: DagState | None
     rollback: bool
-    history: Reading[HistorySummary]
-    jobs: Reading[dict[str, TuningJobs]] | None
-    models: Reading[dict[str, list[ModelVersion]]] | None
+    history: CachedValue[HistorySummary]
+    jobs: CachedValue[dict[str, TuningJobs]] | None
+    models: CachedValue[dict[str, list[ModelVersion]]] | None
     addresses: Addresses
     now: datetime
 
@@ -78,13 +79,13 @@ class TuningState(msgspec.Struct, frozen=True, kw_only=True):
         return [text for text in (self.file.problem, *found, *self.summary.left_out[:3]) if text]
 
 
-def _recorded(record: RunRecord, models: Reading[dict[str, list[ModelVersion]]] | None) -> ModelInUse:
+def _recorded(record: RunRecord, models: CachedValue[dict[str, list[ModelVersion]]] | None) -> ModelInUse:
     is_known = models is not None and models.value is not None
     note = "By the history. The Model Registry lists no model with the alias." if is_known else "By the history."
     return ModelInUse(record.model, record.model_version, record.ended, note)
 
 
-def _notice(name: str, reading: Reading[object]) -> str:
+def _notice(name: str, reading: CachedValue[Any]) -> str:
     if reading.value is None:
         if reading.error:
             return f"{name}: could not be read. {reading.error}"
