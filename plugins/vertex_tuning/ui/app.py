@@ -34,6 +34,7 @@ from vertex_tuning.ui.tuning_page import (
     RUNS_FIRST,
     TuningPage,
     chosen_runs,
+    curve_problem,
     known_runs,
     loss_charts,
     partial_history,
@@ -126,7 +127,7 @@ def _add_endpoints(app: FastAPI, reader: StateReader) -> None:
                 chosen=[record.key for record in chosen],
                 problems=[
                     *partial_history(history, state),
-                    *(reading.error for reading in drawn if reading.error),
+                    *(problem for reading in drawn if (problem := curve_problem(reading))),
                 ],
             )
 

@@ -34,6 +34,8 @@ Curves = dict[str, SeriesColumns]
 
 FIRST: Final = 8.0
 """Most seconds to wait for what was never read."""
+LIVE_FIRST: Final = 3.0
+"""Most seconds to wait for the first curve of a running job: the import of Google's client takes longer."""
 AGAIN: Final = 0.4
 """Most seconds to wait for what is only old: the page then shows the old state."""
 FILES_KEEP: Final = 30.0
@@ -45,6 +47,8 @@ HISTORY_KEEP: Final = 300.0
 CURVES_KEEP: Final = 3600.0
 """The curves of a run that has ended do not change."""
 OVERVIEW_SIZE: Final = 5000
+MODELS_SHOWN: Final = 50
+"""Models whose versions are listed: the newest."""
 DETAILS_SIZE: Final = 40
 """Whole histories and curves that are kept: up to 2 MB each."""
 UNKNOWN: Final[CachedValue[Any]] = CachedValue()
@@ -121,11 +125,7 @@ class StateReader:
         """The curves of the losses of running jobs, by the names of the jobs."""
         region = state.file.location
         sources = {job.name: ValueSource(partial(read_live_curves, region, job), JOBS_KEEP) for job in jobs}
-        return await self._details.read(sources, first=FIRST, again=AGAIN)
-
-
-MODELS_SHOWN: Final = 50
-"""Models whose versions are listed: the newest."""
+        return await self._details.read(sources, first=LIVE_FIRST, again=AGAIN)
 
 
 def live_jobs() -> bool:

@@ -89,6 +89,13 @@ def partial_history(history: CachedValue[History], state: TuningState) -> Iterat
         yield f"Only the last {len(state.summary.recent)} runs are shown, not the whole history. {reason}"
 
 
+def curve_problem(reading: CachedValue[dict[str, SeriesColumns]]) -> str:
+    """Why curves are missing; empty if they are there."""
+    if reading.value is None and reading.is_pending:
+        return "Curves: being read. Reload the page in a moment."
+    return reading.error
+
+
 def run_rows(records: Iterable[RunRecord], state: TuningState) -> list[RunRow]:
     """Rows of the table of runs."""
     return [_row(record, state) for record in records]
