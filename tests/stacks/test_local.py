@@ -323,18 +323,19 @@ def test_the_page_tunings_can_be_read_by_everyone(
     """axe finds no serious fault, nothing is wider than the window, and the keyboard reaches the links."""
     from axe_playwright_python.sync_playwright import Axe
 
-    opened = page.context.new_page()
+    before = page.viewport_size
     try:
-        opened.set_viewport_size({"width": width, "height": 900})
-        opened.emulate_media(color_scheme=colours)
-        opened.goto(f"{stack.airflow_url}/vertex-tuning/{path}")
-        opened.keyboard.press("Tab")
-        assert opened.evaluate("document.activeElement.tagName") == "A"
-        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        found = Axe().run(opened).response["violations"]
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=colours)
+        page.goto(f"{stack.airflow_url}/vertex-tuning/{path}")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.tagName") == "A"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        found = Axe().run(page).response["violations"]
         assert [fault["id"] for fault in found if fault["impact"] in ("serious", "critical")] == []
     finally:
-        opened.close()
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size(before or {"width": 1300, "height": 1500})
 
 
 def test_the_page_tunings_has_airflows_colours(run_id: str, page: Page, stack: Stack) -> None:

@@ -167,8 +167,8 @@ def _json(content: Any) -> Response:
 
 
 async def _add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    is_static = _path(request).startswith(f"{STATIC_PATH}/")  # routing changes the scope
     response = await call_next(request)
-    is_static = _path(request).startswith(f"{STATIC_PATH}/")
     response.headers.update(STATIC if is_static else HEADERS)
     return response
 

@@ -27,18 +27,19 @@ from vertex_tuning.ui.google_reads import (
     read_summary,
     read_versions,
 )
-from vertex_tuning.ui.tuning_files import TuningFile, read_tuning_files
+from vertex_tuning.ui.tuning_files import TuningFile, read_tuning_files, tuning_files_stamp
 from vertex_tuning.ui.tuning_state import TuningState
 
 Curves = dict[str, SeriesColumns]
 
-FIRST: Final = 8.0
+FIRST: Final = 4.0
 """Most seconds to wait for what was never read."""
 LIVE_FIRST: Final = 3.0
 """Most seconds to wait for the first curve of a running job: the import of Google's client takes longer."""
 AGAIN: Final = 0.4
 """Most seconds to wait for what is only old: the page then shows the old state."""
-FILES_KEEP: Final = 30.0
+FILES_KEEP: Final = 600.0
+"""A changed file is read at once; a changed variable only after this time."""
 JOBS_KEEP: Final = 5.0
 MODELS_KEEP: Final = 10.0
 ADDRESSES_KEEP: Final = 300.0
@@ -63,9 +64,8 @@ class StateReader:
 
     async def files(self, dag_ids: Collection[str]) -> dict[str, TuningFile]:
         """The files of the tunings whose DAGs are among some, by these DAGs."""
-        read = await self._overview.read(
-            {"files": ValueSource(read_tuning_files, FILES_KEEP)}, first=FIRST, again=AGAIN
-        )
+        source = ValueSource(read_tuning_files, FILES_KEEP, await run_in_threadpool(tuning_files_stamp))
+        read = await self._overview.read({"files": source}, first=FIRST, again=AGAIN)
         found = read["files"].value or {}
         return {dag_id: file for dag_id, file in sorted(found.items()) if dag_id in dag_ids}
 

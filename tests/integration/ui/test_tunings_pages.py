@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.ui import state_reader
@@ -20,6 +22,7 @@ from vertex_tuning.ui import state_reader
 from tests.integration.ui.conftest import BUCKET, Ask, made, write_history
 from tests.support.google_cloud import LOCATION, PROJECT, connection
 from tests.support.report_samples import HOSTILE
+from tests.support.waiting import wait_until
 
 Keep = Callable[..., Any]
 
@@ -60,6 +63,16 @@ def test_a_card_shows_the_model_the_last_run_its_score_and_the_next_run(ask: Ask
     assert card["tuning"] == "alpha"
     assert card["last_run"]["outcome"] == "refused"
     assert card["model"]["version"] == "1001@1"
+
+
+def test_a_changed_tuning_file_is_read_at_once(ask: Ask, tunings: Path) -> None:
+    assert "Sorts letters." not in ask("/", "alpha").text
+    path = tunings / "alpha.yaml"
+    path.write_text(path.read_text().replace("description: Retrains", "description: Sorts letters. Retrains"))
+    for _ in range(10):  # the page waits only a moment for what is old
+        if "Sorts letters." in ask("/", "alpha").text:
+            return
+    raise AssertionError("the page shows the old description")
 
 
 def test_a_tuning_without_runs_says_so(ask: Ask) -> None:
@@ -272,14 +285,21 @@ def test_model_versions_and_costs_are_those_of_vertex_ai(ask: Ask, google_cloud:
     assert version not in ask("/api/tunings", "beta").text
 
 
-def test_a_running_job_shows_its_progress_and_its_curve(ask: Ask, google_cloud: str, control: Any) -> None:
-    control("lifecycle", timeScale=200.0, count=1)
+def test_a_running_job_shows_its_progress_and_its_curve(
+    ask: Ask, google_cloud: str, control: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_reader, "JOBS_KEEP", 0.0)
+    control("lifecycle", timeScale=50.0, count=1)
     job = start_job(google_cloud)
     try:
         [card] = ask("/api/tunings", "alpha").json()["tunings"]
         [running] = [found for found in card["jobs"] if found["name"] == job["name"]]
         assert running["progress"]
         assert job["name"] in ask("/", "alpha").text
+        wait_until(lambda: "Running jobs" in ask("/retrain_alpha", "alpha").text, 30)
+        page = ask("/retrain_alpha", "alpha").text
+        assert re.search(r"step \d+ of \d+, epoch \d of 2 completed", flat(page))
+        assert 'class="line run-1"' in page
     finally:
         httpx.post(f"{google_cloud}/v1beta1/{job['name']}:cancel").raise_for_status()
 
@@ -370,3 +390,15 @@ def test_airflows_ui_learns_of_the_page(ask: Ask, server: TestClient) -> None:
     assert (app["name"], app["destination"], app["url_route"]) == ("Tunings", "nav", "tunings")
     assert server.get(f"/{app['bundle_url']}").status_code == 200
     assert plugin["external_views"] == []
+
+
+def test_behind_a_base_path_every_link_keeps_it(airflow_app: FastAPI, ask: Ask, keep: Keep) -> None:
+    keep(1)
+    page = ask("/retrain_alpha", "alpha").text
+    with TestClient(airflow_app, root_path="/team", follow_redirects=False) as client:
+        anonymous = client.get("/team/vertex-tuning/retrain_alpha")
+        assert anonymous.status_code == 401
+        assert "next=%2Fteam%2Fplugin%2Ftunings" in anonymous.text
+        assert client.get("/team/vertex-tuning/static/tunings.css").headers["cache-control"] == "no-cache"
+        assert client.get("/team/vertex-tuning/api/tunings").headers["content-type"] == "application/json"
+    assert not [link for link in Elements(page).links() if (link["href"] or "").startswith("/")]
