@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -222,16 +221,10 @@ def read_loss_curves(region: str, uri: str) -> dict[str, SeriesColumns]:
 
 def read_live_curves(region: str, job: TuningJob) -> dict[str, SeriesColumns]:
     """The curves of the losses of a job that runs, as far as they are written."""
-    experiments = _experiments(region)
-    return _losses({series.name: columns(series) for series in experiments.series_of(job)})
-
-
-@cache
-def _experiments(region: str) -> Any:
-    """A hook that keeps its clients: their import takes seconds."""
     from vertex_tuning.hooks.experiments import ExperimentsHook
 
-    return ExperimentsHook(connection_in(region))
+    experiments = ExperimentsHook(connection_in(region))
+    return _losses({series.name: columns(series) for series in experiments.series_of(job)})
 
 
 def _losses(series: dict[str, SeriesColumns]) -> dict[str, SeriesColumns]:
