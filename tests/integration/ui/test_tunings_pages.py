@@ -20,7 +20,8 @@ from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.ui import state_reader
 
 from tests.integration.ui.conftest import BUCKET, Ask, made, write_history
-from tests.support.google_cloud import LOCATION, PROJECT, connection
+from tests.support.emulator import classification_rows, running_emulator, upload
+from tests.support.google_cloud import LOCATION, PROJECT, TRAINING, connection
 from tests.support.report_samples import HOSTILE
 from tests.support.waiting import wait_until
 
@@ -285,23 +286,20 @@ def test_model_versions_and_costs_are_those_of_vertex_ai(ask: Ask, google_cloud:
     assert version not in ask("/api/tunings", "beta").text
 
 
-def test_a_running_job_shows_its_progress_and_its_curve(
-    ask: Ask, google_cloud: str, control: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state_reader, "JOBS_KEEP", 0.0)
-    control("lifecycle", timeScale=50.0, count=1)
-    job = start_job(google_cloud)
-    try:
-        [card] = ask("/api/tunings", "alpha").json()["tunings"]
-        [running] = [found for found in card["jobs"] if found["name"] == job["name"]]
-        assert running["progress"]
-        assert job["name"] in ask("/", "alpha").text
+def test_a_running_job_shows_its_progress_and_its_curve(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_reader, "JOBS_KEEP", 0.2)
+    with running_emulator(step_seconds=1.0) as url:
+        monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
+        upload(url, TRAINING, classification_rows(120))
+        job = start_job(url)
         wait_until(lambda: "Running jobs" in ask("/retrain_alpha", "alpha").text, 30)
         page = ask("/retrain_alpha", "alpha").text
-        assert re.search(r"step \d+ of \d+, epoch \d of 2 completed", flat(page))
+        assert re.search(r"step \d+ of \d+, epoch 0 of 2 completed, until about \d{4}-", flat(page))
         assert 'class="line run-1"' in page
-    finally:
-        httpx.post(f"{google_cloud}/v1beta1/{job['name']}:cancel").raise_for_status()
+        [card] = ask("/api/tunings", "alpha").json()["tunings"]
+        assert [found["name"] for found in card["jobs"]] == [job["name"]]
+        assert f"{url}/v1/{job['name']}" in page
+        httpx.post(f"{url}/v1beta1/{job['name']}:cancel").raise_for_status()
 
 
 def test_without_live_jobs_nothing_is_read_from_vertex_ai(
