@@ -183,10 +183,10 @@ def run_url(record: RunRecord, file: TuningFile) -> str:
 
 def own_object_url(uri: str, file: TuningFile, addresses: Addresses) -> str:
     """URL of an object in the tuning's own bucket; empty for another bucket."""
-    return object_url(uri, addresses.storage) if is_own_object(uri, file) else ""
+    return object_url(uri, addresses.storage) if is_in_bucket(uri, file) else ""
 
 
-def is_own_object(uri: str, file: TuningFile) -> bool:
+def is_in_bucket(uri: str, file: TuningFile) -> bool:
     """Whether an object is in the tuning's bucket. A record must not name any other for the API server to read."""
     return bool(file.bucket) and uri.startswith(f"gs://{file.bucket}/")
 

@@ -150,13 +150,19 @@ class HistorySummary(msgspec.Struct, frozen=True):
 
 
 def read_models(region: str) -> dict[str, list[ModelVersion]]:
-    """The default version of each model of this Airflow installation, by tuning: one list for all tunings."""
+    """The models of this Airflow installation, by tuning: one list for all tunings.
+
+    The list has the default version of each model. Most models have no other; those that have are read one by one.
+    """
     connection = connection_in(region)
+    labels = {DEPLOYMENT_LABEL: deployment_id()}
     parent = f"projects/{connection.project}/locations/{region}"
+    listed = _versions(connection, f"{parent}/models", filter=f"labels.{DEPLOYMENT_LABEL}={deployment_id()}")
+    own = [version for version in listed if labels.items() <= version.labels.items()]
+    several = [version.model for version in own if not version.name.endswith("@1")]
     models: defaultdict[str, list[ModelVersion]] = defaultdict(list)
-    for version in _versions(connection, f"{parent}/models", filter=f"labels.{DEPLOYMENT_LABEL}={deployment_id()}"):
-        if version.labels.get(DEPLOYMENT_LABEL) == deployment_id():
-            models[version.labels.get(TUNING_LABEL, "")].append(version)
+    for version in (*(single for single in own if single.model not in several), *read_versions(region, several)):
+        models[version.labels.get(TUNING_LABEL, "")].append(version)
     return dict(models)
 
 

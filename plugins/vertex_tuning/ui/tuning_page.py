@@ -16,7 +16,7 @@ from vertex_tuning.report.names import is_share, series_kind
 from vertex_tuning.report.rule_text import signed_number
 from vertex_tuning.resources.resource_urls import experiment_url, job_url, model_url
 from vertex_tuning.ui.background_cache import CachedValue
-from vertex_tuning.ui.cards import Card, RunFacts, is_own_object, run_facts
+from vertex_tuning.ui.cards import Card, RunFacts, is_in_bucket, run_facts
 from vertex_tuning.ui.tuning_state import TuningState
 
 RUNS_FIRST: Final = 50
@@ -119,7 +119,7 @@ def _row(record: RunRecord, state: TuningState) -> RunRow:
         job_url=job_url(record.job, local) if _is_resource(record.job, "tuningJobs") else "",
         experiment_url=experiment_url(record.experiment, local) if _is_resource(record.experiment, "contexts") else "",
         model_url=model_url(record.model, local) if _is_resource(record.model, "models") else "",
-        has_curves=is_own_object(record.metrics_uri, state.file),
+        has_curves=is_in_bucket(record.metrics_uri, state.file),
     )
 
 
@@ -154,7 +154,7 @@ def chosen_runs(records: Sequence[RunRecord], keys: Collection[str], state: Tuni
 
     :param keys: keys of the chosen runs; unknown ones are left out
     """
-    usable = [record for record in records if is_own_object(record.metrics_uri, state.file)]
+    usable = [record for record in records if is_in_bucket(record.metrics_uri, state.file)]
     chosen = [record for record in usable if record.key in keys]
     return chosen[:CURVES_SHOWN] if chosen else usable[:CURVES_FIRST]
 

@@ -250,12 +250,14 @@ def test_the_next_run_is_that_of_airflow(ask: Ask) -> None:
 # Google
 
 
-def start_job(url: str, tuning: str = "alpha") -> dict[str, Any]:
-    body = {
+def start_job(url: str, tuning: str = "alpha", **fields: Any) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "baseModel": "gemini-2.5-flash",
         "supervisedTuningSpec": {"trainingDatasetUri": "gs://data/train.jsonl", "hyperParameters": {"epochCount": 2}},
         "labels": {"airflow-tuning": tuning, "airflow-deployment": "tests"},
+        **fields,
     }
+    body = {name: value for name, value in body.items() if value is not None}
     place = f"{url}/v1beta1/projects/{PROJECT}/locations/{LOCATION}"
     created: dict[str, Any] = httpx.post(f"{place}/tuningJobs", json=body).raise_for_status().json()
     return created
@@ -284,6 +286,20 @@ def test_model_versions_and_costs_are_those_of_vertex_ai(ask: Ask, google_cloud:
     assert "champion" in next(found for found in page["versions"] if found["version"] == version)["aliases"]
     assert "champion" in ask("/retrain_alpha", "alpha").text
     assert version not in ask("/api/tunings", "beta").text
+
+
+def test_of_a_model_with_several_versions_each_is_known(ask: Ask, google_cloud: str) -> None:
+    """A job that tunes a model further makes a version of the same Model; the list of models has only the last."""
+    first = ended(google_cloud, start_job(google_cloud, "beta"))["tunedModel"]["model"]
+    further = {"preTunedModel": {"tunedModelName": first}, "baseModel": None}
+    second = ended(google_cloud, start_job(google_cloud, "beta", **further))["tunedModel"]["model"]
+    assert second == first.replace("@1", "@2")
+    aliases = {"versionAliases": ["champion"]}
+    httpx.post(f"{google_cloud}/v1beta1/{first}:mergeVersionAliases", json=aliases).raise_for_status()
+    [card] = ask("/api/tunings", "beta").json()["tunings"]
+    assert (card["model"]["name"], card["model"]["note"]) == (first, "")
+    versions = ask("/api/tunings/retrain_beta", "beta").json()["versions"]
+    assert {first, second} <= {version["name"] for version in versions}
 
 
 def test_a_running_job_shows_its_progress_and_its_curve(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
