@@ -26,7 +26,7 @@ endif
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo up down check docs test test-fast test-versions wheels chaos bench-triggerer bench-dataset bench-promotion check-data constraints
+.PHONY: help setup demo up down check docs test test-fast test-versions wheels chaos bench-triggerer bench-dataset bench-promotion screenshots check-data constraints
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ bench-dataset: $(READY) ## checking and uploading 200,000 rows, compared with th
 
 bench-promotion: $(READY) ## how often models of known quality are promoted by the default rule
 	@$(BIN)/python -m tests.bench_promotion
+
+screenshots: $(READY) ## take the pictures of the documentation again
+	@$(BIN)/python -m tests.stacks.screenshots
 
 constraints: $(READY) ## resolve all versions again
 	@$(BIN)/uv pip compile --quiet --system-certs --no-cache --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
