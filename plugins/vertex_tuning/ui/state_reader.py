@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 from airflow.sdk import conf
+from fastapi import HTTPException
 from fastapi.concurrency import run_in_threadpool
 
 from vertex_tuning.history.run_history import History
@@ -63,10 +65,16 @@ class StateReader:
         self._details = BackgroundCache(DETAILS_SIZE)
 
     async def files(self, dag_ids: Collection[str]) -> dict[str, TuningFile]:
-        """The files of the tunings whose DAGs are among some, by these DAGs."""
+        """The files of the tunings whose DAGs are among some, by these DAGs.
+
+        :raises HTTPException: they are not read yet
+        """
         source = ValueSource(read_tuning_files, FILES_KEEP, await run_in_threadpool(tuning_files_stamp))
         read = await self._overview.read({"files": source}, first=FIRST, again=AGAIN)
-        found = read["files"].value or {}
+        found = read["files"].value
+        if found is None:
+            reason = read["files"].error or "Reload the page in a moment."
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"The tuning files are not read yet. {reason}")
         return {dag_id: file for dag_id, file in sorted(found.items()) if dag_id in dag_ids}
 
     async def states(self, files: Mapping[str, TuningFile], readable: Collection[str]) -> list[TuningState]:
