@@ -17,14 +17,15 @@ ListTuningJobsOperator, CancelTuningJobOperator,
 CancelUnfinishedJobsOperator,
 CancelOrphanedJobsOperator
 CollectMetricsOperator                               vertex_tuning.operators.metrics
+PlanCandidatesOperator, SelectCandidateOperator      vertex_tuning.operators.sweep
 SmokeTestOperator                                    vertex_tuning.operators.smoke_test
 EvaluateModelOperator                                vertex_tuning.operators.evaluation
 ApproveModelOperator, approval_task                  vertex_tuning.operators.approval
 PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.registry
 RollbackOperator
 WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
-Tuning, Schedule, Budget, HyperParameters,           vertex_tuning.config.tuning
-SmokeTest, Promotion
+Tuning, Schedule, Budget, SmokeTest, Promotion       vertex_tuning.config.tuning
+HyperParameters, Sweep                               vertex_tuning.config.hyper_parameters
 DatasetOptions, ColumnNames                          vertex_tuning.datasets.options
 load_tuning, load_tunings                            vertex_tuning.config.loader
 GoogleConnection                                     vertex_tuning.hooks.connection

@@ -58,7 +58,7 @@ def events(project: Path, emulator: str, airflow_db: None) -> list[dict[str, Any
 
 
 def run(project: Path, emulator: str, dag_id: str, **conf: Any) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """Run a DAG in a process of its own, because the provider reads its settings once.
+    """Run a DAG in a new process, because the provider reads its settings once.
 
     :returns: the state of each task, and the events in their order
     """
