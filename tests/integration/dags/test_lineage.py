@@ -91,7 +91,7 @@ def completed(events: list[dict[str, Any]], task: str) -> dict[str, Any]:
 
 def reachable(events: list[dict[str, Any]], start: Dataset) -> set[Dataset]:
     """All datasets that come from a dataset, by any number of tasks."""
-    following = defaultdict(set)
+    following: dict[Dataset, set[Dataset]] = defaultdict(set)
     for event in events:
         for source in datasets(event, "inputs"):
             following[source] |= set(datasets(event, "outputs"))
