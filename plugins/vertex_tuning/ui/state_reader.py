@@ -30,7 +30,7 @@ from vertex_tuning.ui.google_reads import (
     read_versions,
 )
 from vertex_tuning.ui.tuning_files import TuningFile, read_tuning_files, tuning_files_stamp
-from vertex_tuning.ui.tuning_state import TuningState
+from vertex_tuning.ui.tuning_state import TuningState, history_stamp
 
 Curves = dict[str, SeriesColumns]
 
@@ -93,7 +93,7 @@ class StateReader:
             return TuningState(
                 file=file,
                 dag=dags.get(file.dag_id),
-                rollback=file.rollback_dag_id in dags,
+                rollback=dags.get(file.rollback_dag_id),
                 history=found.get(("history", file.name), UNKNOWN),
                 jobs=found.get(("jobs", file.location), UNKNOWN) if is_live else None,
                 models=found.get(("models", file.location), UNKNOWN) if is_live else None,
@@ -109,7 +109,7 @@ class StateReader:
         if not file.bucket:
             return CachedValue()
         load = partial(read_runs, file.location, file.bucket, file.name)
-        source = ValueSource(load, HISTORY_KEEP, _stamp(state.dag))
+        source = ValueSource(load, HISTORY_KEEP, state.stamp)
         return (await self._details.read({("runs", file.name): source}, first=FIRST, again=AGAIN))["runs", file.name]
 
     async def versions(self, state: TuningState) -> CachedValue[list[ModelVersion]] | None:
@@ -157,10 +157,6 @@ def _sources(files: Iterable[TuningFile], dags: Mapping[str, DagState]) -> dict[
             sources["jobs", region] = ValueSource(partial(read_jobs, region), JOBS_KEEP)
             sources["models", region] = ValueSource(partial(read_models, region), MODELS_KEEP)
         load = partial(read_summary, region, file.bucket, file.name)
-        stamp = f"{_stamp(dags.get(file.dag_id))} {_stamp(dags.get(file.rollback_dag_id))}"
+        stamp = history_stamp(dags.get(file.dag_id), dags.get(file.rollback_dag_id))
         sources["history", file.name] = ValueSource(load, HISTORY_KEEP, stamp)
     return sources
-
-
-def _stamp(dag: DagState | None) -> str:
-    return str(dag.last_end) if dag else ""
