@@ -22,8 +22,8 @@ from tests.support.processes import eventually, free_port
 IMAGES: Final = PROJECT_DIR / "docs" / "images"
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("google-chrome") or ""
 RUNS: Final = (
-    {"epoch_count": 1, "force": True},
-    {"epoch_count": 1, "learning_rate_multiplier": 0.01, "force": True},
+    {"epoch_count": 2, "force": True},
+    {"epoch_count": 2, "learning_rate_multiplier": 0.5, "force": True},
     {"epoch_count": 4, "force": True},
 )
 """Forms of the runs: a first model, one that has learnt too little, and a better one."""
@@ -59,7 +59,7 @@ def _photograph(stack: Stack, api: AirflowApi, run_id: str) -> None:
         _take(page, "run", f"{stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
         _take(page, "report", str(api.result(DAG_ID, run_id, "write_report")["report_url"]), width=1100, height=1250)
         _trigger_form(page, stack)
-        httpx.post(f"{stack.emulator_url}/_internal/lifecycle", json={"timeScale": 20.0}).raise_for_status()
+        httpx.post(f"{stack.emulator_url}/_internal/lifecycle", json={"timeScale": 4.0}).raise_for_status()
         running_id = api.trigger(DAG_ID, dict(RUNS[-1]))
         eventually(lambda: api.tasks(DAG_ID, running_id)["wait_for_tuning_job"]["state"] == "deferred")
         page.wait_for_timeout(20_000)

@@ -131,6 +131,7 @@ def run_id(page: Page, stack: Stack, api: AirflowApi) -> str:
         assert title in shown
     assert "Tuned model's display name" in shown
     assert "Passes over the training data, 1 to 100." in shown
+    assert form.get_by_role("checkbox").count() == 2, "the switches"
     form.locator("[name=element_epoch_count]").fill("2")
     form.get_by_role("button", name="Trigger").click()
     found: str = eventually(lambda: newest_run(stack, api))

@@ -218,8 +218,10 @@ def _model(tuning: Tuning) -> dict[str, Param]:
 
 def _switch(value: bool, title: str, description: str) -> Param:
     """A switch in the form; a `conf` may also have it as text, or as 1 or 0."""
-    types = ["boolean", "string", "integer"]  # the form shows the first type
-    return Param(value, type=types, title=title, description=description, pattern=PATTERN, minimum=0, maximum=1)
+    types = ["boolean", "string", "integer"]
+    limits: dict[str, Any] = {"pattern": PATTERN, "minimum": 0, "maximum": 1}
+    # Without examples, Airflow's form shows a field of several types as a text area, and not as its first type.
+    return Param(value, type=types, title=title, description=description, examples=[True, False], **limits)
 
 
 def _text(title: str, description: str, value: str, **limits: Any) -> Param:

@@ -207,7 +207,9 @@ def _text(text: str | None, limit: int = TEXT_KEPT) -> str:
 
 
 def _texts(texts: Iterable[str]) -> list[str]:
-    return [_text(text) for text in list(texts)[:SENTENCES_KEPT]]
+    """The first lines of some texts."""
+    lines = (line for text in texts for line in text.splitlines() if line.strip())
+    return [_text(line) for line in islice(lines, SENTENCES_KEPT)]
 
 
 def _name(text: str | None) -> str:
