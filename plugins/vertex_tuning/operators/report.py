@@ -17,6 +17,7 @@ from vertex_tuning.operators.base import VertexOperator, task_states
 from vertex_tuning.report.content import RunOutcome, RunVerdict
 from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import (
+    OVER_BUDGET_KEY,
     RETRAINING_ROLES,
     RETURN_VALUE,
     ROLLBACK_ROLES,
@@ -58,6 +59,7 @@ _File = TypeVar("_File")
 _Answers = TypeVar("_Answers", SmokeResult, EvaluationResult)
 
 RAN: Final = ("success", "failed")
+ENDED_EARLY: Final = ("skipped", "failed")
 
 ERROR: Final = "error"
 """XCom key of the error of a failed task, for the report."""
@@ -157,6 +159,7 @@ class RunOperator(VertexOperator):
             tasks=self.tasks,
             states=states,
             errors=left.errors(),
+            over_budget=left.over_budget(),
             upload=upload,
             job=left.job(),
             metrics=left.result(MetricsResult),
@@ -284,6 +287,11 @@ class _Left:
             if role in self._ran and isinstance(found := self._pull(role, RETURN_VALUE), dict):
                 return JobResult.parse(found)
         return None
+
+    def over_budget(self) -> str:
+        """Why the budget of 30 days had no room for the job; empty if it had, or the run did not get that far."""
+        ended = (role for role in (Role.WAIT, Role.CREATE) if self._states.get(self._tasks[role]) in ENDED_EARLY)
+        return next((str(found) for role in ended if (found := self._pull(role, OVER_BUDGET_KEY))), "")
 
     def errors(self) -> dict[Role, str]:
         failed = [role for role in self._ran if self._states.get(self._tasks[role]) == "failed"]
