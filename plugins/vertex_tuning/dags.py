@@ -225,6 +225,8 @@ def _rollback_dag(tuning: Tuning) -> DAG:
             refused_folder=f"gs://{tuning.bucket}/datasets/rollbacks",
             title=tuning.name,
             tasks=ROLLBACK_TASKS,
+            tuning=tuning.name,
+            bucket=tuning.bucket,
             location=tuning.location,
         )
         chain(find, test, roll_back, report.as_teardown())

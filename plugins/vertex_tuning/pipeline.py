@@ -104,7 +104,7 @@ def tuning_pipeline(
     with TaskGroup(group_id) if group_id else nullcontext():
         upload = _upload(tuning, place, base_dir=str(base_dir), pre_execute=pre_execute)
         pipeline = _steps(tuning, place, upload, ask_cases, model_asset)
-        report = _connect(pipeline, place, _report_arguments(tuning, pipeline, place))
+        report = _connect(tuning, pipeline, place, _report_arguments(tuning, pipeline, place))
         _notify(tuning, place, upload, report)
     return pipeline
 
@@ -252,7 +252,7 @@ def _approve(
     # Imported here: few DAGs require approval, and Airflow parses DAG files often.
     from vertex_tuning.operators.approval import approval_task
 
-    draft = WriteReportOperator(task_id="draft_report", title=tuning.name, **place)
+    draft = WriteReportOperator(task_id="draft_report", title=tuning.name, tuning=tuning.name, **place)
     asked: dict[str, Any] = {}
     if any("approval_waiting" in notification.on for notification in tuning.notify):
         from vertex_tuning.operators.notification import ApprovalNotifier
@@ -320,7 +320,9 @@ def _notify(
     report >> notify.as_teardown()
 
 
-def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]) -> WriteReportOperator:
+def _connect(
+    tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]
+) -> WriteReportOperator:
     """Put the steps in order, then the outcomes and the teardowns.
 
     :returns: the teardown that writes the report
@@ -346,6 +348,6 @@ def _connect(pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[s
     undecided = ShowOutcomeOperator(
         task_id="undecided", outcomes=["undecided"], trigger_rule=TriggerRule.ALL_SKIPPED, **reported
     )
-    report = WriteReportOperator(task_id="write_report", **reported)
+    report = WriteReportOperator(task_id="write_report", tuning=tuning.name, bucket=tuning.bucket, **reported)
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]
     return report

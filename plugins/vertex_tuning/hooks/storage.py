@@ -190,6 +190,25 @@ class StorageHook(BaseHook):
             self._blob(uri).upload_from_string(data, content_type, checksum="crc32c", timeout=TIMEOUT)
         return uri
 
+    def replace_object(self, uri: str, data: bytes, content_type: str, generation: int) -> bool:
+        """Write a small object, unless another process has written it in the meantime.
+
+        :param uri: `gs://BUCKET/NAME`
+        :param data: content of the object
+        :param content_type: media type of the object
+        :param generation: generation to replace; 0 if the object must not exist
+        :returns: whether the object was written
+        """
+        blob = self._blob(uri)
+        with google_errors(f"writing {uri}"):
+            try:
+                blob.upload_from_string(
+                    data, content_type, checksum="crc32c", if_generation_match=generation, timeout=TIMEOUT
+                )
+            except PreconditionFailed:
+                return False
+        return True
+
     def write_file(self, uri: str, path: Path, content_type: str) -> str:
         """Write the content of a local file to an object. An existing object is overwritten.
 

@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.datasets.manifest import run_key
+from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.base import VertexOperator, task_states
@@ -18,6 +19,7 @@ from vertex_tuning.report.content import RunOutcome, RunVerdict
 from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import (
     OVER_BUDGET_KEY,
+    RECORD_KEY,
     RETRAINING_ROLES,
     RETURN_VALUE,
     ROLLBACK_ROLES,
@@ -35,14 +37,16 @@ from vertex_tuning.results import (
     StepResult,
     UploadResult,
 )
-from vertex_tuning.text.plain_text import plain_lines
+from vertex_tuning.text.plain_text import plain, plain_lines
 from vertex_tuning.text.templates import rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
+    from vertex_tuning.history.run_record import RunRecord
     from vertex_tuning.jobs.job import TuningJob
+    from vertex_tuning.report.content import Report
     from vertex_tuning.report.material import Material
 
 TASK_IDS: Final[Mapping[str, str]] = {role: role.task_id for role in RETRAINING_ROLES}
@@ -152,10 +156,10 @@ class RunOperator(VertexOperator):
             dag_id=ti.dag_id,
             run_id=ti.run_id,
             created=pendulum.now("UTC").isoformat(),
+            started=_start_of_run(context),
             run_url=ti.log_url.partition("/tasks/")[0],
             run_folder=self.run_folder,
-            storage_endpoint=self.connection.storage_endpoint,
-            vertex_endpoint=self.connection.local_url,
+            **self._endpoints(),
             tasks=self.tasks,
             states=states,
             errors=left.errors(),
@@ -168,6 +172,17 @@ class RunOperator(VertexOperator):
             decision=left.result(Decision),
             previous=left.result(PreviousResult),
         )
+
+    def _endpoints(self) -> dict[str, str]:
+        """Base URLs of a local Google Cloud, for links; none if the connection cannot be read."""
+        try:
+            return {
+                "storage_endpoint": self.connection.storage_endpoint,
+                "vertex_endpoint": self.connection.local_url,
+            }
+        except TuningError as error:
+            self.log.warning("Links are those of Google's own hosts: %s", error)
+            return {}
 
     def _folder(self, ti: Any, upload: UploadResult | None) -> str:
         """The folder of the run; empty if it has no folder."""
@@ -185,24 +200,83 @@ class WriteReportOperator(RunOperator):
     `report_url`, which opens in a browser. A second report of the same run replaces the first.
 
     Use it as a teardown: the report then shows any outcome of the tasks before. It has the errors of failed tasks if
-    these tasks have :func:`keep_error` as `on_failure_callback`. Parameters: those of the base class.
+    these tasks have :func:`keep_error` as `on_failure_callback`. Parameters: those of the base class, and:
+
+    :param tuning: name of the tuning to whose history the run is added; if not set, to none. (templated)
+    :param bucket: bucket of the history. (templated)
     """
+
+    template_fields: Sequence[str] = (*RunOperator.template_fields, "tuning", "bucket")
+
+    def __init__(self, *, tuning: str | None = None, bucket: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tuning = tuning
+        self.bucket = bucket
 
     def execute(self, context: Context) -> dict[str, Any]:
         from vertex_tuning.report.build import build
+
+        given = self._with_files(self.material(context))
+        report = build(given)
+        result = ReportResult(**msgspec.structs.asdict(self.conclude(context, report.verdict)))
+        # Before the page, too: the messages about a run need no page.
+        self._push_record(context, given, report, result)
+        result = self._write(report, result)
+        self._keep_record(self._push_record(context, given, report, result))
+        return result.as_xcom()
+
+    def _write(self, report: Report, result: ReportResult) -> ReportResult:
+        """Write the page and the JSON file, and add their place to the result."""
         from vertex_tuning.report.page import to_html, to_json
 
-        report = build(self._with_files(self.material(context)))
-        result = ReportResult(**msgspec.structs.asdict(self.conclude(context, report.verdict)))
         if not self.run_folder:
             self.log.warning("The run has no folder, so no report is written.")
-            return result.as_xcom()
+            return result
         uri = f"{self.run_folder}/report.html"
         self.storage.write_object(f"{self.run_folder}/report.json", to_json(report), "application/json")
         self.storage.write_object(uri, to_html(report).encode(), "text/html; charset=utf-8")
         url = object_url(uri, self.connection.storage_endpoint)
         self.log.info("Report: %s", url)
-        return msgspec.structs.replace(result, report_uri=uri, report_url=url).as_xcom()
+        return msgspec.structs.replace(result, report_uri=uri, report_url=url)
+
+    def _push_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> RunRecord | None:
+        """Push the record of the run as an XCom, for messages.
+
+        :returns: the record; None without a tuning. An error is a warning: the record must not fail the run.
+        """
+        if not (tuning := rendered(self.tuning)):
+            return None
+        from vertex_tuning.config.base_models import retirement_note
+        from vertex_tuning.history.record_builder import build_record, trained_base
+
+        ti = context["ti"]
+        try:
+            record = build_record(
+                given,
+                report,
+                tuning=tuning,
+                key=run_key(ti.dag_id, ti.run_id, ti.map_index),
+                report_uri=result.report_uri or "",
+                report_url=result.report_url or "",
+                warnings=filter(None, [retirement_note(trained_base(given))]),
+            )
+        except (TuningError, msgspec.ValidationError) as error:
+            self.log.warning("The run has no record in the history of %s: %s", plain(str(tuning)), error)
+            return None
+        ti.xcom_push(key=RECORD_KEY, value=msgspec.to_builtins(record))
+        return record
+
+    def _keep_record(self, record: RunRecord | None) -> None:
+        """Add the run to the history of its tuning. An error is a warning: the history must not fail the run."""
+        bucket = rendered(self.bucket)
+        if not record or not bucket:
+            return
+        from vertex_tuning.history.run_history import history_folder, keep_record
+
+        try:
+            keep_record(self.storage, history_folder(bucket, deployment_id(), record.tuning), record)
+        except (TuningError, msgspec.ValidationError) as error:
+            self.log.warning("The run is left out of the history of %s: %s", record.tuning, error)
 
     def _with_files(self, given: Material) -> Material:
         """Add the complete results from files, where XCom has only a part."""
@@ -306,6 +380,12 @@ class _Left:
 
     def _pull(self, role: Role, key: str) -> Any:
         return self._ti.xcom_pull(key=key, task_ids=self._tasks[role], map_indexes=self._ti.map_index)
+
+
+def _start_of_run(context: Context) -> str:
+    """Start of the run in RFC 3339 form; empty if it is not known."""
+    started = getattr(context.get("dag_run"), "start_date", None)
+    return started.isoformat() if started else ""
 
 
 def _states(context: Context) -> dict[str, str | None]:

@@ -21,6 +21,8 @@ from vertex_tuning.results import (
 class Material(msgspec.Struct, kw_only=True):
     """All known facts about a run. The result of a task that has not run is None or empty.
 
+    :param created: time of the report in RFC 3339 form
+    :param started: start of the run in RFC 3339 form; empty if it is not known
     :param run_url: the run's page in Airflow
     :param tasks: task id of each role
     :param states: Airflow's state of each task, by task id
@@ -36,6 +38,7 @@ class Material(msgspec.Struct, kw_only=True):
     dag_id: str
     run_id: str
     created: str
+    started: str = ""
     run_url: str = ""
     run_folder: str = ""
     storage_endpoint: str = ""

@@ -10,8 +10,11 @@ import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from vertex_tuning.deployment import deployment_id
+from vertex_tuning.history.run_history import history_folder, read_history
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.registry.aliases import CHAMPION, PREVIOUS, ROLLED_BACK
 
 from tests.support.emulator import classification_rows, running_emulator, upload
@@ -19,6 +22,7 @@ from tests.support.google_cloud import LOCATION, TRAINING, VALIDATION, connectio
 from tests.support.lineage import aliases, train
 
 TUNING = "support_triage"
+HISTORY = history_folder("data", deployment_id(), TUNING)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,10 @@ def test_it_says_what_it_found_and_leaves_a_report(
     for told in ("The previous model is in use again.", previous, champion, "My card is late, message 3."):
         assert told in page
     assert "/rollbacks/" in result["report_uri"]
+    record = read_history(StorageHook(GoogleConnection(location=LOCATION)), HISTORY).records[0]
+    assert (record.kind, record.outcome, record.run_id) == ("rollback", "rolled_back", dag_run.run_id)
+    assert (record.model, record.compared_model) == (previous, champion)
+    assert record.started
 
 
 def test_one_that_cannot_be_done_leaves_a_report_too(dag: DAG, emulator: str) -> None:

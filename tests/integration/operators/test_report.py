@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -15,6 +16,9 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.config.tuning import Promotion, SmokeTest, Tuning
 from vertex_tuning.datasets.manifest import run_key
+from vertex_tuning.deployment import deployment_id
+from vertex_tuning.history.run_history import history_folder, read_history
+from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.links import ReportLink
 from vertex_tuning.operators.dataset import UploadDatasetOperator
@@ -618,3 +622,68 @@ def test_a_run_that_fails_at_its_first_task_is_reported_with_the_tasks_own_words
     assert "Tuning job failed" in httpx.get(link).text
     states = {step.name: step.state for step in report.steps if step.state != "not in this run"}
     assert states == {"Tuning job": "failed", "Training": "upstream_failed"}
+
+
+# The history
+
+
+def recorded(storage: StorageHook, tuning: str) -> list[RunRecord]:
+    return read_history(storage, history_folder("bucket", deployment_id(), tuning)).records
+
+
+def test_a_run_is_added_to_the_history_of_its_tuning_with_its_report(storage: StorageHook) -> None:
+    context = results(upload=samples.upload(), wait=samples.job(), promotion={"model": "m"})
+    context["dag_run"] = SimpleNamespace(start_date=datetime(2026, 3, 2, tzinfo=UTC))
+    arguments = {"run_folder": "gs://bucket/runs/recorded", "tuning": "recorded", "bucket": "bucket"}
+    for _ in range(2):  # a retried task adds no second record
+        result = execute(WriteReportOperator(task_id="task", **arguments), context)
+        [record] = recorded(storage, "recorded")
+        assert (record.outcome, record.key) == ("promoted", run_key("dag", "run"))
+        assert (record.report_uri, record.report_url) == (result["report_uri"], result["report_url"])
+        assert record.run_url == "http://airflow/dags/dag/runs/run"
+        assert record.started == "2026-03-02T00:00:00+00:00"
+
+
+def test_a_cleared_run_that_ends_differently_replaces_its_record(storage: StorageHook) -> None:
+    operator = WriteReportOperator(
+        task_id="task", run_folder="gs://bucket/runs/cleared", tuning="cleared", bucket="bucket"
+    )
+    execute(operator, results(upload=samples.upload(), create__error="No quota."))
+    execute(operator, results(upload=samples.upload(), wait=samples.job(), promotion={"model": "m"}))
+    assert [record.outcome for record in recorded(storage, "cleared")] == ["promoted"]
+
+
+def test_a_run_without_a_folder_is_recorded_all_the_same(storage: StorageHook) -> None:
+    operator = WriteReportOperator(task_id="task", tuning="without_folder", bucket="bucket")
+    execute(operator, results(upload__error="line 3: not JSON"))
+    [record] = recorded(storage, "without_folder")
+    assert (record.outcome, record.report_uri, record.reasons) == ("failed", "", ["line 3: not JSON"])
+
+
+@pytest.mark.parametrize("arguments", [{}, {"tuning": "t"}, {"bucket": "bucket"}, {"tuning": "None", "bucket": ""}])
+def test_a_run_without_a_tuning_or_bucket_has_no_history(arguments: dict[str, str], capfd: Any) -> None:
+    execute(WriteReportOperator(task_id="task", **arguments), results(upload__error="x"))
+    assert "history" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [{"tuning": "../x"}, {"tuning": "T"}, {"bucket": "a/b"}, {"bucket": "missing"}])
+def test_a_history_that_cannot_be_written_is_a_warning(arguments: dict[str, str], capfd: Any) -> None:
+    operator = WriteReportOperator(task_id="task", **{"tuning": "t", "bucket": "bucket", **arguments})
+    result = execute(operator, results(upload__error="x"))
+    assert result["verdict"] == "failed"
+    assert "left out of the history" in capfd.readouterr().out
+
+
+def test_a_storage_that_is_down_does_not_fail_the_run_for_its_history(control: Any, capfd: Any) -> None:
+    control("faults", method="storage.objects.get", error={"code": 403})
+    operator = WriteReportOperator(task_id="task", tuning="t", bucket="bucket")
+    assert execute(operator, results(upload__error="x"))["verdict"] == "failed"
+    assert "left out of the history" in capfd.readouterr().out
+
+
+def test_the_pipeline_records_its_runs_in_the_history_of_the_tuning() -> None:
+    with DAG("recording", schedule=None) as dag:
+        tuning_pipeline(TUNING)
+    report = dag.task_dict["write_report"]
+    assert isinstance(report, WriteReportOperator)
+    assert (report.tuning, report.bucket) == ("t", "bucket")
