@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from vertex_tuning.config.notify import Event
-from vertex_tuning.costs.pricing import format_money
+from vertex_tuning.costs.budget import format_money
 from vertex_tuning.history.run_record import ModelScore, RunRecord
 from vertex_tuning.notifications.notice import Notice
 from vertex_tuning.report.content import RunOutcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from vertex_tuning.config.notify import Notification
     from vertex_tuning.history.run_record import RunRecord
+
+log = logging.getLogger(__name__)
 
 
 class NotifyOperator(VertexOperator):
@@ -145,7 +148,7 @@ class ApprovalNotifier(BaseNotifier):
         try:
             self._notify(context)
         except Exception as error:  # noqa: BLE001 - the approval goes on without the message
-            self.log.warning("Nobody was notified of the approval request: %s", error)
+            log.warning("Nobody was notified of the approval request: %s", error)
 
     def _notify(self, context: Context) -> None:
         from vertex_tuning.notifications.notice_builder import run_notice
