@@ -22,9 +22,12 @@ ApproveModelOperator, approval_task                  vertex_tuning.operators.app
 PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.registry
 RollbackOperator
 WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
+NotifyOperator                                       vertex_tuning.operators.notification
+overdue_alerts                                       vertex_tuning.notifications.overdue
 Tuning, Schedule, Budget, HyperParameters,           vertex_tuning.config.tuning
 SmokeTest, Promotion
 DatasetOptions, ColumnNames                          vertex_tuning.datasets.options
+Notification                                         vertex_tuning.config.notify
 load_tuning, load_tunings                            vertex_tuning.config.loader
 GoogleConnection                                     vertex_tuning.hooks.connection
 VertexTuningHook                                     vertex_tuning.hooks.genai

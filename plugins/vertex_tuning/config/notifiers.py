@@ -51,7 +51,7 @@ def create_notifier(notification: Notification) -> BaseNotifier:
 
 
 def notifier_mistakes(tunings: Iterable[Tuning]) -> Iterator[str]:
-    """What is wrong with the notifier classes of tunings and with their arguments, one line each."""
+    """Mistakes in the notifier classes of tunings and in their arguments, one line each."""
     for tuning in tunings:
         for index, notification in enumerate(tuning.notify):
             try:

@@ -27,7 +27,7 @@ UNENDED: Final = frozenset({"queued", "running"})
 def overdue_alerts(tuning: Tuning) -> list[DeadlineAlert] | None:
     """The `deadline` of a DAG with a tuning: one for each notification with the event `overdue`; None without any.
 
-    Airflow's scheduler looks at the deadlines of running DAG runs, and an executor calls :func:`send_overdue`.
+    Airflow's scheduler finds deadlines that have passed, and an executor calls :func:`send_overdue`.
     """
     awaited = [notification for notification in tuning.notify if notification.overdue_hours is not None]
     return [_alert(tuning.name, notification) for notification in awaited] or None

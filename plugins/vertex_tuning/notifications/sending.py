@@ -47,7 +47,7 @@ def send_once(notification: Notification, notice: Notice, context: Context) -> s
 
 
 def _identity(notification: Notification, notice: Notice) -> str:
-    """The same for the same news to the same people: another outcome, or other arguments, are another message."""
+    """A hash by which messages are the same. Another outcome, or other arguments, make another message."""
     news = (notice.event, notice.title, notice.sentence, notification.notifier)
     return hashlib.sha256("\0".join([*news, notification.model_dump_json()]).encode()).hexdigest()[:32]
 

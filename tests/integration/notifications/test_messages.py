@@ -96,7 +96,7 @@ def test_a_mail_tells_how_a_run_ended(mail: MailServer, fields: dict[str, Any], 
     assert RECORD["sentence"] in page
     assert f'href="{RECORD["report_url"]}"' in page
     assert f'href="{RECORD["run_url"]}"' in page
-    assert "Gain +3 percentage points (lower bound +1, upper bound +5, each with 95 % confidence)" in page
+    assert "+3 percentage points (lower bound +1, upper bound +5, each with 95 % confidence)" in page
     assert "93 % (90 % to 95 %); model in use 90 % (87 % to 92 %)" in page
     assert "USD 0.5760" in page
 
@@ -123,7 +123,7 @@ def test_arguments_are_templates_with_the_message_and_the_tasks_context(mail: Ma
     notify(notification(["promoted"], **arguments), context=context)
     assert mail.recipients == [["support@example.com", "boss@example.com"]]
     assert mail.mails[0]["subject"] == "[promoted] support_triage costs USD 0.5760"
-    assert mail.page().startswith("<p>Gain +3 percentage points")
+    assert mail.page().startswith("<p>+3 percentage points")
 
 
 def test_any_notifier_gets_the_ready_made_text() -> None:
