@@ -10,6 +10,7 @@ retraining_dags, rollback_dags, orphaned_jobs_dag,   vertex_tuning.dags
 check_tunings
 TuningJobSensor                                      vertex_tuning.sensors
 TuningJobTrigger                                     vertex_tuning.triggers
+NewDataTrigger                                       vertex_tuning.new_data
 UploadDatasetOperator                                vertex_tuning.operators.dataset
 CreateTuningJobOperator, GetTuningJobOperator,       vertex_tuning.operators.tuning_job
 ListTuningJobsOperator, CancelTuningJobOperator,

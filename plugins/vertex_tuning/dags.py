@@ -12,9 +12,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, chain
+from airflow.sdk import DAG, Asset, CronTriggerTimetable, chain
 
 from vertex_tuning.config.base_models import RETIRING_TAG
 from vertex_tuning.config.default_args import DEFAULT_ARGS
@@ -24,6 +24,7 @@ from vertex_tuning.config.notifiers import notifier_mistakes
 from vertex_tuning.config.params import ASK_CASES_FROM_FORM, form, form_macros, from_form, known_keys_only
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.config.tuning_folders import tuning_folders
+from vertex_tuning.datasets.manifest import DATASETS
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.installation import installed_twice
 from vertex_tuning.notifications.overdue import overdue_alerts
@@ -32,6 +33,10 @@ from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, 
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.tuning_job import CancelOrphanedJobsOperator
 from vertex_tuning.pipeline import tuning_pipeline
+from vertex_tuning.timetables import batch_events, dataset_asset, schedule_of, skip_without_new_data
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 TAGS: Final = ("vertex-ai", "tuning")
 
@@ -161,7 +166,7 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
         dag_id=f"retrain_{tuning.name}",
         description=f"{warning} {tuning.description}".strip(),
         doc_md=f"**{warning}**\n\n{RETRAINING_DOC}" if warning else RETRAINING_DOC,
-        schedule=_schedule(tuning),
+        schedule=schedule_of(tuning),
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
@@ -171,24 +176,34 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
         tags=[*TAGS, *([RETIRING_TAG] if warning else [])],
         auto_register=False,  # check_tunings makes these DAGs, too
     ) as dag:
-        tuning_pipeline(
+        pipeline = tuning_pipeline(
             from_form(tuning),
             ask_cases=ASK_CASES_FROM_FORM,
             base_dir=base_dir,
-            pre_execute=known_keys_only(form(tuning)),
+            pre_execute=_checks(tuning),
             model_asset=Asset(f"{tuning.name}_model"),
         )
+        if _needs_new_data(tuning):
+            pipeline.upload_dataset.add_inlets([dataset_asset(tuning)])
+    batch_events(dag)
     return dag
 
 
-def _schedule(tuning: Tuning) -> AssetOrTimeSchedule:
-    """The schedule of the file, and each update of the dataset's asset."""
-    schedule = tuning.schedule
-    if schedule is None:  # the loader requires one
-        raise ConfigurationError("schedule: found nothing, expected a cron expression.")
-    # No start date, and no run for a time in the past: switching a DAG on must not start a job.
-    cron = CronTriggerTimetable(schedule.cron, timezone=schedule.timezone, run_immediately=timedelta(0))
-    return AssetOrTimeSchedule(timetable=cron, assets=[Asset(f"{tuning.name}_dataset")])
+def _checks(tuning: Tuning) -> Callable[[Context], None]:
+    """What is checked before the first task."""
+    known_keys = known_keys_only(form(tuning))
+    new_data = skip_without_new_data(dataset_asset(tuning)) if _needs_new_data(tuning) else None
+
+    def check(context: Context) -> None:
+        known_keys(context)
+        if new_data:
+            new_data(context)
+
+    return check
+
+
+def _needs_new_data(tuning: Tuning) -> bool:
+    return bool(tuning.schedule and tuning.schedule.only_with_new_data)
 
 
 def _rollback_dag(tuning: Tuning) -> DAG:
@@ -222,7 +237,7 @@ def _rollback_dag(tuning: Tuning) -> DAG:
         )
         report = WriteReportOperator(
             task_id="write_report",
-            refused_folder=f"gs://{tuning.bucket}/datasets/rollbacks",
+            refused_folder=f"gs://{tuning.bucket}/{DATASETS}/rollbacks",
             title=tuning.name,
             tasks=ROLLBACK_TASKS,
             tuning=tuning.name,

@@ -33,7 +33,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules(*(f"hooks.{name}" for name in HOOKS))],
         "operators": [_modules(*(f"operators.{name}" for name in OPERATORS))],
         "sensors": [_modules("sensors")],
-        "triggers": [_modules("triggers")],
+        "triggers": [_modules("triggers", "new_data")],
         "extra-links": [f"vertex_tuning.links.{name}" for name in LINKS],
         "config": {
             "vertex_tuning": {

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
 from vertex_tuning.config.notify import Notification, notify_mistakes
-from vertex_tuning.config.schedules import check_cron, check_timezone
+from vertex_tuning.config.schedules import Schedule
 from vertex_tuning.config.user_labels import label_mistakes
 from vertex_tuning.costs.recommendations import TUNING_TASKS
 from vertex_tuning.datasets.options import DatasetOptions
@@ -130,13 +130,6 @@ Label = Annotated[str, WrapValidator(_label_value)]
 Listed = Annotated[list[dict[str, Any]], BeforeValidator(_as_list), Plain]
 
 
-class Schedule(Model):
-    """Schedule of the retraining."""
-
-    cron: Annotated[str, checked(check_cron)]
-    timezone: Annotated[str, checked(check_timezone)] = "UTC"
-
-
 class HyperParameters(Model):
     """Settings of the tuning job; the form of a run can change them.
 
@@ -250,7 +243,7 @@ class Tuning(Model):
     timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_budget`, `on_refused` and `on_undecided`.
 
     :param name: models of tunings with the same name are compared with each other
-    :param schedule: required in a file
+    :param schedule: when it runs by itself; required in a file, where `{}` or `null` means by hand or by event alone
     :param location: where the job runs; may be a template
     :param bucket: bucket for the uploaded data; may be a template
     :param training_data: path relative to the project, or a URI such as `gs://…`. It may be a template, like
@@ -298,6 +291,13 @@ class Tuning(Model):
     notify: Annotated[list[Notification], BeforeValidator(_as_list), checked_in_parts(notify_mistakes)] = Field(
         default_factory=list
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _schedule_may_be_null(cls, fields: Any) -> Any:
+        """Read `schedule: null` as `{}`. A file without the field is incomplete."""
+        named = isinstance(fields, Mapping) and "schedule" in fields
+        return {**fields, "schedule": {}} if named and fields["schedule"] is None else fields
 
     @property
     def retirement_note(self) -> str:

@@ -29,8 +29,7 @@ def tuning_schema() -> dict[str, Any]:
     del schema["properties"]["name"]
     required = {*schema["required"], *REQUIRED_IN_FILES} - {"name"}
     schema["required"] = [field for field in schema["properties"] if field in required]
-    for field in REQUIRED_IN_FILES:
-        schema["properties"][field] = _not_null(schema["properties"][field])
+    schema["properties"]["display_name"] = _not_null(schema["properties"]["display_name"])
     definitions = schema["$defs"]
     for model in _models(Tuning):
         _describe(schema if model is Tuning else definitions[model.__name__], model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,15 @@ MANIFEST: Final = "manifest.json"
 REPORT: Final = "dataset-report.json"
 MAX_MANIFEST: Final = 1_000_000
 """Most bytes of a manifest that is read. A manifest has about 2,000 bytes."""
+
+DATASETS: Final = "datasets"
+"""Folder of a bucket with the folders of datasets, by default."""
+
+_DATASET_FOLDER: Final = r"[0-9a-f]{64}(?:-[0-9a-f]{16})?"
+"""Name of a dataset's folder: `dataset_hash`, and `place_key` of data that is used without a copy."""
+_OWN_OBJECT: Final = re.compile(
+    rf"{DATASETS}/(?:{_DATASET_FOLDER}|(?:refused|rollbacks)/[0-9a-f]{{16}}|history/[^/]+/[^/]+)/.+", re.DOTALL
+)
 
 
 class ManifestFile(msgspec.Struct, frozen=True):
@@ -116,6 +126,11 @@ def folder_of(bucket: str, prefix: str) -> str:
             f"bucket, prefix: found {bucket!r} and {prefix!r}, expected a bucket's name and a folder in it."
         )
     return "/".join([f"gs://{bucket}", *parts])
+
+
+def is_own_object(name: str) -> bool:
+    """Whether a run wrote an object of a bucket: it is in the folder of a dataset, or of a run without a dataset."""
+    return bool(_OWN_OBJECT.fullmatch(name))
 
 
 def _digest(values: Sequence[str | None]) -> str:

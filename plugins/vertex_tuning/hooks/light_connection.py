@@ -35,6 +35,7 @@ USUAL_FIELDS: Final = frozenset(
         "impersonation_chain",
         "vertex_api_endpoint",
         "storage_api_endpoint",
+        "pubsub_api_endpoint",
     }
 )
 """Fields of a connection that need no `GoogleBaseHook`."""
@@ -77,8 +78,15 @@ class LightConnection:
 
     def endpoint(self, location: str) -> str:
         """Base URL of Vertex AI for a location."""
-        field = "vertex_api_endpoint"
-        return endpoint_of(location, base_url(self._fields.get(field), self._gcp_conn_id, field))
+        return endpoint_of(location, self._base_url("vertex_api_endpoint"))
+
+    @property
+    def pubsub_endpoint(self) -> str:
+        """Base URL of Pub/Sub if it is not Google's; else empty."""
+        return self._base_url("pubsub_api_endpoint")
+
+    def _base_url(self, field: str) -> str:
+        return base_url(self._fields.get(field), self._gcp_conn_id, field)
 
     def _hook_credentials(self) -> Credentials:
         from vertex_tuning.hooks.connection import GoogleConnection

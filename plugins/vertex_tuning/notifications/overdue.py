@@ -55,6 +55,8 @@ def send_overdue(tuning: str, notification: str, context: Mapping[str, Any]) -> 
     :param context: what Airflow knows of a missed deadline: `dag_run` and `deadline`
     """
     # Imported here: a DAG file needs only the deadline.
+    from airflow.sdk.execution_time.context import ConnectionAccessor, VariableAccessor
+
     from vertex_tuning.notifications.sending import send
 
     run = context["dag_run"]
@@ -63,7 +65,11 @@ def send_overdue(tuning: str, notification: str, context: Mapping[str, Any]) -> 
         log.info("The run %s has ended (%s), so it is not overdue.", run["dag_run_id"], run["state"])
         return
     message = Notification.model_validate(json.loads(notification))
-    send(message, _notice(tuning, message.overdue_hours or 0, run), context)
+    stores = {
+        "var": {"json": VariableAccessor(deserialize_json=True), "value": VariableAccessor(deserialize_json=False)},
+        "conn": ConnectionAccessor(),
+    }
+    send(message, _notice(tuning, message.overdue_hours or 0, run), {**stores, **context})
 
 
 def _notice(tuning: str, hours: float, run: Mapping[str, Any]) -> Notice:

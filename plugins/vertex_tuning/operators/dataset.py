@@ -20,7 +20,7 @@ from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.costs.pricing import Cost, PriceTable, RequestCost, check_limits, parse_count, parse_limit, price_run
 from vertex_tuning.costs.recommendations import Recommendation, recommendation
 from vertex_tuning.costs.token_estimate import ESTIMATED, FILES_AT_LEAST
-from vertex_tuning.datasets.manifest import MANIFEST, dataset_hash, folder_of, run_key
+from vertex_tuning.datasets.manifest import DATASETS, MANIFEST, dataset_hash, folder_of, run_key
 from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.evaluation.sample_cost import TUNED_MODELS, estimate_judging, estimate_predictions
 from vertex_tuning.evaluation.sample_metrics import needs_judge, parse_metrics
@@ -103,7 +103,7 @@ class UploadDatasetOperator(VertexOperator):
         validation_data: str | None = None,
         test_data: str | None = None,
         bucket: str,
-        prefix: str = "datasets",
+        prefix: str = DATASETS,
         base_dir: str = ".",
         options: DatasetOptions | Mapping[str, Any] | str | None = None,
         tuning_task: str | None = None,

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import airflow.models.dagrun
 import pytest
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag, DagBag, sync_bag_to_db
+from airflow.models.asset import AssetEvent, AssetModel
 from airflow.providers.google.cloud.transfers.bigquery_to_gcs import BigQueryToGCSOperator
 from airflow.sdk import DAG
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import aiplatform_v1
+from sqlalchemy import select
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.model_registry import RegistryHook
@@ -125,6 +128,25 @@ def test_the_new_model_predicts_after_its_promotion(example: Example, tmp_path: 
     prompt = "My card is late, message 3."
     found = run(consumer, prompts=[prompt])("predict")
     assert found == {"model": model.model, "responses": {prompt: "late"}}
+
+
+def test_a_file_that_arrives_is_trained_on(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    dag = example("train_with_new_files")
+    create = airflow.models.dagrun.get_or_create_dagrun
+
+    def create_by_event(**arguments: Any) -> Any:
+        """What the scheduler does with the event of the trigger, whose messages are tested with a stand-in."""
+        dag_run, session = create(**arguments), arguments["session"]
+        asset = session.scalars(select(AssetModel).where(AssetModel.name == "example_new_files")).one()
+        extra = {"from_trigger": True, "payload": {"messages": 1, "objects": [TRAINING]}}
+        dag_run.consumed_asset_events.append(AssetEvent(asset_id=asset.id, extra=extra))
+        session.commit()
+        return dag_run
+
+    monkeypatch.setattr(airflow.models.dagrun, "get_or_create_dagrun", create_by_event)
+    result = run(dag)
+    assert result("upload")["training"]["rows"] == 120
+    assert result("train")["state"] == "JOB_STATE_SUCCEEDED"
 
 
 def test_the_export_names_a_file_that_the_upload_takes(

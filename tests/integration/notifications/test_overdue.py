@@ -41,7 +41,12 @@ tuning = Tuning(
     smoke_test=SmokeTest(cases=[{"prompt": "?"}]),
     notify=[
         {"on": ["overdue", "failed"], "overdue_hours": 30, "notifier": SMTP, "arguments": {"to": "team@example.com"}},
-        {"on": ["overdue"], "overdue_hours": 48, "notifier": SMTP, "arguments": {"to": ["{{ dag_run.dag_id }}@x.com"]}},
+        {
+            "on": ["overdue"],
+            "overdue_hours": 48,
+            "notifier": SMTP,
+            "arguments": {"to": ["{{ dag_run.dag_id }}@x.com", "{{ var.value.on_call }}"]},
+        },
     ],
 )
 with DAG("slow", schedule=None, deadline=overdue_alerts(tuning)):
@@ -96,10 +101,13 @@ def test_each_message_has_a_deadline_from_the_queueing_of_the_run(deadlines: lis
 
 
 @pytest.mark.parametrize("state", [DagRunState.RUNNING, DagRunState.QUEUED])
-def test_a_run_that_has_not_ended_is_told(deadlines: list[Deadline], mail: MailServer, state: DagRunState) -> None:
+def test_a_run_that_has_not_ended_is_told(
+    deadlines: list[Deadline], mail: MailServer, state: DagRunState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_ON_CALL", "ada@example.com")
     for deadline in deadlines:
         assert miss(deadline, state) == (True, None)
-    assert mail.recipients == [["team@example.com"], ["slow@x.com"]]
+    assert mail.recipients == [["team@example.com"], ["slow@x.com", "ada@example.com"]]
     assert mail.mails[0]["subject"] == "slow: Overdue"
     assert "The run has not ended after 30 hours." in mail.page(0)
     assert f'href="http://localhost:8080/dags/slow/runs/{deadlines[0].dagrun.run_id}"' in mail.page(0)

@@ -50,7 +50,8 @@ Change = Callable[[dict[str, Any]], Any]
 WRONG: dict[str, Change] = {
     "no schedule": lambda tuning: tuning.pop("schedule"),
     "no display name": lambda tuning: tuning.pop("display_name"),
-    "schedule is null": lambda tuning: tuning.update(schedule=None),
+    "a misspelt field of the schedule": lambda tuning: tuning["schedule"].update(crom="0 6 * * 1"),
+    "a subscription alone": lambda tuning: tuning["schedule"].update(watch="projects/p/subscriptions/sub"),
     "no bucket": lambda tuning: tuning.pop("bucket"),
     "a name": lambda tuning: tuning.update(name="other"),
     "misspelt field": lambda tuning: tuning.update(budgett={}),
@@ -75,3 +76,9 @@ def test_what_it_refuses_the_loader_refuses_too(project_dir: Path, tmp_path: Pat
     path.write_text(yaml.safe_dump(tuning))
     with pytest.raises(ConfigurationError):
         load_tuning(path)
+
+
+@pytest.mark.parametrize("schedule", [None, {}, {"watch": {"subscription": "projects/p/subscriptions/sub"}}])
+def test_it_allows_a_schedule_without_times(project_dir: Path, schedule: Any) -> None:
+    tuning = yaml.safe_load((project_dir / "include" / "tunings" / "support_triage.yaml").read_text())
+    VALIDATOR.validate(tuning | {"schedule": schedule})
