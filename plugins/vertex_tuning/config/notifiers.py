@@ -44,8 +44,9 @@ def create_notifier(notification: Notification) -> BaseNotifier:
     """
     kind = _notifier_class(notification.notifier)
     given = notification.arguments
+    arguments: dict[str, Any] = {**_ready_made(kind, given), **given}
     try:
-        return kind(**_ready_made(kind, given), **given)
+        return kind(**arguments)
     except Exception as error:  # a class may refuse its arguments with any error
         raise ConfigurationError("\n".join(_argument_mistakes(kind, given, error))) from error
 

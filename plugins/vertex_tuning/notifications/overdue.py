@@ -15,7 +15,7 @@ from vertex_tuning.notifications.notice import Notice
 from vertex_tuning.text.plain_text import NAME_SHOWN, moment, plain
 
 if TYPE_CHECKING:
-    from airflow.sdk import DeadlineAlert
+    from airflow.sdk.definitions.deadline import DeadlineAlert
 
     from vertex_tuning.config.tuning import Tuning
 
@@ -35,7 +35,8 @@ def overdue_alerts(tuning: Tuning) -> list[DeadlineAlert] | None:
 
 def _alert(tuning: str, notification: Notification) -> DeadlineAlert:
     # Imported here: few DAGs have a deadline.
-    from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
+    from airflow.sdk.definitions.callback import SyncCallback
+    from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,

@@ -36,7 +36,8 @@ def send_once(notification: Notification, notice: Notice, context: Context) -> s
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     store, key = context["task_state_store"], _identity(notification, notice)
-    sent = store.get(SENT) or []
+    found = store.get(SENT)
+    sent = found if isinstance(found, list) else []
     if key in sent:
         log.info("%s: sent before by %s.", notice.event, notification.notifier)
         return ""

@@ -151,6 +151,7 @@ class RunOperator(VertexOperator):
         left = _Left(ti, self.tasks, states, self.log)
         upload = left.result(UploadResult)
         self.run_folder = self._folder(ti, upload)
+        storage_endpoint, vertex_endpoint = self._endpoints()
         return Material(
             title=self.title or ti.dag_id,
             dag_id=ti.dag_id,
@@ -159,7 +160,8 @@ class RunOperator(VertexOperator):
             started=_start_of_run(context),
             run_url=ti.log_url.partition("/tasks/")[0],
             run_folder=self.run_folder,
-            **self._endpoints(),
+            storage_endpoint=storage_endpoint,
+            vertex_endpoint=vertex_endpoint,
             tasks=self.tasks,
             states=states,
             errors=left.errors(),
@@ -173,16 +175,13 @@ class RunOperator(VertexOperator):
             previous=left.result(PreviousResult),
         )
 
-    def _endpoints(self) -> dict[str, str]:
-        """Base URLs of a local Google Cloud, for links; none if the connection cannot be read."""
+    def _endpoints(self) -> tuple[str, str]:
+        """Base URLs of a local Cloud Storage and Vertex AI, for links; empty if the connection cannot be read."""
         try:
-            return {
-                "storage_endpoint": self.connection.storage_endpoint,
-                "vertex_endpoint": self.connection.local_url,
-            }
+            return self.connection.storage_endpoint, self.connection.local_url
         except TuningError as error:
             self.log.warning("Links are those of Google's own hosts: %s", error)
-            return {}
+            return "", ""
 
     def _folder(self, ti: Any, upload: UploadResult | None) -> str:
         """The folder of the run; empty if it has no folder."""

@@ -115,7 +115,7 @@ def test_a_run_without_news_sends_nothing(mail: MailServer, outcome: str) -> Non
 def test_arguments_are_templates_with_the_message_and_the_tasks_context(mail: MailServer) -> None:
     context = TaskContext()
     context["params"] = {"team": "support@example.com"}
-    arguments = {
+    arguments: dict[str, Any] = {
         "to": ["{{ params.team }}", "boss@example.com"],
         "subject": "[{{ notification.event }}] {{ notification.tuning }} costs {{ notification.cost }}",
         "html_content": "<p>{{ notification.gain | e }}</p>",
@@ -329,7 +329,7 @@ def test_the_base_of_the_model_in_use_counts_as_well(mail: MailServer) -> None:
     job = train(name, epoch_count=1)
     assert job.tuned_model
     RegistryHook(GoogleConnection(location=LOCATION)).merge_aliases(job.tuned_model.model, [CHAMPION])
-    given = {"tuning": name, "location": LOCATION, "notices_folder": folder()}
+    given: dict[str, Any] = {"tuning": name, "location": LOCATION, "notices_folder": folder()}
     notify(notification(["retiring"]), record=record(outcome="skipped"), base_model="gemini-3.1-flash-lite", **given)
     [_] = mail.mails
     assert RETIRED in mail.page()

@@ -91,7 +91,7 @@ def miss(deadline: Deadline, state: DagRunState) -> tuple[bool, str | None]:
     session.flush()
     deadline.handle_miss(session)
     data = deadline.callback.data
-    return execute_callback(data["path"], data["kwargs"], "slow.py", None, structlog.get_logger())
+    return execute_callback(data["path"], data["kwargs"], Path("slow.py"), None, structlog.get_logger())
 
 
 def test_each_message_has_a_deadline_from_the_queueing_of_the_run(deadlines: list[Deadline]) -> None:
