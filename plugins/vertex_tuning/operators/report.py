@@ -260,7 +260,7 @@ class WriteReportOperator(RunOperator):
                 warnings=filter(None, [retirement_note(trained_base(given))]),
             )
         except (TuningError, msgspec.ValidationError) as error:
-            self.log.warning("The run has no record in the history of %s: %s", plain(str(tuning)), error)
+            self.log.warning("The run is left out of the history of %s: %s", plain(str(tuning)), error)
             return None
         ti.xcom_push(key=RECORD_KEY, value=msgspec.to_builtins(record))
         return record
