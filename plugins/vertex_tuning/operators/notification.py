@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from airflow.sdk import BaseNotifier
 
+from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import ConfigurationError, NotifierError, TuningError
 from vertex_tuning.notifications.sending import send_once
 from vertex_tuning.operators.base import VertexOperator
@@ -124,11 +125,11 @@ class NotifyOperator(VertexOperator):
         return champion.labels.get(BASE_MODEL_LABEL, "") if champion else ""
 
     def _marker(self, note: str) -> str:
-        """The object that says that a note was sent; empty without a folder."""
-        folder = rendered(self.notices_folder)
-        return (
-            f"{str(folder).rstrip('/')}/retiring-{hashlib.sha256(note.encode()).hexdigest()[:32]}.txt" if folder else ""
-        )
+        """The object that says that this installation has sent a note; empty without a folder."""
+        if not (folder := rendered(self.notices_folder)):
+            return ""
+        news = hashlib.sha256(note.encode()).hexdigest()[:32]
+        return f"{str(folder).rstrip('/')}/{deployment_id()}/retiring-{news}.txt"
 
 
 class ApprovalNotifier(BaseNotifier):
