@@ -83,11 +83,11 @@ def _notice(tuning: str, hours: float, run: Mapping[str, Any]) -> Notice:
         run_id=plain(run_id, NAME_SHOWN),
         title="Overdue",
         sentence=f"The run has not ended after {hours:g} hours. It was queued on {queued} and still goes on.",
-        run_url=run_url(dag_id, run_id),
+        run_url=_run_url(dag_id, run_id),
     )
 
 
-def run_url(dag_id: str, run_id: str) -> str:
+def _run_url(dag_id: str, run_id: str) -> str:
     """The page of a run in Airflow, as Airflow writes it in `ti.log_url`."""
     from urllib.parse import quote
 
