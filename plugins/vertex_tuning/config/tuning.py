@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 
 from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
+from vertex_tuning.config.retention import Housekeeping
 from vertex_tuning.config.schedules import Schedule
 from vertex_tuning.config.user_labels import label_mistakes
 from vertex_tuning.costs.recommendations import TUNING_TASKS
@@ -286,6 +287,7 @@ class Tuning(Model):
     smoke_test: SmokeTest
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
+    housekeeping: Housekeeping | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 from google.cloud.aiplatform_v1.types import GetHyperparameterTuningJobRequest, HyperparameterTuningJob, JobState
 
 

@@ -1,0 +1,7 @@
+"""The nightly DAG that deletes old models and datasets of the tunings whose files have `housekeeping`."""
+
+from __future__ import annotations
+
+from vertex_tuning.dags import housekeeping_dag
+
+globals().update(housekeeping_dag(__file__))
