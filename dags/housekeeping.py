@@ -1,4 +1,4 @@
-"""The nightly DAG that deletes old models and datasets of the tunings whose files have `housekeeping`."""
+"""The nightly DAG with which Airflow deletes old models and datasets, of tunings whose files have `housekeeping`."""
 
 from __future__ import annotations
 

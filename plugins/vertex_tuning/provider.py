@@ -12,7 +12,17 @@ DISTRIBUTION: Final = "airflow-provider-vertex-tuning"
 
 INTEGRATION: Final = "Gemini tuning on Vertex AI"
 
-OPERATORS: Final = ("dataset", "tuning_job", "metrics", "smoke_test", "evaluation", "approval", "registry", "report")
+OPERATORS: Final = (
+    "dataset",
+    "tuning_job",
+    "metrics",
+    "smoke_test",
+    "evaluation",
+    "approval",
+    "registry",
+    "housekeeping",
+    "report",
+)
 HOOKS: Final = ("connection", "genai", "model_registry", "experiments", "storage")
 LINKS: Final = ("TuningJobLink", "ExperimentLink", "ReportLink")
 

@@ -13,7 +13,7 @@ MAX_KEEP_DAYS: Final = 3650.0
 
 
 class Housekeeping(Model):
-    """What the DAG `housekeeping` deletes. Without this field, it deletes nothing of the tuning.
+    """Limits of the DAG `housekeeping`. Without this field, it deletes nothing of the tuning.
 
     :param keep_models: number of the newest models that are kept, besides those with an alias
     :param keep_days: nothing that was made or changed within so many days is deleted

@@ -255,6 +255,7 @@ class Tuning(Model):
     :param skip_if_unchanged: skip a run if a model already exists for the same data and settings
     :param metrics_timeout_minutes: how long to wait for metrics after the end of the job
     :param gates: limits that the values of the new model must keep; see `vertex_tuning.evaluation.gates`
+    :param housekeeping: how many old models are kept; if not set, none is deleted
     :param on_missing_metrics: whether a gate fails or passes if its value is missing
     """
 

@@ -38,7 +38,7 @@ class ModelDeletionHook(BaseHook):
         self._clients = VertexClients(connection)
 
     def find_endpoint(self, name: str) -> ServingEndpoint | None:
-        """Read an endpoint; None if there is none.
+        """Read an endpoint; None if it does not exist.
 
         :param name: `projects/…/locations/…/endpoints/ID`
         """
@@ -77,7 +77,7 @@ class ModelDeletionHook(BaseHook):
         self._delete(f"deleting {name}", self._models(name).delete_model, name=name)
 
     def _delete(self, doing: str, method: Callable[..., Any], **request: Any) -> None:
-        """Call a method and wait for its operation. What is not there is deleted already."""
+        """Call a method and wait for its operation. A missing resource counts as deleted."""
         self.log.info("%s%s.", doing[0].upper(), doing[1:])
         try:
             operation = call(doing, method, **request)

@@ -47,7 +47,7 @@ class ServingEndpoint(msgspec.Struct, frozen=True):
 
 
 class ModelsOfTuning(msgspec.Struct, frozen=True):
-    """What the service and Airflow know about the models of a tuning.
+    """The models of a tuning, as the service and Airflow know them.
 
     :param versions: all versions of all Models of the tuning
     :param own_labels: labels that each model, endpoint and job of this tuning and installation has
@@ -102,7 +102,7 @@ def retain_models(models: ModelsOfTuning, rules: KeepRules, now: datetime) -> li
 def _why_kept(
     version: ModelVersion, models: ModelsOfTuning, newest: Collection[str], rules: KeepRules, now: datetime
 ) -> str:
-    """The first reason to keep a version; empty if there is none."""
+    """The first reason to keep a version; empty if nothing keeps it."""
     if not models.is_own(version.labels):
         return "lacks the labels of this tuning and installation"
     if not version.job_name:

@@ -41,7 +41,7 @@ ACTIVE: Final = ["queued", "running"]
 
 
 class CleanUpResult(msgspec.Struct):
-    """What was deleted, or with `dry_run` would be.
+    """Result of a clean-up: the deletions, or with `dry_run` those that would be made.
 
     :param dry_run: whether nothing was deleted
     :param models: names of versions
@@ -131,7 +131,8 @@ class HousekeepingOperator(ChampionOperator):
         judged = retain_models(models, rules, now)
         result = CleanUpResult(dry_run)
         failures = self._delete_models(models, judged, result)
-        judged_data = self._judge_datasets(context, jobs, judged, rules, now)
+        left = {version.name for version in models.versions} - {*result.models}
+        judged_data = self._judge_datasets(context, jobs, left, rules, now)
         failures += self._delete_datasets(judged_data, result)
         result.kept = {each.name: each.reason for each in (*judged, *judged_data) if each.kept}
         for name, reason in result.kept.items():
@@ -217,18 +218,21 @@ class HousekeepingOperator(ChampionOperator):
             if not result.dry_run and not self._is_unchanged(left, endpoints):
                 self.log.warning("%s has changed since it was read. It is left for the next run.", model)
                 return
-            result.models.append(version.name)
-            result.endpoints += [endpoint.name for endpoint in endpoints]
             if result.dry_run:
                 self.log.info("Would delete %s with %d endpoints.", version.name, len(endpoints))
-                continue
-            for endpoint in endpoints:
-                self.deletion.delete_endpoint(endpoint)
-            if len(left) == 1:
-                self.deletion.delete_model(model)
             else:
-                self.deletion.delete_version(version.name)
+                self._delete(version, endpoints, is_last=len(left) == 1)
             left.remove(version)
+            result.models.append(version.name)
+            result.endpoints += [endpoint.name for endpoint in endpoints]
+
+    def _delete(self, version: ModelVersion, endpoints: Iterable[ServingEndpoint], *, is_last: bool) -> None:
+        for endpoint in endpoints:
+            self.deletion.delete_endpoint(endpoint)
+        if is_last:
+            self.deletion.delete_model(version.model)
+        else:
+            self.deletion.delete_version(version.name)
 
     def _is_unchanged(self, versions: Sequence[ModelVersion], endpoints: Iterable[ServingEndpoint]) -> bool:
         """Whether all versions of a Model and some endpoints are as they were read before."""
@@ -242,14 +246,16 @@ class HousekeepingOperator(ChampionOperator):
         self,
         context: Context,
         jobs: Sequence[TuningJob],
-        models: Iterable[Retention],
+        models: set[str],
         rules: KeepRules,
         now: datetime,
     ) -> list[Retention]:
-        """Judge the datasets in the bucket that jobs of this tuning were made from."""
+        """Judge the datasets in the bucket that jobs of this tuning used.
+
+        :param models: names of the versions that are left
+        """
         parent = f"{folder_of(self.bucket, DATASETS)}/"
-        kept = {each.name for each in models if each.kept} | self._models_elsewhere(jobs)
-        judged = retain_datasets(jobs, kept, self._own_labels, rules, now)
+        judged = retain_datasets(jobs, models | self._models_elsewhere(jobs), self._own_labels, rules, now)
         judged = [each for each in judged if each.name.startswith(parent) and (each.kept or self._files(each.name))]
         if busy := self._active_dags(context, jobs):
             reason = f"may be used by a run of {', '.join(busy)}, which has not ended"

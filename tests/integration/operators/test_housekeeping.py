@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -275,7 +276,7 @@ def upload_dataset(source: str) -> dict[str, Any]:
 
 
 def made_from(tuning: str, google_cloud: str, rows: int, **arguments: Any) -> tuple[TuningJob, dict[str, Any]]:
-    """A model of a dataset of its own in the bucket."""
+    """A model that was made from a new dataset in the bucket."""
     source = f"gs://data/{tuning}-{rows}.jsonl"
     upload(google_cloud, source, [{"prompt": f"message {each}", "response": "late"} for each in range(rows)])
     uploaded = execute(

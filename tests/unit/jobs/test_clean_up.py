@@ -168,7 +168,7 @@ def test_nothing_that_may_be_needed_is_deleted(versions: list[ModelVersion], mod
         assert OWN.items() <= each.labels.items()
         newer = [other for other in versions if OWN.items() <= other.labels.items() and other.age_rank > each.age_rank]
         assert len(newer) >= models
-    # What is left is kept the next night, too, unless it was the default version of a Model.
+    # The next night, with the same clock, nothing more is deleted.
     left = [each for each in versions if judged[each.name.rpartition("/")[2]].kept]
     assert all(each.kept for each in judge(*left, rules=rules).values())
 
