@@ -22,6 +22,7 @@ from .control.service import ControlService
 from .errors import ApiError, Internal, InvalidArgument, NotFound
 from .evaluation.service import EvaluationService
 from .experiments.service import ExperimentsService
+from .experiments.writes import ExperimentWrites
 from .model.trainer import Trainer
 from .prediction.service import PredictionService
 from .registry.api import RegistryApi
@@ -54,6 +55,7 @@ class Emulator:
         self.routes: list[BaseRoute] = [
             *self.tuning.routes,
             *experiments.routes,
+            *ExperimentWrites(self.store, self.operations).routes,
             *RegistryApi(self.registry, self.operations).routes,
             *PredictionService(self.registry).routes,
             *EvaluationService().routes,

@@ -17,6 +17,7 @@ ListTuningJobsOperator, CancelTuningJobOperator,
 CancelUnfinishedJobsOperator,
 CancelOrphanedJobsOperator
 CollectMetricsOperator                               vertex_tuning.operators.metrics
+PlanCandidatesOperator, SelectCandidateOperator      vertex_tuning.operators.sweep
 SmokeTestOperator                                    vertex_tuning.operators.smoke_test
 EvaluateModelOperator                                vertex_tuning.operators.evaluation
 ApproveModelOperator, approval_task                  vertex_tuning.operators.approval
@@ -24,8 +25,8 @@ PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.reg
 RollbackOperator
 HousekeepingOperator                                 vertex_tuning.operators.housekeeping
 WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
-Tuning, Schedule, Budget, HyperParameters,           vertex_tuning.config.tuning
-SmokeTest, Promotion
+Tuning, Schedule, Budget, SmokeTest, Promotion       vertex_tuning.config.tuning
+HyperParameters, Sweep                               vertex_tuning.config.hyper_parameters
 DatasetOptions, ColumnNames                          vertex_tuning.datasets.options
 load_tuning, load_tunings                            vertex_tuning.config.loader
 GoogleConnection                                     vertex_tuning.hooks.connection
@@ -35,10 +36,12 @@ ExperimentsHook                                      vertex_tuning.hooks.experim
 StorageHook                                          vertex_tuning.hooks.storage
 UploadResult, JobResult, SmokeResult, and the other  vertex_tuning.results
 results of tasks
+RunRecord                                            vertex_tuning.history.run_record
+read_history, history_folder                         vertex_tuning.history.run_history
 TuningError and its subclasses                       vertex_tuning.exceptions
 ===================================================  ==========================================
 
 Folders: `config` (YAML file and form), `datasets`, `jobs`, `metrics`, `evaluation`, `registry`, `costs`, `report`,
-`hooks` (what talks to Google), `operators`, `cli` (the command `vertex-tuning`), `data` (dated facts about Google's
-offer).
+`history` (the records of runs), `hooks` (what talks to Google), `operators`, `cli` (the command `vertex-tuning`),
+`data` (dated facts about Google's offer).
 """

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from vertex_tuning.cli.check_command import add_check_command
 from vertex_tuning.cli.costs_command import add_costs_command
+from vertex_tuning.cli.history_command import add_history_command
 from vertex_tuning.cli.init_command import add_init_command
 from vertex_tuning.cli.lint_command import add_lint_command
 from vertex_tuning.cli.model_command import add_model_command
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add_lint_command(commands)
     add_model_command(commands)
     add_costs_command(commands)
+    add_history_command(commands)
     add_schema_command(commands)
     return parser
 

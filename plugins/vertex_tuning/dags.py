@@ -225,7 +225,7 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
             model_asset=Asset(f"{tuning.name}_model"),
         )
         if _needs_new_data(tuning):
-            pipeline.upload_dataset.add_inlets([dataset_asset(tuning)])
+            pipeline.steps[0].add_inlets([dataset_asset(tuning)])
     batch_events(dag)
     return dag
 

@@ -119,6 +119,10 @@ class MetricsError(PermanentError):
     """The job's metrics are missing or cannot be read."""
 
 
+class SweepError(PermanentError):
+    """Too few candidates of a sweep succeeded, so there is no best one."""
+
+
 class SmokeTestError(PermanentError):
     """The responses of the tuned model do not meet the expectations of its smoke test."""
 

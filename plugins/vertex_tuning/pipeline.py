@@ -8,20 +8,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import TaskGroup, TriggerRule, chain
+from airflow.sdk import TaskGroup, TriggerRule, chain, task_group
 
 from vertex_tuning.config.loader import load_tuning
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.config.tuning import Tuning
+from vertex_tuning.jobs.job import CANDIDATE_LABEL
 from vertex_tuning.operators.dataset import UploadDatasetOperator
 from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.metrics import CollectMetricsOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
+from vertex_tuning.operators.sweep import PlanCandidatesOperator, SelectCandidateOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.registry.aliases import TUNING_LABEL
-from vertex_tuning.results import HEADLINE_KEY, Role
+from vertex_tuning.results import HEADLINE_KEY, MAPPED_ROLES, MetricsFile, Role
 from vertex_tuning.sensors import TuningJobSensor
 from vertex_tuning.text.templates import is_run_value
 
@@ -33,18 +35,26 @@ if TYPE_CHECKING:
 TEARDOWN_RETRIES: Final = 6
 """Retries of a teardown, about an hour: a short outage must not prevent the cancellation of a job."""
 
+_NUMBER: Final = "{{ ti.map_index + 1 }}"
+"""Template for the number of a candidate, from 1."""
+
 ConnectionArguments = Mapping[str, Any]
 """Those of `location`, `project_id`, `gcp_conn_id` and `impersonation_chain` that are set."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The tasks, to which a DAG can add further tasks."""
+    """The tasks, to which a DAG can add further tasks.
 
+    In a sweep, the tasks from `create_tuning_job` to `collect_metrics` are mapped, with an instance for each candidate.
+    """
+
+    plan_candidates: PlanCandidatesOperator | None
     upload_dataset: UploadDatasetOperator
     create_tuning_job: CreateTuningJobOperator
     wait_for_tuning_job: TuningJobSensor
     collect_metrics: CollectMetricsOperator
+    select_candidate: SelectCandidateOperator | None
     smoke_test: SmokeTestOperator
     evaluate_model: EvaluateModelOperator
     draft_report: WriteReportOperator | None
@@ -78,6 +88,9 @@ def tuning_pipeline(
 ) -> Pipeline:
     """Add all steps of a retraining, in order, to the current DAG or task group.
 
+    With a list in `hyper_parameters`, the run is a sweep: a mapped task group `candidates` trains each candidate, and
+    `select_candidate` decides which model goes on.
+
     The last tasks `promoted`, `refused` and `undecided` show in the grid how a run ended. Two teardowns always run: one
     cancels an unfinished job of the run, the other writes the report.
 
@@ -101,8 +114,10 @@ def tuning_pipeline(
     connection = {"project_id": project_id, "gcp_conn_id": gcp_conn_id, "impersonation_chain": impersonation_chain}
     place |= {name: value for name, value in connection.items() if value is not None}
     with TaskGroup(group_id) if group_id else nullcontext():
-        upload = _upload(tuning, place, base_dir=str(base_dir), pre_execute=pre_execute)
-        pipeline = _steps(tuning, place, upload, ask_cases, model_asset)
+        first = {"pre_execute": pre_execute} if pre_execute else {}
+        plan = _plan(tuning, **first) if tuning.is_sweep else None
+        upload = _upload(tuning, place, plan, base_dir=str(base_dir), **({} if plan else first))
+        pipeline = _steps(tuning, place, plan, upload, ask_cases, model_asset)
         _connect(tuning, pipeline, place, _report_arguments(tuning, pipeline, place))
     return pipeline
 
@@ -110,13 +125,14 @@ def tuning_pipeline(
 def _steps(
     tuning: Tuning,
     place: ConnectionArguments,
+    plan: PlanCandidatesOperator | None,
     upload: UploadDatasetOperator,
     ask_cases: bool | str,
     model_asset: Asset | None,
 ) -> Pipeline:
-    create = _create(tuning, place, upload)
-    wait = _wait(tuning, place, upload, create)
-    collect = _collect(tuning, place, upload, wait)
+    create, wait, collect = training = _train(tuning, place, upload, plan)
+    select = _select(tuning, plan, training) if plan else None
+    trained = select or collect
     questions = {
         "cases": tuning.smoke_test.asked(),
         "ask_cases": ask_cases,
@@ -127,18 +143,18 @@ def _steps(
     }
     test = SmokeTestOperator(
         task_id=Role.SMOKE.task_id,
-        endpoint=collect.output["endpoint"],
+        endpoint=trained.output["endpoint"],
         min_pass_share=tuning.smoke_test.min_pass_share,
         **questions,
         **place,
     )
     evaluate = EvaluateModelOperator(
         task_id=Role.EVALUATION.task_id,
-        job_name=wait.output["name"],
-        values=[collect.output["values"], test.output["values"]],
+        job_name=trained.output["job_name"],
+        values=[trained.output["values"], test.output["values"]],
         rule=tuning.rule,
         gates=tuning.gates,
-        endpoint=collect.output["endpoint"],
+        endpoint=trained.output["endpoint"],
         sample_uri=upload.output["sample_uri"],
         sample_size=tuning.evaluation.sample_size,
         baseline=tuning.evaluation.baseline,
@@ -150,8 +166,57 @@ def _steps(
         **place,
     )
     draft, approve = _approve(tuning, place, evaluate)
-    promote = _promote(tuning, place, upload, collect, evaluate, model_asset)
-    return Pipeline(upload, create, wait, collect, test, evaluate, draft, approve, promote)
+    promote = _promote(tuning, place, upload, trained, evaluate, model_asset)
+    return Pipeline(plan, upload, create, wait, collect, select, test, evaluate, draft, approve, promote)
+
+
+Training = tuple[CreateTuningJobOperator, TuningJobSensor, CollectMetricsOperator]
+"""The tasks of one job."""
+
+
+def _train(
+    tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator, plan: PlanCandidatesOperator | None
+) -> Training:
+    """The tasks of the job; in a sweep in a task group, which is mapped over the candidates."""
+    if plan is None:
+        hyper = {**dict(tuning.hyper_parameters), "epoch_count": upload.output["epoch_count"]}
+        return _train_one(tuning, place, upload, **hyper)
+    made: list[Training] = []
+
+    @task_group(group_id="candidates")
+    def candidates(epoch_count: Any, learning_rate_multiplier: Any, adapter_size: Any) -> None:
+        hyper = {"learning_rate_multiplier": learning_rate_multiplier, "adapter_size": adapter_size}
+        is_listed = "epoch_count" in tuning.hyper_parameters.lists
+        hyper["epoch_count"] = epoch_count if is_listed else upload.output["epoch_count"]
+        made.append(_train_one(tuning, place, upload, **hyper))
+
+    candidates.expand_kwargs(plan.output)
+    return made[0]
+
+
+def _train_one(
+    tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator, **hyper_parameters: Any
+) -> Training:
+    create = _create(tuning, place, upload, **hyper_parameters)
+    wait = _wait(tuning, place, upload, create)
+    return create, wait, _collect(tuning, place, upload, wait)
+
+
+def _plan(tuning: Tuning, **arguments: Any) -> PlanCandidatesOperator:
+    return PlanCandidatesOperator(
+        task_id="plan_candidates", sweep=tuning.sweep, **dict(tuning.hyper_parameters), **arguments
+    )
+
+
+def _select(tuning: Tuning, plan: PlanCandidatesOperator, training: Training) -> SelectCandidateOperator:
+    return SelectCandidateOperator(
+        task_id=Role.SELECTION.task_id,
+        candidates=plan.output,
+        select_by=tuning.sweep.select_by,
+        min_candidates=tuning.sweep.min_candidates,
+        tasks={role: task.task_id for role, task in zip(MAPPED_ROLES, training, strict=True)},
+        trigger_rule=TriggerRule.ALL_DONE,  # a candidate that fails does not fail the others
+    )
 
 
 def _models(tuning: Tuning) -> dict[str, Any]:
@@ -159,7 +224,9 @@ def _models(tuning: Tuning) -> dict[str, Any]:
     return {"tuning": tuning.name, "champion_alias": tuning.promotion.champion_alias}
 
 
-def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> UploadDatasetOperator:
+def _upload(
+    tuning: Tuning, place: ConnectionArguments, plan: PlanCandidatesOperator | None, **arguments: Any
+) -> UploadDatasetOperator:
     return UploadDatasetOperator(
         task_id=Role.UPLOAD.task_id,
         training_data=tuning.training_data,
@@ -169,7 +236,8 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
         base_model=tuning.base_model,
         options=tuning.dataset,
         tuning_task=tuning.task,
-        epoch_count=tuning.hyper_parameters.epoch_count,
+        epoch_count=None if isinstance(epochs := tuning.hyper_parameters.epoch_count, list) else epochs,
+        candidates=plan.output if plan else None,
         max_cost=tuning.budget.max_cost,
         max_training_tokens=tuning.budget.max_training_tokens,
         evaluation={
@@ -183,22 +251,26 @@ def _upload(tuning: Tuning, place: ConnectionArguments, **arguments: Any) -> Upl
     )
 
 
-def _create(tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator) -> CreateTuningJobOperator:
+def _create(
+    tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator, **hyper_parameters: Any
+) -> CreateTuningJobOperator:
+    display_name, labels = tuning.display_name, {**tuning.labels, TUNING_LABEL: tuning.name}
+    if tuning.is_sweep:
+        display_name = f"{display_name}, candidate {_NUMBER}" if display_name else None
+        labels[CANDIDATE_LABEL] = _NUMBER
     return CreateTuningJobOperator(
         task_id=Role.CREATE.task_id,
         base_model=tuning.base_model,
         training_uri=upload.output["training_uri"],
         validation_uri=upload.output["validation_uri"],
-        epoch_count=upload.output["epoch_count"],
-        learning_rate_multiplier=tuning.hyper_parameters.learning_rate_multiplier,
-        adapter_size=tuning.hyper_parameters.adapter_size,
-        display_name=tuning.display_name,
-        labels={**tuning.labels, TUNING_LABEL: tuning.name},
+        display_name=display_name,
+        labels=labels,
         dataset_hash=upload.output["rows_hash"],
         manifest_uri=upload.output["manifest_uri"],
         champion_alias=tuning.promotion.champion_alias,
         skip_if_unchanged=tuning.skip_if_unchanged,
         cost=upload.output["cost"],
+        **hyper_parameters,
         **_budget(tuning),
         **place,
     )
@@ -234,6 +306,7 @@ def _collect(
         job_name=wait.output["name"],
         dataset=upload.output["training"],
         run_folder=upload.output["run_folder"],
+        file_name=f"metrics-{_NUMBER}.json" if tuning.is_sweep else MetricsFile.file_name,
         checkpoint=tuning.promotion.checkpoint,
         metrics_timeout=tuning.metrics_timeout_minutes * 60,
         **place,
@@ -258,7 +331,7 @@ def _promote(
     tuning: Tuning,
     place: ConnectionArguments,
     upload: UploadDatasetOperator,
-    collect: CollectMetricsOperator,
+    trained: CollectMetricsOperator | SelectCandidateOperator,
     evaluate: EvaluateModelOperator,
     model_asset: Asset | None,
 ) -> PromoteModelOperator:
@@ -266,11 +339,11 @@ def _promote(
         task_id=Role.PROMOTION.task_id,
         model=evaluate.output["model"],
         expected_champion=evaluate.output["champion_model"],
-        checkpoint_id=collect.output["checkpoint_id"],
+        checkpoint_id=trained.output["checkpoint_id"],
         outlets=[model_asset] if model_asset else [],
         event_extra={
             "dataset_hash": upload.output["dataset_hash"],
-            "metrics": collect.output[HEADLINE_KEY],
+            "metrics": trained.output[HEADLINE_KEY],
             "verdict": evaluate.output["verdict"],
         },
         **_models(tuning),
@@ -313,5 +386,11 @@ def _connect(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, rep
     undecided = ShowOutcomeOperator(
         task_id="undecided", outcomes=["undecided"], trigger_rule=TriggerRule.ALL_SKIPPED, **reported
     )
-    report = WriteReportOperator(task_id="write_report", tuning=tuning.name, bucket=tuning.bucket, **reported)
+    report = WriteReportOperator(
+        task_id="write_report",
+        tuning=tuning.name,
+        bucket=tuning.bucket,
+        record_experiment=tuning.record_experiment,
+        **reported,
+    )
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]

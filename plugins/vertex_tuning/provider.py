@@ -16,6 +16,7 @@ OPERATORS: Final = (
     "dataset",
     "tuning_job",
     "metrics",
+    "sweep",
     "smoke_test",
     "evaluation",
     "approval",

@@ -35,6 +35,7 @@ class Role(StrEnum):
     CREATE = "create", "Tuning job", "create_tuning_job"
     WAIT = "wait", "Training", "wait_for_tuning_job"
     METRICS = "metrics", "Metrics", "collect_metrics"
+    SELECTION = "selection", "Selection", "select_candidate"
     PREVIOUS = "previous", "Previous model", "find_previous"
     SMOKE = "smoke", "Smoke test", "smoke_test"
     EVALUATION = "evaluation", "Evaluation", "evaluate_model"
@@ -50,6 +51,9 @@ class Role(StrEnum):
 
 ROLLBACK_ROLES: Final = (Role.PREVIOUS, Role.SMOKE, Role.ROLLBACK)
 RETRAINING_ROLES: Final = tuple(role for role in Role if role not in (Role.PREVIOUS, Role.ROLLBACK))
+
+MAPPED_ROLES: Final = (Role.CREATE, Role.WAIT, Role.METRICS)
+"""Steps that each candidate of a sweep has, in their order."""
 
 
 class StepResult(msgspec.Struct, frozen=True):
@@ -218,6 +222,11 @@ class MetricsResult(JobMetrics, StepResult, frozen=True, kw_only=True):
     endpoint: str | None = None
     series_uri: str | None = None
 
+    @property
+    def billed_tokens(self) -> float | None:
+        """Training tokens of the run as the service counted them; None if it has not counted them."""
+        return self.values.get("billed_tokens")
+
 
 class MetricsFile(MetricsResult, frozen=True, kw_only=True):
     """The metrics with all points.
@@ -230,6 +239,63 @@ class MetricsFile(MetricsResult, frozen=True, kw_only=True):
 
 HEADLINE_KEY: Final = "headline"
 """XCom key of `collect_metrics`: the last value of each metric."""
+
+
+# A sweep
+
+CandidateState = Literal["succeeded", "failed", "skipped"]
+
+
+class CandidateResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A candidate of a sweep: its settings and what became of it.
+
+    :param index: map index of its tasks
+    :param settings: the fields of `HyperParameters`
+    :param state: `skipped`: a job of another run has the same data and settings
+    :param value: the value that selects; None if it is not known
+    :param error: why it failed; empty if it did not
+    :param job_name: its tuning job; empty if none was created
+    :param curve: step and validation loss
+    :param billed_tokens: training tokens as the service counted them; None if it has not counted them
+    """
+
+    index: int
+    settings: dict[str, Any]
+    state: CandidateState
+    value: float | None = None
+    error: str = ""
+    job_name: str = ""
+    curve: list[tuple[int, float]] = []
+    billed_tokens: float | None = None
+
+    @property
+    def number(self) -> int:
+        """Number for people, from 1."""
+        return self.index + 1
+
+
+class SelectionResult(MetricsResult, frozen=True, kw_only=True):
+    """The best candidate of a sweep, with its metrics, and all other candidates.
+
+    :param select_by: name of the value that selects
+    :param selected: index of the best candidate; None if too few candidates succeeded
+    :param headline: the last value of each metric of the best candidate
+    """
+
+    role: ClassVar[Role] = Role.SELECTION
+    file_name: ClassVar[str] = ""
+    xcom_keys: ClassVar[tuple[str, ...]] = ("selection", RETURN_VALUE)
+
+    select_by: str = ""
+    selected: int | None = None
+    candidates: list[CandidateResult] = []
+    headline: dict[str, float] = {}
+
+    @property
+    def billed_tokens(self) -> float | None:
+        """Training tokens of all candidates as the service counted them; None if it has counted none."""
+        counted = [found.billed_tokens for found in self.candidates if found.billed_tokens is not None]
+        return sum(counted) if counted else None
 
 
 # Answers

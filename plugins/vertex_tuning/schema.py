@@ -175,7 +175,8 @@ def describe_error(
     if item["type"] == _LISTED_MISTAKES:
         yield from ((field_path(text), text) for text in item["msg"].splitlines())
         return
-    path: FieldPath = tuple(step for step in item["loc"] if step != "[key]")
+    # pydantic marks steps that are no fields: the key of a mapping, and the kind of a value.
+    path: FieldPath = tuple(step for step in item["loc"] if not str(step).startswith("["))
     if item["type"] == "extra_forbidden":
         text = f"unknown field; {_advice(path, model, hidden)}" if with_advice else "unknown field."
     elif item["type"] == "missing":

@@ -18,7 +18,6 @@ from tests.emulator.vertex import LOCATION, Vertex
 from tests.support.emulator import FAST, classification_rows, running_emulator
 
 ONLY_REFUSE = {
-    "executions.get",  # no tuning job makes an execution
     "models.generateContent",
     "models.streamGenerateContent",
 }
@@ -106,6 +105,7 @@ def walk_the_rest(vertex: Vertex, version: str) -> None:
         ok("POST", f"{endpoint}:{verb}", ASKED)
     for verb in ("generateContent", "streamGenerateContent", "countTokens", "computeTokens"):
         ok("POST", f"{LOCATION}/publishers/google/models/gemini-2.5-flash:{verb}", ASKED)
+    walk_own_experiments(ok, version)
     for asked in EVALUATED:
         ok("POST", f"{LOCATION}:evaluateInstances", asked)
     more = finished(vertex, baseModel=None, preTunedModel={"tunedModelName": model}, hyperParameters={"epochCount": 1})
@@ -116,6 +116,42 @@ def walk_the_rest(vertex: Vertex, version: str) -> None:
         ok.operation(ok("DELETE", name)["name"])
     ok("DELETE", f"{model}:deleteVersion")
     ok.operation(ok("DELETE", model.split("@")[0])["name"])
+
+
+def walk_own_experiments(ok: Walk, version: str) -> None:
+    """Metadata and TensorBoard resources that clients make by hand."""
+    store = f"{LOCATION}/metadataStores/own-{version}"
+    ok.operation(ok("POST", f"{LOCATION}/metadataStores", {}, metadataStoreId=f"own-{version}")["name"])
+    ok("GET", f"{LOCATION}/metadataStores")
+    ok("GET", store)
+    made = {
+        kind: ok(
+            "POST", f"{store}/{kind}s", {"metadata": {"a": {"b": 1}}, "schemaTitle": "system.X"}, **{f"{kind}Id": "x1"}
+        )
+        for kind in ("context", "artifact", "execution")
+    }
+    child = ok("POST", f"{store}/contexts", {"displayName": "child"}, contextId="x2")
+    members = {f"{kind}s": [made[kind]["name"]] for kind in ("artifact", "execution")}
+    ok("POST", f"{made['context']['name']}:addContextArtifactsAndExecutions", members)
+    ok("POST", f"{made['context']['name']}:addContextChildren", {"childContexts": [child["name"]]})
+    ok("DELETE", child["name"])
+    for resource in made.values():
+        ok("PATCH", resource["name"], {"displayName": "new"})
+        ok("GET", resource["name"])
+        ok("DELETE", resource["name"])
+    begun = ok("POST", f"{LOCATION}/tensorboards", {"displayName": "own"})
+    board = begun["name"].partition("/operations/")[0]
+    ok.operation(begun["name"])
+    ok("POST", f"{board}/experiments", {"displayName": "e"}, tensorboardExperimentId="e")
+    ok("POST", f"{board}/experiments/e/runs", {"displayName": "r"}, tensorboardRunId="r")
+    run = f"{board}/experiments/e/runs/r"
+    series = ok(
+        "POST", f"{run}/timeSeries", {"displayName": "loss", "valueType": "SCALAR"}, tensorboardTimeSeriesId="1"
+    )
+    values = [{"step": "1", "wallTime": "2026-01-01T00:00:00Z", "scalar": {"value": 0.5}}]
+    data = {"tensorboardTimeSeriesId": "1", "valueType": "SCALAR", "values": values}
+    ok("POST", f"{run}:write", {"timeSeriesData": [data]})
+    assert ok("GET", f"{series['name']}:read")["timeSeriesData"]["values"][0]["scalar"] == {"value": 0.5}
 
 
 class Walk:

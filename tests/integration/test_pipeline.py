@@ -241,7 +241,8 @@ def test_without_any_it_works_at_the_usual_place() -> None:
 
 MAPPED = f"""
 from airflow.sdk import DAG, task_group
-from vertex_tuning.config.tuning import HyperParameters, Promotion, SmokeTest, Tuning
+from vertex_tuning.config.hyper_parameters import HyperParameters
+from vertex_tuning.config.tuning import Promotion, SmokeTest, Tuning
 from vertex_tuning.pipeline import tuning_pipeline
 
 @task_group

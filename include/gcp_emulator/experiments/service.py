@@ -19,12 +19,9 @@ from ..names import canonical, timestamp
 from ..state import Resource, Store, new_id
 from ..vertex.rest import found, get_route, list_route, name_of, read, reply, vertex_route
 from . import time_series
+from .writes import BOARD, EXPERIMENT, METADATA_STORE, RUN, new_etag
 
-_STORE: Final = "metadataStores/{store:id}"
-_BOARD: Final = "tensorboards/{tensorboard:id}"
-_EXPERIMENT: Final = _BOARD + "/experiments/{experiment:id}"
-_RUN: Final = _EXPERIMENT + "/runs/{run:id}"
-_SERIES: Final = _RUN + "/timeSeries/{series:id}"
+_SERIES: Final = RUN + "/timeSeries/{series:id}"
 
 _METADATA_FIELDS: Final = (
     "name", "displayName", "schemaTitle", "createTime", "updateTime", "labels", "metadata", "uri", "state",
@@ -50,7 +47,7 @@ class ExperimentsService:
         }
         routes: list[BaseRoute] = []
         for kind, (message, fields) in kinds.items():
-            path, plural = f"{_STORE}/{kind}", f"List{message}sResponse"
+            path, plural = f"{METADATA_STORE}/{kind}", f"List{message}sResponse"
             routes += [
                 list_route(self.store, kind, path, plural, f"{kind}.list", fields=fields, default=100, high=100),
                 get_route(self.store, kind, path + "/{id:id}", message, f"{kind}.get"),
@@ -59,13 +56,11 @@ class ExperimentsService:
 
     def _tensorboard_routes(self) -> list[BaseRoute]:
         kinds = {
-            "tensorboards": ("Tensorboard", _BOARD),
-            "tensorboardExperiments": ("TensorboardExperiment", _EXPERIMENT),
-            "tensorboardRuns": ("TensorboardRun", _RUN),
+            "tensorboards": ("Tensorboard", BOARD),
+            "tensorboardExperiments": ("TensorboardExperiment", EXPERIMENT),
+            "tensorboardRuns": ("TensorboardRun", RUN),
         }
-        routes: list[BaseRoute] = [
-            vertex_route("GET", _BOARD + ":batchRead", self.batch_read, "tensorboards.batchRead")
-        ]
+        routes: list[BaseRoute] = [vertex_route("GET", BOARD + ":batchRead", self.batch_read, "tensorboards.batchRead")]
         for kind, (message, path) in kinds.items():
             parent, plural = path.rsplit("/", 1)[0], f"List{message}sResponse"
             routes += [
@@ -81,7 +76,7 @@ class ExperimentsService:
             "POST", _SERIES + ":exportTensorboardTimeSeries", self.export, "timeSeries.exportTensorboardTimeSeries"
         )
         listing = list_route(
-            self.store, "timeSeries", _RUN + "/timeSeries", "ListTensorboardTimeSeriesResponse", "timeSeries.list",
+            self.store, "timeSeries", RUN + "/timeSeries", "ListTensorboardTimeSeriesResponse", "timeSeries.list",
             fields=_BOARD_FIELDS, default=50, high=1000,
         )  # fmt: skip
         return [
@@ -119,7 +114,10 @@ class ExperimentsService:
         digits = pendulum.now("America/Los_Angeles").format("YYYYMMDDHHmmssSSSSSS")
         experiment_id, run_id = f"tuning-experiment-{digits}", f"tuning-experiment-run-{digits}"
         board = self._default_board(parent)
-        contexts = f"{parent}/metadataStores/default/contexts"
+        store = f"{parent}/metadataStores/default"
+        if not self.store.get("metadataStores", store):
+            self._put("metadataStores", store, "", {})
+        contexts = f"{store}/contexts"
         experiment = f"{contexts}/{experiment_id}"
         metadata = {"backing_tensorboard_resource": board, "tuning_job": tuning_job}
         self._put_context(experiment, "system.Experiment", metadata, parents=[])
@@ -140,7 +138,7 @@ class ExperimentsService:
 
     def _put(self, kind: str, name: str, display_name: str, fields: Resource) -> None:
         now = timestamp()
-        base = {"name": name, "displayName": display_name, "createTime": now, "updateTime": now, "etag": new_id()}
+        base = {"name": name, "displayName": display_name, "createTime": now, "updateTime": now, "etag": new_etag()}
         self.store.put(kind, name, base | fields)
 
     def _link(self, experiment: str, run_id: str, board: str) -> None:

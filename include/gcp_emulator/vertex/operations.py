@@ -18,7 +18,7 @@ from .rest import Handler, found, name_of, page, read_any, vertex_route
 
 _TYPES: Final = "type.googleapis.com/google.cloud.aiplatform."
 _EMPTY: Final = {"@type": "type.googleapis.com/google.protobuf.Empty"}
-_PARENTS: Final = ("models", "endpoints", "tuningJobs")
+_PARENTS: Final = ("models", "endpoints", "tuningJobs", "metadataStores", "tensorboards")
 _ONE: Final = "/{operation:id}"
 _NO_WAIT: Final = 30.0
 """Longest duration of `wait` in seconds, if the request has no timeout."""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from vertex_tuning.cli.check_command import Commands
@@ -68,7 +68,7 @@ def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str,
     from vertex_tuning.registry.aliases import BASE_MODEL_LABEL, CHAMPION
     from vertex_tuning.registry.promotion import ModelAliases
 
-    tuning = _tuning(name)
+    tuning = tuning_of_file(name)
     alias = tuning.promotion.champion_alias if tuning else CHAMPION
     region = location or region_of_tuning(name, tuning)
     registry = RegistryHook(GoogleConnection(location=region, gcp_conn_id=gcp_conn_id))
@@ -86,7 +86,7 @@ def model_in_use(name: str, location: str | None, gcp_conn_id: str) -> dict[str,
     }
 
 
-def _tuning(name: str) -> Tuning | None:
+def tuning_of_file(name: str) -> Tuning | None:
     """The tuning of a file in the project's folders; None for a tuning in Python."""
     from vertex_tuning.config.loader import load_tunings
     from vertex_tuning.config.tuning_folders import tuning_folders
@@ -100,21 +100,24 @@ def region_of_tuning(name: str, tuning: Tuning | None) -> str:
 
     :raises ConfigurationError: there is no such file, or the template cannot be rendered here
     """
-    from airflow.sdk.execution_time.context import VariableAccessor
-    from jinja2.sandbox import SandboxedEnvironment
+    return field_of_tuning(name, tuning, "location", "name the region: --location us-central1")
 
+
+def field_of_tuning(name: str, tuning: Tuning | None, field: Literal["location", "bucket"], advice: str) -> str:
+    """A field in a tuning's file, rendered with Airflow's variables.
+
+    :param advice: how to give the value on the command line, for the error message
+    :raises ConfigurationError: there is no such file, or the template cannot be rendered here
+    """
+    from vertex_tuning.config.variables import render_with_variables
     from vertex_tuning.exceptions import ConfigurationError
 
     if tuning is None:
         raise ConfigurationError(
-            f"{name}: found no such tuning in include/tunings, expected one. Run this in the project's folder, or name "
-            "the region: --location us-central1"
+            f"{name}: found no such tuning in include/tunings, expected one. Run this in the project's folder, or "
+            f"{advice}"
         )
     try:
-        variables = {"value": VariableAccessor(deserialize_json=False)}
-        return SandboxedEnvironment().from_string(tuning.location).render(var=variables)
-    except Exception as error:
-        raise ConfigurationError(
-            f"{name}: location: {tuning.location} cannot be rendered here: {error} Name the region: --location "
-            "us-central1"
-        ) from error
+        return render_with_variables(str(getattr(tuning, field)), f"{name}: {field}")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error} {advice[:1].upper()}{advice[1:]}") from error

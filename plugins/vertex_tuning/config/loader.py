@@ -23,19 +23,12 @@ from vertex_tuning.config.strict_yaml import (
     NotYamlError,
     read_yaml_file,
 )
-from vertex_tuning.config.tuning import (
-    MAX_EPOCHS,
-    MAX_LEARNING_RATE_MULTIPLIER,
-    NAME,
-    Tuning,
-)
+from vertex_tuning.config.tuning import NAME, Tuning
 from vertex_tuning.exceptions import ConfigurationError, RetiredModelWarning, SmallSampleWarning
 from vertex_tuning.schema import FROM_FILE, describe_error
 from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 __all__ = [
-    "MAX_EPOCHS",
-    "MAX_LEARNING_RATE_MULTIPLIER",
     "Tuning",
     "build_tunings",
     "first_mistakes",

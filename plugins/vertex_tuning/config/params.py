@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import Param
 
 from vertex_tuning.config.base_models import tunable_models
+from vertex_tuning.config.hyper_parameters import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, MAX_VALUES
 from vertex_tuning.config.switches import PATTERN, parse_switch
-from vertex_tuning.config.tuning import MAX_EPOCHS, MAX_LEARNING_RATE_MULTIPLIER, Tuning
+from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.job import ADAPTER_SIZES
 from vertex_tuning.text.suggestions import did_you_mean
@@ -47,11 +48,12 @@ def known_keys_only(known: Collection[str]) -> Callable[[Context], None]:
 
 def from_form(tuning: Tuning) -> Tuning:
     """The tuning of a run: the fields of the form are read from the run's `params`."""
-    hyper = {
+    hyper: dict[str, Any] = {
         "epoch_count": "{{ params.epoch_count or '' }}",
         "learning_rate_multiplier": "{{ params.learning_rate_multiplier }}",
         "adapter_size": "{{ params.adapter_size }}",
     }
+    hyper |= {name: [hyper[name]] for name in tuning.hyper_parameters.lists}
     unchanged = "{{ not switch('force', params.force) }}" if tuning.skip_if_unchanged else False
     values = {
         "base_model": "{{ params.base_model }}",
@@ -134,33 +136,48 @@ def _instead(tuning: Tuning) -> str:
 
 
 def _hyper_parameters(tuning: Tuning) -> dict[str, Param]:
-    hyper, top = tuning.hyper_parameters, MAX_LEARNING_RATE_MULTIPLIER
+    top = MAX_LEARNING_RATE_MULTIPLIER
     return {
-        "epoch_count": Param(
-            hyper.epoch_count,
-            type=["null", "integer"],
-            minimum=1,
-            maximum=MAX_EPOCHS,
+        "epoch_count": _setting(
+            tuning,
+            "epoch_count",
+            {"type": "integer", "minimum": 1, "maximum": MAX_EPOCHS},
+            may_be_empty=True,
             title="Epochs",
             description=f"Passes over the training data, 1 to {MAX_EPOCHS}. The price grows with them. "
             "When empty, as many as the guide recommends for the task.",
         ),
-        "learning_rate_multiplier": Param(
-            hyper.learning_rate_multiplier,
-            type="number",
-            exclusiveMinimum=0,
-            maximum=top,
+        "learning_rate_multiplier": _setting(
+            tuning,
+            "learning_rate_multiplier",
+            {"type": "number", "exclusiveMinimum": 0, "maximum": top},
             title="Learning-rate multiplier",
             description=f"Factor on the recommended learning rate; above 0, at most {top:g}.",
         ),
-        "adapter_size": Param(
-            hyper.adapter_size,
-            type="integer",
-            enum=list(ADAPTER_SIZES),
+        "adapter_size": _setting(
+            tuning,
+            "adapter_size",
+            {"type": "integer", "enum": list(ADAPTER_SIZES)},
             title="Adapter size",
             description="Rank of the adapter. Not every model takes every size.",
         ),
     }
+
+
+def _setting(
+    tuning: Tuning, name: str, schema: Mapping[str, Any], *, title: str, description: str, may_be_empty: bool = False
+) -> Param:
+    """A field for a setting of the job; in a sweep, for a list of its values.
+
+    :param schema: JSON Schema of one value
+    """
+    value = getattr(tuning.hyper_parameters, name)
+    if name in tuning.hyper_parameters.lists:
+        note = f"{description} The run tries each value of the list."
+        limits: dict[str, Any] = {"items": dict(schema), "minItems": 1, "maxItems": MAX_VALUES, "uniqueItems": True}
+        return Param(value, type="array", title=title, description=note, **limits)
+    limits = {**schema, "type": ["null", schema["type"]] if may_be_empty else schema["type"]}
+    return Param(value, title=title, description=description, **limits)
 
 
 def _run(tuning: Tuning) -> dict[str, Param]:

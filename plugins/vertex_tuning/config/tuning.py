@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, WrapValidator, model_validator
 
 from vertex_tuning.config.base_models import check_base_model, retirement_note
+from vertex_tuning.config.hyper_parameters import HyperParameters, Sweep
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
 from vertex_tuning.config.retention import Housekeeping
 from vertex_tuning.config.schedules import Schedule
@@ -27,7 +28,6 @@ from vertex_tuning.evaluation.sample_metrics import (
 from vertex_tuning.evaluation.significance import least_examples
 from vertex_tuning.evaluation.value_names import metric_of, needs_baseline, needs_sample, needs_validation
 from vertex_tuning.exceptions import ConfigurationError
-from vertex_tuning.jobs.job import ADAPTER_SIZES
 from vertex_tuning.metrics.summary import CheckpointChoice
 from vertex_tuning.registry.aliases import CHAMPION, check_alias
 from vertex_tuning.schema import (
@@ -53,13 +53,10 @@ NAME: Final = r"^[a-z][a-z0-9_]{0,62}$"
 REQUIRED_IN_FILES: Final = ("schedule", "display_name")
 """Fields that are required in a file and optional in Python."""
 
-MAX_EPOCHS: Final = 100
-"""Limit of this project, against mistakes in a form; the service publishes no limit."""
-
-MAX_LEARNING_RATE_MULTIPLIER: Final = 10.0
-"""Limit of this project, against mistakes in a form; the service publishes no limit."""
-
-
+MAX_DISPLAY_NAME: Final = 128
+"""Limit of the service for the display name of a model."""
+CANDIDATE_SUFFIX: Final = ", candidate 50"
+"""The longest addition to the display name of a candidate."""
 DEFAULT_SAMPLE: Final = 500
 """With so many examples, a model that is 5 points worse is promoted at most once in 100 times."""
 MAX_SAMPLE: Final = 10_000
@@ -69,11 +66,6 @@ MIN_HOURS: Final = 0.01
 """Half a minute; less is a mistake, and 1e-10 would round to 0."""
 MAX_HOURS: Final = 24 * 365
 """A year; dates of Airflow overflow after some thousand years."""
-
-
-def _adapter_size(size: int) -> None:
-    if size not in ADAPTER_SIZES:
-        raise ConfigurationError(f"expected one of {', '.join(map(str, ADAPTER_SIZES))}.")
 
 
 def _task(task: str) -> None:
@@ -128,20 +120,6 @@ def _label_value(value: Any, check: Callable[[Any], Any], info: ValidationInfo) 
 
 Label = Annotated[str, WrapValidator(_label_value)]
 Listed = Annotated[list[dict[str, Any]], BeforeValidator(_as_list), Plain]
-
-
-class HyperParameters(Model):
-    """Settings of the tuning job; the form of a run can change them.
-
-    :param epoch_count: passes over the data; if not set, the guide's recommendation for the `task`. It is never left
-        to the service, which chose 40 in one test
-    """
-
-    _known_in_a_run = known_in_a_run("epoch_count", "learning_rate_multiplier", "adapter_size")
-
-    epoch_count: int | None = Field(default=None, ge=1, le=MAX_EPOCHS)
-    learning_rate_multiplier: float = Field(default=1.0, gt=0, le=MAX_LEARNING_RATE_MULTIPLIER)
-    adapter_size: Annotated[int, checked(_adapter_size)] = 4
 
 
 class Budget(Model):
@@ -240,7 +218,8 @@ class Tuning(Model):
     """A recurring tuning: a file of `include/tunings/` with the same name, or arguments in Python.
 
     In Python, most fields may also be a template or the result of another task. The exceptions are `schedule`, the
-    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_budget`, `on_refused` and `on_undecided`.
+    timeouts, `smoke_test.min_pass_share`, `evaluation.sample_size`, `on_budget`, `on_refused`, `on_undecided` and
+    `record_experiment`.
 
     :param name: models of tunings with the same name are compared with each other
     :param schedule: when it runs by itself; required in a file, where `{}` or `null` means by hand or by event alone
@@ -250,12 +229,14 @@ class Tuning(Model):
         `validation_data` and `test_data`
     :param test_data: data that compares models, which neither training nor the choice of a checkpoint sees; without it
         the validation data compares them
+    :param sweep: how several settings are compared, if `hyper_parameters` has a list
     :param task: kind of task, for the guide's recommendations; see `vertex_tuning.costs.recommendations`
     :param display_name: display name of the tuned model
     :param skip_if_unchanged: skip a run if a model already exists for the same data and settings
     :param metrics_timeout_minutes: how long to wait for metrics after the end of the job
     :param gates: limits that the values of the new model must keep; see `vertex_tuning.evaluation.gates`
     :param housekeeping: how many old models are kept; if not set, none is deleted
+    :param record_experiment: record each run in the tuning's experiment in Vertex AI Experiments
     :param on_missing_metrics: whether a gate fails or passes if its value is missing
     """
 
@@ -278,7 +259,8 @@ class Tuning(Model):
     budget: Budget = Budget()
     task: Annotated[str, checked(_task)] | None = None
     hyper_parameters: HyperParameters = HyperParameters()
-    display_name: PlainText | None = Field(default=None, max_length=128, validate_default=True)
+    sweep: Sweep = Sweep()
+    display_name: PlainText | None = Field(default=None, max_length=MAX_DISPLAY_NAME, validate_default=True)
     labels: Annotated[dict[str, Label], Plain, checked_in_parts(label_mistakes)] = Field(default_factory=dict)
     job_timeout_hours: float = Field(default=24.0, ge=MIN_HOURS, le=MAX_HOURS)
     skip_if_unchanged: bool = True
@@ -289,6 +271,7 @@ class Tuning(Model):
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
     housekeeping: Housekeeping | None = None
+    record_experiment: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -301,6 +284,11 @@ class Tuning(Model):
     def retirement_note(self) -> str:
         """Warning if Google retires the base model soon; empty if not."""
         return retirement_note(self.base_model) if is_known_now(self.base_model) else ""
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether a run compares several settings."""
+        return bool(self.hyper_parameters.lists)
 
     @property
     def metrics(self) -> list[Any]:
@@ -334,8 +322,35 @@ class Tuning(Model):
     @model_validator(mode="after")
     def _is_storable_and_measured(self) -> Tuning:
         """Refuse texts that cannot be stored, and a rule or gates that no model could pass, for lack of a value."""
-        refuse([*_control_mistakes(self), *self._rule_mistakes(), *self._gate_mistakes(), *self._checkpoint_mistakes()])
+        refuse(
+            [
+                *_control_mistakes(self),
+                *self._rule_mistakes(),
+                *self._gate_mistakes(),
+                *self._checkpoint_mistakes(),
+                *self._sweep_mistakes(),
+            ]
+        )
         return self
+
+    def _sweep_mistakes(self) -> Iterable[str]:
+        if not self.is_sweep:
+            return
+        try:
+            self.sweep.candidates(self.hyper_parameters)
+        except ConfigurationError as error:
+            yield str(error)
+        if not self._has_validation:
+            listed = next(iter(self.hyper_parameters.lists))
+            yield (
+                f"hyper_parameters.{listed}: found a list, expected validation_data or dataset.validation_fraction, "
+                "to select the best of its values."
+            )
+        if self.display_name and len(self.display_name) > MAX_DISPLAY_NAME - len(CANDIDATE_SUFFIX):
+            yield (
+                f"display_name: found {len(self.display_name)} characters, expected at most "
+                f"{MAX_DISPLAY_NAME - len(CANDIDATE_SUFFIX)} in a sweep, which adds {CANDIDATE_SUFFIX!r} to it."
+            )
 
     def _checkpoint_mistakes(self) -> Iterable[str]:
         if self.promotion.checkpoint == "best" and not self._has_validation:

@@ -98,7 +98,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """The cost of a run and how it comes about.
 
     :param tokens: billable tokens of the training data
-    :param training_tokens: these times the epochs
+    :param epochs: passes over the training data; in a sweep, those of all candidates together
+    :param candidates: number of jobs of the run
+    :param training_tokens: tokens times epochs
     :param price: per 1,000,000 training tokens; None when the table does not know the model
     :param amount: in `currency`; None without a price
     :param most_tokens: like `tokens`, if the files that rows name are as large as documented limits allow
@@ -112,6 +114,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     tokens: int
     epochs: int
+    candidates: int = 1
     training_tokens: int
     price: float | None = None
     amount: float | None = None
@@ -131,11 +134,16 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def most_training_tokens(self) -> int:
         """Training tokens at most; limits are compared with these."""
-        return max(self.tokens, self.most_tokens) * self.epochs
+        return self.most_training_tokens_of(self.epochs)
+
+    def most_training_tokens_of(self, epochs: int) -> int:
+        """Training tokens at most of a job with a number of epochs, e.g. of one candidate of a sweep."""
+        return max(self.tokens, self.most_tokens) * epochs
 
     def __str__(self) -> str:
         counted = f" ({self.counted})" if self.counted else ""
-        text = f"{self.tokens:,} tokens{counted} x {self.epochs} epochs = {self.training_tokens:,} training tokens"
+        epochs = f"{self.epochs} epochs" + (f" of {self.candidates} candidates" if self.candidates > 1 else "")
+        text = f"{self.tokens:,} tokens{counted} x {epochs} = {self.training_tokens:,} training tokens"
         if self.amount is None:
             return f"{text}{self._bound()}; no price is known for {self.model}"
         price = f"{self.currency} {self.price:.2f} per million for {self.model} (as of {self.price_date})"
@@ -156,6 +164,7 @@ def price_run(
     table: PriceTable | None,
     counted: str = "",
     *,
+    candidates: int = 1,
     most_tokens: int = 0,
     can_inspect: bool = False,
 ) -> Cost:
@@ -164,6 +173,7 @@ def price_run(
     :param tokens: billable tokens of the training data
     :param table: None without a price table
     :param counted: how the tokens were counted, in words
+    :param candidates: number of jobs, whose epochs together are `epochs`
     :param most_tokens: upper bound of the tokens; 0 if it is `tokens`
     :param can_inspect: whether reading the files would narrow the range
     """
@@ -172,6 +182,7 @@ def price_run(
         model=model,
         tokens=tokens,
         epochs=epochs,
+        candidates=candidates,
         training_tokens=trained,
         counted=counted,
         most_tokens=max(tokens, most_tokens),

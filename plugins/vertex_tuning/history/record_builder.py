@@ -83,6 +83,7 @@ def build_record(
         **_scores(given.evaluation),
         **_training(given.job, given.metrics),
         **_data(given.upload),
+        "candidates": len(given.selection.candidates) if given.selection else 1,
         **_cost(given, report),
     }
     return msgspec.convert(facts, RunRecord)
@@ -184,8 +185,9 @@ def _data(upload: UploadResult | None) -> Mapping[str, Any]:
 
 def _cost(given: Material, report: Report) -> dict[str, Any]:
     """The cost as the report has it, with the tokens that it is for."""
-    billed = billed_tokens(given.job) if given.job else None
-    estimated = given.upload.cost.training_tokens if given.upload and given.upload.cost and given.job else None
+    created = given.job or given.selection
+    billed = _billed(given)
+    estimated = given.upload.cost.training_tokens if given.upload and given.upload.cost and created else None
     cost = report.cost
     return {
         "cost": _finite(cost.amount) if cost else None,
@@ -193,6 +195,14 @@ def _cost(given: Material, report: Report) -> dict[str, Any]:
         "is_estimate": billed is None and bool(cost and cost.amount),
         "tokens": estimated if billed is None else billed,
     }
+
+
+def _billed(given: Material) -> int | None:
+    """Training tokens as the service counted them, in a sweep those of all candidates; None if it has not."""
+    if given.selection is None:
+        return billed_tokens(given.job) if given.job else None
+    counted = given.selection.billed_tokens
+    return None if counted is None else int(counted)
 
 
 def _finite(number: float | None) -> float | None:

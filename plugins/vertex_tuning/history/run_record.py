@@ -47,7 +47,7 @@ class ModelScore(msgspec.Struct, frozen=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts about a run that has ended. A missing text is empty; a missing number is None.
+    """The facts about a run that has ended. A text that is missing is empty, and a number is None.
 
     All texts are short and plain: one line each, without control characters. URLs begin with `http`.
 

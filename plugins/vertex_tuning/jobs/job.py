@@ -44,6 +44,8 @@ OUTLIVES_RUN_LABEL: Final = "airflow-outlives-run"
 """Label of a job that may continue after the end of its run."""
 ONCE_LABEL: Final = "airflow-once"
 """Label of a job that a job of another run replaces if data and settings are the same."""
+CANDIDATE_LABEL: Final = "airflow-candidate"
+"""Number of the candidate in the sweep of its run, from 1."""
 DATASET_LABEL: Final = "airflow-dataset"
 """The first 32 digits of the dataset's hash."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -132,6 +132,19 @@ def task_states(context: Context, dag_id: str | None = None, run_id: str | None 
     run_id = run_id or ti.run_id
     states = ti.get_task_states(dag_id=dag_id or ti.dag_id, run_ids=[run_id]).get(run_id, {})
     return {task_id: state and str(getattr(state, "value", state)) for task_id, state in states.items()}
+
+
+def instances_of(states: Mapping[str, str | None], task_id: str) -> dict[int, str | None]:
+    """States of the instances of a mapped task, by map index; empty for a task that is not mapped.
+
+    :param states: what `task_states` returns
+    """
+    found = {}
+    for name, state in states.items():
+        own, _, index = name.rpartition("_")
+        if own == task_id and index.isdecimal():
+            found[int(index)] = state
+    return found
 
 
 def origin_of(context: Context, task_id: str | None = None, map_index: int | None = None) -> Origin:

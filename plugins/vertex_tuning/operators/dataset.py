@@ -31,7 +31,7 @@ from vertex_tuning.text.plain_text import TEXT_SHOWN, shorten
 from vertex_tuning.text.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from vertex_tuning.datasets.prepare import DatasetReport, Prepared, Source
     from vertex_tuning.datasets.publish import DatasetPublisher, Files
@@ -68,7 +68,9 @@ class UploadDatasetOperator(VertexOperator):
     :param base_model: the model to tune, for its price. (templated)
     :param epoch_count: epochs of the job; if not set, as recommended: 3, or 2 for less data than recommended. Returned
         as `epoch_count`. (templated)
-    :param max_cost: cost limit of the job, in the currency of the prices; a model without a price is refused.
+    :param candidates: settings of each job of a sweep, from a `PlanCandidatesOperator`: the limits then apply to the
+        cost of all jobs together. (templated)
+    :param max_cost: cost limit of the run, in the currency of the prices; a model without a price is refused.
         (templated)
     :param max_training_tokens: limit of tokens times epochs. (templated)
     :param evaluation: size of the evaluation, to count its price in `max_cost`: `sample_size`, `baseline` and
@@ -89,6 +91,7 @@ class UploadDatasetOperator(VertexOperator):
         "tuning_task",
         "base_model",
         "epoch_count",
+        "candidates",
         "max_cost",
         "max_training_tokens",
         "evaluation",
@@ -109,6 +112,7 @@ class UploadDatasetOperator(VertexOperator):
         tuning_task: str | None = None,
         base_model: str | None = None,
         epoch_count: int | str | None = None,
+        candidates: Sequence[Mapping[str, Any]] | XComArg | str | None = None,
         max_cost: float | str | None = None,
         max_training_tokens: int | str | None = None,
         evaluation: Mapping[str, Any] | None = None,
@@ -128,6 +132,7 @@ class UploadDatasetOperator(VertexOperator):
         self.tuning_task = tuning_task
         self.base_model = base_model
         self.epoch_count = epoch_count
+        self.candidates = candidates
         self.max_cost = max_cost
         self.max_training_tokens = max_training_tokens
         self.evaluation = evaluation
@@ -167,7 +172,7 @@ class UploadDatasetOperator(VertexOperator):
             run_folder=f"{folder}/runs/{run}",
             report_uri=manifest.report_uri,
             manifest_uri=f"{folder}/{MANIFEST}",
-            epoch_count=cost.epochs,
+            epoch_count=terms.epoch_count(prepared.training.rows),
             cost=cost if terms.model else None,
             training=_summary(files["training"]),
             validation=_summary(files["validation"]) if "validation" in files else None,
@@ -197,6 +202,8 @@ class UploadDatasetOperator(VertexOperator):
             model=model,
             recommended=recommendation(self.tuning_task),
             epochs=parse_count("epoch_count", self.epoch_count),
+            candidates=parse_rendered("candidates", self.candidates, list[dict[str, Any]], "a list of settings")
+            or [{}],
             max_cost=parse_limit("max_cost", self.max_cost),
             max_training_tokens=parse_count("max_training_tokens", self.max_training_tokens),
             prices=load_prices(Path(rendered(self.prices) or table_path("prices"))),
@@ -303,19 +310,20 @@ class UploadDatasetOperator(VertexOperator):
         :raises CostLimitError: the cost is over the limit
         """
         rows = prepared.training.rows
-        epochs = terms.epochs or terms.recommended.epoch_count(rows)
+        epochs = terms.epoch_count(rows)
         cost = price_run(
             terms.model,
             counted.tokens,
-            epochs,
+            sum(candidate.get("epoch_count") or epochs for candidate in terms.candidates),
             terms.prices,
             counted.how,
+            candidates=len(terms.candidates),
             most_tokens=counted.most_tokens,
             can_inspect=prepared.training.files.unknown > 0,
         )
         cost = msgspec.structs.replace(cost, evaluation=self._evaluation_costs(prepared, terms))
-        chosen = "given" if terms.epochs else "recommended"
-        self.log.info("%d epochs (%s). Cost: %s", epochs, chosen, cost)
+        chosen = "given" if terms.epochs or len(terms.candidates) > 1 else "recommended"
+        self.log.info("%d epochs (%s). Cost: %s", cost.epochs, chosen, cost)
         for requests in cost.evaluation:
             self.log.info("Evaluation, %s", requests)
         check_limits(cost, terms.max_cost, terms.max_training_tokens)
@@ -388,16 +396,22 @@ class Terms(msgspec.Struct, frozen=True):
     """The arguments about the cost of a run.
 
     :param epochs: None for the recommended number
+    :param candidates: settings of each job; those of a run with one job may be empty
     :param sample: number of examples whose tokens the service counts
     """
 
     model: str
     recommended: Recommendation
     epochs: int | None
+    candidates: list[dict[str, Any]]
     max_cost: float | None
     max_training_tokens: int | None
     prices: PriceTable
     sample: int
+
+    def epoch_count(self, rows: int) -> int:
+        """Epochs of a job whose settings do not give them: as given for the run, or as recommended."""
+        return self.epochs or self.recommended.epoch_count(rows)
 
 
 class Counted(msgspec.Struct, frozen=True):

@@ -40,7 +40,8 @@ class CollectMetricsOperator(TuningJobOperator):
 
     :param dataset: `upload.output["training"]`: the log warns if the service counted other numbers of
         examples or tokens. (templated)
-    :param run_folder: `gs://…` folder for `metrics.json` with all points; if not set, no file is written. (templated)
+    :param run_folder: `gs://…` folder for the file with all points; if not set, no file is written. (templated)
+    :param file_name: name of this file. (templated)
     :param checkpoint: the checkpoint whose model is judged: the `last` one, or the `best` one, with the lowest
         validation loss. The result has its `checkpoint_id` and `endpoint`. (templated)
     :param metrics_timeout: seconds to wait for metrics after the end of the job; then the available metrics count.
@@ -52,6 +53,7 @@ class CollectMetricsOperator(TuningJobOperator):
         *TuningJobOperator.template_fields,
         "dataset",
         "run_folder",
+        "file_name",
         "checkpoint",
         "on_missing_metrics",
     )
@@ -63,6 +65,7 @@ class CollectMetricsOperator(TuningJobOperator):
         *,
         dataset: Mapping[str, Any] | str | None = None,
         run_folder: str | None = None,
+        file_name: str = MetricsFile.file_name,
         checkpoint: CheckpointChoice = "last",
         metrics_timeout: float = 600.0,
         on_missing_metrics: OnMissing = "pass",
@@ -71,6 +74,7 @@ class CollectMetricsOperator(TuningJobOperator):
         super().__init__(**kwargs)
         self.dataset = dataset
         self.run_folder = run_folder
+        self.file_name = file_name
         self.checkpoint = checkpoint
         self.metrics_timeout = metrics_timeout
         self.on_missing_metrics = on_missing_metrics
@@ -139,7 +143,7 @@ class CollectMetricsOperator(TuningJobOperator):
         """Write the metrics with all points to the run's folder, if it is set, and return the URI of the file."""
         if not rendered(self.run_folder):
             return None
-        uri = f"{str(self.run_folder).rstrip('/')}/{MetricsFile.file_name}"
+        uri = f"{str(self.run_folder).rstrip('/')}/{self.file_name}"
         whole = MetricsFile(**fields, series_uri=uri, series={line.name: columns(line) for line in series})
         return self.storage.write_object(uri, msgspec.json.encode(whole), "application/json")
 

@@ -11,13 +11,13 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.datasets.manifest import run_key
-from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import VertexOperator, task_states
+from vertex_tuning.operators.base import VertexOperator, instances_of, task_states
 from vertex_tuning.report.content import RunOutcome, RunVerdict
 from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import (
+    MAPPED_ROLES,
     RETRAINING_ROLES,
     RETURN_VALUE,
     ROLLBACK_ROLES,
@@ -31,6 +31,7 @@ from vertex_tuning.results import (
     PreviousResult,
     ReportResult,
     Role,
+    SelectionResult,
     SmokeResult,
     StepResult,
     UploadResult,
@@ -60,6 +61,7 @@ _File = TypeVar("_File")
 _Answers = TypeVar("_Answers", SmokeResult, EvaluationResult)
 
 RAN: Final = ("success", "failed")
+FURTHEST_FIRST: Final = ("success", "failed", "upstream_failed", "skipped")
 
 ERROR: Final = "error"
 """XCom key of the error of a failed task, for the report."""
@@ -143,8 +145,10 @@ class RunOperator(VertexOperator):
         """The results of the tasks of the run."""
         from vertex_tuning.report.material import Material
 
-        ti, states = context["ti"], _states(context)
+        ti, states = context["ti"], _merged(_states(context), self.tasks)
         left = _Left(ti, self.tasks, states, self.log)
+        selection = left.result(SelectionResult)
+        left.candidate = selection.selected if selection else None
         upload = left.result(UploadResult)
         self.run_folder = self._folder(ti, upload)
         return Material(
@@ -163,6 +167,7 @@ class RunOperator(VertexOperator):
             upload=upload,
             job=left.job(),
             metrics=left.result(MetricsResult),
+            selection=selection,
             smoke=left.result(SmokeResult),
             evaluation=left.result(EvaluationResult),
             decision=left.result(Decision),
@@ -188,15 +193,19 @@ class WriteReportOperator(RunOperator):
     these tasks have :func:`keep_error` as `on_failure_callback`. Parameters: those of the base class, and:
 
     :param tuning: name of the tuning to whose history the run is added; if not set, to none. (templated)
-    :param bucket: bucket of the history. (templated)
+    :param bucket: bucket of the history; if not set, there is no history. (templated)
+    :param record_experiment: add the run to the experiment of the tuning in Vertex AI Experiments
     """
 
     template_fields: Sequence[str] = (*RunOperator.template_fields, "tuning", "bucket")
 
-    def __init__(self, *, tuning: str | None = None, bucket: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, tuning: str | None = None, bucket: str | None = None, record_experiment: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.tuning = tuning
         self.bucket = bucket
+        self.record_experiment = record_experiment
 
     def execute(self, context: Context) -> dict[str, Any]:
         from vertex_tuning.report.build import build
@@ -222,29 +231,22 @@ class WriteReportOperator(RunOperator):
         return msgspec.structs.replace(result, report_uri=uri, report_url=url)
 
     def _keep_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> None:
-        """Add the run to the history of its tuning. An error is a warning: the history must not fail the run."""
-        tuning, bucket = rendered(self.tuning), rendered(self.bucket)
-        if not tuning or not bucket:
+        """Add the run to the history and to the experiment of its tuning."""
+        tuning, bucket, ti = rendered(self.tuning), rendered(self.bucket), context["ti"]
+        if not tuning:
             return
-        from vertex_tuning.config.base_models import retirement_note
-        from vertex_tuning.history.record_builder import build_record, trained_base
-        from vertex_tuning.history.run_history import history_folder, keep_record
+        from vertex_tuning.operators.run_recorder import add_to_experiment, add_to_history, record_of_run
 
-        ti = context["ti"]
+        key = run_key(ti.dag_id, ti.run_id, ti.map_index)
         try:
-            folder = history_folder(bucket, deployment_id(), tuning)
-            record = build_record(
-                given,
-                report,
-                tuning=tuning,
-                key=run_key(ti.dag_id, ti.run_id, ti.map_index),
-                report_uri=result.report_uri or "",
-                report_url=result.report_url or "",
-                warnings=filter(None, [retirement_note(trained_base(given))]),
-            )
-            keep_record(self.storage, folder, record)
-        except (TuningError, msgspec.ValidationError) as error:
+            record = record_of_run(given, report, result, tuning=tuning, key=key)
+        except msgspec.ValidationError as error:
             self.log.warning("The run is left out of the history of %s: %s", plain(str(tuning)), error)
+            return
+        if bucket:
+            add_to_history(self.storage, bucket, record, self.log)
+        if self.record_experiment:
+            add_to_experiment(self.connection, given, record, self.log)
 
     def _with_files(self, given: Material) -> Material:
         """Add the complete results from files, where XCom has only a part."""
@@ -306,6 +308,8 @@ class _Left:
 
     def __init__(self, ti: Any, tasks: Mapping[Role, str], states: Mapping[str, str | None], log: Any) -> None:
         self._ti, self._tasks, self._states, self._log = ti, tasks, states, log
+        self.candidate: int | None = None
+        """Map index of the best candidate of a sweep, whose results count; None without one."""
         # A task that never ran has no XCom; reading it would fill the log with errors.
         self._ran = {role for role, task_id in tasks.items() if states.get(task_id) in RAN}
         # The first skipped task has skipped itself.
@@ -332,7 +336,10 @@ class _Left:
 
     def errors(self) -> dict[Role, str]:
         failed = [role for role in self._ran if self._states.get(self._tasks[role]) == "failed"]
-        return {role: str(error) for role in failed if (error := self._pull(role, ERROR))}
+        found = {role: str(error) for role in failed if (error := self._pull(role, ERROR))}
+        if Role.SELECTION in found:  # it names the error of each candidate
+            found |= dict.fromkeys((role for role in failed if role in MAPPED_ROLES), found[Role.SELECTION])
+        return found
 
     def _decode(self, found: dict[str, Any], kind: type[_Result]) -> _Result | None:
         try:
@@ -342,7 +349,23 @@ class _Left:
             return None
 
     def _pull(self, role: Role, key: str) -> Any:
-        return self._ti.xcom_pull(key=key, task_ids=self._tasks[role], map_indexes=self._ti.map_index)
+        index = self._ti.map_index
+        if role in MAPPED_ROLES and self._states.get(self._tasks[Role.SELECTION]) is not None:
+            if self.candidate is None:
+                return None
+            index = self.candidate
+        return self._ti.xcom_pull(key=key, task_ids=self._tasks[role], map_indexes=index)
+
+
+def _merged(states: dict[str, str | None], tasks: Mapping[Role, str]) -> dict[str, str | None]:
+    """States of the run's tasks, with one state for all candidates of a sweep: that of the furthest candidate."""
+    instances = {task_id: list(instances_of(states, task_id).values()) for task_id in tasks.values()}
+    merged = {
+        task_id: next((state for state in FURTHEST_FIRST if state in found), found[0])
+        for task_id, found in instances.items()
+        if found and task_id not in states
+    }
+    return {**states, **merged}
 
 
 def _start_of_run(context: Context) -> str:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 from airflow.sdk.exceptions import AirflowSkipException
@@ -17,6 +17,7 @@ from vertex_tuning.costs.pricing import Cost
 from vertex_tuning.deployment import deployment_id, require_own
 from vertex_tuning.jobs.job import (
     CANCELLED,
+    CANDIDATE_LABEL,
     DATASET_LABEL,
     DEPLOYMENT_LABEL,
     ONCE_LABEL,
@@ -28,7 +29,7 @@ from vertex_tuning.jobs.job import (
 from vertex_tuning.jobs.spec import Origin, TuningSpec, identity_labels
 from vertex_tuning.jobs.submission import SEARCH_TIMING, OnChangedSpec, Reuse, jobs_of_other_runs, submit
 from vertex_tuning.jobs.wait import failure_of
-from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, origin_of, task_states
+from vertex_tuning.operators.base import TuningJobOperator, VertexOperator, instances_of, origin_of, task_states
 from vertex_tuning.operators.waiter import RETRIED, TuningJobWaiter
 from vertex_tuning.registry.aliases import CHAMPION, ROLLED_BACK, TUNING_LABEL, champion_of
 from vertex_tuning.resources.resource_names import location_of
@@ -83,7 +84,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
     :param skip_if_unchanged: skip this task if a job with the same data and settings is running, or if its model
         exists. `labels` must then contain the label `airflow-tuning` with the tuning's name. (templated)
     :param cost: `cost` of an `UploadDatasetOperator`: the estimate for `max_cost_per_30_days`. A label of the job keeps
-        its tokens. (templated)
+        its tokens. In a sweep, the limit applies to all candidates before the first job is created. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
     :param outlives_run: the job may continue after the end of the run, because another DAG waits for it; the DAG
         `cancel_orphaned_jobs` does not cancel it.
@@ -192,7 +193,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
 
         def before_creating() -> None:
             self.require_unchanged_data(spec)
-            self.require_room_in_budget(TuningJob(name="", base_model=spec.base_model, labels=spec.labels))
+            self._require_room_for_run(spec)
             store.set(REQUESTED, " ".join([*requested, spec.fingerprint()]))
 
         try:
@@ -211,6 +212,23 @@ class CreateTuningJobOperator(TuningJobWaiter):
         if job.name in self.creations.names:
             self.cancel_above_budget(job)
         return job
+
+    def _require_room_for_run(self, spec: TuningSpec) -> None:
+        """Check that the budget has room for the job; in a sweep for the jobs of all candidates, before the first.
+
+        :raises AirflowSkipException: it has no room, and `on_budget` is `skip`
+        :raises CostLimitError: it has no room
+        """
+        labels, cost = spec.labels, self._cost()
+        is_sweep = bool(cost and cost.candidates > 1)
+        if cost and is_sweep:
+            labels = {**labels, TRAINING_TOKENS_LABEL: str(cost.most_training_tokens)}
+        job = TuningJob(name="", base_model=spec.base_model, labels=labels)
+        self.require_room_in_budget(job, is_whole_run=is_sweep)
+
+    def _cost(self) -> Cost | None:
+        found: Cost | None = parse_rendered("cost", self.cost, Cost, "`cost` of an UploadDatasetOperator")
+        return found
 
     def _require_no_cancel(self, context: Context, spec: TuningSpec, origin: Origin) -> None:
         """Check that no person has cancelled the job since an attempt that failed while the job ran.
@@ -243,8 +261,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
         labels = {**spec.labels, **origin.labels}
         if spec.dataset_hash:
             labels[DATASET_LABEL] = spec.dataset_hash[:32]
-        if cost := parse_rendered("cost", self.cost, Cost, "`cost` of an UploadDatasetOperator"):
-            labels[TRAINING_TOKENS_LABEL] = str(cost.most_training_tokens)
+        if cost := self._cost():
+            labels[TRAINING_TOKENS_LABEL] = str(cost.most_training_tokens_of(spec.epoch_count or cost.epochs))
         if self.outlives_run:
             labels[OUTLIVES_RUN_LABEL] = "true"
         if parse_switch("skip_if_unchanged", self.skip_if_unchanged):
@@ -264,15 +282,24 @@ class CreateTuningJobOperator(TuningJobWaiter):
                 self.skip_for(job)
         made = {job.tuned_model.model: job for job in jobs if job.succeeded and job.tuned_model}
         versions = self.registry.versions_of(spec.labels[TUNING_LABEL]) if made else []
+        known = {version.name for version in versions}
+        for model, job in made.items():
+            if CANDIDATE_LABEL in job.labels and model not in known:
+                self._skip(
+                    f"Nothing has changed: {job.name} trained on the same data with the same settings as a candidate, "
+                    "and its model is deleted because another candidate was better. No job was created."
+                )
         for version in versions:
             if version.name in made:
-                reason = (
+                self._skip(
                     f"Nothing has changed: {version.name} was tuned by {made[version.name].name} from the same data "
                     f"with the same settings, and {_fate(version, champion_of(versions, self.champion_alias))} "
                     "No job was created."
                 )
-                self.log.info("Skipping: %s", reason)
-                raise AirflowSkipException(reason)
+
+    def _skip(self, reason: str) -> NoReturn:
+        self.log.info("Skipping: %s", reason)
+        raise AirflowSkipException(reason)
 
 
 class GetTuningJobOperator(TuningJobOperator):
@@ -376,10 +403,7 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         if own not in (None, -1) and f"{self.created_by}_{own}" in states:
             return {own: states[f"{self.created_by}_{own}"]}
         found = {-1: states[self.created_by]} if self.created_by in states else {}
-        for task_id, state in states.items():
-            name, _, index = task_id.rpartition("_")
-            if name == self.created_by and index.isdecimal():
-                found[int(index)] = state
+        found |= instances_of(states, self.created_by)
         if not found:
             raise exceptions.ConfigurationError(
                 f"created_by: found {self.created_by!r}, expected a task of this run, one of {', '.join(states)}."

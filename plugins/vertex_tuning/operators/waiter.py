@@ -339,10 +339,11 @@ class TuningJobWaiter(VertexOperator):
             uris = filter(None, (spec.training_uri, spec.validation_uri))
             require_unchanged(self.storage, str(self.manifest_uri), uris)
 
-    def require_room_in_budget(self, job: TuningJob) -> None:
+    def require_room_in_budget(self, job: TuningJob, *, is_whole_run: bool = False) -> None:
         """Check that the budget of the tuning has room for a job in addition to all older jobs.
 
         :param job: a job, or its labels and model before it is created
+        :param is_whole_run: the job stands for all jobs of its run, as in a sweep
         :raises AirflowSkipException: it has no room, and `on_budget` is `skip`
         :raises CostLimitError: it has no room, or a cost is not known
         """
@@ -350,7 +351,8 @@ class TuningJobWaiter(VertexOperator):
         if limit is None:
             return
         try:
-            require_room(job, older_jobs(self.hook, job), limit)
+            older = older_jobs(self.hook, job)
+            require_room(job, [old for old in older if not is_whole_run or old.run != job.run], limit)
         except exceptions.BudgetExceededError as error:
             if self.on_budget != "skip":
                 raise

@@ -8,6 +8,7 @@ import msgspec
 
 from vertex_tuning.report import content as to
 from vertex_tuning.report import evidence, parts
+from vertex_tuning.report.candidates import CandidateTable, candidates
 from vertex_tuning.report.material import Material
 from vertex_tuning.report.run_links import links_of
 from vertex_tuning.report.verdict import NO_STEP, NOT_STARTED, UNDECIDED, verdict_of
@@ -36,17 +37,27 @@ def build(given: Material) -> to.Report:
         dataset=parts.dataset(given.upload, given.dataset_report, job) if given.upload else None,
         settings=parts.settings(job) if job else [],
         metrics=parts.metrics(given.metrics, given.series) if given.metrics else None,
+        candidates=_candidates(given),
         gates=evidence.gates(given.evaluation) if given.evaluation else None,
         smoke=parts.answers(given.smoke.cases, given.smoke.result_uri) if given.smoke else None,
         sample=_sample(given),
         comparison=evidence.comparison(given.evaluation) if given.evaluation else None,
         labels=evidence.labels(given.evaluation) if given.evaluation else None,
         decision=given.decision,
-        cost=parts.cost(given.upload, given.metrics, job_created=bool(job) or steps[Role.CREATE].state not in NO_JOB),
+        cost=parts.cost(
+            given.upload,
+            given.selection or given.metrics,
+            job_created=bool(job) or steps[Role.CREATE].state not in NO_JOB,
+        ),
         rollback=parts.rollback(given.previous) if given.previous else None,
         links=links_of(given),
     )
     return _storable(report)
+
+
+def _candidates(given: Material) -> CandidateTable | None:
+    epochs = given.upload.epoch_count if given.upload else None
+    return candidates(given.selection, epochs, given.vertex_endpoint) if given.selection else None
 
 
 def _sample(given: Material) -> to.AnswerList | None:

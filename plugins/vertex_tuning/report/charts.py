@@ -150,6 +150,7 @@ class Picture(msgspec.Struct, frozen=True):
     :param y_ticks: ticks of the axis of values
     :param paths: kind and SVG path of each line
     :param dots: kind of line, x and y of the points of lines with at most `FEW` points
+    :param ends: name, x, y and kind of the last point of each line
     :param marks: x, label and `best` of each checkpoint
     :param overfitting: x at which over-fitting starts; None without over-fitting
     :param readings: values at up to `MAX_READINGS` steps
@@ -165,6 +166,7 @@ class Picture(msgspec.Struct, frozen=True):
     y_ticks: list[Tick]
     paths: list[tuple[str, str]]
     dots: list[tuple[str, float, float]]
+    ends: list[tuple[str, float, float, str]]
     marks: list[tuple[float, str, bool]]
     overfitting: float | None
     readings: list[Reading]
@@ -197,6 +199,7 @@ def picture(chart: Chart) -> Picture:
         [Tick(y(value), tick_label(value, chart.unit)) for value in y_ticks],
         [(line.kind, "M" + "L".join(f"{px} {py}" for px, py in points)) for line, points in placed],
         [(line.kind, px, py) for line, points in placed if len(points) <= FEW for px, py in points],
+        [(line.name, *points[-1], line.kind) for line, points in placed if points],
         [(x(mark.step), mark.label, mark.best) for mark in chart.marks if first <= mark.step <= last],
         None if chart.overfitting_step is None else x(min(max(chart.overfitting_step, first), last)),
         _readings(chart),

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from vertex_tuning.report.candidates import CandidateTable
 from vertex_tuning.report.charts import Chart
 from vertex_tuning.report.confusion import LabelTable
 from vertex_tuning.report.names import number_text
@@ -287,6 +288,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     :param version: version of these fields; it increases when a field changes its meaning
     :param created: time in RFC 3339 form
+    :param candidates: the candidates of a sweep; None in a run with one job
     :param labels: the sample's answers by label, if the expected answers are labels
     :param decision: decision of a person, in a run that requires approval
     :param rollback: the models of a rollback
@@ -302,6 +304,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     dataset: DatasetSummary | None
     settings: list[Fact]
     metrics: Metrics | None
+    candidates: CandidateTable | None = None
     gates: list[GateRow] | None
     smoke: AnswerList | None
     sample: AnswerList | None

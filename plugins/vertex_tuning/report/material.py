@@ -13,6 +13,7 @@ from vertex_tuning.results import (
     MetricsResult,
     PreviousResult,
     Role,
+    SelectionResult,
     SmokeResult,
     UploadResult,
 )
@@ -30,6 +31,7 @@ class Material(msgspec.Struct, kw_only=True):
     :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
     :param vertex_endpoint: base URL of a local Google Cloud; empty for Google's own
     :param dataset_report: the file with the findings, in the folder of the dataset
+    :param selection: the candidates of a sweep; `job` and `metrics` are then those of the best candidate
     :param series: all points of the metrics, by series
     """
 
@@ -49,6 +51,7 @@ class Material(msgspec.Struct, kw_only=True):
     dataset_report: DatasetFile | None = None
     job: TuningJob | None = None
     metrics: MetricsResult | None = None
+    selection: SelectionResult | None = None
     series: dict[str, SeriesColumns] = msgspec.field(default_factory=dict)
     smoke: SmokeResult | None = None
     evaluation: EvaluationResult | None = None

@@ -27,7 +27,7 @@ HERE: Final = Path(__file__).parent
 HEADLINE: Final = ("/eval_total_loss", "/eval_fraction_of_correct_next_step_preds")
 
 SIGNS: Final = {
-    **dict.fromkeys(("promoted", "first", "passed", "success"), "\N{CHECK MARK}"),
+    **dict.fromkeys(("promoted", "first", "passed", "success", "succeeded"), "\N{CHECK MARK}"),
     **dict.fromkeys(("refused", "failed"), "\N{MULTIPLICATION X}"),
     **dict.fromkeys(("skipped", "upstream_failed", "removed"), names.DASH),
     **dict.fromkeys(("missing", "undecided"), "?"),
@@ -41,6 +41,7 @@ SECTIONS: Final = (
     ("rollback", "Rollback", "Rollback"),
     ("dataset", "Dataset", "Dataset"),
     ("settings", "Settings", "Tuning job"),
+    ("candidates", "Candidates", "Selection"),
     ("curves", "Curves", "Metrics"),
     ("gates", "Gates", "Evaluation"),
     ("smoke", "Smoke test", "Smoke test"),
@@ -69,6 +70,7 @@ def to_html(report: Report) -> str:
         steps=steps,
         sections=[(name, title) for name, title, step in SECTIONS if not step or steps[step].state != NO_STEP],
         pictures=[(chart, picture(chart)) for chart in charts],
+        sweep=picture(report.candidates.chart) if report.candidates and report.candidates.chart else None,
         differing=[answer for answer in compared.answers if answer.differs] if compared else [],
         gain=_gain_picture(compared) if compared else None,
         # The only text that is not escaped: a file of this package, not data.

@@ -185,7 +185,7 @@ def cost(
     """The estimated cost, and the cost by the token count of the service; without a job, no cost."""
     if upload is None or upload.cost is None:
         return None
-    expected, billed = upload.cost, collected.values.get("billed_tokens") if collected else None
+    expected, billed = upload.cost, collected.billed_tokens if collected else None
     if not job_created:
         return to.CostSummary("Nothing: this run created no tuning job.", None, 0.0, expected.currency)
     if billed is None or expected.price is None:

@@ -128,7 +128,7 @@ def _skipped(
     if step is steps[Role.SMOKE]:
         sentence = "Too few answers of the new model were as expected. " + _stays(evaluation)
         return RunVerdict("refused", "Refused", sentence, reasons)
-    if step is steps[Role.CREATE]:
+    if step in (steps[Role.CREATE], steps[Role.SELECTION]):
         sentence = "Nothing was trained: the same data and settings have made a model before, or are making one now."
         return RunVerdict("skipped", "Skipped", sentence, reasons)
     return RunVerdict("skipped", "Skipped", f"The run ended at {step.task_id}. {_stays(evaluation)}", reasons)

@@ -43,7 +43,7 @@ from vertex_tuning.report.page import to_html, to_json
 from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import Decision
 
-from tests.integration.conftest import TRAINING, VALIDATION
+from tests.integration.conftest import PROJECT, TRAINING, VALIDATION
 from tests.support import report_samples as samples
 from tests.support.tasks import TaskContext, create, execute
 
@@ -634,7 +634,7 @@ def recorded(storage: StorageHook, tuning: str) -> list[RunRecord]:
 def test_a_run_is_added_to_the_history_of_its_tuning_with_its_report(storage: StorageHook) -> None:
     context = results(upload=samples.upload(), wait=samples.job(), promotion={"model": "m"})
     context["dag_run"] = SimpleNamespace(start_date=datetime(2026, 3, 2, tzinfo=UTC))
-    arguments = {"run_folder": "gs://bucket/runs/recorded", "tuning": "recorded", "bucket": "bucket"}
+    arguments: dict[str, Any] = {"run_folder": "gs://bucket/runs/recorded", "tuning": "recorded", "bucket": "bucket"}
     for _ in range(2):  # a retried task adds no second record
         result = execute(WriteReportOperator(task_id="task", **arguments), context)
         [record] = recorded(storage, "recorded")
@@ -661,14 +661,14 @@ def test_a_run_without_a_folder_is_recorded_all_the_same(storage: StorageHook) -
 
 
 @pytest.mark.parametrize("arguments", [{}, {"tuning": "t"}, {"bucket": "bucket"}, {"tuning": "None", "bucket": ""}])
-def test_a_run_without_a_tuning_or_bucket_has_no_history(arguments: dict[str, str], capfd: Any) -> None:
+def test_a_run_without_a_tuning_or_bucket_has_no_history(arguments: dict[str, Any], capfd: Any) -> None:
     execute(WriteReportOperator(task_id="task", **arguments), results(upload__error="x"))
     assert "history" not in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [{"tuning": "../x"}, {"tuning": "T"}, {"bucket": "a/b"}, {"bucket": "missing"}])
-def test_a_history_that_cannot_be_written_is_a_warning(arguments: dict[str, str], capfd: Any) -> None:
-    operator = WriteReportOperator(task_id="task", **{"tuning": "t", "bucket": "bucket", **arguments})
+def test_a_history_that_cannot_be_written_is_a_warning(arguments: dict[str, Any], capfd: Any) -> None:
+    operator = WriteReportOperator(task_id="task", **{"tuning": "t", "bucket": "bucket"} | arguments)
     result = execute(operator, results(upload__error="x"))
     assert result["verdict"] == "failed"
     assert "left out of the history" in capfd.readouterr().out
@@ -679,6 +679,45 @@ def test_a_storage_that_is_down_does_not_fail_the_run_for_its_history(control: A
     operator = WriteReportOperator(task_id="task", tuning="t", bucket="bucket")
     assert execute(operator, results(upload__error="x"))["verdict"] == "failed"
     assert "left out of the history" in capfd.readouterr().out
+
+
+def test_a_run_is_recorded_in_the_experiment_of_its_tuning(emulator: str, capfd: Any) -> None:
+    operator = WriteReportOperator(task_id="task", tuning="in_experiment", record_experiment=True)
+    for _ in range(2):
+        execute(operator, results(upload=samples.upload(), wait=samples.job(), promotion={"model": "m"}))
+    assert "Experiment: " in capfd.readouterr().out
+    contexts = f"{emulator}/v1/projects/{PROJECT}/locations/us-central1/metadataStores/default/contexts"
+    query = {"filter": 'schema_title="system.ExperimentRun"'}
+    found = httpx.get(contexts, params=query).raise_for_status().json()["contexts"]
+    [run] = [context for context in found if "/airflow-in-experiment-run-" in context["name"]]
+    assert run["metadata"]["_metrics"]["verdict"] == "promoted"
+    assert run["metadata"]["_params"]["dataset_hash"] == "9f2c" * 16
+    assert run["metadata"]["_params"]["run_id"] == "run"
+
+
+def test_an_experiment_that_cannot_be_written_is_a_warning(control: Any, capfd: Any) -> None:
+    control("faults", method="contexts.create", error={"code": 403, "message": "Not yours."})
+    operator = WriteReportOperator(task_id="task", tuning="refused_experiment", record_experiment=True)
+    result = execute(operator, results(upload=samples.upload(), wait=samples.job(), promotion={"model": "m"}))
+    assert result["verdict"] == "promoted"
+    assert "not recorded in the experiment of refused_experiment: " in capfd.readouterr().out
+
+
+def test_a_run_without_a_job_is_not_recorded_in_the_experiment(emulator: str) -> None:
+    httpx.delete(f"{emulator}/_internal/requests")
+    operator = WriteReportOperator(task_id="task", tuning="without_job", record_experiment=True)
+    execute(operator, results(upload__error="x"))
+    assert "contexts.create" not in httpx.get(f"{emulator}/_internal/requests").json()["counts"]
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_tuning_says_whether_its_runs_are_recorded_in_an_experiment(on: bool) -> None:
+    with DAG("recording_experiments", schedule=None) as dag:
+        tuning_pipeline(TUNING.model_copy(update={"record_experiment": on}))
+    report = dag.task_dict["write_report"]
+    assert isinstance(report, WriteReportOperator)
+    assert report.record_experiment is on
+    assert TUNING.record_experiment is True
 
 
 def test_the_pipeline_records_its_runs_in_the_history_of_the_tuning() -> None:

@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import vertex_tuning
 import yaml
 from airflow.providers.google.cloud.operators import gen_ai
@@ -60,8 +62,9 @@ def test_every_yaml_example_fits_a_tuning(project_dir: Path, tmp_path: Path) -> 
         load_tuning(path)
 
 
-def test_every_python_example_of_the_operators_makes_a_dag(project_dir: Path) -> None:
-    examples = blocks(page(project_dir, "operators"), "python")
+@pytest.mark.parametrize("name", ["operators", "sweeps"])
+def test_every_python_example_of_the_operators_makes_a_dag(project_dir: Path, name: str) -> None:
+    examples = blocks(page(project_dir, name), "python")
     assert examples
     for example in examples:
         names: dict[str, object] = {}
@@ -113,6 +116,17 @@ def test_each_task_of_a_run_is_explained(project_dir: Path) -> None:
             )
         )
     assert {task for names, _ in rows for task in code(names)} == set(dag.task_ids)
+
+
+def test_each_task_that_is_different_in_a_sweep_is_explained(project_dir: Path) -> None:
+    [example] = blocks(page(project_dir, "sweeps"), "python")
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102 - the page is ours
+    rows = tables(page(project_dir, "sweeps"))[0]
+    listed = {task for tasks, _ in rows for task in code(tasks)}
+    tasks = set(names["dag"].task_ids)
+    assert listed <= tasks
+    assert {task for task in tasks if "candidate" in task} <= listed
 
 
 def test_the_layout_is_the_projects(project_dir: Path) -> None:

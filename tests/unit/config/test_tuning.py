@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
+from vertex_tuning.config.hyper_parameters import HyperParameters
 from vertex_tuning.config.loader import load_tuning
 from vertex_tuning.config.params import from_form
-from vertex_tuning.config.tuning import HyperParameters, Tuning
+from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.exceptions import ConfigurationError
 
 FILE = """
