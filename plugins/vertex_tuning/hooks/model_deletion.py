@@ -53,12 +53,15 @@ class ModelDeletionHook(BaseHook):
     def delete_endpoint(self, endpoint: ServingEndpoint) -> None:
         """Undeploy all models of an endpoint, and delete it."""
         client = self._endpoints(endpoint.name)
+        last = list(endpoint.deployed)[-1] if endpoint.deployed else ""
         for deployed_id in endpoint.deployed:
             self._delete(
                 f"undeploying {deployed_id} from {endpoint.name}",
                 client.undeploy_model,
                 endpoint=endpoint.name,
                 deployed_model_id=deployed_id,
+                # The service undeploys a model only without traffic, or as the last one.
+                traffic_split={} if deployed_id == last else {last: 100},
             )
         self._delete(f"deleting {endpoint.name}", client.delete_endpoint, name=endpoint.name)
 

@@ -13,13 +13,14 @@ import msgspec
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.datasets.manifest import DATASETS, MANIFEST, folder_of
 from vertex_tuning.deployment import deployment_id
-from vertex_tuning.exceptions import ConfigurationError, TuningError, VertexUnavailableError
+from vertex_tuning.exceptions import ConfigurationError, NotFoundError, TuningError, VertexUnavailableError
 from vertex_tuning.jobs.clean_up import (
     DEFAULT_ALIAS,
     KeepRules,
     ModelsOfTuning,
     Retention,
     ServingEndpoint,
+    dataset_folders,
     place_of,
     retain_datasets,
     retain_models,
@@ -112,7 +113,7 @@ class HousekeepingOperator(ChampionOperator):
     def rules(self) -> KeepRules:
         """How much is kept.
 
-        :raises ConfigurationError: a limit would not keep the newest model, or models of running tasks
+        :raises ConfigurationError: a limit is below 1
         """
         for field, value in (("keep_models", self.keep_models), ("keep_days", self.keep_days)):
             if value < 1:
@@ -131,8 +132,7 @@ class HousekeepingOperator(ChampionOperator):
         judged = retain_models(models, rules, now)
         result = CleanUpResult(dry_run)
         failures = self._delete_models(models, judged, result)
-        left = {version.name for version in models.versions} - {*result.models}
-        judged_data = self._judge_datasets(context, jobs, left, rules, now)
+        judged_data = self._judge_datasets(context, jobs, {*result.models}, rules, now)
         failures += self._delete_datasets(judged_data, result)
         result.kept = {each.name: each.reason for each in (*judged, *judged_data) if each.kept}
         for name, reason in result.kept.items():
@@ -246,26 +246,37 @@ class HousekeepingOperator(ChampionOperator):
         self,
         context: Context,
         jobs: Sequence[TuningJob],
-        models: set[str],
+        deleted: set[str],
         rules: KeepRules,
         now: datetime,
     ) -> list[Retention]:
         """Judge the datasets in the bucket that jobs of this tuning used.
 
-        :param models: names of the versions that are left
+        :param deleted: names of the versions that were deleted just now, or would be
         """
-        parent = f"{folder_of(self.bucket, DATASETS)}/"
-        judged = retain_datasets(jobs, models | self._models_elsewhere(jobs), self._own_labels, rules, now)
-        judged = [each for each in judged if each.name.startswith(parent) and (each.kept or self._files(each.name))]
+        stored = self._stored_folders(jobs)
+        users = [job for job in jobs if self._is_own(job) and dataset_folders(job) & stored]
+        made = {job.tuned_model.model for job in users if job.tuned_model and job.tuned_model.model}
+        models = {model for model in made - deleted if self._exists(model)}
+        judged = retain_datasets(jobs, models, self._own_labels, rules, now)
+        judged = [each for each in judged if each.name in stored]
         if busy := self._active_dags(context, jobs):
             reason = f"may be used by a run of {', '.join(busy)}, which has not ended"
             return [each if each.kept else Retention(each.name, kept=True, reason=reason) for each in judged]
         return judged
 
-    def _models_elsewhere(self, jobs: Iterable[TuningJob]) -> set[str]:
-        """Models in other locations. They are not judged here, so they are kept."""
-        made = (job.tuned_model.model for job in jobs if job.tuned_model)
-        return {model for model in made if f"/locations/{self.location}/" not in model}
+    def _stored_folders(self, jobs: Iterable[TuningJob]) -> set[str]:
+        """The datasets of this tuning's jobs that are in its bucket, and not deleted yet."""
+        parent = f"{folder_of(self.bucket, DATASETS)}/"
+        used = {folder for job in jobs if self._is_own(job) for folder in dataset_folders(job)}
+        return {folder for folder in used if folder.startswith(parent) and self._files(folder)}
+
+    def _exists(self, model: str) -> bool:
+        """Whether a version exists, in any location. A list of the registry may not show all."""
+        try:
+            return bool(self.registry.get(model))
+        except NotFoundError:
+            return False
 
     def _active_dags(self, context: Context, jobs: Iterable[TuningJob]) -> list[str]:
         """DAGs of this tuning with a run that has not ended: it may have found a dataset, and have no job yet."""

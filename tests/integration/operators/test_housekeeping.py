@@ -318,6 +318,18 @@ def test_a_dataset_stays_that_another_tuning_was_made_from(
     assert MANIFEST in files(storage, old["folder"])
 
 
+def test_a_dataset_stays_whose_model_the_list_does_not_show(
+    tuning: str, google_cloud: str, storage: StorageHook, control: Any
+) -> None:
+    control("lifecycle", labels={TUNING_LABEL: tuning}, script=[])
+    _, old = made_from(tuning, google_cloud, 37)
+    control("faults", method="models.list", staleList=3600.0)
+    result = clean_up(tuning)
+    assert (result["models"], result["datasets"]) == ([], [])
+    assert "was made from it" in result["kept"][old["folder"]]
+    assert MANIFEST in files(storage, old["folder"])
+
+
 def test_a_dataset_stays_while_a_run_may_be_about_to_use_it(
     tuning: str, google_cloud: str, storage: StorageHook, control: Any, hook: VertexTuningHook
 ) -> None:
