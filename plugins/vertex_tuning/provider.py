@@ -95,6 +95,13 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {
         "Further folders that local datasets may be read from, besides the project's folder; separated by colons.",
         "/opt/our-data",
     ),
+    "live_jobs": _option(
+        "True",
+        "Whether the page *Tunings* of Airflow's UI reads jobs and models from Vertex AI, with the connection of the\n"
+        "tasks. Without it, the page shows only what ended runs have written to the bucket.",
+        "False",
+        "boolean",
+    ),
     "prices": _option(
         "", "File with the prices of tuning. If empty, the package's prices.yaml.", "/opt/our-tables/prices.yaml"
     ),

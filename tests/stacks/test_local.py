@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
 from include.local.airflow_api import ENDED, AirflowApi
 from include.local.demo import DAG_ID
@@ -260,6 +261,88 @@ def test_clearing_a_finished_run_costs_nothing(run_id: str, api: AirflowApi, sta
     assert ended(api, DAG_ID, newest) == "success"
     assert jobs(stack, identity) == before
     assert api.result(DAG_ID, newest, "evaluate_model")["verdict"] == "unchanged"
+
+
+# The page Tunings
+
+
+@pytest.fixture
+def seen(page: Page) -> Iterator[dict[str, list[str]]]:
+    """What the browser complains about and asks for while a test runs."""
+    found: dict[str, list[str]] = {"errors": [], "urls": []}
+
+    def complain(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            found["errors"].append(message.text)
+
+    def note(request: Request) -> None:
+        found["urls"].append(request.url)
+
+    page.on("console", complain)
+    page.on("request", note)
+    yield found
+    page.remove_listener("console", complain)
+    page.remove_listener("request", note)
+
+
+def test_the_page_tunings_is_in_the_navigation_and_its_links_lead_out_of_it(
+    run_id: str, page: Page, stack: Stack, seen: dict[str, list[str]]
+) -> None:
+    page.goto(stack.airflow_url)
+    page.get_by_role("link", name="Tunings").first.click()
+    frame = page.frame_locator("iframe[title=Tunings]")
+    card = frame.locator(f"#{DAG_ID}")
+    for told in ("Model in use", "First model", "Exact answers on the sample", "Cost, 30 days", "USD"):
+        assert told in card.inner_text()
+    card.get_by_role("link", name="support_triage").click()
+    frame.get_by_role("heading", name="Scores over time").wait_for()
+    assert page.url == f"{stack.airflow_url}/plugin/tunings/{DAG_ID}"
+    page.reload()
+    frame.get_by_role("heading", name="Validation loss").wait_for()
+    frame.get_by_role("link", name="All tunings").click()
+    card.wait_for()
+    page.go_back()
+    row = frame.locator("tbody tr", has_text="First model")
+    job = row.get_by_role("link", name="Job")
+    with page.expect_popup() as opened:
+        job.click()
+    assert opened.value.url.startswith(f"{stack.emulator_url}/v1/projects/")
+    opened.value.close()
+    row.locator("th a").click()
+    page.wait_for_url(f"{stack.airflow_url}/dags/{DAG_ID}/runs/{quote(run_id, safe='')}**")
+    assert seen["errors"] == []
+    assert [url for url in seen["urls"] if not url.startswith((stack.airflow_url, "blob:", "data:"))] == []
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("path", ["", DAG_ID])
+def test_the_page_tunings_can_be_read_by_everyone(
+    run_id: str, page: Page, stack: Stack, path: str, width: int, colours: Literal["light", "dark"]
+) -> None:
+    """axe finds no serious fault, nothing is wider than the window, and the keyboard reaches the links."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    before = page.viewport_size
+    try:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=colours)
+        page.goto(f"{stack.airflow_url}/vertex-tuning/{path}")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.tagName") == "A"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        found = Axe().run(page).response["violations"]
+        assert [fault["id"] for fault in found if fault["impact"] in ("serious", "critical")] == []
+    finally:
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size(before or {"width": 1300, "height": 1500})
+
+
+def test_the_page_tunings_has_airflows_colours(run_id: str, page: Page, stack: Stack) -> None:
+    for colours in ("dark", "light"):
+        page.evaluate("colours => localStorage.setItem('theme', colours)", colours)
+        page.goto(f"{stack.airflow_url}/plugin/tunings")
+        page.frame_locator("iframe[title=Tunings]").locator(f"html[data-theme={colours}] h1").wait_for()
 
 
 # A person decides

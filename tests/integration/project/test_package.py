@@ -67,6 +67,7 @@ def test_the_entry_points_lead_to_functions(wheels: dict[str, zipfile.ZipFile]) 
     parser = configparser.ConfigParser()
     parser.read_string(about(wheels["package"], "entry_points.txt"))
     assert dict(parser["apache_airflow_provider"]) == {"provider_info": "vertex_tuning.provider:get_provider_info"}
+    assert dict(parser["airflow.plugins"]) == {"vertex_tuning": "vertex_tuning.ui.airflow_plugin:TuningsPlugin"}
     assert dict(parser["console_scripts"]) == {"vertex-tuning": "vertex_tuning.__main__:main"}
 
 
