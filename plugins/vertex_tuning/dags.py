@@ -161,7 +161,7 @@ def housekeeping_dag(dag_file: str) -> dict[str, DAG]:
                     bucket=tuning.bucket,
                     keep_models=rules.keep_models,
                     keep_days=rules.keep_days,
-                    dry_run=rules.dry_run,
+                    delete=not rules.dry_run,
                     base_models=sorted({other.base_model for other in tunings if "/" in other.base_model}),
                     other_locations=sorted({other.location for other in tunings}),
                 )

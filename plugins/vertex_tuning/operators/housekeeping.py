@@ -70,7 +70,7 @@ class HousekeepingOperator(ChampionOperator):
     :param bucket: bucket of the datasets. (templated)
     :param keep_models: number of the newest models that are kept.
     :param keep_days: nothing that was made or changed within so many days is deleted.
-    :param dry_run: only log what would be deleted; true, false or a template of these. (templated)
+    :param delete: delete; otherwise only log what would be deleted. True, false or a template of these. (templated)
     :param base_models: models that tunings start from; none of their versions is deleted. (templated)
     :param other_locations: further locations whose jobs may have used the datasets. (templated)
     """
@@ -78,7 +78,7 @@ class HousekeepingOperator(ChampionOperator):
     template_fields: Sequence[str] = (
         *ChampionOperator.template_fields,
         "bucket",
-        "dry_run",
+        "delete",
         "base_models",
         "other_locations",
     )
@@ -90,7 +90,7 @@ class HousekeepingOperator(ChampionOperator):
         bucket: str,
         keep_models: int = 5,
         keep_days: float = 90.0,
-        dry_run: bool | str = True,
+        delete: bool | str = False,
         base_models: Sequence[str] = (),
         other_locations: Sequence[str] = (),
         **kwargs: Any,
@@ -99,7 +99,7 @@ class HousekeepingOperator(ChampionOperator):
         self.bucket = bucket
         self.keep_models = keep_models
         self.keep_days = keep_days
-        self.dry_run = dry_run
+        self.delete = delete
         self.base_models = list(base_models)
         self.other_locations = list(other_locations)
 
@@ -121,7 +121,7 @@ class HousekeepingOperator(ChampionOperator):
         return KeepRules(self.keep_models, self.keep_days)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        dry_run = parse_switch("dry_run", self.dry_run)
+        delete = parse_switch("delete", self.delete)
         rules, now = self.rules, utc_now()
         if not self.tuning:
             raise ConfigurationError("tuning: found nothing, expected the name of a tuning.")
@@ -130,7 +130,7 @@ class HousekeepingOperator(ChampionOperator):
         jobs = self._jobs()
         models = self._models(context, jobs, rules, now)
         judged = retain_models(models, rules, now)
-        result = CleanUpResult(dry_run)
+        result = CleanUpResult(dry_run=not delete)
         failures = self._delete_models(models, judged, result)
         judged_data = self._judge_datasets(context, jobs, {*result.models}, rules, now)
         failures += self._delete_datasets(judged_data, result)

@@ -70,7 +70,7 @@ class NightlyContext(TaskContext):
 
 
 def clean_up(tuning: str, active: Mapping[str, list[str]] | None = None, **arguments: Any) -> dict[str, Any]:
-    given = {"keep_models": 1, "dry_run": False, "bucket": "bucket", "location": LOCATION, **arguments}
+    given = {"keep_models": 1, "delete": True, "bucket": "bucket", "location": LOCATION, **arguments}
     result = execute(HousekeepingOperator(task_id="clean", tuning=tuning, **given), NightlyContext(active))
     assert isinstance(result, dict)
     return result
@@ -98,7 +98,7 @@ def test_a_dry_run_names_what_it_would_delete_and_deletes_nothing(
     registry: RegistryHook, control: Any, tuning: str, google_cloud: str, capfd: Any
 ) -> None:
     old, new = models(control, tuning, 2)
-    result = clean_up(tuning, dry_run=True)
+    result = clean_up(tuning, delete=False)
     assert result["dry_run"] is True
     assert result["models"] == [old]
     assert result["kept"] == {new: "is one of the newest 1"}
@@ -109,7 +109,7 @@ def test_a_dry_run_names_what_it_would_delete_and_deletes_nothing(
 
 
 def test_dry_is_the_default() -> None:
-    assert HousekeepingOperator(task_id="clean", tuning="t", bucket="b").dry_run is True
+    assert HousekeepingOperator(task_id="clean", tuning="t", bucket="b").delete is False
 
 
 def test_old_models_go_with_the_endpoints_of_all_their_checkpoints(
@@ -296,7 +296,7 @@ def test_a_dataset_goes_with_the_last_model_that_was_made_from_it(
     _, old = made_from(tuning, google_cloud, 30)
     _, new = made_from(tuning, google_cloud, 31)
     report = storage.write_object(f"{old['run_folder']}/report.html", b"<html>", "text/html")
-    assert clean_up(tuning, dry_run=True)["datasets"] == [old["folder"]]
+    assert clean_up(tuning, delete=False)["datasets"] == [old["folder"]]
     assert MANIFEST in files(storage, old["folder"])
     assert clean_up(tuning)["datasets"] == [old["folder"]]
     assert files(storage, old["folder"]) == []
@@ -383,7 +383,7 @@ def test_data_that_was_used_where_it_is_stays(
     [
         ({"keep_models": 0}, "keep_models: found 0, expected 1 or more."),
         ({"keep_days": 0.5}, "keep_days: found 0.5, expected 1 or more."),
-        ({"dry_run": "perhaps"}, "dry_run: found 'perhaps'"),
+        ({"delete": "perhaps"}, "delete: found 'perhaps'"),
         ({"tuning": ""}, "tuning: found nothing"),
     ],
 )
