@@ -17,8 +17,8 @@ from tests.support.paths import PROJECT_DIR
 UV: Final = str(PROJECT_DIR / ".venv" / "bin" / "uv")
 CONSTRAINTS: Final = "https://raw.githubusercontent.com/apache/airflow/constraints-{airflow}/constraints-{python}.txt"
 EXTRAS: Final = ("evaluation", "openlineage", "smtp")
-NOT_FOR_TESTS: Final = r"ruff|mypy|types-|import-linter|playwright|mkdocs|-r "
-"""Lines of requirements-dev.txt that no test outside of tests/stacks needs."""
+NOT_FOR_TESTS: Final = r"ruff|mypy|types-|import-linter|playwright|mkdocs|apache-airflow-providers-|-r "
+"""Lines of requirements-dev.txt that no test outside of tests/stacks needs, or that the extras of the wheel bring."""
 OF_THE_TESTS: Final = r"httpx|rich|psutil|cryptography"
 """Lines of requirements.txt that only tests and the demo need."""
 

@@ -11,7 +11,7 @@ from vertex_tuning.report.material import Material
 
 Facts = dict[str, str | float]
 
-MAX_VALUES: Final = 200
+MEASURED_VALUES_KEPT: Final = 200
 """Most measured values of a run; most runs have about 50."""
 
 
@@ -55,7 +55,7 @@ def experiment_values(given: Material, record: RunRecord) -> Facts:
     for name, values in compared.items():
         sides = {name: values.challenger, f"champion.{name}": values.champion, f"baseline.{name}": values.baseline}
         measured |= {side: value for side, value in sides.items() if value is not None}
-    return _known(facts) | dict(list(_known(measured).items())[:MAX_VALUES])
+    return _known(facts) | dict(list(_known(measured).items())[:MEASURED_VALUES_KEPT])
 
 
 def _known(facts: Mapping[str, str | float | None]) -> Facts:

@@ -20,7 +20,7 @@ from vertex_tuning.history.run_record import (
     Url,
 )
 from vertex_tuning.history.score_interval import score_with_interval
-from vertex_tuning.jobs.job import ADAPTER_SIZES, JobHyperParameters, TunedModel, TuningJob, billed_tokens
+from vertex_tuning.jobs.job import ADAPTER_SIZES, JobHyperParameters, TunedModel, TuningJob
 from vertex_tuning.metrics.series import LOSSES, VALIDATION_LOSS
 from vertex_tuning.report.content import Report
 from vertex_tuning.report.material import Material
@@ -185,24 +185,17 @@ def _data(upload: UploadResult | None) -> Mapping[str, Any]:
 
 def _cost(given: Material, report: Report) -> dict[str, Any]:
     """The cost as the report has it, with the tokens that it is for."""
-    created = given.job or given.selection
-    billed = _billed(given)
-    estimated = given.upload.cost.training_tokens if given.upload and given.upload.cost and created else None
+    measured = given.selection or given.metrics
+    billed = measured.billed_tokens if measured else None
+    estimate = given.upload.cost if given.upload and given.job else None
     cost = report.cost
     return {
         "cost": _finite(cost.amount) if cost else None,
         "currency": _text(cost.currency, TITLE_KEPT) if cost else "",
         "is_estimate": billed is None and bool(cost and cost.amount),
-        "tokens": estimated if billed is None else billed,
+        "tokens": round(billed) if billed else estimate and estimate.training_tokens,
+        "candidates": len(given.selection.candidates) if given.selection else 1,
     }
-
-
-def _billed(given: Material) -> int | None:
-    """Training tokens as the service counted them, in a sweep those of all candidates; None if it has not."""
-    if given.selection is None:
-        return billed_tokens(given.job) if given.job else None
-    counted = given.selection.billed_tokens
-    return None if counted is None else int(counted)
 
 
 def _finite(number: float | None) -> float | None:

@@ -31,6 +31,7 @@ from vertex_tuning.text.plain_text import TEXT_SHOWN, shorten
 from vertex_tuning.text.templates import parse_rendered, rendered
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context, XComArg
 
     from vertex_tuning.datasets.prepare import DatasetReport, Prepared, Source
@@ -138,6 +139,7 @@ class UploadDatasetOperator(VertexOperator):
         self.evaluation = evaluation
         self.least_sample = least_sample
         self.prices = prices
+        self._published: tuple[list[str], UploadResult] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         from vertex_tuning.datasets.publish import DatasetPublisher
@@ -179,7 +181,15 @@ class UploadDatasetOperator(VertexOperator):
             test=_summary(files["test"]) if "test" in files else None,
             warnings=[*warnings, *counted.warnings, *self._small_sample(prepared), *_warnings(prepared)],
         )
+        names = [str(source.path or source.name) for files in sources.values() for source in files]
+        self._published = names, result
         return result.as_xcom()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
+        """Lineage for Airflow's OpenLineage provider, which calls this method."""
+        from vertex_tuning.lineage import upload_lineage
+
+        return upload_lineage(*self._published) if self._published else None
 
     # Arguments
 

@@ -16,6 +16,7 @@ from vertex_tuning.results import ModelDescription, PreviousResult, PromotionRes
 from vertex_tuning.text.templates import rendered
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from vertex_tuning.registry.aliases import ModelVersion
@@ -98,6 +99,7 @@ class ReplaceChampionOperator(ChampionOperator):
         super().__init__(**kwargs)
         self.model = model
         self.expected_champion = expected_champion
+        self._is_in_use = False
 
     def expected(self) -> str | None:
         # Without a model in use, the template is rendered as "None".
@@ -113,9 +115,16 @@ class ReplaceChampionOperator(ChampionOperator):
             require_own(sibling.name, sibling.labels, "model")
         return version
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
+        """Lineage for Airflow's OpenLineage provider, which calls this method."""
+        from vertex_tuning.lineage import promotion_lineage
+
+        return promotion_lineage(self.model, self.tuning, self.champion_alias) if self._is_in_use else None
+
     def conclude(self, context: Context, current: CurrentModels, event: dict[str, Any]) -> PromotionResult:
         """The result after `self.model` was put into use, also as events of the model's asset."""
         in_use = self.describe(self.registry.get(self.model))
+        self._is_in_use = True
         previous = current.previous.name if current.previous else None
         for asset in self.outlets:
             names = {"job": in_use.job, "model": in_use.model, "endpoint": in_use.endpoint}

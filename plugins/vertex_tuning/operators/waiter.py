@@ -35,6 +35,7 @@ from vertex_tuning.text.templates import rendered
 from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 STATUSES: Final = frozenset({*ENDED.values(), "timeout", "error", "rivals"})
@@ -173,6 +174,12 @@ class TuningJobWaiter(VertexOperator):
         """The result of the task, from a job that has succeeded."""
         self.log.info("%s succeeded: %s", job.name, job.tuned_model)
         return JobResult.of(job).as_xcom()
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage | None:
+        """Lineage for Airflow's OpenLineage provider, which calls this method."""
+        from vertex_tuning.lineage import job_lineage
+
+        return job_lineage(self.job) if self.job else None
 
     def follow(self, context: Context, job: TuningJob) -> TuningJob:
         """The job to wait for: this job while it runs, the job that replaced it, or a new job.

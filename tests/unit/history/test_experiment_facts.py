@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vertex_tuning.history.experiment_facts import MAX_VALUES, experiment_params, experiment_values
+from vertex_tuning.history.experiment_facts import MEASURED_VALUES_KEPT, experiment_params, experiment_values
 from vertex_tuning.history.record_builder import build_record
 from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.report.build import build
@@ -37,7 +37,7 @@ def test_what_is_not_known_is_left_out_and_numbers_are_finite() -> None:
     given.metrics.values.update({f"value.{number}": 1.0 for number in range(999)})
     values = experiment_values(given, record_of(given))
     assert not {"nan", "inf"} & values.keys()
-    assert len(values) <= MAX_VALUES + 10
+    assert len(values) <= MEASURED_VALUES_KEPT + 10
     nothing = samples.nothing()
     assert experiment_values(nothing, record_of(nothing)) == {"verdict": "failed"}
     assert experiment_params(record_of(nothing), "d").keys() == {"dag_id", "run_id", "deployment"}

@@ -12,7 +12,7 @@ from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.operators.report import ROLLBACK_TASKS
 from vertex_tuning.report.build import build
 from vertex_tuning.report.material import Material
-from vertex_tuning.results import ModelDescription, PreviousResult, Role
+from vertex_tuning.results import CandidateResult, ModelDescription, PreviousResult, Role, SelectionResult
 
 from tests.support import report_samples as samples
 
@@ -72,6 +72,21 @@ def test_a_run_whose_dataset_is_refused_is_recorded_with_its_error() -> None:
     record = record_of(samples.nothing())
     assert (record.outcome, record.model, record.job, record.score, record.cost) == ("failed", "", "", None, None)
     assert record.reasons == ["training.jsonl, line 3: not JSON"]
+
+
+def test_the_record_of_a_sweep_has_the_number_and_the_cost_of_all_candidates() -> None:
+    candidates = [
+        CandidateResult(index=index, settings={"epoch_count": 4}, state="succeeded", billed_tokens=192844.0)
+        for index in range(3)
+    ]
+    metrics = samples.metrics(samples.series())
+    selection = msgspec.convert(
+        {**metrics, "selected": 0, "candidates": msgspec.to_builtins(candidates)}, SelectionResult
+    )
+    record = record_of(msgspec.structs.replace(samples.material(), selection=selection))
+    assert (record.candidates, record.tokens) == (3, 3 * 192844)
+    assert record.cost == pytest.approx(3 * 0.578532)
+    assert record_of(samples.material()).candidates == 1
 
 
 def test_a_rollback_is_recorded_with_both_models() -> None:
