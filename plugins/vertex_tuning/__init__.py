@@ -25,9 +25,12 @@ PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.reg
 RollbackOperator
 HousekeepingOperator                                 vertex_tuning.operators.housekeeping
 WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
+NotifyOperator                                       vertex_tuning.operators.notification
+overdue_alerts                                       vertex_tuning.notifications.overdue
 Tuning, Schedule, Budget, SmokeTest, Promotion       vertex_tuning.config.tuning
 HyperParameters, Sweep                               vertex_tuning.config.hyper_parameters
 DatasetOptions, ColumnNames                          vertex_tuning.datasets.options
+Notification                                         vertex_tuning.config.notify
 load_tuning, load_tunings                            vertex_tuning.config.loader
 GoogleConnection                                     vertex_tuning.hooks.connection
 VertexTuningHook                                     vertex_tuning.hooks.genai

@@ -20,12 +20,14 @@ from vertex_tuning.config.base_models import RETIRING_TAG
 from vertex_tuning.config.default_args import DEFAULT_ARGS
 from vertex_tuning.config.loader import build_tunings, first_mistakes, load_tunings, project_folder
 from vertex_tuning.config.local_data import file_mistakes
+from vertex_tuning.config.notifiers import notifier_mistakes
 from vertex_tuning.config.params import ASK_CASES_FROM_FORM, form, form_macros, from_form, known_keys_only
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.config.tuning_folders import tuning_folders
 from vertex_tuning.datasets.manifest import DATASETS
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.installation import installed_twice
+from vertex_tuning.notifications.overdue import overdue_alerts
 from vertex_tuning.operators.housekeeping import HousekeepingOperator
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
@@ -169,7 +171,7 @@ def housekeeping_dag(dag_file: str) -> dict[str, DAG]:
 
 
 def check_tunings(dag_file: str) -> None:
-    """Refuse mistakes in tunings, in the data files that they name, and in the installation of this package.
+    """Refuse mistakes in tunings, in the data files and notifiers that they name, and in this package's installation.
 
     Call it in a DAG file without DAGs. Its error is then a DAG import error, which disables only that file: correct
     tunings keep running while you correct a wrong one. A tuning whose data file is missing keeps running, too.
@@ -177,11 +179,13 @@ def check_tunings(dag_file: str) -> None:
     :param dag_file: the DAG file, `__file__`
     :raises ConfigurationError: has a line for each mistake
     """
+    tunings, _ = load_tunings(*tuning_folders(project_folder(dag_file)))
     found = [
         installed_twice(),
         *_retraining(dag_file)[1],
         *_rollbacks(dag_file)[1],
         *file_mistakes(project_folder(dag_file)),
+        *notifier_mistakes(tunings),
     ]
     if mistakes := list(dict.fromkeys(filter(None, found))):
         raise ConfigurationError(first_mistakes(mistakes))
@@ -212,6 +216,7 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
+        deadline=overdue_alerts(tuning),
         params=form(tuning),
         user_defined_macros=form_macros(tuning),
         tags=[*TAGS, *([RETIRING_TAG] if warning else [])],

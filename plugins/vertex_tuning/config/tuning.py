@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.hyper_parameters import HyperParameters, Sweep
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
+from vertex_tuning.config.notify import Notification, notify_mistakes
 from vertex_tuning.config.retention import Housekeeping
 from vertex_tuning.config.schedules import Schedule
 from vertex_tuning.config.user_labels import label_mistakes
@@ -238,6 +239,7 @@ class Tuning(Model):
     :param housekeeping: how many old models are kept; if not set, none is deleted
     :param record_experiment: record each run in the tuning's experiment in Vertex AI Experiments
     :param on_missing_metrics: whether a gate fails or passes if its value is missing
+    :param notify: messages to people about the runs; for the fields see `vertex_tuning.config.notify.Notification`
     """
 
     _known_in_a_run = known_in_a_run(
@@ -270,6 +272,9 @@ class Tuning(Model):
     smoke_test: SmokeTest
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
+    notify: Annotated[list[Notification], BeforeValidator(_as_list), checked_in_parts(notify_mistakes)] = Field(
+        default_factory=list
+    )
     housekeeping: Housekeeping | None = None
     record_experiment: bool = True
 

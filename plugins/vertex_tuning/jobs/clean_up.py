@@ -145,7 +145,7 @@ def _days(version: ModelVersion, now: datetime) -> int:
 
 def dataset_folders(job: TuningJob) -> set[str]:
     """The folders of datasets that a job read: `gs://…` without a slash at the end."""
-    method = job.supervised_tuning_spec
+    method = job.supervised_tuning_spec or job.preference_optimization_spec
     uris = [method.training_dataset_uri, method.validation_dataset_uri] if method else []
     return {match[1] for match in map(_DATASET_FILE.fullmatch, uris) if match}
 
