@@ -7,7 +7,7 @@ name                                                 module
 ===================================================  ==========================================
 tuning_pipeline                                      vertex_tuning.pipeline
 retraining_dags, rollback_dags, orphaned_jobs_dag,   vertex_tuning.dags
-check_tunings
+housekeeping_dag, check_tunings
 TuningJobSensor                                      vertex_tuning.sensors
 TuningJobTrigger                                     vertex_tuning.triggers
 NewDataTrigger                                       vertex_tuning.new_data
@@ -23,6 +23,7 @@ EvaluateModelOperator                                vertex_tuning.operators.eva
 ApproveModelOperator, approval_task                  vertex_tuning.operators.approval
 PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.registry
 RollbackOperator
+HousekeepingOperator                                 vertex_tuning.operators.housekeeping
 WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
 NotifyOperator                                       vertex_tuning.operators.notification
 overdue_alerts                                       vertex_tuning.notifications.overdue
