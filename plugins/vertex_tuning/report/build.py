@@ -21,7 +21,7 @@ NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED}
 
 def outcome(given: Material) -> to.RunVerdict:
     """How the run ended."""
-    return verdict_of(_steps(given), given.evaluation, given.decision)
+    return verdict_of(_steps(given), given.evaluation, given.decision, given.over_budget)
 
 
 def build(given: Material) -> to.Report:

@@ -726,3 +726,18 @@ def test_the_pipeline_records_its_runs_in_the_history_of_the_tuning() -> None:
     report = dag.task_dict["write_report"]
     assert isinstance(report, WriteReportOperator)
     assert (report.tuning, report.bucket) == ("t", "bucket")
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("failed", "failed"), ("skipped", "skipped")])
+@pytest.mark.parametrize("indexes", [[-1], [0, 1]])
+def test_a_run_over_its_budget_says_so(state: str, outcome: str, indexes: list[int]) -> None:
+    """Also a sweep, in which no candidate has a job."""
+    context, why = TaskContext(), "max_cost_per_30_days: found USD 9.\nUSD 8 on 2026-03-02"
+    found = {("create_tuning_job", "over_budget", indexes[-1]): why}
+    context["ti"].xcom_pull = lambda task_ids, key, map_indexes, **_: found.get((task_ids, key, map_indexes))
+    names = [f"create_tuning_job_{index}" if index >= 0 else "create_tuning_job" for index in indexes]
+    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: dict.fromkeys(names, state)}
+    context["ti"].log_url = "http://airflow/dags/dag/runs/run/tasks/write_report"
+    result = execute(WriteReportOperator(task_id="task"), context)
+    assert (result["verdict"], result["title"]) == (outcome, "Over the budget")
+    assert result["reasons"] == why.splitlines()
