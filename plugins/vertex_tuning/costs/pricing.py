@@ -134,10 +134,15 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def most_training_tokens(self) -> int:
         """Training tokens at most; limits are compared with these."""
-        return self.most_training_tokens_of(self.epochs)
+        return max(self.tokens, self.most_tokens) * self.epochs
 
-    def most_training_tokens_of(self, epochs: int) -> int:
-        """Training tokens at most of a job with a number of epochs, e.g. of one candidate of a sweep."""
+    def most_training_tokens_of_job(self, epochs: int | None) -> int:
+        """Training tokens at most of one job of the run.
+
+        :param epochs: epochs of the job; None if they are not known. They count in a sweep only
+        """
+        if self.candidates == 1 or epochs is None:
+            return self.most_training_tokens
         return max(self.tokens, self.most_tokens) * epochs
 
     def __str__(self) -> str:

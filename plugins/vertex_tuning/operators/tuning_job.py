@@ -262,7 +262,7 @@ class CreateTuningJobOperator(TuningJobWaiter):
         if spec.dataset_hash:
             labels[DATASET_LABEL] = spec.dataset_hash[:32]
         if cost := self._cost():
-            labels[TRAINING_TOKENS_LABEL] = str(cost.most_training_tokens_of(spec.epoch_count or cost.epochs))
+            labels[TRAINING_TOKENS_LABEL] = str(cost.most_training_tokens_of_job(spec.epoch_count))
         if self.outlives_run:
             labels[OUTLIVES_RUN_LABEL] = "true"
         if parse_switch("skip_if_unchanged", self.skip_if_unchanged):
