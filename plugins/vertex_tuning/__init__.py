@@ -17,7 +17,8 @@ ListTuningJobsOperator, CancelTuningJobOperator,
 CancelUnfinishedJobsOperator,
 CancelOrphanedJobsOperator
 CollectMetricsOperator                               vertex_tuning.operators.metrics
-PlanCandidatesOperator, SelectCandidateOperator      vertex_tuning.operators.sweep
+PlanCandidatesOperator, SelectCandidateOperator,     vertex_tuning.operators.sweep
+DeleteCandidatesOperator
 SmokeTestOperator                                    vertex_tuning.operators.smoke_test
 EvaluateModelOperator                                vertex_tuning.operators.evaluation
 ApproveModelOperator, approval_task                  vertex_tuning.operators.approval

@@ -21,7 +21,7 @@ from vertex_tuning.operators.metrics import CollectMetricsOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
-from vertex_tuning.operators.sweep import PlanCandidatesOperator, SelectCandidateOperator
+from vertex_tuning.operators.sweep import DeleteCandidatesOperator, PlanCandidatesOperator, SelectCandidateOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.registry.aliases import TUNING_LABEL
 from vertex_tuning.results import HEADLINE_KEY, MAPPED_ROLES, RECORD_KEY, MetricsFile, Role
@@ -295,6 +295,18 @@ def _wait(
     )
 
 
+def _delete_candidates(
+    tuning: Tuning, place: ConnectionArguments, select: SelectCandidateOperator
+) -> DeleteCandidatesOperator:
+    return DeleteCandidatesOperator(
+        task_id="delete_candidates",
+        candidates=select.output["candidates"],
+        selected=select.output["selected"],
+        **_models(tuning),
+        **place,
+    )
+
+
 def _budget(tuning: Tuning) -> dict[str, Any]:
     """The limit over time, for each task that can create a job."""
     return {"max_cost_per_30_days": tuning.budget.max_cost_per_30_days, "on_budget": tuning.budget.on_budget}
@@ -429,4 +441,7 @@ def _connect(
         **reported,
     )
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]
+    if pipeline.select_candidate and tuning.sweep.keep_candidates == "best":
+        delete = _delete_candidates(tuning, place, pipeline.select_candidate)
+        pipeline.promote_model >> delete.as_teardown()
     return report

@@ -103,18 +103,33 @@ def _why_kept(
     version: ModelVersion, models: ModelsOfTuning, newest: Collection[str], rules: KeepRules, now: datetime
 ) -> str:
     """The first reason to keep a version; empty if nothing keeps it."""
-    if not models.is_own(version.labels):
-        return "lacks the labels of this tuning and installation"
-    if not version.job_name:
-        return "was not made by a tuning job"
-    if aliases := sorted(version.aliases - {DEFAULT_ALIAS}):
-        return f"has the alias {', '.join(aliases)}"
+    if reason := _why_not_deletable(version, models):
+        return reason
     if needed := models.needed.get(version.name):
         return needed
     if version.name in newest:
         return f"is one of the newest {rules.models}"
     if now - last_change(version) < timedelta(days=rules.days):
         return f"was made or changed {_days(version, now)} days ago, which is within {rules.days:g} days"
+    return _why_endpoints_left(version, models)
+
+
+def why_candidate_kept(version: ModelVersion, models: ModelsOfTuning) -> str:
+    """Why a candidate of a sweep is kept although another candidate is better; empty if it can be deleted."""
+    return _why_not_deletable(version, models) or _why_endpoints_left(version, models)
+
+
+def _why_not_deletable(version: ModelVersion, models: ModelsOfTuning) -> str:
+    if not models.is_own(version.labels):
+        return "lacks the labels of this tuning and installation"
+    if not version.job_name:
+        return "was not made by a tuning job"
+    if aliases := sorted(version.aliases - {DEFAULT_ALIAS}):
+        return f"has the alias {', '.join(aliases)}"
+    return ""
+
+
+def _why_endpoints_left(version: ModelVersion, models: ModelsOfTuning) -> str:
     return next(filter(None, (_why_left(each, version, models) for each in models.endpoints.get(version.name, ()))), "")
 
 

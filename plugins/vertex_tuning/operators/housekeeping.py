@@ -58,7 +58,47 @@ class CleanUpResult(msgspec.Struct):
     kept: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class HousekeepingOperator(ChampionOperator):
+class ModelDeletionOperator(ChampionOperator):
+    """Base of the operators that delete models of a tuning with their endpoints."""
+
+    @cached_property
+    def deletion(self) -> ModelDeletionHook:
+        from vertex_tuning.hooks.model_deletion import ModelDeletionHook
+
+        return ModelDeletionHook(self.connection)
+
+    @property
+    def own_labels(self) -> dict[str, str]:
+        """Labels of each model and endpoint of this tuning and installation."""
+        return {TUNING_LABEL: self.tuning, DEPLOYMENT_LABEL: deployment_id()}
+
+    def endpoints_of(self, version: ModelVersion, job: TuningJob | None) -> list[ServingEndpoint]:
+        """The endpoints that serve a version, and those that its job made: they may be empty already."""
+        made = job.tuned_model if job else None
+        names = [made.endpoint, *(checkpoint.endpoint for checkpoint in made.checkpoints)] if made else []
+        found = map(self.deletion.find_endpoint, dict.fromkeys(filter(None, (*version.endpoints, *names))))
+        return [endpoint for endpoint in found if endpoint]
+
+    def delete_model(self, version: ModelVersion, endpoints: Iterable[ServingEndpoint], *, is_last: bool) -> None:
+        """Delete a version with its endpoints.
+
+        :param is_last: whether its Model has no other version
+        """
+        for endpoint in endpoints:
+            self.deletion.delete_endpoint(endpoint)
+        if is_last:
+            self.deletion.delete_model(version.model)
+        else:
+            self.deletion.delete_version(version.name)
+
+    def is_unchanged(self, versions: Sequence[ModelVersion], endpoints: Iterable[ServingEndpoint]) -> bool:
+        """Whether all versions of a Model and some endpoints are as they were read before."""
+        return self.registry.versions_of("", versions[0].name) == versions and all(
+            self.deletion.find_endpoint(endpoint.name) == endpoint for endpoint in endpoints
+        )
+
+
+class HousekeepingOperator(ModelDeletionOperator):
     """Delete old models of a tuning with their endpoints, and datasets that no kept model was made from.
 
     Kept are: each model with an alias, such as the model in use, the previous one and those that were rolled back; the
@@ -76,7 +116,7 @@ class HousekeepingOperator(ChampionOperator):
     """
 
     template_fields: Sequence[str] = (
-        *ChampionOperator.template_fields,
+        *ModelDeletionOperator.template_fields,
         "bucket",
         "delete",
         "base_models",
@@ -102,12 +142,6 @@ class HousekeepingOperator(ChampionOperator):
         self.delete = delete
         self.base_models = list(base_models)
         self.other_locations = list(other_locations)
-
-    @cached_property
-    def deletion(self) -> ModelDeletionHook:
-        from vertex_tuning.hooks.model_deletion import ModelDeletionHook
-
-        return ModelDeletionHook(self.connection)
 
     @property
     def rules(self) -> KeepRules:
@@ -144,12 +178,8 @@ class HousekeepingOperator(ChampionOperator):
 
     # What there is
 
-    @property
-    def _own_labels(self) -> dict[str, str]:
-        return {TUNING_LABEL: self.tuning, DEPLOYMENT_LABEL: deployment_id()}
-
     def _is_own(self, job: TuningJob) -> bool:
-        return self._own_labels.items() <= job.labels.items()
+        return self.own_labels.items() <= job.labels.items()
 
     def _jobs(self) -> list[TuningJob]:
         """All jobs of the project in the locations, of any tuning: some may use the same datasets."""
@@ -165,14 +195,14 @@ class HousekeepingOperator(ChampionOperator):
         versions = self.registry.versions_of(self.tuning)
         needed = _bases(versions, jobs, self.base_models)
         endpoints: dict[str, list[ServingEndpoint]] = {}
-        models = ModelsOfTuning(versions, self._own_labels, endpoints, needed)
+        models = ModelsOfTuning(versions, self.own_labels, endpoints, needed)
         job_of = {place_of(job.name): job for job in jobs}
         for version in _doomed(versions, retain_models(models, rules, now)):
             job = job_of.get(place_of(version.job_name or ""))
             if reason := self._why_needed(context, job):
                 needed[version.name] = reason
             else:
-                endpoints[version.name] = self._endpoints(version, job)
+                endpoints[version.name] = self.endpoints_of(version, job)
         return models
 
     def _why_needed(self, context: Context, job: TuningJob | None) -> str:
@@ -183,13 +213,6 @@ class HousekeepingOperator(ChampionOperator):
         if origin and _is_active(context, origin.dag_id, origin.run_id):
             return f"belongs to the run {origin.run_id} of {origin.dag_id}, which has not ended"
         return ""
-
-    def _endpoints(self, version: ModelVersion, job: TuningJob | None) -> list[ServingEndpoint]:
-        """The endpoints that serve a version, and those that its job made: they may be empty already."""
-        made = job.tuned_model if job else None
-        names = [made.endpoint, *(checkpoint.endpoint for checkpoint in made.checkpoints)] if made else []
-        found = map(self.deletion.find_endpoint, dict.fromkeys(filter(None, (*version.endpoints, *names))))
-        return [endpoint for endpoint in found if endpoint]
 
     # Models
 
@@ -215,30 +238,16 @@ class HousekeepingOperator(ChampionOperator):
         # The default version comes last: the service deletes it only with its Model.
         for version in sorted(versions, key=lambda each: DEFAULT_ALIAS in each.aliases):
             endpoints = models.endpoints[version.name]
-            if not result.dry_run and not self._is_unchanged(left, endpoints):
+            if not result.dry_run and not self.is_unchanged(left, endpoints):
                 self.log.warning("%s has changed since it was read. It is left for the next run.", model)
                 return
             if result.dry_run:
                 self.log.info("Would delete %s with %d endpoints.", version.name, len(endpoints))
             else:
-                self._delete(version, endpoints, is_last=len(left) == 1)
+                self.delete_model(version, endpoints, is_last=len(left) == 1)
             left.remove(version)
             result.models.append(version.name)
             result.endpoints += [endpoint.name for endpoint in endpoints]
-
-    def _delete(self, version: ModelVersion, endpoints: Iterable[ServingEndpoint], *, is_last: bool) -> None:
-        for endpoint in endpoints:
-            self.deletion.delete_endpoint(endpoint)
-        if is_last:
-            self.deletion.delete_model(version.model)
-        else:
-            self.deletion.delete_version(version.name)
-
-    def _is_unchanged(self, versions: Sequence[ModelVersion], endpoints: Iterable[ServingEndpoint]) -> bool:
-        """Whether all versions of a Model and some endpoints are as they were read before."""
-        return self.registry.versions_of("", versions[0].name) == versions and all(
-            self.deletion.find_endpoint(endpoint.name) == endpoint for endpoint in endpoints
-        )
 
     # Datasets
 
@@ -258,7 +267,7 @@ class HousekeepingOperator(ChampionOperator):
         users = [job for job in jobs if self._is_own(job) and dataset_folders(job) & stored]
         made = {job.tuned_model.model for job in users if job.tuned_model and job.tuned_model.model}
         models = {model for model in made - deleted if self._exists(model)}
-        judged = retain_datasets(jobs, models, self._own_labels, rules, now)
+        judged = retain_datasets(jobs, models, self.own_labels, rules, now)
         judged = [each for each in judged if each.name in stored]
         if busy := self._active_dags(context, jobs):
             reason = f"may be used by a run of {', '.join(busy)}, which has not ended"

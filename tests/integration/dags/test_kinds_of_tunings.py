@@ -135,12 +135,18 @@ def candidates_of(emulator: str, name: str) -> dict[str, dict[str, Any]]:
     return {job["labels"]["airflow-candidate"]: job for job in own}
 
 
+def exists(emulator: str, tuned: dict[str, Any]) -> dict[str, bool]:
+    """Whether a tuned model and its endpoint exist."""
+    names = {kind: tuned[kind] for kind in ("model", "endpoint")}
+    return {kind: httpx.get(f"{emulator}/v1/{name}").status_code == 200 for kind, name in names.items()}
+
+
 def test_the_best_candidate_of_a_sweep_is_promoted_although_another_one_fails(
     run_tuning: Any, emulator: str, storage: StorageHook
 ) -> None:
     failure = {"code": 3, "message": "The dataset is too odd.", "step": 1}
     tell(emulator, "lifecycle", displayName="swept, candidate 3", failure=failure)
-    fields = swept(emulator, "swept", budget={"max_cost": 1.0})
+    fields = swept(emulator, "swept", budget={"max_cost": 1.0}, sweep={"keep_candidates": "best"})
     state, result = run_tuning(dict(fields))
     assert state == "success"
     selection = result("select_candidate", "return_value")
@@ -158,6 +164,9 @@ def test_the_best_candidate_of_a_sweep_is_promoted_although_another_one_fails(
     page = storage.read_object(result("write_report", "report_uri"), 10**7).decode()
     assert "Candidate 2 is selected: Validation loss, last is " in page
     assert "The dataset is too odd." in page
+    assert result("delete_candidates", "return_value") == [jobs["1"]["tunedModel"]["model"]]
+    assert exists(emulator, jobs["1"]["tunedModel"]) == {"model": False, "endpoint": False}
+    assert exists(emulator, jobs["2"]["tunedModel"]) == {"model": True, "endpoint": True}
     # The same data with settings that have made models before: nothing is paid for again.
     state, result = run_tuning({**fields, "hyper_parameters": {"epoch_count": [1, 8]}})
     assert (state, result("write_report", "return_value")["verdict"]) == ("success", "skipped")
