@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
+from airflow.providers.standard.operators import hitl
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskAwaitingInput
 from vertex_tuning.config.notify import Notification
 from vertex_tuning.exceptions import NotifierError
 from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
 from vertex_tuning.notifications import sending
+from vertex_tuning.operators.approval import approval_task
+from vertex_tuning.operators.evaluation import EvaluateModelOperator
 from vertex_tuning.operators.notification import ApprovalNotifier, NotifyOperator
 from vertex_tuning.registry.aliases import CHAMPION
 from vertex_tuning.results import Gain
@@ -246,14 +253,20 @@ def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, mail: MailServer) -
 
 
 def ask(context: TaskContext, notifier: ApprovalNotifier) -> None:
-    """The part of the approval task that sends messages."""
-    notifier(context)
+    """Run the approval task until it waits for a person."""
+    with DAG("d", schedule=None):
+        evaluation = EvaluateModelOperator(task_id="evaluate", job_name="j", values={}, rule={})
+        task = approval_task(evaluation=evaluation, deadline=timedelta(hours=1), notifiers=[notifier])
+    with pytest.raises(TaskAwaitingInput):
+        task.execute(context)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def waiting() -> TaskContext:
-    """The context of an approval task, whose report task has left a record."""
+def waiting(monkeypatch: pytest.MonkeyPatch) -> TaskContext:
+    """The context of an approval task, whose report task has left a record; Airflow's API server is not there."""
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **_: None)
     context = TaskContext()
+    context["task_instance"] = SimpleNamespace(id="0")
     left = record(outcome="waiting", title="Waiting for approval", sentence="A person decides.")
     context["ti"].xcom_pull = lambda task_ids, key, **_: left if (task_ids, key) == ("draft", "record") else None
     context["ti"].log_url = "http://localhost:8080/dags/d/runs/r/tasks/approve_model?try_number=1"
