@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
     from vertex_tuning.jobs.job import TuningJob
-    from vertex_tuning.report.content import Report
+    from vertex_tuning.report.content import EarlierRun, Report
     from vertex_tuning.report.material import Material
 
 TASK_IDS: Final[Mapping[str, str]] = {role: role.task_id for role in RETRAINING_ROLES}
@@ -211,6 +211,7 @@ class WriteReportOperator(RunOperator):
         from vertex_tuning.report.build import build
 
         given = self._with_files(self.material(context))
+        given.earlier = self._earlier_runs(context)
         report = build(given)
         result = self._write(report, ReportResult(**msgspec.structs.asdict(self.conclude(context, report.verdict))))
         self._keep_record(context, given, report, result)
@@ -229,6 +230,14 @@ class WriteReportOperator(RunOperator):
         url = object_url(uri, self.connection.storage_endpoint)
         self.log.info("Report: %s", url)
         return msgspec.structs.replace(result, report_uri=uri, report_url=url)
+
+    def _earlier_runs(self, context: Context) -> list[EarlierRun]:
+        tuning, bucket, ti = rendered(self.tuning), rendered(self.bucket), context["ti"]
+        if not tuning or not bucket:
+            return []
+        from vertex_tuning.operators.run_recorder import runs_before
+
+        return runs_before(self.storage, bucket, tuning, run_key(ti.dag_id, ti.run_id, ti.map_index), self.log)
 
     def _keep_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> None:
         """Add the run to the history and to the experiment of its tuning."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vertex_tuning.history.run_record import RunRecord
     from vertex_tuning.hooks.connection import GoogleConnection
     from vertex_tuning.hooks.storage import StorageHook
-    from vertex_tuning.report.content import Report
+    from vertex_tuning.report.content import EarlierRun, Report
     from vertex_tuning.report.material import Material
     from vertex_tuning.results import ReportResult
 
@@ -35,6 +35,19 @@ def record_of_run(given: Material, report: Report, result: ReportResult, *, tuni
         report_url=result.report_url or "",
         warnings=filter(None, [retirement_note(trained_base(given))]),
     )
+
+
+def runs_before(storage: StorageHook, bucket: str, tuning: str, key: str, log: Any) -> list[EarlierRun]:
+    """The last runs of a tuning, for the report of a run; empty if the history cannot be read."""
+    from vertex_tuning.history.earlier_runs import EARLIER_SHOWN, earlier_runs
+    from vertex_tuning.history.run_history import history_folder, read_history
+
+    try:
+        found = read_history(storage, history_folder(bucket, deployment_id(), tuning), EARLIER_SHOWN + 1)
+    except TuningError as error:
+        log.warning("Earlier runs are left out of the report: %s", error)
+        return []
+    return earlier_runs(found.records, key)
 
 
 def add_to_history(storage: StorageHook, bucket: str, record: RunRecord, log: Any) -> None:

@@ -50,6 +50,7 @@ def build(given: Material) -> to.Report:
             job_created=bool(job) or steps[Role.CREATE].state not in NO_JOB,
         ),
         rollback=parts.rollback(given.previous) if given.previous else None,
+        earlier=given.earlier,
         links=links_of(given),
     )
     return _storable(report)

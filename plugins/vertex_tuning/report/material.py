@@ -6,6 +6,7 @@ import msgspec
 
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import SeriesColumns
+from vertex_tuning.report.content import EarlierRun
 from vertex_tuning.results import (
     DatasetFile,
     Decision,
@@ -33,6 +34,7 @@ class Material(msgspec.Struct, kw_only=True):
     :param dataset_report: the file with the findings, in the folder of the dataset
     :param selection: the candidates of a sweep; `job` and `metrics` are then those of the best candidate
     :param series: all points of the metrics, by series
+    :param earlier: the last runs of the tuning before this run
     """
 
     title: str
@@ -57,3 +59,4 @@ class Material(msgspec.Struct, kw_only=True):
     evaluation: EvaluationResult | None = None
     decision: Decision | None = None
     previous: PreviousResult | None = None
+    earlier: list[EarlierRun] = msgspec.field(default_factory=list)
