@@ -7,7 +7,7 @@ name                                                 module
 ===================================================  ==========================================
 tuning_pipeline                                      vertex_tuning.pipeline
 retraining_dags, rollback_dags, orphaned_jobs_dag,   vertex_tuning.dags
-check_tunings
+housekeeping_dag, check_tunings
 TuningJobSensor                                      vertex_tuning.sensors
 TuningJobTrigger                                     vertex_tuning.triggers
 NewDataTrigger                                       vertex_tuning.new_data
@@ -23,10 +23,14 @@ EvaluateModelOperator                                vertex_tuning.operators.eva
 ApproveModelOperator, approval_task                  vertex_tuning.operators.approval
 PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.registry
 RollbackOperator
+HousekeepingOperator                                 vertex_tuning.operators.housekeeping
 WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
+NotifyOperator                                       vertex_tuning.operators.notification
+overdue_alerts                                       vertex_tuning.notifications.overdue
 Tuning, Schedule, Budget, SmokeTest, Promotion       vertex_tuning.config.tuning
 HyperParameters, Sweep                               vertex_tuning.config.hyper_parameters
 DatasetOptions, ColumnNames                          vertex_tuning.datasets.options
+Notification                                         vertex_tuning.config.notify
 load_tuning, load_tunings                            vertex_tuning.config.loader
 GoogleConnection                                     vertex_tuning.hooks.connection
 VertexTuningHook                                     vertex_tuning.hooks.genai

@@ -20,12 +20,15 @@ from vertex_tuning.config.base_models import RETIRING_TAG
 from vertex_tuning.config.default_args import DEFAULT_ARGS
 from vertex_tuning.config.loader import build_tunings, first_mistakes, load_tunings, project_folder
 from vertex_tuning.config.local_data import file_mistakes
+from vertex_tuning.config.notifiers import notifier_mistakes
 from vertex_tuning.config.params import ASK_CASES_FROM_FORM, form, form_macros, from_form, known_keys_only
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.config.tuning_folders import tuning_folders
 from vertex_tuning.datasets.manifest import DATASETS
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.installation import installed_twice
+from vertex_tuning.notifications.overdue import overdue_alerts
+from vertex_tuning.operators.housekeeping import HousekeepingOperator
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
@@ -76,6 +79,14 @@ A job is not cancelled if
 """
 
 
+HOUSEKEEPING_DOC: Final = """\
+Deletes old models with their endpoints, and datasets that no kept model was made from.
+
+This DAG runs every night. It has a task for each tuning whose file has `housekeeping`. With `dry_run`, the default, a
+task only logs what it would delete. The log gives the reason for each model and dataset that is kept.
+"""
+
+
 def retraining_dags(dag_file: str) -> dict[str, DAG]:
     """The DAG `retrain_NAME` of each tuning, by its id. A tuning with mistakes has none: see `check_tunings`.
 
@@ -122,8 +133,45 @@ def orphaned_jobs_dag(dag_file: str) -> dict[str, DAG]:
     return {dag.dag_id: dag}
 
 
+def housekeeping_dag(dag_file: str) -> dict[str, DAG]:
+    """The DAG `housekeeping` with a task for each tuning that has the field, by its id; empty if none has.
+
+    :param dag_file: the DAG file, `__file__`
+    """
+    tunings, _ = load_tunings(*tuning_folders(project_folder(dag_file)))
+    if not any(tuning.housekeeping for tuning in tunings):
+        return {}
+    with DAG(
+        dag_id="housekeeping",
+        description="Deletes old models and datasets of tunings.",
+        doc_md=HOUSEKEEPING_DOC,
+        schedule=CronTriggerTimetable("43 2 * * *", timezone="UTC", run_immediately=timedelta(0)),
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        default_args=DEFAULT_ARGS,
+        tags=[*TAGS],
+        auto_register=False,
+    ) as dag:
+        for tuning in tunings:
+            if rules := tuning.housekeeping:
+                HousekeepingOperator(
+                    task_id=tuning.name,
+                    tuning=tuning.name,
+                    champion_alias=tuning.promotion.champion_alias,
+                    location=tuning.location,
+                    bucket=tuning.bucket,
+                    keep_models=rules.keep_models,
+                    keep_days=rules.keep_days,
+                    delete=not rules.dry_run,
+                    base_models=sorted({other.base_model for other in tunings if "/" in other.base_model}),
+                    other_locations=sorted({other.location for other in tunings}),
+                )
+    return {dag.dag_id: dag}
+
+
 def check_tunings(dag_file: str) -> None:
-    """Refuse mistakes in tunings, in the data files that they name, and in the installation of this package.
+    """Refuse mistakes in tunings, in the data files and notifiers that they name, and in this package's installation.
 
     Call it in a DAG file without DAGs. Its error is then a DAG import error, which disables only that file: correct
     tunings keep running while you correct a wrong one. A tuning whose data file is missing keeps running, too.
@@ -131,11 +179,13 @@ def check_tunings(dag_file: str) -> None:
     :param dag_file: the DAG file, `__file__`
     :raises ConfigurationError: has a line for each mistake
     """
+    tunings, _ = load_tunings(*tuning_folders(project_folder(dag_file)))
     found = [
         installed_twice(),
         *_retraining(dag_file)[1],
         *_rollbacks(dag_file)[1],
         *file_mistakes(project_folder(dag_file)),
+        *notifier_mistakes(tunings),
     ]
     if mistakes := list(dict.fromkeys(filter(None, found))):
         raise ConfigurationError(first_mistakes(mistakes))
@@ -166,6 +216,7 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
+        deadline=overdue_alerts(tuning),
         params=form(tuning),
         user_defined_macros=form_macros(tuning),
         tags=[*TAGS, *([RETIRING_TAG] if warning else [])],
@@ -179,7 +230,7 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
             model_asset=Asset(f"{tuning.name}_model"),
         )
         if _needs_new_data(tuning):
-            pipeline.upload_dataset.add_inlets([dataset_asset(tuning)])
+            pipeline.steps[0].add_inlets([dataset_asset(tuning)])
     batch_events(dag)
     return dag
 

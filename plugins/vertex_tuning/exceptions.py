@@ -135,6 +135,10 @@ class ChampionError(PermanentError):
     """The model in use is unclear, has changed or cannot be compared with. A person or a new run must decide."""
 
 
+class NotifierError(TransientError):
+    """A message to people was not sent. The run is not affected."""
+
+
 class QuestionChangedError(PermanentError):
     """Airflow would show a person the first question of this run, but the question has changed."""
 

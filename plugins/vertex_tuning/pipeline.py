@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import TaskGroup, TriggerRule, chain, task_group
 
 from vertex_tuning.config.loader import load_tuning
+from vertex_tuning.config.notify import AFTER_THE_RUN
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.jobs.job import CANDIDATE_LABEL
@@ -23,7 +24,7 @@ from vertex_tuning.operators.smoke_test import SmokeTestOperator
 from vertex_tuning.operators.sweep import PlanCandidatesOperator, SelectCandidateOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.registry.aliases import TUNING_LABEL
-from vertex_tuning.results import HEADLINE_KEY, MAPPED_ROLES, MetricsFile, Role
+from vertex_tuning.results import HEADLINE_KEY, MAPPED_ROLES, RECORD_KEY, MetricsFile, Role
 from vertex_tuning.sensors import TuningJobSensor
 from vertex_tuning.text.templates import is_run_value
 
@@ -118,7 +119,8 @@ def tuning_pipeline(
         plan = _plan(tuning, **first) if tuning.is_sweep else None
         upload = _upload(tuning, place, plan, base_dir=str(base_dir), **({} if plan else first))
         pipeline = _steps(tuning, place, plan, upload, ask_cases, model_asset)
-        _connect(tuning, pipeline, place, _report_arguments(tuning, pipeline, place))
+        report = _connect(tuning, pipeline, place, _report_arguments(tuning, pipeline, place))
+        _notify(tuning, place, upload, report)
     return pipeline
 
 
@@ -323,8 +325,13 @@ def _approve(
     # Imported here: few DAGs require approval, and Airflow parses DAG files often.
     from vertex_tuning.operators.approval import approval_task
 
-    draft = WriteReportOperator(task_id="draft_report", title=tuning.name, **place)
-    return draft, approval_task(evaluation=evaluate, deadline=deadline, report=draft)
+    draft = WriteReportOperator(task_id="draft_report", title=tuning.name, tuning=tuning.name, **place)
+    asked: dict[str, Any] = {}
+    if any("approval_waiting" in notification.on for notification in tuning.notify):
+        from vertex_tuning.operators.notification import ApprovalNotifier
+
+        asked["notifiers"] = [ApprovalNotifier(tuning.notify, draft.task_id)]
+    return draft, approval_task(evaluation=evaluate, deadline=deadline, report=draft, **asked)
 
 
 def _promote(
@@ -363,8 +370,36 @@ def _report_arguments(tuning: Tuning, pipeline: Pipeline, place: ConnectionArgum
     }
 
 
-def _connect(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]) -> None:
-    """Put the steps in order, then the outcomes and the teardowns."""
+def _notify(
+    tuning: Tuning, place: ConnectionArguments, upload: UploadDatasetOperator, report: WriteReportOperator
+) -> None:
+    """The task that sends the messages about the end of the run, after the report, if the tuning has such messages."""
+    if not any(AFTER_THE_RUN & set(notification.on) for notification in tuning.notify):
+        return
+    # Imported here: not every tuning has messages.
+    from vertex_tuning.operators.notification import NotifyOperator
+
+    # Only the tasks of a mapped task group know its arguments.
+    is_known = isinstance(upload.bucket, str) and isinstance(tuning.name, str)
+    notify = NotifyOperator(
+        task_id="notify",
+        notify=tuning.notify,
+        record=report.output[RECORD_KEY],
+        base_model=tuning.base_model,
+        notices_folder=f"gs://{upload.bucket}/{upload.prefix}/notices/{tuning.name}" if is_known else None,
+        **_models(tuning),
+        **place,
+    )
+    report >> notify.as_teardown()
+
+
+def _connect(
+    tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, reported: Mapping[str, Any]
+) -> WriteReportOperator:
+    """Put the steps in order, then the outcomes and the teardowns.
+
+    :returns: the teardown that writes the report
+    """
     for step in pipeline.steps:  # in addition to the callbacks of the DAG
         step.on_failure_callback = [*step.on_failure_callback, keep_error]
     if pipeline.draft_report:
@@ -394,3 +429,4 @@ def _connect(tuning: Tuning, pipeline: Pipeline, place: ConnectionArguments, rep
         **reported,
     )
     pipeline.promote_model >> [promoted, refused, undecided, report.as_teardown()]
+    return report

@@ -21,6 +21,7 @@ OPERATORS: Final = (
     "evaluation",
     "approval",
     "registry",
+    "housekeeping",
     "report",
 )
 HOOKS: Final = ("connection", "genai", "model_registry", "experiments", "storage")

@@ -237,6 +237,9 @@ class MetricsFile(MetricsResult, frozen=True, kw_only=True):
     series: dict[str, SeriesColumns] = {}
 
 
+OVER_BUDGET_KEY: Final = "over_budget"
+"""XCom key of a task that created no job, or cancelled it, because the budget of 30 days has no room: why."""
+
 HEADLINE_KEY: Final = "headline"
 """XCom key of `collect_metrics`: the last value of each metric."""
 
@@ -635,6 +638,10 @@ class OutcomeResult(StepResult, frozen=True, kw_only=True):
     verdict: str
     title: str
     reasons: list[str]
+
+
+RECORD_KEY: Final = "record"
+"""XCom key of a task that writes a report: the record of the run, for messages."""
 
 
 class ReportResult(OutcomeResult, frozen=True, kw_only=True):

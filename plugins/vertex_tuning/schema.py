@@ -219,7 +219,8 @@ def _expected(item: ErrorDetails) -> str:
 
 def _advice(path: FieldPath, model: type[BaseModel], hidden: tuple[str, ...]) -> str:
     """Suggest a field: one with the same name in another place, or with a similar name."""
-    *parent, name = path
+    *above, name = path
+    parent = [step for step in above if isinstance(step, str)]  # the fields of a list's items have no index
     fields = {field_name(field): field for field in _fields(model) if field[0] not in hidden}
     elsewhere = [text for text, field in fields.items() if field[-1] == name]
     siblings = [str(field[-1]) for field in fields.values() if list(field[:-1]) == parent]

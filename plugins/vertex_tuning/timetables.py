@@ -79,11 +79,11 @@ def _last_read(ti: Any) -> str:
     """When the last run whose model was evaluated began to read its data, ISO 8601; empty if no run did."""
     before = None
     for _ in range(RUNS_SEARCHED):
-        upload = ti.get_previous_ti(state="success", logical_date=before)
-        if upload is None:
+        first = ti.get_previous_ti(state="success", logical_date=before)
+        if first is None:
             return ""
-        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[upload.run_id], task_ids=[Role.EVALUATION.task_id])
-        if states.get(upload.run_id, {}).get(Role.EVALUATION.task_id) == "success":
-            return str(upload.start_date.isoformat())
-        before = upload.logical_date
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[first.run_id], task_ids=[Role.EVALUATION.task_id])
+        if states.get(first.run_id, {}).get(Role.EVALUATION.task_id) == "success":
+            return str(first.start_date.isoformat())
+        before = first.logical_date
     return ""

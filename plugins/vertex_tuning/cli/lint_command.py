@@ -20,14 +20,17 @@ def add_lint_command(commands: Commands) -> None:
         "lint",
         help="find mistakes in tuning files",
         description="Find mistakes in tuning files. Without FILE: in all files of include/tunings and of the folders "
-        "in [vertex_tuning] tunings_dirs, and in the data files that they name.",
+        "in [vertex_tuning] tunings_dirs, and in the data files that they name. Notifier classes are imported.",
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="tuning file, or folder of tuning files")
     parser.set_defaults(run=_lint)
 
 
 def _lint(arguments: argparse.Namespace) -> int:
+    from vertex_tuning.config.notifiers import notifier_mistakes
+
     tunings, mistakes = _in_files(arguments.files) if arguments.files else _in_project(Path.cwd())
+    mistakes += notifier_mistakes(tunings)
     for mistake in mistakes:
         print(mistake, file=sys.stderr)
     if not mistakes:

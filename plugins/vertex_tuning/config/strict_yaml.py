@@ -33,6 +33,9 @@ _SWITCHES: Final = {"true": True, "True": True, "TRUE": True, "false": False, "F
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
+_NAMES: Final = frozenset({"on"})
+"""Fields of a tuning with a name that YAML 1.1 reads as a switch. As a name, it cannot be mistaken for one."""
+
 _TRAPS: Final = {
     "tag:yaml.org,2002:bool": "a switch; expected true or false, or",
     "tag:yaml.org,2002:timestamp": "a date; expected",
@@ -168,7 +171,7 @@ class _Reader:
         key = str(event.value)
         if event.implicit[0] and key == "<<":
             raise NotYamlError("has a merge key (<<); expected each field to be written out.", _line(event))
-        if not isinstance(self._scalar(event, (*path, key)), str):
+        if key not in _NAMES and not isinstance(self._scalar(event, (*path, key)), str):
             self._report(
                 (*path, key), _line(event), f'found the key {_short(key)}; expected a text, as "{_short(key)}".'
             )

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from vertex_tuning.config.base_models import check_base_model, retirement_note
 from vertex_tuning.config.hyper_parameters import HyperParameters, Sweep
 from vertex_tuning.config.locations import check_bucket, check_bucket_of, check_location
+from vertex_tuning.config.notify import Notification, notify_mistakes
+from vertex_tuning.config.retention import Housekeeping
 from vertex_tuning.config.schedules import Schedule
 from vertex_tuning.config.user_labels import label_mistakes
 from vertex_tuning.costs.recommendations import TUNING_TASKS
@@ -234,8 +236,10 @@ class Tuning(Model):
     :param skip_if_unchanged: skip a run if a model already exists for the same data and settings
     :param metrics_timeout_minutes: how long to wait for metrics after the end of the job
     :param gates: limits that the values of the new model must keep; see `vertex_tuning.evaluation.gates`
+    :param housekeeping: how many old models are kept; if not set, none is deleted
     :param record_experiment: record each run in the tuning's experiment in Vertex AI Experiments
     :param on_missing_metrics: whether a gate fails or passes if its value is missing
+    :param notify: messages to people about the runs; for the fields see `vertex_tuning.config.notify.Notification`
     """
 
     _known_in_a_run = known_in_a_run(
@@ -268,6 +272,10 @@ class Tuning(Model):
     smoke_test: SmokeTest
     evaluation: Evaluation = Evaluation()
     promotion: Promotion = Promotion()
+    notify: Annotated[list[Notification], BeforeValidator(_as_list), checked_in_parts(notify_mistakes)] = Field(
+        default_factory=list
+    )
+    housekeeping: Housekeeping | None = None
     record_experiment: bool = True
 
     @model_validator(mode="before")

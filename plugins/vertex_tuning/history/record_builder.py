@@ -76,6 +76,7 @@ def build_record(
         "sentence": _text(verdict.sentence),
         "reasons": _texts(verdict.reasons),
         "warnings": _texts(warnings),
+        "over_budget": bool(given.over_budget),
         "report_uri": _uri(report_uri, ObjectUri),
         "report_url": _uri(report_url, Url),
         "run_url": _uri(given.run_url, Url),

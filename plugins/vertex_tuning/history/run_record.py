@@ -59,6 +59,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     :param sentence: effect on the model in use
     :param reasons: reasons, one line each
     :param warnings: e.g. that Google retires the base model
+    :param over_budget: whether the run ended because the budget of 30 days had no room for its job
     :param candidates: number of models among which the run chose
     :param model: `projects/…/models/ID@VERSION` of the new model; after a rollback, of the model in use again
     :param compared_model: the model in use before the run; empty for a first model
@@ -91,6 +92,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     sentence: Sentence = ""
     reasons: Sentences = []
     warnings: Sentences = []
+    over_budget: bool = False
     candidates: Count = 1
     model: Name = ""
     endpoint: Name = ""

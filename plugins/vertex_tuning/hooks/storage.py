@@ -223,6 +223,12 @@ class StorageHook(BaseHook):
             blob.upload_from_filename(str(path), content_type, checksum="crc32c", timeout=TIMEOUT)
         return uri
 
+    def delete_object(self, stored: StoredObject) -> None:
+        """Delete an object. It is no error if the object is gone, or was replaced since it was found."""
+        blob = self._blob(stored.uri)
+        with google_errors(f"deleting {stored.uri}"), contextlib.suppress(NotFound, PreconditionFailed):
+            blob.delete(if_generation_match=stored.generation, timeout=TIMEOUT)
+
     def read_object(self, uri: str, limit: int) -> bytes:
         """Read the content of a small object.
 

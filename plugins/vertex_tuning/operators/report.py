@@ -18,6 +18,8 @@ from vertex_tuning.report.content import RunOutcome, RunVerdict
 from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import (
     MAPPED_ROLES,
+    OVER_BUDGET_KEY,
+    RECORD_KEY,
     RETRAINING_ROLES,
     RETURN_VALUE,
     ROLLBACK_ROLES,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
     from airflow.sdk.types import TaskInstanceKey
 
+    from vertex_tuning.history.run_record import RunRecord
     from vertex_tuning.jobs.job import TuningJob
     from vertex_tuning.report.content import EarlierRun, Report
     from vertex_tuning.report.material import Material
@@ -61,6 +64,7 @@ _File = TypeVar("_File")
 _Answers = TypeVar("_Answers", SmokeResult, EvaluationResult)
 
 RAN: Final = ("success", "failed")
+ENDED_EARLY: Final = ("skipped", "failed")
 FURTHEST_FIRST: Final = ("success", "failed", "upstream_failed", "skipped")
 
 ERROR: Final = "error"
@@ -151,6 +155,7 @@ class RunOperator(VertexOperator):
         left.candidate = selection.selected if selection else None
         upload = left.result(UploadResult)
         self.run_folder = self._folder(ti, upload)
+        storage_endpoint, vertex_endpoint = self._endpoints()
         return Material(
             title=self.title or ti.dag_id,
             dag_id=ti.dag_id,
@@ -159,11 +164,12 @@ class RunOperator(VertexOperator):
             started=_start_of_run(context),
             run_url=ti.log_url.partition("/tasks/")[0],
             run_folder=self.run_folder,
-            storage_endpoint=self.connection.storage_endpoint,
-            vertex_endpoint=self.connection.local_url,
+            storage_endpoint=storage_endpoint,
+            vertex_endpoint=vertex_endpoint,
             tasks=self.tasks,
             states=states,
             errors=left.errors(),
+            over_budget=left.over_budget(),
             upload=upload,
             job=left.job(),
             metrics=left.result(MetricsResult),
@@ -173,6 +179,14 @@ class RunOperator(VertexOperator):
             decision=left.result(Decision),
             previous=left.result(PreviousResult),
         )
+
+    def _endpoints(self) -> tuple[str, str]:
+        """Base URLs of a local Cloud Storage and Vertex AI, for links; empty if the connection cannot be read."""
+        try:
+            return self.connection.storage_endpoint, self.connection.local_url
+        except TuningError as error:
+            self.log.warning("Links are those of Google's own hosts: %s", error)
+            return "", ""
 
     def _folder(self, ti: Any, upload: UploadResult | None) -> str:
         """The folder of the run; empty if it has no folder."""
@@ -211,10 +225,13 @@ class WriteReportOperator(RunOperator):
         from vertex_tuning.report.build import build
 
         given = self._with_files(self.material(context))
-        given.earlier = self._earlier_runs(context)
         report = build(given)
-        result = self._write(report, ReportResult(**msgspec.structs.asdict(self.conclude(context, report.verdict))))
-        self._keep_record(context, given, report, result)
+        result = ReportResult(**msgspec.structs.asdict(self.conclude(context, report.verdict)))
+        # Before the page, too: the messages about a run need no page.
+        self._push_record(context, given, report, result)
+        report = msgspec.structs.replace(report, earlier=self._earlier_runs(context))
+        result = self._write(report, result)
+        self._keep_record(given, self._push_record(context, given, report, result))
         return result.as_xcom()
 
     def _write(self, report: Report, result: ReportResult) -> ReportResult:
@@ -237,25 +254,37 @@ class WriteReportOperator(RunOperator):
             return []
         from vertex_tuning.operators.run_recorder import runs_before
 
-        return runs_before(self.storage, bucket, tuning, run_key(ti.dag_id, ti.run_id, ti.map_index), self.log)
+        return runs_before(self, bucket, tuning, run_key(ti.dag_id, ti.run_id, ti.map_index))
 
-    def _keep_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> None:
-        """Add the run to the history and to the experiment of its tuning."""
-        tuning, bucket, ti = rendered(self.tuning), rendered(self.bucket), context["ti"]
+    def _push_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> RunRecord | None:
+        """Push the record of the run as an XCom, for messages.
+
+        :returns: the record; None without a tuning
+        """
+        tuning, ti = rendered(self.tuning), context["ti"]
         if not tuning:
-            return
-        from vertex_tuning.operators.run_recorder import add_to_experiment, add_to_history, record_of_run
+            return None
+        from vertex_tuning.operators.run_recorder import record_of_run
 
         key = run_key(ti.dag_id, ti.run_id, ti.map_index)
         try:
             record = record_of_run(given, report, result, tuning=tuning, key=key)
         except msgspec.ValidationError as error:
             self.log.warning("The run is left out of the history of %s: %s", plain(str(tuning)), error)
+            return None
+        ti.xcom_push(key=RECORD_KEY, value=msgspec.to_builtins(record))
+        return record
+
+    def _keep_record(self, given: Material, record: RunRecord | None) -> None:
+        """Add the run to the history and to the experiment of its tuning."""
+        if not record:
             return
-        if bucket:
-            add_to_history(self.storage, bucket, record, self.log)
+        from vertex_tuning.operators.run_recorder import add_to_experiment, add_to_history
+
+        if bucket := rendered(self.bucket):
+            add_to_history(self, bucket, record)
         if self.record_experiment:
-            add_to_experiment(self.connection, given, record, self.log)
+            add_to_experiment(self, given, record)
 
     def _with_files(self, given: Material) -> Material:
         """Add the complete results from files, where XCom has only a part."""
@@ -342,6 +371,17 @@ class _Left:
             if role in self._ran and isinstance(found := self._pull(role, RETURN_VALUE), dict):
                 return JobResult.parse(found)
         return None
+
+    def over_budget(self) -> str:
+        """Why the budget of 30 days had no room for the job; empty if it had, or the run did not get that far."""
+        for task_id in (self._tasks[Role.WAIT], self._tasks[Role.CREATE]):
+            if self._states.get(task_id) not in ENDED_EARLY:
+                continue
+            # Of the candidates of a sweep, none has a job then, and the first that says why counts.
+            for index in list(instances_of(self._states, task_id)) or [self._ti.map_index]:
+                if found := self._ti.xcom_pull(key=OVER_BUDGET_KEY, task_ids=task_id, map_indexes=index):
+                    return str(found)
+        return ""
 
     def errors(self) -> dict[Role, str]:
         failed = [role for role in self._ran if self._states.get(self._tasks[role]) == "failed"]

@@ -112,6 +112,8 @@ class SelectCandidateOperator(ResultReader):
     def execute(self, context: Context) -> dict[str, Any]:
         planned = parse_rendered("candidates", self.candidates, list[dict[str, Any]], "a list of settings") or []
         states = task_states(context)
+        if not planned and states.get(self.tasks[Role.CREATE]) == "skipped":
+            raise AirflowSkipException("No candidate was planned, because the run was skipped before.")
         collected = {index: self._collected(context, index) for index in range(len(planned))}
         found = [
             self._candidate(context, index, settings, collected[index], states)

@@ -30,7 +30,8 @@ from vertex_tuning.links import ExperimentLink, TuningJobLink
 from vertex_tuning.operators.base import VertexOperator, origin_of
 from vertex_tuning.operators.spending import OnBudget, older_jobs, require_room
 from vertex_tuning.resources.resource_names import ResourceName
-from vertex_tuning.results import JobResult
+from vertex_tuning.results import OVER_BUDGET_KEY, JobResult
+from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain_lines
 from vertex_tuning.text.templates import rendered
 from vertex_tuning.triggers import TuningJobTrigger, states_of_task
 
@@ -361,6 +362,7 @@ class TuningJobWaiter(VertexOperator):
             older = older_jobs(self.hook, job)
             require_room(job, [old for old in older if not is_whole_run or old.run != job.run], limit)
         except exceptions.BudgetExceededError as error:
+            self._ti.xcom_push(key=OVER_BUDGET_KEY, value=plain_lines(str(error), MESSAGE_SHOWN))
             if self.on_budget != "skip":
                 raise
             self.log.info("Skipping: %s", error)

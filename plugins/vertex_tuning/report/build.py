@@ -21,7 +21,7 @@ NO_JOB: Final = frozenset({"skipped", "upstream_failed", "removed", NOT_STARTED}
 
 def outcome(given: Material) -> to.RunVerdict:
     """How the run ended."""
-    return verdict_of(_steps(given), given.evaluation, given.decision)
+    return verdict_of(_steps(given), given.evaluation, given.decision, given.over_budget)
 
 
 def build(given: Material) -> to.Report:
@@ -50,7 +50,6 @@ def build(given: Material) -> to.Report:
             job_created=bool(job) or steps[Role.CREATE].state not in NO_JOB,
         ),
         rollback=parts.rollback(given.previous) if given.previous else None,
-        earlier=given.earlier,
         links=links_of(given),
     )
     return _storable(report)

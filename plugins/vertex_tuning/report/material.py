@@ -6,7 +6,6 @@ import msgspec
 
 from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.metrics.series import SeriesColumns
-from vertex_tuning.report.content import EarlierRun
 from vertex_tuning.results import (
     DatasetFile,
     Decision,
@@ -31,10 +30,10 @@ class Material(msgspec.Struct, kw_only=True):
     :param errors: error of each failed task, by role
     :param storage_endpoint: base URL of Cloud Storage when it is not Google's own
     :param vertex_endpoint: base URL of a local Google Cloud; empty for Google's own
+    :param over_budget: why the budget of 30 days has no room for the job of the run; empty if it has
     :param dataset_report: the file with the findings, in the folder of the dataset
     :param selection: the candidates of a sweep; `job` and `metrics` are then those of the best candidate
     :param series: all points of the metrics, by series
-    :param earlier: the last runs of the tuning before this run
     """
 
     title: str
@@ -49,6 +48,7 @@ class Material(msgspec.Struct, kw_only=True):
     tasks: dict[Role, str]
     states: dict[str, str | None]
     errors: dict[Role, str] = msgspec.field(default_factory=dict)
+    over_budget: str = ""
     upload: UploadResult | None = None
     dataset_report: DatasetFile | None = None
     job: TuningJob | None = None
@@ -59,4 +59,3 @@ class Material(msgspec.Struct, kw_only=True):
     evaluation: EvaluationResult | None = None
     decision: Decision | None = None
     previous: PreviousResult | None = None
-    earlier: list[EarlierRun] = msgspec.field(default_factory=list)

@@ -32,16 +32,22 @@ IN_REGISTRY: Final = "The Model Registry shows which model is in use."
 
 
 def verdict_of(
-    steps: Mapping[Role, Step], evaluation: EvaluationResult | None = None, decision: Decision | None = None
+    steps: Mapping[Role, Step],
+    evaluation: EvaluationResult | None = None,
+    decision: Decision | None = None,
+    over_budget: str = "",
 ) -> RunVerdict:
     """The outcome of a run: title, sentence and reasons.
 
     :param steps: steps of the run by their role; all roles are there
     :param evaluation: result of the evaluation task; None if the task did not succeed
     :param decision: decision of a person about the promotion; None if the run needs no approval
+    :param over_budget: why the budget of 30 days has no room for the job; empty if it has
     """
     reasons = [*_decided(decision), *(evaluation.reasons if evaluation else [])]
     judged = _judged(steps, evaluation, reasons) or (_not_approved(decision, evaluation, reasons) if decision else None)
+    if over_budget and not judged:
+        return _over_budget(steps, over_budget)
     return judged or _unjudged(steps, evaluation, reasons)
 
 
@@ -86,6 +92,11 @@ def _unjudged(steps: Mapping[Role, Step], evaluation: EvaluationResult | None, r
         sentence = f"The run ended before {unfinished.task_id} was done. {_stays(evaluation)}"
         return RunVerdict("failed", "Not finished", sentence, reasons)
     return RunVerdict("passed", "Passed", "The new model passed. This run puts no model into use.", reasons)
+
+
+def _over_budget(steps: Mapping[Role, Step], why: str) -> RunVerdict:
+    sentence = f"The budget of 30 days has no room for the tuning job of this run. {_stays(None)}"
+    return RunVerdict("failed" if _first(steps, "failed") else "skipped", "Over the budget", sentence, why.splitlines())
 
 
 def _decided(decision: Decision | None) -> list[str]:

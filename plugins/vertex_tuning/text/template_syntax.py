@@ -25,7 +25,7 @@ def check_template(text: str) -> None:
     try:
         _environment().compile(text)
     except (TemplateError, RecursionError, SyntaxError) as error:
-        message = getattr(error, "message", None) or error
+        message = str(getattr(error, "message", None) or error).rstrip(".")
         raise ConfigurationError(f"expected a Jinja template; {message}.") from error
 
 

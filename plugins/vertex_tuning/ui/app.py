@@ -60,6 +60,7 @@ SHOWN_ERRORS: Final = (
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
 Keys = Annotated[Sequence[str], Query(max_length=100)]

@@ -146,7 +146,7 @@ def build_card(state: TuningState) -> Card:
         next_run=_iso(dag.next_run if dag else None),
         model=_model(state.model_in_use(), state),
         last_run=run_facts(recent[0], file, state.addresses) if recent else None,
-        active=[_active(run) for run in (dag.active if dag else ())],
+        active=[_active(run) for run in state.active],
         jobs=[job_facts(job, state.addresses, state.now) for job in (state.own_jobs.live if state.own_jobs else ())],
         cost=_cost(state),
         warnings=list(_warnings(state)),

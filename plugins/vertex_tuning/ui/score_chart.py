@@ -14,8 +14,8 @@ from vertex_tuning.report.names import is_share, value_text
 SPARK_WIDTH, SPARK_HEIGHT = 220.0, 44.0
 SPARK_MARGIN: Final = 5.0
 SCORES_WIDTH, SCORES_HEIGHT = 720.0, 220.0
-SCORES_LEFT, SCORES_RIGHT, SCORES_TOP, SCORES_BOTTOM = 60.0, 672.0, 12.0, 186.0
-DATES: Final = 5
+SCORES_LEFT, SCORES_RIGHT, SCORES_TOP, SCORES_BOTTOM = 84.0, 656.0, 12.0, 184.0
+DATES: Final = 4
 """Most dates on the axis of time."""
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 from airflow.sdk import conf
+from fastapi import HTTPException
 from fastapi.concurrency import run_in_threadpool
 
 from vertex_tuning.history.run_history import History
@@ -28,7 +30,7 @@ from vertex_tuning.ui.google_reads import (
     read_versions,
 )
 from vertex_tuning.ui.tuning_files import TuningFile, read_tuning_files, tuning_files_stamp
-from vertex_tuning.ui.tuning_state import TuningState
+from vertex_tuning.ui.tuning_state import TuningState, history_stamp
 
 Curves = dict[str, SeriesColumns]
 
@@ -63,10 +65,16 @@ class StateReader:
         self._details = BackgroundCache(DETAILS_SIZE)
 
     async def files(self, dag_ids: Collection[str]) -> dict[str, TuningFile]:
-        """The files of the tunings whose DAGs are among some, by these DAGs."""
+        """The files of the tunings whose DAGs are among some, by these DAGs.
+
+        :raises HTTPException: they are not read yet
+        """
         source = ValueSource(read_tuning_files, FILES_KEEP, await run_in_threadpool(tuning_files_stamp))
         read = await self._overview.read({"files": source}, first=FIRST, again=AGAIN)
-        found = read["files"].value or {}
+        found = read["files"].value
+        if found is None:
+            reason = read["files"].error or "Reload the page in a moment."
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, f"The tuning files are not read yet. {reason}")
         return {dag_id: file for dag_id, file in sorted(found.items()) if dag_id in dag_ids}
 
     async def states(self, files: Mapping[str, TuningFile], readable: Collection[str]) -> list[TuningState]:
@@ -85,7 +93,7 @@ class StateReader:
             return TuningState(
                 file=file,
                 dag=dags.get(file.dag_id),
-                rollback=file.rollback_dag_id in dags,
+                rollback=dags.get(file.rollback_dag_id),
                 history=found.get(("history", file.name), UNKNOWN),
                 jobs=found.get(("jobs", file.location), UNKNOWN) if is_live else None,
                 models=found.get(("models", file.location), UNKNOWN) if is_live else None,
@@ -101,7 +109,7 @@ class StateReader:
         if not file.bucket:
             return CachedValue()
         load = partial(read_runs, file.location, file.bucket, file.name)
-        source = ValueSource(load, HISTORY_KEEP, _stamp(state.dag))
+        source = ValueSource(load, HISTORY_KEEP, state.stamp)
         return (await self._details.read({("runs", file.name): source}, first=FIRST, again=AGAIN))["runs", file.name]
 
     async def versions(self, state: TuningState) -> CachedValue[list[ModelVersion]] | None:
@@ -149,10 +157,6 @@ def _sources(files: Iterable[TuningFile], dags: Mapping[str, DagState]) -> dict[
             sources["jobs", region] = ValueSource(partial(read_jobs, region), JOBS_KEEP)
             sources["models", region] = ValueSource(partial(read_models, region), MODELS_KEEP)
         load = partial(read_summary, region, file.bucket, file.name)
-        stamp = f"{_stamp(dags.get(file.dag_id))} {_stamp(dags.get(file.rollback_dag_id))}"
+        stamp = history_stamp(dags.get(file.dag_id), dags.get(file.rollback_dag_id))
         sources["history", file.name] = ValueSource(load, HISTORY_KEEP, stamp)
     return sources
-
-
-def _stamp(dag: DagState | None) -> str:
-    return str(dag.last_end) if dag else ""

@@ -9,7 +9,7 @@ import msgspec
 
 from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.registry.aliases import ModelVersion, champion_of, doubt
-from vertex_tuning.ui.airflow_runs import DagState
+from vertex_tuning.ui.airflow_runs import ActiveRun, DagState
 from vertex_tuning.ui.background_cache import CachedValue
 from vertex_tuning.ui.google_reads import Addresses, HistorySummary, TuningJobs
 from vertex_tuning.ui.tuning_files import TuningFile
@@ -34,18 +34,28 @@ class TuningState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a tuning.
 
     :param dag: state of its DAG; None if Airflow does not have it
-    :param rollback: whether its rollback DAG may be shown
+    :param rollback: state of its rollback DAG; None if it may not be shown
     :param jobs, models: None if the page may not read them (`live_jobs`)
     """
 
     file: TuningFile
     dag: DagState | None
-    rollback: bool
+    rollback: DagState | None
     history: CachedValue[HistorySummary]
     jobs: CachedValue[dict[str, TuningJobs]] | None
     models: CachedValue[dict[str, list[ModelVersion]]] | None
     addresses: Addresses
     now: datetime
+
+    @property
+    def stamp(self) -> str:
+        """Changes when a run of the tuning ends, and with it the history."""
+        return history_stamp(self.dag, self.rollback)
+
+    @property
+    def active(self) -> list[ActiveRun]:
+        """Runs that have not ended."""
+        return [run for dag in (self.dag, self.rollback) if dag for run in dag.active]
 
     @property
     def summary(self) -> HistorySummary:
@@ -77,6 +87,11 @@ class TuningState(msgspec.Struct, frozen=True, kw_only=True):
         parts = [("The history", self.history), ("Jobs and costs", self.jobs), ("Models", self.models)]
         found = [_notice(name, reading) for name, reading in parts if reading is not None]
         return [text for text in (self.file.problem, *found, *self.summary.left_out[:3]) if text]
+
+
+def history_stamp(*dags: DagState | None) -> str:
+    """Changes when a run of one of the DAGs ends."""
+    return " ".join(str(dag.last_end) for dag in dags if dag)
 
 
 def _recorded(record: RunRecord, models: CachedValue[dict[str, list[ModelVersion]]] | None) -> ModelInUse:

@@ -56,15 +56,15 @@ def retraining(project: Path) -> Make:
     """The retraining DAG of the sample with another schedule, switched on in Airflow's database."""
 
     def make(schedule: dict[str, Any] | None) -> DAG:
-        write_schedule(project, schedule)
+        write_fields(project, schedule=schedule)
         return load(project / "dags" / "retrain.py")
 
     return make
 
 
-def write_schedule(project: Path, schedule: dict[str, Any] | None) -> None:
+def write_fields(project: Path, **fields: Any) -> None:
     path = project / "include/tunings/support_triage.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"schedule": schedule}))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | fields))
 
 
 def load(path: Path) -> DAG:
@@ -211,9 +211,16 @@ def test_a_run_at_a_fixed_time_is_skipped_unless_data_came_since_the_last_evalua
     assert {str(instance.state) for instance in by_hand.get_task_instances()} == {"success"}
 
 
+@pytest.mark.parametrize("settings", [{"epoch_count": 2}, {"epoch_count": [2, 3]}])
 def test_a_run_without_new_data_costs_nothing_and_succeeds(
-    retraining: Make, monkeypatch: pytest.MonkeyPatch, google_cloud: str, capfd: Any
+    retraining: Make,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    google_cloud: str,
+    capfd: Any,
+    settings: dict[str, Any],
 ) -> None:
+    write_fields(project, hyper_parameters=settings)
     dag = retraining({"cron": "0 6 * * 1", "only_with_new_data": True})
     monkeypatch.setattr(timetables, "_last_read", lambda _: "2026-11-02T06:00:00+00:00")
     states = run_scheduled(dag, monkeypatch, MONDAY + timedelta(weeks=1))
@@ -235,7 +242,7 @@ print(",".join(name for name in {names!r} if name in sys.modules))
 def test_a_watched_subscription_makes_no_dag_file_load_the_client(
     project: Path, project_dir: Path, tmp_path: Path, watched: bool
 ) -> None:
-    write_schedule(project, {"watch": {"subscription": SUBSCRIPTION}} if watched else {})
+    write_fields(project, schedule={"watch": {"subscription": SUBSCRIPTION}} if watched else {})
     code = PARSE.format(
         plugins=str(project_dir / "plugins"), dags=str(project / "dags"), names=(*HEAVY, "vertex_tuning.new_data")
     )

@@ -16,7 +16,10 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
+from vertex_tuning.operators.notification import ApprovalNotifier
 from vertex_tuning.sensors import TuningJobSensor
+
+from tests.support.paths import PROJECT_DIR
 
 STEPS = [
     "upload_dataset",
@@ -220,6 +223,70 @@ def test_dags_without_tunings_say_what_to_deploy(project: Path) -> None:
 def test_tunings_may_lie_inside_the_dags_folder(project: Path) -> None:
     (project / "include").rename(project / "dags/include")
     assert parse(project) == (OWN, [])
+
+
+NOTIFY = """
+notify:
+  - on: [{event}]
+    notifier: {notifier}
+    arguments: {{to: team@example.com}}
+    overdue_hours: {hours}
+"""
+SMTP = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+
+
+def notifying(project: Path, event: str, notifier: str = SMTP) -> None:
+    """Let the sample's tuning send a message."""
+    hours = "30" if event == "overdue" else "null"
+    change(project, "promotion:", f"{NOTIFY.format(event=event, notifier=notifier, hours=hours)}promotion:")
+
+
+def test_a_notifier_that_does_not_exist_is_told_and_costs_no_dag(project: Path) -> None:
+    notifying(project, "failed", "airflow.providers.smtp.notifications.smtp.MailNotifier")
+    dags, [line] = parse(project)
+    assert dags == OWN
+    assert line.startswith("tunings/support_triage: notify[0].notifier: found 'airflow.providers.smtp.")
+
+
+def test_messages_about_the_end_of_a_run_are_a_teardown_after_the_report(project: Path) -> None:
+    notifying(project, "failed")
+    dag = DagBag(dag_folder=str(project / "dags/retrain.py")).dags["retrain_support_triage"]
+    notify = dag.task_dict["notify"]
+    assert notify.is_teardown
+    assert not notify.on_failure_fail_dagrun
+    assert notify.upstream_task_ids == {"write_report"}
+    assert dag.deadline is None
+    DagSerialization.to_dict(dag)
+
+
+@pytest.mark.parametrize("event", ["approval_waiting", "overdue"])
+def test_other_messages_need_no_task(project: Path, event: str) -> None:
+    notifying(project, event)
+    dag = DagBag(dag_folder=str(project / "dags/retrain.py")).dags["retrain_support_triage"]
+    assert "notify" not in dag.task_dict
+    assert bool(dag.deadline) == (event == "overdue")
+    DagSerialization.to_dict(dag)
+
+
+def test_a_person_is_notified_by_the_approval_task(project: Path) -> None:
+    change(project, "require_approval: false", "require_approval: true")
+    file = project / "include/tunings/support_triage.yaml"
+    file.write_text(file.read_text() + NOTIFY.format(event="approval_waiting", notifier=SMTP, hours="null"))
+    approve = (
+        DagBag(dag_folder=str(project / "dags/retrain.py")).dags["retrain_support_triage"].task_dict["approve_model"]
+    )
+    assert isinstance(approve, ApprovalOperator)
+    [notifier] = approve.notifiers
+    assert isinstance(notifier, ApprovalNotifier)
+    assert notifier.report_task_id == "draft_report"
+
+
+def test_parsing_does_not_import_the_notifiers(project: Path, tmp_path: Path) -> None:
+    notifying(project, "failed")
+    code = IMPORT_COST.format(plugins=str(PROJECT_DIR / "plugins"), dags=str(project / "dags"))
+    *_, steps, is_imported = run_python(f"{code}print({SMTP.rpartition('.')[0]!r} in sys.modules)", tmp_path)
+    assert "notify" in steps.split(",")
+    assert is_imported == "False"
 
 
 def test_a_base_model_that_retires_is_told_where_people_look(project: Path) -> None:

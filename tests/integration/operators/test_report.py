@@ -644,6 +644,17 @@ def test_a_run_is_added_to_the_history_of_its_tuning_with_its_report(storage: St
         assert record.started == "2026-03-02T00:00:00+00:00"
 
 
+def test_a_connection_that_is_missing_does_not_fail_the_run_for_its_history(
+    monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT")
+    operator = WriteReportOperator(task_id="task", tuning="t", bucket="bucket", record_experiment=True)
+    operator.gcp_conn_id = "missing"
+    context = results(create__error="No connection.")
+    assert execute(operator, context)["verdict"] == "failed"
+    assert "left out of the history" in capfd.readouterr().out
+
+
 def test_the_report_links_to_the_earlier_runs(storage: StorageHook) -> None:
     folder = "gs://bucket/runs/following"
     operator = WriteReportOperator(task_id="task", run_folder=folder, tuning="following", bucket="bucket")
@@ -665,10 +676,9 @@ def test_the_report_links_to_the_earlier_runs(storage: StorageHook) -> None:
 def test_hostile_earlier_runs_stay_text() -> None:
     hostile = {"run_id": samples.HOSTILE, "title": samples.HOSTILE, "model": samples.HOSTILE, "value": samples.HOSTILE}
     run = EarlierRun(**hostile, ended="2026-03-02T05:00:00Z", outcome="failed", score=samples.HOSTILE)
-    given = samples.material()
-    given.earlier = [run]
-    assert samples.HOSTILE not in to_html(build(given))
-    assert "Earlier runs" not in to_html(build(samples.material()))
+    report = build(samples.material())
+    assert samples.HOSTILE not in to_html(msgspec.structs.replace(report, earlier=[run]))
+    assert "Earlier runs" not in to_html(report)
 
 
 def test_a_history_that_cannot_be_read_is_left_out_of_the_report(control: Any, capfd: Any) -> None:
@@ -761,3 +771,18 @@ def test_the_pipeline_records_its_runs_in_the_history_of_the_tuning() -> None:
     report = dag.task_dict["write_report"]
     assert isinstance(report, WriteReportOperator)
     assert (report.tuning, report.bucket) == ("t", "bucket")
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("failed", "failed"), ("skipped", "skipped")])
+@pytest.mark.parametrize("indexes", [[-1], [0, 1]])
+def test_a_run_over_its_budget_says_so(state: str, outcome: str, indexes: list[int]) -> None:
+    """Also a sweep, in which no candidate has a job."""
+    context, why = TaskContext(), "max_cost_per_30_days: found USD 9.\nUSD 8 on 2026-03-02"
+    found = {("create_tuning_job", "over_budget", indexes[-1]): why}
+    context["ti"].xcom_pull = lambda task_ids, key, map_indexes, **_: found.get((task_ids, key, map_indexes))
+    names = [f"create_tuning_job_{index}" if index >= 0 else "create_tuning_job" for index in indexes]
+    context["ti"].get_task_states = lambda run_ids, **_: {run_ids[0]: dict.fromkeys(names, state)}
+    context["ti"].log_url = "http://airflow/dags/dag/runs/run/tasks/write_report"
+    result = execute(WriteReportOperator(task_id="task"), context)
+    assert (result["verdict"], result["title"]) == (outcome, "Over the budget")
+    assert result["reasons"] == why.splitlines()

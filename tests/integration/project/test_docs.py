@@ -13,11 +13,13 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from vertex_tuning.cli.check_command import add_check_command
+from vertex_tuning.config.notify import Event
 from vertex_tuning.config.tuning import REQUIRED_IN_FILES, Tuning
 from vertex_tuning.datasets.choices import Format
 from vertex_tuning.evaluation.cases import SmokeCase
 from vertex_tuning.evaluation.gates import LIMITS
 from vertex_tuning.evaluation.value_names import KNOWN
+from vertex_tuning.notifications.notice import Notice
 from vertex_tuning.results import PromotionRule
 
 from tests.support.paths import PROJECT_DIR
@@ -159,3 +161,11 @@ def test_each_option_of_the_check_stands_on_the_page(project_dir: Path) -> None:
     add_check_command(commands)
     options = {name for action in commands.choices["check"]._actions for name in action.option_strings}
     assert {code(option)[0] for option, _ in rows} == options - {"-h", "--help"}
+
+
+def test_each_event_and_each_value_of_a_message_stands_on_the_page(project_dir: Path) -> None:
+    [events, values] = tables((project_dir / "docs" / "notifications.md").read_text())
+    assert {code(event)[0] for event, *_ in events} == set(get_args(Event))
+    fields_of_a_notice = {field.name for field in msgspec.structs.fields(Notice)} | {"subject", "text", "html"}
+    named = {name for names, _ in values for name in code(names)}
+    assert named == {f"notification.{field}" for field in fields_of_a_notice}

@@ -17,7 +17,9 @@ from airflow.providers.google.cloud.operators import gen_ai
 from airflow.sdk import DAG
 from vertex_tuning import exceptions
 from vertex_tuning.config.loader import load_tuning
+from vertex_tuning.config.notify import Notification
 from vertex_tuning.config.params import form
+from vertex_tuning.config.strict_yaml import read_yaml
 from vertex_tuning.config.tuning import Promotion, SmokeTest, Tuning
 from vertex_tuning.datasets.options import DatasetOptions
 from vertex_tuning.datasets.validator import examine
@@ -58,7 +60,7 @@ def test_every_yaml_example_fits_a_tuning(project_dir: Path, tmp_path: Path) -> 
     assert len(examples) >= 2
     for example in examples:
         path = tmp_path / "example.yaml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(complete) | yaml.safe_load(example)))
+        path.write_text(yaml.safe_dump(read_yaml(complete).content | read_yaml(example).content))
         load_tuning(path)
 
 
@@ -113,6 +115,7 @@ def test_each_task_of_a_run_is_explained(project_dir: Path) -> None:
                 bucket="bucket",
                 smoke_test=SmokeTest(cases=[{"prompt": "a"}]),
                 promotion=Promotion(require_approval=True),
+                notify=[Notification(on=["failed"], notifier="a.Notifier")],
             )
         )
     assert {task for names, _ in rows for task in code(names)} == set(dag.task_ids)

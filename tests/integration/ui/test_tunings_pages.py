@@ -359,6 +359,17 @@ def test_a_google_that_was_never_there_gives_a_page(ask: Ask, monkeypatch: pytes
     assert "The history: being read. Reload the page in a moment." in shown
 
 
+def test_files_that_cannot_be_read_are_not_shown_as_no_tunings(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError("a secret")
+
+    monkeypatch.setattr(state_reader, "read_tuning_files", fail)
+    answer = ask("/", "alpha")
+    assert answer.status_code == 503
+    assert "The tuning files are not read yet. OSError" in answer.text
+    assert ask("/api/tunings", "alpha").json() == {"detail": "The tuning files are not read yet. OSError"}
+
+
 def test_a_location_that_cannot_be_rendered_is_said(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW_VAR_VERTEX_TUNING_LOCATION")
     answer = ask("/", "alpha")

@@ -34,7 +34,7 @@ def state(**fields: Any) -> TuningState:
     given: dict[str, Any] = {
         "file": tuning_file(),
         "dag": DagState(False, None, None, []),
-        "rollback": True,
+        "rollback": DagState(False, None, None, []),
         "history": CachedValue(HistorySummary()),
         "jobs": CachedValue({}),
         "models": CachedValue({}),
@@ -119,6 +119,15 @@ def test_a_decision_that_waits_for_a_person_has_its_link() -> None:
     run = ActiveRun("retrain_t", "a/b c", "running", None, [ActiveTask("approve_model", "awaiting_input")])
     [active] = build_card(state(dag=DagState(False, None, None, [run]))).active
     assert active.decision_url == "dags/retrain_t/runs/a%2Fb%20c/tasks/approve_model/required_actions"
+
+
+def test_a_running_rollback_is_shown_and_its_end_has_the_history_read_again() -> None:
+    run = ActiveRun("rollback_t", "now", "running", None, [])
+    before = state(rollback=DagState(False, None, None, [run]))
+    [active] = build_card(before).active
+    assert active.url == "dags/rollback_t/runs/now"
+    assert state(rollback=DagState(False, None, NOW, [])).stamp != before.stamp
+    assert state(dag=DagState(False, None, NOW, [])).stamp != before.stamp
 
 
 def test_warnings_name_what_needs_the_owner() -> None:
