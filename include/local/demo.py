@@ -14,7 +14,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from include.local.airflow_api import ENDED, AirflowApi
 from include.local.job_view import JobView, JobWatcher
 from include.local.outcome import exit_code, failures, save_report
-from include.local.own_tunings import NO_SCHEDULE
 from include.local.stack import PROJECT_DIR, USER, Stack, StackError
 from include.local.summary import print_failures, print_next, print_summary
 
@@ -54,7 +53,7 @@ def _run(stack: Stack, api: AirflowApi, tuning: str, console: Console) -> int:
         run_url=f"{stack.airflow_url}/dags/{dag_id}/runs/{run_id}",
         report=save_report(stack, api, dag_id, run_id),
         tuning=stack.tunings.path(tuning) if own else PROJECT_DIR / "include" / "tunings" / f"{tuning}.yaml",
-        has_schedule=not own or stack.tunings.cron(tuning) != NO_SCHEDULE,
+        has_schedule=not own or bool(stack.tunings.cron(tuning)),
     )
     return exit_code(api.result(dag_id, run_id, "write_report"), failed)
 

@@ -11,7 +11,7 @@ from typing import Final
 from rich.console import Console
 
 from include.local.dataset_check import DatasetCheck, check_dataset
-from include.local.own_tunings import MAX_NAME, NAME, NO_SCHEDULE, name_of, tuning_fields
+from include.local.own_tunings import MAX_NAME, NAME, name_of, tuning_fields
 from include.local.stack import PROJECT_DIR, Stack, StackError
 
 HELD_OUT: Final = 0.15
@@ -67,7 +67,7 @@ def write_tuning(data: OwnData, stack: Stack, console: Console) -> str:
         name,
         tuning_fields(
             name=name,
-            cron=stack.tunings.cron(name) or NO_SCHEDULE,
+            cron=stack.tunings.cron(name),
             training=training,
             validation=validation,
             columns=data.columns,

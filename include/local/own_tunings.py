@@ -16,11 +16,8 @@ _DATA: Final = ("training_data", "validation_data")
 _ENDINGS: Final = re.compile(r"(\.(csv|jsonl))?(\.gz)?$", re.IGNORECASE)
 _HEADER: Final = """\
 # `make demo` makes this file, and makes it again each time it gets this data. It keeps your schedule.cron.
-# "0 0 29 2 *" stands for no schedule: a tuning must have one, and 29 February is far away.
-# For runs every Monday at six, write "0 6 * * 1". docs/tuning-file.md explains every field.
+# For runs every Monday at six, write schedule: {cron: "0 6 * * 1"}. docs/tuning-file.md explains every field.
 """
-NO_SCHEDULE: Final = "0 0 29 2 *"
-"""A tuning must have a schedule: this one comes once in four years."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,9 @@ class OwnTunings:
         return str(_read(self.path(name)).get("training_data", ""))
 
     def cron(self, name: str) -> str:
-        """The schedule of a tuning; empty if there is no such tuning."""
+        """The schedule of a tuning; empty if it has none, or if there is no such tuning."""
         schedule = _read(self.path(name)).get("schedule")
-        return str(schedule.get("cron", "")) if isinstance(schedule, dict) else ""
+        return str(schedule.get("cron") or "") if isinstance(schedule, dict) else ""
 
     def data_folders(self) -> list[Path]:
         """The folders of their data."""
@@ -97,13 +94,13 @@ def tuning_fields(
     :param validation_fraction: share of the training data that is held out
     :param labelled: whether the answers are labels, so that exact answers can be counted
     :param cases: cases of the smoke test. They are judged for information and never refuse the model
-    :param cron: when it runs by itself
+    :param cron: when it runs by itself; empty for a tuning that is only started by hand
     """
     held_out = {"validation_fraction": validation_fraction} if validation_fraction else {}
     dataset = {**({"columns": dict(columns)} if columns else {}), **held_out}
     return {
         "description": f"Trains on {training.name}.",
-        "schedule": {"cron": cron},
+        "schedule": {"cron": cron} if cron else {},
         "location": "{{ var.value.vertex_tuning_location }}",
         "bucket": "{{ var.value.vertex_tuning_bucket }}",
         "base_model": "gemini-3.1-flash-lite",

@@ -22,6 +22,7 @@ OPERATORS: Final = (
     "approval",
     "registry",
     "housekeeping",
+    "notification",
     "report",
 )
 HOOKS: Final = ("connection", "genai", "model_registry", "experiments", "storage")

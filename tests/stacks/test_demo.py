@@ -24,7 +24,7 @@ from vertex_tuning.datasets.prepare import DatasetOptions, Source, prepare
 
 from include.local.outcome import Failure, exit_code
 from include.local.own_data import OwnData, write_tuning
-from include.local.own_tunings import NO_SCHEDULE, name_of
+from include.local.own_tunings import name_of
 from include.local.stack import CLOUD_PROJECT, PROJECT_DIR, Stack, StackError
 from tests.support.emulator import running_emulator
 from tests.support.local_network import closed_network
@@ -368,9 +368,9 @@ def test_labels_that_yaml_would_read_as_something_else_stay_texts(tmp_path: Path
 def test_it_runs_by_itself_only_with_a_schedule_that_the_user_has_written(tmp_path: Path) -> None:
     stack, tuning = own_data(tmp_path)
     assert tuning.schedule
-    assert tuning.schedule.cron == NO_SCHEDULE
+    assert tuning.schedule.cron is None
     path = stack.tunings.path(tuning.name)
-    path.write_text(path.read_text().replace(f"cron: {NO_SCHEDULE}", "cron: 0 6 * * 1"))
+    path.write_text(path.read_text().replace("schedule: {}", "schedule: {cron: 0 6 * * 1}"))
     _, tuning = own_data(tmp_path)
     assert tuning.schedule
     assert tuning.schedule.cron == "0 6 * * 1"

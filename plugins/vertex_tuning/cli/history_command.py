@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from vertex_tuning.cli.check_command import Commands
     from vertex_tuning.history.run_history import History
-    from vertex_tuning.history.run_record import ModelScore, RunRecord
+    from vertex_tuning.history.run_record import RunRecord
 
 MAX_LIMIT: Final = 5000
 
@@ -91,45 +91,17 @@ def _text(records: Sequence[RunRecord]) -> str:
 
 def _row(record: RunRecord) -> dict[str, str]:
     from vertex_tuning.costs.budget import format_money
+    from vertex_tuning.history.record_text import recorded_gain, recorded_score
 
     return {
         "ended (UTC)": record.ended_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
         "outcome": record.outcome.replace("_", " "),
         "model": record.model_version,
-        "score": _score(record.value, record.score),
-        "gain": _gain(record),
+        "score": recorded_score(record),
+        "gain": recorded_gain(record),
         "loss": f"{record.validation_loss:.4g}" if record.validation_loss is not None else "",
         "cost": format_money(record.cost, record.currency) if record.cost is not None else "",
     }
-
-
-def _score(name: str, score: ModelScore | None) -> str:
-    from vertex_tuning.report.names import value_text
-
-    if score is None:
-        return ""
-    text = value_text(name, score.value)
-    if score.lower is None or score.upper is None:
-        return text
-    return f"{text} ({_bare(name, score.lower)} to {_bare(name, score.upper)})"
-
-
-def _gain(record: RunRecord) -> str:
-    """The gain with its bounds; of shares in percentage points."""
-    gain, name = record.gain, record.value
-    if gain is None:
-        return ""
-    return f"{_signed(name, gain.observed)} ({_signed(name, gain.lower)} to {_signed(name, gain.upper)})"
-
-
-def _bare(name: str, value: float) -> str:
-    from vertex_tuning.report.names import is_share
-
-    return f"{value * 100:.1f}" if is_share(name) else f"{value:.3g}"
-
-
-def _signed(name: str, value: float) -> str:
-    return f"{'+' if value >= 0 else ''}{_bare(name, value)}"
 
 
 def _notes(records: Sequence[RunRecord]) -> list[str]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from vertex_tuning.history.run_record import RunRecord
     from vertex_tuning.jobs.job import TuningJob
-    from vertex_tuning.report.content import Report
+    from vertex_tuning.report.content import EarlierRun, Report
     from vertex_tuning.report.material import Material
 
 TASK_IDS: Final[Mapping[str, str]] = {role: role.task_id for role in RETRAINING_ROLES}
@@ -229,6 +229,7 @@ class WriteReportOperator(RunOperator):
         result = ReportResult(**msgspec.structs.asdict(self.conclude(context, report.verdict)))
         # Before the page, too: the messages about a run need no page.
         self._push_record(context, given, report, result)
+        report = msgspec.structs.replace(report, earlier=self._earlier_runs(context))
         result = self._write(report, result)
         self._keep_record(given, self._push_record(context, given, report, result))
         return result.as_xcom()
@@ -246,6 +247,14 @@ class WriteReportOperator(RunOperator):
         url = object_url(uri, self.connection.storage_endpoint)
         self.log.info("Report: %s", url)
         return msgspec.structs.replace(result, report_uri=uri, report_url=url)
+
+    def _earlier_runs(self, context: Context) -> list[EarlierRun]:
+        tuning, bucket, ti = rendered(self.tuning), rendered(self.bucket), context["ti"]
+        if not tuning or not bucket:
+            return []
+        from vertex_tuning.operators.run_recorder import runs_before
+
+        return runs_before(self, bucket, tuning, run_key(ti.dag_id, ti.run_id, ti.map_index))
 
     def _push_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> RunRecord | None:
         """Push the record of the run as an XCom, for messages.
@@ -273,9 +282,9 @@ class WriteReportOperator(RunOperator):
         from vertex_tuning.operators.run_recorder import add_to_experiment, add_to_history
 
         if bucket := rendered(self.bucket):
-            add_to_history(self.storage, bucket, record, self.log)
+            add_to_history(self, bucket, record)
         if self.record_experiment:
-            add_to_experiment(self.connection, given, record, self.log)
+            add_to_experiment(self, given, record)
 
     def _with_files(self, given: Material) -> Material:
         """Add the complete results from files, where XCom has only a part."""

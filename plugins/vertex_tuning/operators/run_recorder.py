@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import TuningError
 
 if TYPE_CHECKING:
     from vertex_tuning.history.run_record import RunRecord
-    from vertex_tuning.hooks.connection import GoogleConnection
-    from vertex_tuning.hooks.storage import StorageHook
-    from vertex_tuning.report.content import Report
+    from vertex_tuning.operators.base import VertexOperator
+    from vertex_tuning.report.content import EarlierRun, Report
     from vertex_tuning.report.material import Material
     from vertex_tuning.results import ReportResult
 
@@ -37,17 +36,30 @@ def record_of_run(given: Material, report: Report, result: ReportResult, *, tuni
     )
 
 
-def add_to_history(storage: StorageHook, bucket: str, record: RunRecord, log: Any) -> None:
+def runs_before(operator: VertexOperator, bucket: str, tuning: str, key: str) -> list[EarlierRun]:
+    """The last runs of a tuning, for the report of a run; empty if the history cannot be read."""
+    from vertex_tuning.history.earlier_runs import EARLIER_SHOWN, earlier_runs
+    from vertex_tuning.history.run_history import history_folder, read_history
+
+    try:
+        found = read_history(operator.storage, history_folder(bucket, deployment_id(), tuning), EARLIER_SHOWN + 1)
+    except TuningError as error:
+        operator.log.warning("Earlier runs are left out of the report: %s", error)
+        return []
+    return earlier_runs(found.records, key)
+
+
+def add_to_history(operator: VertexOperator, bucket: str, record: RunRecord) -> None:
     """Add a run to the history of its tuning. An error is a warning: the history must not fail the run."""
     from vertex_tuning.history.run_history import history_folder, keep_record
 
     try:
-        keep_record(storage, history_folder(bucket, deployment_id(), record.tuning), record)
+        keep_record(operator.storage, history_folder(bucket, deployment_id(), record.tuning), record)
     except TuningError as error:
-        log.warning("The run is left out of the history of %s: %s", record.tuning, error)
+        operator.log.warning("The run is left out of the history of %s: %s", record.tuning, error)
 
 
-def add_to_experiment(connection: GoogleConnection, given: Material, record: RunRecord, log: Any) -> None:
+def add_to_experiment(operator: VertexOperator, given: Material, record: RunRecord) -> None:
     """Add a run with a tuning job to the experiment of its tuning. An error is a warning, too."""
     if not record.job or record.kind != "retraining":
         return
@@ -58,7 +70,7 @@ def add_to_experiment(connection: GoogleConnection, given: Material, record: Run
 
     try:
         deployment = deployment_id()
-        experiment = ExperimentRecorder(connection).record_run(
+        experiment = ExperimentRecorder(operator.connection).record_run(
             experiment_id(record.tuning),
             experiment_run_id(deployment, record.key),
             params=experiment_params(record, deployment),
@@ -66,6 +78,6 @@ def add_to_experiment(connection: GoogleConnection, given: Material, record: Run
             failed=record.outcome == "failed",
         )
     except TuningError as error:
-        log.warning("The run is not recorded in the experiment of %s: %s", record.tuning, error)
+        operator.log.warning("The run is not recorded in the experiment of %s: %s", record.tuning, error)
     else:
-        log.info("Experiment: %s", experiment_url(experiment, connection.local_url))
+        operator.log.info("Experiment: %s", experiment_url(experiment, operator.connection.local_url))

@@ -283,6 +283,27 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""
 
 
+class EarlierRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the same tuning before this run.
+
+    :param ended: time in RFC 3339 form
+    :param title: the outcome in words
+    :param model: the new model; empty without one
+    :param value: name of the value that the score is of; empty without a score
+    :param score: score of the new model with its confidence interval, as text
+    :param url: its report, or else its page in Airflow
+    """
+
+    run_id: str
+    ended: str
+    outcome: RunOutcome
+    title: str
+    model: str = ""
+    value: str = ""
+    score: str = ""
+    url: str | None = None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """All content of the report of a run. A part whose task has not run is None; `steps` says why.
 
@@ -292,6 +313,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     :param labels: the sample's answers by label, if the expected answers are labels
     :param decision: decision of a person, in a run that requires approval
     :param rollback: the models of a rollback
+    :param earlier: the last runs of the tuning before this run, newest first; empty if they are not known
     """
 
     version: int = 2
@@ -313,4 +335,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision | None = None
     rollback: list[Fact] | None = None
     cost: CostSummary | None
+    earlier: list[EarlierRun] = []
     links: list[Link]

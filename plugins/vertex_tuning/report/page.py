@@ -48,6 +48,7 @@ SECTIONS: Final = (
     ("sample", "Sample", "Evaluation"),
     ("comparison", "Comparison", "Evaluation"),
     ("cost", "Cost", "Dataset"),
+    ("earlier", "Earlier runs", ""),
     ("links", "Links", ""),
 )
 """Sections of the page: id, title, and the step that fills it. A run without this step has no such section."""
@@ -68,7 +69,11 @@ def to_html(report: Report) -> str:
         report=report,
         tiles=list(_tiles(report)),
         steps=steps,
-        sections=[(name, title) for name, title, step in SECTIONS if not step or steps[step].state != NO_STEP],
+        sections=[
+            (name, title)
+            for name, title, step in SECTIONS
+            if (not step or steps[step].state != NO_STEP) and (name != "earlier" or report.earlier)
+        ],
         pictures=[(chart, picture(chart)) for chart in charts],
         sweep=picture(report.candidates.chart) if report.candidates and report.candidates.chart else None,
         differing=[answer for answer in compared.answers if answer.differs] if compared else [],
@@ -134,6 +139,7 @@ def _environment() -> Environment:
         size=names.size,
         percent=lambda share: names.DASH if share is None else f"{share * 100:.0f} %",
         moment=moment,
+        value_label=names.value_label,
     )
     environment.globals.update(
         bars=bars,

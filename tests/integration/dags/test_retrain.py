@@ -14,12 +14,15 @@ import httpx
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from vertex_tuning.deployment import deployment_id
+from vertex_tuning.history.run_history import history_folder, read_history
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_registry import RegistryHook
+from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.registry.promotion import ModelAliases
 
 from tests.support.emulator import classification_rows, running_emulator
-from tests.support.google_cloud import connection
+from tests.support.google_cloud import PROJECT, connection
 
 BUCKET = "tuning-data"
 
@@ -91,6 +94,15 @@ def test_a_model_is_retrained_from_data_to_answers(dag: DAG, emulator: str) -> N
     assert share["challenger"] > 0.7 > 0.3 > share["baseline"]  # it beats the base model
     assert result("promote_model")["model"] == job["tuned_model"]["model"]
     assert "The new model is in use" in page_of(emulator, result("write_report")["report_uri"])
+    folder = history_folder(BUCKET, deployment_id(), "support_triage")
+    record = read_history(StorageHook(GoogleConnection(location="us-central1")), folder).records[0]
+    assert (record.outcome, record.model, record.dag_id) == ("first", job["tuned_model"]["model"], dag.dag_id)
+    assert record.report_uri == result("write_report")["report_uri"]
+    assert record.started
+    contexts = f"{emulator}/v1/projects/{PROJECT}/locations/us-central1/metadataStores/default/contexts"
+    experiment = httpx.get(f"{contexts}/airflow-support-triage").raise_for_status().json()
+    listed = httpx.get(contexts, params={"filter": f'parent_contexts:"{experiment["name"]}"'}).raise_for_status().json()
+    assert "first" in [context["metadata"]["_metrics"]["verdict"] for context in listed["contexts"]]
 
 
 def test_a_failing_job_ends_the_run_with_the_services_words(dag: DAG, emulator: str, caplog: Any, capfd: Any) -> None:

@@ -38,7 +38,7 @@ from vertex_tuning.pipeline import tuning_pipeline
 from vertex_tuning.report import page
 from vertex_tuning.report.build import build
 from vertex_tuning.report.charts import BUCKETS_DRAWN, charts_of, picture, thin, ticks
-from vertex_tuning.report.content import Report, RunOutcome
+from vertex_tuning.report.content import EarlierRun, Report, RunOutcome
 from vertex_tuning.report.page import to_html, to_json
 from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import Decision
@@ -642,6 +642,51 @@ def test_a_run_is_added_to_the_history_of_its_tuning_with_its_report(storage: St
         assert (record.report_uri, record.report_url) == (result["report_uri"], result["report_url"])
         assert record.run_url == "http://airflow/dags/dag/runs/run"
         assert record.started == "2026-03-02T00:00:00+00:00"
+
+
+def test_a_connection_that_is_missing_does_not_fail_the_run_for_its_history(
+    monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT")
+    operator = WriteReportOperator(task_id="task", tuning="t", bucket="bucket", record_experiment=True)
+    operator.gcp_conn_id = "missing"
+    context = results(create__error="No connection.")
+    assert execute(operator, context)["verdict"] == "failed"
+    assert "left out of the history" in capfd.readouterr().out
+
+
+def test_the_report_links_to_the_earlier_runs(storage: StorageHook) -> None:
+    folder = "gs://bucket/runs/following"
+    operator = WriteReportOperator(task_id="task", run_folder=folder, tuning="following", bucket="bucket")
+    urls = []
+    for number in range(7):
+        context = results(upload=samples.upload(), wait=samples.job(), promotion={"model": "m"})
+        context["ti"].run_id = f"run {number}"
+        urls.append(execute(operator, context)["report_url"])
+    for _ in range(2):  # a report that is written again does not list itself
+        report = msgspec.json.decode(storage.read_object(f"{folder}/report.json", 10**7), type=Report)
+        assert [run.run_id for run in report.earlier] == ["run 5", "run 4", "run 3", "run 2", "run 1"]
+        assert report.earlier[0].url == urls[0]
+        page = storage.read_object(f"{folder}/report.html", 10**7).decode()
+        assert '<h2 id="earlier">Earlier runs</h2>' in page
+        assert "run 5</a>" in page
+        execute(operator, context)
+
+
+def test_hostile_earlier_runs_stay_text() -> None:
+    hostile = {"run_id": samples.HOSTILE, "title": samples.HOSTILE, "model": samples.HOSTILE, "value": samples.HOSTILE}
+    run = EarlierRun(**hostile, ended="2026-03-02T05:00:00Z", outcome="failed", score=samples.HOSTILE)
+    report = build(samples.material())
+    assert samples.HOSTILE not in to_html(msgspec.structs.replace(report, earlier=[run]))
+    assert "Earlier runs" not in to_html(report)
+
+
+def test_a_history_that_cannot_be_read_is_left_out_of_the_report(control: Any, capfd: Any) -> None:
+    control("faults", method="storage.objects.list", error={"code": 403})
+    folder = "gs://bucket/runs/unreadable"
+    operator = WriteReportOperator(task_id="task", run_folder=folder, tuning="unreadable", bucket="bucket")
+    assert execute(operator, results(upload__error="x"))["report_url"]
+    assert "Earlier runs are left out of the report: " in capfd.readouterr().out
 
 
 def test_a_cleared_run_that_ends_differently_replaces_its_record(storage: StorageHook) -> None:
