@@ -82,9 +82,8 @@ def names(registry: RegistryHook, tuning: str) -> set[str]:
 
 def endpoints_of(emulator: str, *jobs: TuningJob) -> set[str]:
     """The endpoints that exist, of those that jobs made."""
-    made = {
-        point.endpoint for job in jobs if job.tuned_model for point in (job.tuned_model, *job.tuned_model.checkpoints)
-    }
+    tuned = [job.tuned_model for job in jobs if job.tuned_model]
+    made = {name for model in tuned for name in (model.endpoint, *(point.endpoint for point in model.checkpoints))}
     return {name for name in made if name and httpx.get(f"{emulator}/v1/{name}").status_code == 200}
 
 
