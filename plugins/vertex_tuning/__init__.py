@@ -17,14 +17,13 @@ ListTuningJobsOperator, CancelTuningJobOperator,
 CancelUnfinishedJobsOperator,
 CancelOrphanedJobsOperator
 CollectMetricsOperator                               vertex_tuning.operators.metrics
-PlanCandidatesOperator, SelectCandidateOperator,     vertex_tuning.operators.sweep
-DeleteCandidatesOperator
+PlanCandidatesOperator, SelectCandidateOperator      vertex_tuning.operators.sweep
 SmokeTestOperator                                    vertex_tuning.operators.smoke_test
 EvaluateModelOperator                                vertex_tuning.operators.evaluation
 ApproveModelOperator, approval_task                  vertex_tuning.operators.approval
 PromoteModelOperator, FindPreviousOperator,          vertex_tuning.operators.registry
 RollbackOperator
-HousekeepingOperator                                 vertex_tuning.operators.housekeeping
+HousekeepingOperator, DeleteCandidatesOperator       vertex_tuning.operators.housekeeping
 WriteReportOperator, ShowOutcomeOperator             vertex_tuning.operators.report
 NotifyOperator                                       vertex_tuning.operators.notification
 overdue_alerts                                       vertex_tuning.notifications.overdue

@@ -20,15 +20,12 @@ from vertex_tuning.config.base_models import RETIRING_TAG
 from vertex_tuning.config.default_args import DEFAULT_ARGS
 from vertex_tuning.config.loader import build_tunings, first_mistakes, load_tunings, project_folder
 from vertex_tuning.config.local_data import file_mistakes
-from vertex_tuning.config.notifiers import notifier_mistakes
 from vertex_tuning.config.params import ASK_CASES_FROM_FORM, form, form_macros, from_form, known_keys_only
 from vertex_tuning.config.tuning import Tuning
 from vertex_tuning.config.tuning_folders import tuning_folders
 from vertex_tuning.datasets.manifest import DATASETS
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.installation import installed_twice
-from vertex_tuning.notifications.overdue import overdue_alerts
-from vertex_tuning.operators.housekeeping import HousekeepingOperator
 from vertex_tuning.operators.registry import FindPreviousOperator, RollbackOperator
 from vertex_tuning.operators.report import ROLLBACK_TASKS, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
@@ -38,6 +35,7 @@ from vertex_tuning.timetables import batch_events, dataset_asset, schedule_of, s
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.definitions.deadline import DeadlineAlert
 
 TAGS: Final = ("vertex-ai", "tuning")
 
@@ -141,6 +139,8 @@ def housekeeping_dag(dag_file: str) -> dict[str, DAG]:
     tunings, _ = load_tunings(*tuning_folders(project_folder(dag_file)))
     if not any(tuning.housekeeping for tuning in tunings):
         return {}
+    from vertex_tuning.operators.housekeeping import HousekeepingOperator
+
     with DAG(
         dag_id="housekeeping",
         description="Deletes old models and datasets of tunings.",
@@ -180,6 +180,8 @@ def check_tunings(dag_file: str) -> None:
     :raises ConfigurationError: has a line for each mistake
     """
     tunings, _ = load_tunings(*tuning_folders(project_folder(dag_file)))
+    from vertex_tuning.config.notifiers import notifier_mistakes
+
     found = [
         installed_twice(),
         *_retraining(dag_file)[1],
@@ -216,7 +218,7 @@ def _retraining_dag(tuning: Tuning, base_dir: str) -> DAG:
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGS,
-        deadline=overdue_alerts(tuning),
+        deadline=_deadline(tuning),
         params=form(tuning),
         user_defined_macros=form_macros(tuning),
         tags=[*TAGS, *([RETIRING_TAG] if warning else [])],
@@ -250,6 +252,15 @@ def _checks(tuning: Tuning) -> Callable[[Context], None]:
 
 def _needs_new_data(tuning: Tuning) -> bool:
     return bool(tuning.schedule and tuning.schedule.only_with_new_data)
+
+
+def _deadline(tuning: Tuning) -> list[DeadlineAlert] | None:
+    """Messages about runs that take too long. Imported here: few tunings have them, and Airflow parses DAGs often."""
+    if not tuning.notify:
+        return None
+    from vertex_tuning.notifications.overdue import overdue_alerts
+
+    return overdue_alerts(tuning)
 
 
 def _rollback_dag(tuning: Tuning) -> DAG:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.sdk import TaskGroup, TriggerRule, chain, task_group
+from airflow.sdk import TaskGroup, TriggerRule, chain
 
 from vertex_tuning.config.loader import load_tuning
 from vertex_tuning.config.notify import AFTER_THE_RUN
@@ -21,7 +21,7 @@ from vertex_tuning.operators.metrics import CollectMetricsOperator
 from vertex_tuning.operators.registry import PromoteModelOperator
 from vertex_tuning.operators.report import ShowOutcomeOperator, WriteReportOperator, keep_error
 from vertex_tuning.operators.smoke_test import SmokeTestOperator
-from vertex_tuning.operators.sweep import DeleteCandidatesOperator, PlanCandidatesOperator, SelectCandidateOperator
+from vertex_tuning.operators.sweep import PlanCandidatesOperator, SelectCandidateOperator
 from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator, CreateTuningJobOperator
 from vertex_tuning.registry.aliases import TUNING_LABEL
 from vertex_tuning.results import HEADLINE_KEY, MAPPED_ROLES, RECORD_KEY, MetricsFile, Role
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Asset, BaseOperator, Context
 
     from vertex_tuning.operators.approval import ApproveModelOperator
+    from vertex_tuning.operators.housekeeping import DeleteCandidatesOperator
 
 TEARDOWN_RETRIES: Final = 6
 """Retries of a teardown, about an hour: a short outage must not prevent the cancellation of a job."""
@@ -183,6 +184,9 @@ def _train(
     if plan is None:
         hyper = {**dict(tuning.hyper_parameters), "epoch_count": upload.output["epoch_count"]}
         return _train_one(tuning, place, upload, **hyper)
+    # Imported here: few tunings are sweeps, and Airflow parses DAG files often.
+    from airflow.sdk import task_group
+
     made: list[Training] = []
 
     @task_group(group_id="candidates")
@@ -298,6 +302,8 @@ def _wait(
 def _delete_candidates(
     tuning: Tuning, place: ConnectionArguments, select: SelectCandidateOperator
 ) -> DeleteCandidatesOperator:
+    from vertex_tuning.operators.housekeeping import DeleteCandidatesOperator
+
     return DeleteCandidatesOperator(
         task_id="delete_candidates",
         candidates=select.output["candidates"],

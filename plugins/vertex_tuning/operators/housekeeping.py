@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.config.switches import parse_switch
 from vertex_tuning.datasets.manifest import DATASETS, MANIFEST, folder_of
@@ -24,15 +25,18 @@ from vertex_tuning.jobs.clean_up import (
     place_of,
     retain_datasets,
     retain_models,
+    why_candidate_kept,
 )
 from vertex_tuning.jobs.job import DEPLOYMENT_LABEL, TuningJob
 from vertex_tuning.jobs.spec import Origin
 from vertex_tuning.operators.registry import ChampionOperator
 from vertex_tuning.operators.spending import utc_now
 from vertex_tuning.registry.aliases import TUNING_LABEL, ModelVersion
+from vertex_tuning.results import CandidateResult
+from vertex_tuning.text.templates import parse_rendered
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from vertex_tuning.hooks.model_deletion import ModelDeletionHook
     from vertex_tuning.hooks.uploads import StoredObject
@@ -314,6 +318,59 @@ class HousekeepingOperator(ModelDeletionOperator):
             except TuningError as error:
                 failures.append(str(error))
         return failures
+
+
+class DeleteCandidatesOperator(ModelDeletionOperator):
+    """Delete the models of the candidates that were not selected, with their endpoints. Returns the deleted models.
+
+    A model is kept if it has an alias, lacks the labels of the tuning and of this Airflow installation, or shares an
+    endpoint. A killed task can be repeated. Use it as a teardown. Further parameters:
+    :class:`~vertex_tuning.operators.registry.ChampionOperator`.
+
+    :param candidates: `select.output["candidates"]`. (templated)
+    :param selected: `select.output["selected"]`. (templated)
+    """
+
+    template_fields: Sequence[str] = (*ModelDeletionOperator.template_fields, "candidates", "selected")
+    template_fields_renderers = {"candidates": "json"}
+    optional_results = frozenset({"candidates", "selected"})
+
+    def __init__(
+        self,
+        *,
+        candidates: Sequence[Mapping[str, Any]] | XComArg | str,
+        selected: int | XComArg | str | None,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("multiple_outputs", False)  # it returns a list
+        super().__init__(**kwargs)
+        self.candidates = candidates
+        self.selected = selected
+
+    def execute(self, context: Context) -> list[str]:
+        found = parse_rendered("candidates", self.candidates, list[CandidateResult], "candidates of a sweep") or []
+        selected = parse_rendered("selected", self.selected, int, "the index of a candidate")
+        if selected is None:
+            raise AirflowSkipException("No candidate was selected, so all candidates are kept.")
+        others = [candidate for candidate in found if candidate.index != selected and candidate.state == "succeeded"]
+        return [model for candidate in others if (model := self._deleted(candidate))]
+
+    def _deleted(self, candidate: CandidateResult) -> str:
+        """Delete the model of a candidate, and return its name; empty if it is kept or was deleted before."""
+        job = self.hook.get_tuning_job(candidate.job_name)
+        try:
+            version = self.registry.get(job.tuned_model.model if job.tuned_model else "")
+        except NotFoundError:
+            self.log.info("The model of candidate %d was deleted before.", candidate.number)
+            return ""
+        endpoints = self.endpoints_of(version, job)
+        models = ModelsOfTuning([version], self.own_labels, {version.name: endpoints}, {})
+        if reason := why_candidate_kept(version, models):
+            self.log.warning("Kept: %s of candidate %d %s.", version.name, candidate.number, reason)
+            return ""
+        versions = self.registry.versions_of("", version.name)
+        self.delete_model(version, endpoints, is_last=len(versions) == 1)
+        return version.name
 
 
 def _doomed(versions: Iterable[ModelVersion], judged: Iterable[Retention]) -> list[ModelVersion]:

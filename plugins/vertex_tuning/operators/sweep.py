@@ -11,11 +11,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.config.hyper_parameters import Candidate, HyperParameters, Sweep
 from vertex_tuning.evaluation.tables import text_table
-from vertex_tuning.exceptions import NotFoundError, SweepError
-from vertex_tuning.jobs.clean_up import ModelsOfTuning, why_candidate_kept
+from vertex_tuning.exceptions import SweepError
 from vertex_tuning.metrics.series import LOWER_IS_BETTER, VALIDATION_LOSS, headline
 from vertex_tuning.operators.base import ResultReader, task_states
-from vertex_tuning.operators.housekeeping import ModelDeletionOperator
 from vertex_tuning.operators.report import ERROR
 from vertex_tuning.results import (
     MAPPED_ROLES,
@@ -213,59 +211,6 @@ class SelectCandidateOperator(ResultReader):
             failed = [f"Candidate {candidate.number}: {candidate.error}" for candidate in found if candidate.error]
             enough = f"found {len(usable)} of {len(found)} candidates with {self.select_by}, expected at least {needed}"
             raise SweepError("\n".join([f"min_candidates: {enough}. No model was put into use.", *failed]))
-
-
-class DeleteCandidatesOperator(ModelDeletionOperator):
-    """Delete the models of the candidates that were not selected, with their endpoints. Returns the deleted models.
-
-    A model is kept if it has an alias, lacks the labels of the tuning and of this Airflow installation, or shares an
-    endpoint. A killed task can be repeated. Use it as a teardown. Further parameters:
-    :class:`~vertex_tuning.operators.registry.ChampionOperator`.
-
-    :param candidates: `select.output["candidates"]`. (templated)
-    :param selected: `select.output["selected"]`. (templated)
-    """
-
-    template_fields: Sequence[str] = (*ModelDeletionOperator.template_fields, "candidates", "selected")
-    template_fields_renderers = {"candidates": "json"}
-    optional_results = frozenset({"candidates", "selected"})
-
-    def __init__(
-        self,
-        *,
-        candidates: Sequence[Mapping[str, Any]] | XComArg | str,
-        selected: int | XComArg | str | None,
-        **kwargs: Any,
-    ) -> None:
-        kwargs.setdefault("multiple_outputs", False)  # it returns a list
-        super().__init__(**kwargs)
-        self.candidates = candidates
-        self.selected = selected
-
-    def execute(self, context: Context) -> list[str]:
-        found = parse_rendered("candidates", self.candidates, list[CandidateResult], "candidates of a sweep") or []
-        selected = parse_rendered("selected", self.selected, int, "the index of a candidate")
-        if selected is None:
-            raise AirflowSkipException("No candidate was selected, so all candidates are kept.")
-        others = [candidate for candidate in found if candidate.index != selected and candidate.state == "succeeded"]
-        return [model for candidate in others if (model := self._deleted(candidate))]
-
-    def _deleted(self, candidate: CandidateResult) -> str:
-        """Delete the model of a candidate, and return its name; empty if it is kept or was deleted before."""
-        job = self.hook.get_tuning_job(candidate.job_name)
-        try:
-            version = self.registry.get(job.tuned_model.model if job.tuned_model else "")
-        except NotFoundError:
-            self.log.info("The model of candidate %d was deleted before.", candidate.number)
-            return ""
-        endpoints = self.endpoints_of(version, job)
-        models = ModelsOfTuning([version], self.own_labels, {version.name: endpoints}, {})
-        if reason := why_candidate_kept(version, models):
-            self.log.warning("Kept: %s of candidate %d %s.", version.name, candidate.number, reason)
-            return ""
-        versions = self.registry.versions_of("", version.name)
-        self.delete_model(version, endpoints, is_last=len(versions) == 1)
-        return version.name
 
 
 NO_METRICS: Final = MetricsResult(

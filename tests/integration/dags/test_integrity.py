@@ -33,15 +33,21 @@ STEPS = [
 OUTCOMES = ["promoted", "refused", "undecided"]
 TEARDOWNS = {"cancel_unfinished_jobs": "wait_for_tuning_job", "write_report": "promote_model"}
 
+MOST_OF_AIRFLOW = 0.2
+"""Processor time of parsing the tuning's DAG, as a share of `import airflow.sdk`, which is about 1 s: a ratio holds on
+any machine."""
+
 # Run by a Python of its own, because imports count once a process.
 IMPORT_COST = """
 import gc, sys, time
 sys.path[:0] = [{plugins!r}, {dags!r}]
+started = time.process_time()
 import airflow.sdk
+airflow_seconds = time.process_time() - started
 gc.freeze()  # or a collection of all that Airflow holds, a tenth of a second, falls in one parse and not in the other
 started = time.process_time()
 import retrain
-print(time.process_time() - started)
+print((time.process_time() - started) / airflow_seconds)
 heavy = ("google.genai", "google.cloud.aiplatform", "google.cloud.storage", "google.api_core", "google.auth", "numpy",
          "airflow.providers.google.common")
 print(",".join(name for name in heavy if name in sys.modules))
@@ -134,12 +140,12 @@ def run_python(code: str, home: Path) -> list[str]:
 def test_parsing_is_quick_and_loads_no_google_library(project_dir: Path, tmp_path: Path) -> None:
     code = IMPORT_COST.format(plugins=str(project_dir / "plugins"), dags=str(project_dir / "dags"))
     for _ in range(3):  # a machine that is busy with other things makes one slow
-        seconds, heavy, steps = run_python(code, tmp_path)[-3:]
+        share, heavy, steps = run_python(code, tmp_path)[-3:]
         assert heavy == ""
         assert set(steps.split(",")) == {*STEPS, *OUTCOMES, *TEARDOWNS}
-        if float(seconds) <= 0.2:
+        if float(share) <= MOST_OF_AIRFLOW:
             return
-    raise AssertionError(f"Parsing took {seconds} s.")
+    raise AssertionError(f"Parsing took {share} of the time that Airflow's import takes.")
 
 
 def test_parsing_needs_no_network(project_dir: Path, tmp_path: Path) -> None:
