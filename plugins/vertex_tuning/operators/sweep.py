@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from vertex_tuning.config.hyper_parameters import Candidate, HyperParameters, Sweep
 from vertex_tuning.evaluation.tables import text_table
-from vertex_tuning.exceptions import NotFoundError, SweepError
+from vertex_tuning.exceptions import NotFoundError, SweepError, TuningError, VertexUnavailableError
 from vertex_tuning.jobs.clean_up import ModelsOfTuning, why_candidate_kept
 from vertex_tuning.metrics.series import LOWER_IS_BETTER, VALIDATION_LOSS, headline
 from vertex_tuning.operators.base import ResultReader, task_states
@@ -31,6 +31,9 @@ from vertex_tuning.text.templates import parse_rendered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
+
+    from vertex_tuning.jobs.job import TuningJob
+    from vertex_tuning.registry.aliases import ModelVersion
 
 
 class PlanCandidatesOperator(ResultReader):
@@ -151,7 +154,6 @@ class SelectCandidateOperator(ResultReader):
         metrics: MetricsResult | None,
         states: Mapping[str, str | None],
     ) -> CandidateResult:
-        created = self._pull(context, Role.CREATE, RETURN_VALUE, index)
         state, error = self._end(context, index, states)
         value = metrics.values.get(self.select_by) if metrics else None
         if value is not None and not math.isfinite(value):
@@ -165,10 +167,15 @@ class SelectCandidateOperator(ResultReader):
             state=state,
             value=value,
             error=plain(error),
-            job_name=str(created.get("name", "")) if isinstance(created, dict) else "",
+            job_name=self._job_name(context, index),
             curve=[(int(step), point) for step, point in loss.curve if point is not None] if loss else [],
             billed_tokens=metrics.billed_tokens if metrics else None,
         )
+
+    def _job_name(self, context: Context, index: int) -> str:
+        """The job of a candidate: the last one, if others failed before it; empty if none was created."""
+        left = (self._pull(context, role, RETURN_VALUE, index) for role in (Role.WAIT, Role.CREATE))
+        return next((str(job.get("name", "")) for job in left if isinstance(job, dict)), "")
 
     def _end(self, context: Context, index: int, states: Mapping[str, str | None]) -> tuple[CandidateState, str]:
         """How the tasks of a candidate ended, and the error of a failed task."""
@@ -219,7 +226,8 @@ class DeleteCandidatesOperator(ModelDeletionOperator):
     """Delete the models of the candidates that were not selected, with their endpoints. Returns the deleted models.
 
     A model is kept if it has an alias, lacks the labels of the tuning and of this Airflow installation, or shares an
-    endpoint. A killed task can be repeated. Use it as a teardown. Further parameters:
+    endpoint. All are kept if the model of the selected candidate does not exist. An error about one model does not
+    keep the others. A killed task can be repeated. Use it as a teardown. Further parameters:
     :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
     :param candidates: `select.output["candidates"]`. (templated)
@@ -247,15 +255,33 @@ class DeleteCandidatesOperator(ModelDeletionOperator):
         selected = parse_rendered("selected", self.selected, int, "the index of a candidate")
         if selected is None:
             raise AirflowSkipException("No candidate was selected, so all candidates are kept.")
-        others = [candidate for candidate in found if candidate.index != selected and candidate.state == "succeeded"]
-        return [model for candidate in others if (model := self._deleted(candidate))]
+        best = next((candidate for candidate in found if candidate.index == selected), None)
+        if best is None or not self._made_by(best)[1]:
+            raise AirflowSkipException("The model of the selected candidate does not exist, so all others are kept.")
+        deleted, failures = [], []
+        for candidate in found:
+            if candidate.index == selected or candidate.state != "succeeded" or not candidate.job_name:
+                continue
+            try:
+                deleted.append(self._deleted(candidate))
+            except TuningError as error:
+                failures.append(str(error))
+        if failures:
+            raise VertexUnavailableError("\n".join(failures))
+        return list(filter(None, deleted))
+
+    def _made_by(self, candidate: CandidateResult) -> tuple[TuningJob, ModelVersion | None]:
+        """The job of a candidate and its model; no model if it was deleted."""
+        job = self.hook.get_tuning_job(candidate.job_name)
+        try:
+            return job, self.registry.get(job.tuned_model.model) if job.tuned_model else None
+        except NotFoundError:
+            return job, None
 
     def _deleted(self, candidate: CandidateResult) -> str:
         """Delete the model of a candidate, and return its name; empty if it is kept or was deleted before."""
-        job = self.hook.get_tuning_job(candidate.job_name)
-        try:
-            version = self.registry.get(job.tuned_model.model if job.tuned_model else "")
-        except NotFoundError:
+        job, version = self._made_by(candidate)
+        if version is None:
             self.log.info("The model of candidate %d was deleted before.", candidate.number)
             return ""
         endpoints = self.endpoints_of(version, job)
@@ -286,5 +312,5 @@ def _parsed(name: str, value: Any) -> Any:
     for part in listed:
         parsed = parse_rendered(name, part, kind | list[kind], expected)  # type: ignore[valid-type]
         found += parsed if isinstance(parsed, list) else [parsed]
-    is_list = len(found) > 1 or any(isinstance(part, str) and part.strip().startswith("[") for part in listed)
+    is_list = len(found) != 1 or any(isinstance(part, str) and part.strip().startswith("[") for part in listed)
     return found if is_list else found[0]
