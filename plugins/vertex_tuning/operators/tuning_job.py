@@ -360,7 +360,12 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         self.created_by = created_by
 
     def execute(self, context: Context) -> list[str]:
-        indices = [index for index, state in self._creations(context).items() if state not in NEVER_RAN]
+        # An instance is removed when a clear maps fewer candidates: it may have run before.
+        indices = [
+            index
+            for index, state in self._creations(context).items()
+            if state not in NEVER_RAN or (state == "removed" and index >= 0)
+        ]
         identities = [origin_of(context, self.created_by, index).identity for index in indices]
         cancelled: list[str] = []
         deadline = time.monotonic() + self.search_timing.list_lag
