@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -13,18 +14,20 @@ from vertex_tuning.exceptions import ConfigurationError, VertexUnavailableError
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.model_deletion import ModelDeletionHook
 from vertex_tuning.hooks.model_registry import RegistryHook
-from vertex_tuning.jobs.job import TuningJob
+from vertex_tuning.jobs.job import CANDIDATE_LABEL, TuningJob
 from vertex_tuning.operators.sweep import (
     NO_METRICS,
     DeleteCandidatesOperator,
     PlanCandidatesOperator,
     SelectCandidateOperator,
 )
+from vertex_tuning.registry.aliases import TUNING_LABEL
 from vertex_tuning.results import CandidateResult
 
 from tests.support.google_cloud import LOCATION
 from tests.support.lineage import train
-from tests.support.tasks import TaskContext, execute
+from tests.support.scripted_jobs import SUCCEEDS
+from tests.support.tasks import TaskContext, create, execute
 
 SELECT_BY = "eval_total_loss.last"
 _numbers = itertools.count(1)
@@ -136,3 +139,26 @@ def test_nothing_is_deleted_if_the_selected_model_is_gone(registry: RegistryHook
     with pytest.raises(AirflowSkipException, match="does not exist"):
         delete(tuning, succeeded(first, second), selected=1)
     assert names(registry, tuning) == {model_of(first)}
+
+
+def test_a_clear_with_other_lists_pays_for_no_candidate_again(tuning: str, control: Any) -> None:
+    """A new first value moves the other candidates to other map indices."""
+    run_id = uuid4().hex
+    for name in (tuning, f"{tuning}_other"):
+        control("lifecycle", labels={TUNING_LABEL: name}, **SUCCEEDS)
+
+    def make(*values: int, name: str = tuning) -> list[str]:
+        made = []
+        for index, epochs in enumerate(values):
+            labels = {TUNING_LABEL: name, CANDIDATE_LABEL: str(index + 1)}
+            waiting = {"wait_for_completion": True, "deferrable": False, "poll_interval": 0.05}
+            context = TaskContext(run_id, map_index=index)
+            context["ti"].task_id = name
+            made.append(execute(create(labels=labels, epoch_count=epochs, **waiting), context)["name"])
+        return made
+
+    two, three = make(2, 3)
+    one, *others = make(1, 2, 3)
+    assert others == [two, three]
+    assert one not in others
+    assert not {two, three} & set(make(2, 3, name=f"{tuning}_other"))
