@@ -104,13 +104,14 @@ def place_key(uris: Sequence[str]) -> str:
     return _digest(list(uris))[:16]
 
 
-def run_key(dag_id: str, run_id: str, map_index: int | None = None) -> str:
+def run_key(dag_id: str, run_id: str, map_index: int | None = None, group: str = "") -> str:
     """The name of the folder of a DAG run: 16 hex digits.
 
     :param map_index: index of the instance of a mapped task group, which has its own folder; -1 or None otherwise
+    :param group: id of the task group: a DAG can have several retrainings, each in its own group
     """
     index = [] if map_index in (None, -1) else [str(map_index)]
-    return _digest([dag_id, run_id, *index])[:16]
+    return _digest([dag_id, run_id, *index, *([f"group {group}"] if group else [])])[:16]
 
 
 def folder_of(bucket: str, prefix: str) -> str:
