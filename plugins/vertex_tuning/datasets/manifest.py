@@ -23,7 +23,8 @@ DATASETS: Final = "datasets"
 _DATASET_FOLDER: Final = r"[0-9a-f]{64}(?:-[0-9a-f]{16})?"
 """Name of a dataset's folder: `dataset_hash`, and `place_key` of data that is used without a copy."""
 _OWN_OBJECT: Final = re.compile(
-    rf"{DATASETS}/(?:{_DATASET_FOLDER}|(?:refused|rollbacks)/[0-9a-f]{{16}}|history/[^/]+/[^/]+)/.+", re.DOTALL
+    rf"{DATASETS}/(?:{_DATASET_FOLDER}|(?:refused|rollbacks)/[0-9a-f]{{16}}|(?:history|notices)/[^/]+/[^/]+)/.+",
+    re.DOTALL,
 )
 
 
@@ -130,7 +131,7 @@ def folder_of(bucket: str, prefix: str) -> str:
 
 
 def is_own_object(name: str) -> bool:
-    """Whether a run wrote an object of a bucket: it is in the folder of a dataset, or of a run without a dataset."""
+    """Whether a run wrote an object of a bucket: it is in the folder of a dataset, a refused run or a tuning."""
     return bool(_OWN_OBJECT.fullmatch(name))
 
 
