@@ -81,6 +81,15 @@ def test_the_job_of_an_instance_that_a_clear_removed_is_cancelled(
     assert jobs.live() == []
 
 
+def test_the_job_of_a_task_that_was_skipped_while_it_waited_for_its_retry_is_cancelled(
+    held: None, jobs: ScriptedJobs, context: TaskContext
+) -> None:
+    """A person marked the run as failed."""
+    created = jobs.create(context)
+    assert teardown(context, {"task": "skipped"}) == [created["name"]]
+    assert jobs.live() == []
+
+
 def test_all_indices_of_a_mapped_create_count(held: None, jobs: ScriptedJobs, context: TaskContext) -> None:
     run_id = context["ti"].run_id
     for index in range(3):
