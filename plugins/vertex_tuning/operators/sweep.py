@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from vertex_tuning.config.hyper_parameters import Candidate, HyperParameters, Sweep
 from vertex_tuning.evaluation.tables import text_table
 from vertex_tuning.exceptions import NotFoundError, SweepError, TuningError, VertexUnavailableError
-from vertex_tuning.jobs.clean_up import ModelsOfTuning, why_candidate_kept
+from vertex_tuning.jobs.clean_up import DEFAULT_ALIAS, ModelsOfTuning, why_candidate_kept
 from vertex_tuning.metrics.series import LOWER_IS_BETTER, VALIDATION_LOSS, headline
 from vertex_tuning.operators.base import ResultReader, task_states
 from vertex_tuning.operators.housekeeping import ModelDeletionOperator
@@ -213,7 +213,7 @@ class SelectCandidateOperator(ResultReader):
         """
         skipped = [candidate for candidate in found if candidate.state == "skipped"]
         if found and len(skipped) == len(found):
-            raise AirflowSkipException("All candidates were skipped: their data and settings have made models before.")
+            raise AirflowSkipException("All candidates were skipped. The log of each says why.")
         usable = [candidate for candidate in found if candidate.state == "succeeded" and candidate.value is not None]
         needed = max(1, min(self.min_candidates, len(found) - len(skipped)))
         if len(usable) < needed:
@@ -286,12 +286,18 @@ class DeleteCandidatesOperator(ModelDeletionOperator):
             return ""
         endpoints = self.endpoints_of(version, job)
         models = ModelsOfTuning([version], self.own_labels, {version.name: endpoints}, {})
-        if reason := why_candidate_kept(version, models):
+        versions = self.registry.versions_of("", version.name)
+        if reason := why_candidate_kept(version, models) or _why_default_kept(version, versions):
             self.log.warning("Kept: %s of candidate %d %s.", version.name, candidate.number, reason)
             return ""
-        versions = self.registry.versions_of("", version.name)
         self.delete_model(version, endpoints, is_last=len(versions) == 1)
         return version.name
+
+
+def _why_default_kept(version: ModelVersion, versions: Sequence[ModelVersion]) -> str:
+    """A default version cannot be deleted before its Model: candidates of a tuned model are versions of that model."""
+    is_needed = DEFAULT_ALIAS in version.aliases and len(versions) > 1
+    return "is the default version of its Model, which has other versions" if is_needed else ""
 
 
 NO_METRICS: Final = MetricsResult(

@@ -25,7 +25,7 @@ from vertex_tuning.registry.aliases import TUNING_LABEL
 from vertex_tuning.results import CandidateResult
 
 from tests.support.google_cloud import LOCATION
-from tests.support.lineage import train
+from tests.support.lineage import models, train
 from tests.support.scripted_jobs import SUCCEEDS
 from tests.support.tasks import TaskContext, create, execute
 
@@ -162,3 +162,15 @@ def test_a_clear_with_other_lists_pays_for_no_candidate_again(tuning: str, contr
     assert others == [two, three]
     assert one not in others
     assert not {two, three} & set(make(2, 3, name=f"{tuning}_other"))
+
+
+def test_the_default_version_of_a_model_with_other_versions_is_kept(
+    registry: RegistryHook, tuning: str, control: Any
+) -> None:
+    """The service deletes it only with its Model. Candidates that tune a model further are versions of that model."""
+    base, default, best = models(control, tuning, 3, versions=True)
+    registry.merge_aliases(default, ["default"])
+    assert {version.name for version in registry.versions_of("", base) if "default" in version.aliases} == {default}
+    jobs = [registry.job_of(registry.get(name)) for name in (best, default)]
+    assert delete(tuning, succeeded(*filter(None, jobs))) == []
+    assert names(registry, tuning) == {base, default, best}
