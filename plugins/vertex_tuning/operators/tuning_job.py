@@ -82,7 +82,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
     :param on_changed_spec: what to do with a job of an earlier attempt that still runs with other data or settings:
         `cancel_and_recreate` or `fail`.
     :param skip_if_unchanged: skip this task if a job with the same data and settings is running, or if its model
-        exists, or was deleted as a candidate of a sweep. `labels` must then contain the label `airflow-tuning` with the tuning's name. (templated)
+        exists, or was deleted as a candidate of a sweep. `labels` must then contain the label `airflow-tuning` with the
+        tuning's name. (templated)
     :param cost: `cost` of an `UploadDatasetOperator`: the estimate for `max_cost_per_30_days`. A label of the job keeps
         its tokens. In a sweep, the limit applies to all candidates before the first job is created. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
