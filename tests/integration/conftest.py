@@ -12,6 +12,8 @@ import pytest
 from vertex_tuning.hooks.connection import GoogleConnection
 from vertex_tuning.hooks.genai import VertexTuningHook
 from vertex_tuning.hooks.storage import StorageHook
+from vertex_tuning.jobs.submission import SearchTiming
+from vertex_tuning.operators.tuning_job import CancelUnfinishedJobsOperator
 
 from tests.support.emulator import classification_rows, one_certificate, running_emulator, tell, upload
 from tests.support.google_cloud import LOCATION, PROJECT, TRAINING, VALIDATION, connection, spec
@@ -127,3 +129,12 @@ def done(succeeded: dict[str, Any]) -> dict[str, Any]:
         context = TaskContext("a run that succeeds")
         succeeded.update(execute(create(wait_for_completion=True, deferrable=False, epoch_count=6), context))
     return succeeded
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_whole_runs() -> Iterator[None]:
+    """The teardown of a whole run searches briefly: the local Google Cloud lists a new job at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CancelUnfinishedJobsOperator, "search_timing", SearchTiming(list_lag=0.5))
+        patch.setattr(CancelUnfinishedJobsOperator, "search_pause", 0.1)
+        yield

@@ -1,20 +1,16 @@
 """Register the page *Tunings* in Airflow.
 
-Every Airflow process imports this module, also each task, so it imports nothing else. Only the API server reads
+Every Airflow process imports this module, also each task, so it imports no application. Only the API server reads
 `fastapi_apps`, and only then the application is imported.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-URL_PREFIX: Final = "/vertex-tuning"
-"""Path of the application below the base URL of the API server. `static/tunings.js` names it, too."""
-
-PAGE: Final = "tunings"
-"""Last part of the page's address in Airflow's UI: `/plugin/tunings`."""
+from vertex_tuning.ui.addresses import PAGE, URL_PREFIX
 
 
 class TuningsPlugin(AirflowPlugin):

@@ -23,7 +23,7 @@ from vertex_tuning.jobs.job import TuningJob
 from vertex_tuning.registry.aliases import ModelVersion
 from vertex_tuning.text.plain_text import moment
 from vertex_tuning.ui.access import MAY_READ, ReadableDags
-from vertex_tuning.ui.airflow_plugin import PAGE, URL_PREFIX
+from vertex_tuning.ui.addresses import PAGE, URL_PREFIX
 from vertex_tuning.ui.background_cache import CachedValue
 from vertex_tuning.ui.cards import build_card, card_chart
 from vertex_tuning.ui.pages import render

@@ -16,7 +16,7 @@ from vertex_tuning.deployment import deployment_id
 from vertex_tuning.history.run_history import HistoryIndex, IndexEntry, history_folder, keep_record
 from vertex_tuning.history.run_record import RunRecord
 from vertex_tuning.hooks.storage import StorageHook
-from vertex_tuning.ui.airflow_plugin import URL_PREFIX
+from vertex_tuning.ui.addresses import URL_PREFIX
 from vertex_tuning.ui.app import create_tunings_app
 
 from tests.support.dag_access import OWNER

@@ -26,5 +26,5 @@ def test_a_process_that_imports_the_plugin_loads_nothing_else(module: str) -> No
     folder = PROJECT_DIR / "plugins"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     added = json.loads(done.stdout.splitlines()[-1])
-    package = {"vertex_tuning", "vertex_tuning.ui", "vertex_tuning.ui.airflow_plugin"}
+    package = {"vertex_tuning", *(f"vertex_tuning.ui{name}" for name in ("", ".addresses", ".airflow_plugin"))}
     assert set(added) - {"vertex_tuning_plugin"} == package
