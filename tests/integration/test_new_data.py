@@ -133,6 +133,7 @@ async def test_what_is_no_new_data_is_acknowledged_and_starts_nothing(pubsub: Pu
         pubsub.write(f"{folder}-{'1' * 16}/runs/{'2' * 16}/report.html"),
         pubsub.write(f"datasets/refused/{'2' * 16}/report.html"),
         pubsub.write(f"datasets/rollbacks/{'2' * 16}/report.json"),
+        pubsub.write(f"datasets/notices/tickets/tests/retiring-{'2' * 32}.txt"),
         pubsub.write(history_folder("my-bucket", "tests", "tickets").removeprefix("gs://my-bucket/") + "/index.json"),
     ]
     async with triggerer() as airflow:

@@ -23,7 +23,8 @@ DATASETS: Final = "datasets"
 _DATASET_FOLDER: Final = r"[0-9a-f]{64}(?:-[0-9a-f]{16})?"
 """Name of a dataset's folder: `dataset_hash`, and `place_key` of data that is used without a copy."""
 _OWN_OBJECT: Final = re.compile(
-    rf"{DATASETS}/(?:{_DATASET_FOLDER}|(?:refused|rollbacks)/[0-9a-f]{{16}}|history/[^/]+/[^/]+)/.+", re.DOTALL
+    rf"{DATASETS}/(?:{_DATASET_FOLDER}|(?:refused|rollbacks)/[0-9a-f]{{16}}|(?:history|notices)/[^/]+/[^/]+)/.+",
+    re.DOTALL,
 )
 
 
@@ -104,13 +105,14 @@ def place_key(uris: Sequence[str]) -> str:
     return _digest(list(uris))[:16]
 
 
-def run_key(dag_id: str, run_id: str, map_index: int | None = None) -> str:
+def run_key(dag_id: str, run_id: str, map_index: int | None = None, group: str = "") -> str:
     """The name of the folder of a DAG run: 16 hex digits.
 
     :param map_index: index of the instance of a mapped task group, which has its own folder; -1 or None otherwise
+    :param group: id of the task group: a DAG can have several retrainings, each in its own group
     """
     index = [] if map_index in (None, -1) else [str(map_index)]
-    return _digest([dag_id, run_id, *index])[:16]
+    return _digest([dag_id, run_id, *index, *([f"group {group}"] if group else [])])[:16]
 
 
 def folder_of(bucket: str, prefix: str) -> str:
@@ -129,7 +131,7 @@ def folder_of(bucket: str, prefix: str) -> str:
 
 
 def is_own_object(name: str) -> bool:
-    """Whether a run wrote an object of a bucket: it is in the folder of a dataset, or of a run without a dataset."""
+    """Whether a run wrote an object of a bucket: it is in the folder of a dataset, a refused run or a tuning."""
     return bool(_OWN_OBJECT.fullmatch(name))
 
 

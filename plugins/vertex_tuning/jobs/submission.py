@@ -19,7 +19,15 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from vertex_tuning.exceptions import ChangedSpecError, LostAnswerError, TaskKilledError, TuningError
-from vertex_tuning.jobs.job import ATTEMPT_LABEL, DEPLOYMENT_LABEL, ONCE_LABEL, TuningJob, elect
+from vertex_tuning.jobs.job import (
+    ATTEMPT_LABEL,
+    CANDIDATE_LABEL,
+    DEPLOYMENT_LABEL,
+    ONCE_LABEL,
+    RUN_LABEL,
+    TuningJob,
+    elect,
+)
 from vertex_tuning.jobs.spec import TuningSpec, identity_labels
 from vertex_tuning.registry.aliases import TUNING_LABEL
 
@@ -188,9 +196,24 @@ def submit(
         _cancel(hook, (job for job in same if job.name != adopted.name), f"{adopted.name} is the same job")
         return adopted
     _cancel_first(hook, same, f"reuse is {reuse!r}")
+    if reuse == "succeeded" and (moved := _succeeded_as_another_candidate(hook, spec)):
+        log.info("Adopting %s, which this run created before as another candidate.", moved.name)
+        return moved
     attempt = 1 + max((job.attempt for job in earlier), default=0)
     before_creating()
     return _create(hook, spec, identity_labels(identity, spec, attempt), creations or Creations())
+
+
+def _succeeded_as_another_candidate(hook: JobService, spec: TuningSpec) -> TuningJob | None:
+    """A job with the same request that succeeded in the same run of a sweep, under another map index.
+
+    A clear with other lists moves settings to another index.
+    """
+    shared = {label: spec.labels.get(label, "") for label in (TUNING_LABEL, DEPLOYMENT_LABEL, RUN_LABEL)}
+    if CANDIDATE_LABEL not in spec.labels or not all(shared.values()):
+        return None
+    jobs = (job for job in hook.jobs_like(spec.fingerprint()) if CANDIDATE_LABEL in job.labels)
+    return elect(job for job in jobs if job.succeeded and shared.items() <= job.labels.items())
 
 
 def kin(hook: JobService, job: TuningJob) -> list[TuningJob]:

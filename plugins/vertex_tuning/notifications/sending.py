@@ -14,7 +14,7 @@ from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.text.plain_text import MESSAGE_SHOWN, plain, without_secrets
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseNotifier, Context
 
     from vertex_tuning.config.notify import Notification
     from vertex_tuning.notifications.notice import Notice
@@ -65,7 +65,7 @@ def send(notification: Notification, notice: Notice, context: Mapping[str, Any])
     try:
         notifier = create_notifier(notification)
         with timeout(SECONDS, f"{notification.notifier} took longer than {SECONDS} s"):
-            notifier({**context, "notification": notice})
+            _call(notifier, {**context, "notification": notice})
     except ConfigurationError as error:
         problem = str(error)
     except (Exception, AirflowTaskTimeout, SystemExit) as error:  # noqa: BLE001 - a notifier may raise any error
@@ -76,3 +76,22 @@ def send(notification: Notification, notice: Notice, context: Mapping[str, Any])
     problem = plain(without_secrets(f"{notice.event}: not sent by {notification.notifier}: {problem}"), MESSAGE_SHOWN)
     log.warning("%s", problem)
     return problem
+
+
+def _call(notifier: BaseNotifier, context: dict[str, Any]) -> None:
+    """Call a notifier as Airflow does, and raise its error.
+
+    Airflow's own call logs the error before it raises it, also a password or a token in it.
+    """
+    notify, errors = notifier.notify, list[Exception]()
+
+    def quiet(context: Context) -> None:
+        try:
+            notify(context)
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    notifier.notify = quiet  # type: ignore[method-assign]
+    notifier(context)
+    if errors:
+        raise errors[0]

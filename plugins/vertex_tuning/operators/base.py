@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, XComArg
 
+from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.deployment import deployment_id
 from vertex_tuning.exceptions import ConfigurationError
 from vertex_tuning.jobs.spec import Origin
@@ -132,6 +133,12 @@ def task_states(context: Context, dag_id: str | None = None, run_id: str | None 
     run_id = run_id or ti.run_id
     states = ti.get_task_states(dag_id=dag_id or ti.dag_id, run_ids=[run_id]).get(run_id, {})
     return {task_id: state and str(getattr(state, "value", state)) for task_id, state in states.items()}
+
+
+def key_of_run(context: Context) -> str:
+    """The name of the folder of a run, and of its record: the same for all tasks of a retraining."""
+    ti = context["ti"]
+    return run_key(ti.dag_id, ti.run_id, ti.map_index, ti.task_id.rpartition(".")[0])
 
 
 def instances_of(states: Mapping[str, str | None], task_id: str) -> dict[int, str | None]:

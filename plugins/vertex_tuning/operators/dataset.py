@@ -20,12 +20,12 @@ from vertex_tuning.costs.media import MediaFacts
 from vertex_tuning.costs.pricing import Cost, PriceTable, RequestCost, check_limits, parse_count, parse_limit, price_run
 from vertex_tuning.costs.recommendations import Recommendation, recommendation
 from vertex_tuning.costs.token_estimate import ESTIMATED, FILES_AT_LEAST
-from vertex_tuning.datasets.manifest import DATASETS, MANIFEST, dataset_hash, folder_of, run_key
+from vertex_tuning.datasets.manifest import DATASETS, MANIFEST, dataset_hash, folder_of
 from vertex_tuning.datasets.options import DatasetOptions, parse_options
 from vertex_tuning.evaluation.sample_cost import TUNED_MODELS, estimate_judging, estimate_predictions
 from vertex_tuning.evaluation.sample_metrics import needs_judge, parse_metrics
 from vertex_tuning.exceptions import ConfigurationError, DatasetError, TransientError, TuningError, VertexRequestError
-from vertex_tuning.operators.base import VertexOperator
+from vertex_tuning.operators.base import VertexOperator, key_of_run
 from vertex_tuning.results import FileSummary, UploadResult
 from vertex_tuning.text.plain_text import TEXT_SHOWN, shorten
 from vertex_tuning.text.templates import parse_rendered, rendered
@@ -148,7 +148,7 @@ class UploadDatasetOperator(VertexOperator):
         options = self._options()
         terms, parent = self._terms(options), folder_of(self.bucket, self.prefix)
         dag_id, run_id = context["ti"].dag_id, context["ti"].run_id
-        run = run_key(dag_id, run_id, context["ti"].map_index)
+        run = key_of_run(context)
         sources = self._sources()
         with tempfile.TemporaryDirectory(prefix="dataset-") as scratch:
             publisher = DatasetPublisher(self.storage, parent, Path(scratch))

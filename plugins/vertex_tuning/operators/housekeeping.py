@@ -324,7 +324,8 @@ class DeleteCandidatesOperator(ModelDeletionOperator):
     """Delete the models of the candidates that were not selected, with their endpoints. Returns the deleted models.
 
     A model is kept if it has an alias, lacks the labels of the tuning and of this Airflow installation, or shares an
-    endpoint. A killed task can be repeated. Use it as a teardown. Further parameters:
+    endpoint. All are kept if the model of the selected candidate does not exist. An error about one model does not
+    keep the others. A killed task can be repeated. Use it as a teardown. Further parameters:
     :class:`~vertex_tuning.operators.registry.ChampionOperator`.
 
     :param candidates: `select.output["candidates"]`. (templated)
@@ -352,25 +353,49 @@ class DeleteCandidatesOperator(ModelDeletionOperator):
         selected = parse_rendered("selected", self.selected, int, "the index of a candidate")
         if selected is None:
             raise AirflowSkipException("No candidate was selected, so all candidates are kept.")
-        others = [candidate for candidate in found if candidate.index != selected and candidate.state == "succeeded"]
-        return [model for candidate in others if (model := self._deleted(candidate))]
+        best = next((candidate for candidate in found if candidate.index == selected), None)
+        if best is None or not self._made_by(best)[1]:
+            raise AirflowSkipException("The model of the selected candidate does not exist, so all others are kept.")
+        deleted, failures = [], []
+        for candidate in found:
+            if candidate.index == selected or candidate.state != "succeeded" or not candidate.job_name:
+                continue
+            try:
+                deleted.append(self._deleted(candidate))
+            except TuningError as error:
+                failures.append(str(error))
+        if failures:
+            raise VertexUnavailableError("\n".join(failures))
+        return list(filter(None, deleted))
+
+    def _made_by(self, candidate: CandidateResult) -> tuple[TuningJob, ModelVersion | None]:
+        """The job of a candidate and its model; no model if it was deleted."""
+        job = self.hook.get_tuning_job(candidate.job_name)
+        try:
+            return job, self.registry.get(job.tuned_model.model) if job.tuned_model else None
+        except NotFoundError:
+            return job, None
 
     def _deleted(self, candidate: CandidateResult) -> str:
         """Delete the model of a candidate, and return its name; empty if it is kept or was deleted before."""
-        job = self.hook.get_tuning_job(candidate.job_name)
-        try:
-            version = self.registry.get(job.tuned_model.model if job.tuned_model else "")
-        except NotFoundError:
+        job, version = self._made_by(candidate)
+        if version is None:
             self.log.info("The model of candidate %d was deleted before.", candidate.number)
             return ""
         endpoints = self.endpoints_of(version, job)
         models = ModelsOfTuning([version], self.own_labels, {version.name: endpoints}, {})
-        if reason := why_candidate_kept(version, models):
+        versions = self.registry.versions_of("", version.name)
+        if reason := why_candidate_kept(version, models) or _why_default_kept(version, versions):
             self.log.warning("Kept: %s of candidate %d %s.", version.name, candidate.number, reason)
             return ""
-        versions = self.registry.versions_of("", version.name)
         self.delete_model(version, endpoints, is_last=len(versions) == 1)
         return version.name
+
+
+def _why_default_kept(version: ModelVersion, versions: Sequence[ModelVersion]) -> str:
+    """A default version cannot be deleted before its Model: candidates of a tuned model are versions of that model."""
+    is_needed = DEFAULT_ALIAS in version.aliases and len(versions) > 1
+    return "is the default version of its Model, which has other versions" if is_needed else ""
 
 
 def _doomed(versions: Iterable[ModelVersion], judged: Iterable[Retention]) -> list[ModelVersion]:

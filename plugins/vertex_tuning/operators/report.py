@@ -10,10 +10,9 @@ import pendulum
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
-from vertex_tuning.datasets.manifest import run_key
 from vertex_tuning.exceptions import TuningError
 from vertex_tuning.links import ReportLink
-from vertex_tuning.operators.base import VertexOperator, instances_of, task_states
+from vertex_tuning.operators.base import VertexOperator, instances_of, key_of_run, task_states
 from vertex_tuning.report.content import RunOutcome, RunVerdict
 from vertex_tuning.resources.resource_urls import object_url
 from vertex_tuning.results import (
@@ -154,7 +153,7 @@ class RunOperator(VertexOperator):
         selection = left.result(SelectionResult)
         left.candidate = selection.selected if selection else None
         upload = left.result(UploadResult)
-        self.run_folder = self._folder(ti, upload)
+        self.run_folder = self._folder(context, upload)
         storage_endpoint, vertex_endpoint = self._endpoints()
         return Material(
             title=self.title or ti.dag_id,
@@ -188,12 +187,12 @@ class RunOperator(VertexOperator):
             self.log.warning("Links are those of Google's own hosts: %s", error)
             return "", ""
 
-    def _folder(self, ti: Any, upload: UploadResult | None) -> str:
+    def _folder(self, context: Context, upload: UploadResult | None) -> str:
         """The folder of the run; empty if it has no folder."""
         if folder := rendered(self.run_folder) or (upload and upload.run_folder):
             return str(folder).rstrip("/")
         if folder := rendered(self.refused_folder):
-            return f"{str(folder).rstrip('/')}/{run_key(ti.dag_id, ti.run_id, ti.map_index)}"
+            return f"{str(folder).rstrip('/')}/{key_of_run(context)}"
         return ""
 
 
@@ -249,30 +248,29 @@ class WriteReportOperator(RunOperator):
         return msgspec.structs.replace(result, report_uri=uri, report_url=url)
 
     def _earlier_runs(self, context: Context) -> list[EarlierRun]:
-        tuning, bucket, ti = rendered(self.tuning), rendered(self.bucket), context["ti"]
+        tuning, bucket = rendered(self.tuning), rendered(self.bucket)
         if not tuning or not bucket:
             return []
         from vertex_tuning.operators.run_recorder import runs_before
 
-        return runs_before(self, bucket, tuning, run_key(ti.dag_id, ti.run_id, ti.map_index))
+        return runs_before(self, bucket, tuning, key_of_run(context))
 
     def _push_record(self, context: Context, given: Material, report: Report, result: ReportResult) -> RunRecord | None:
         """Push the record of the run as an XCom, for messages.
 
         :returns: the record; None without a tuning
         """
-        tuning, ti = rendered(self.tuning), context["ti"]
+        tuning = rendered(self.tuning)
         if not tuning:
             return None
         from vertex_tuning.operators.run_recorder import record_of_run
 
-        key = run_key(ti.dag_id, ti.run_id, ti.map_index)
         try:
-            record = record_of_run(given, report, result, tuning=tuning, key=key)
+            record = record_of_run(given, report, result, tuning=tuning, key=key_of_run(context))
         except msgspec.ValidationError as error:
             self.log.warning("The run is left out of the history of %s: %s", plain(str(tuning)), error)
             return None
-        ti.xcom_push(key=RECORD_KEY, value=msgspec.to_builtins(record))
+        context["ti"].xcom_push(key=RECORD_KEY, value=msgspec.to_builtins(record))
         return record
 
     def _keep_record(self, given: Material, record: RunRecord | None) -> None:

@@ -149,7 +149,6 @@ class SelectCandidateOperator(ResultReader):
         metrics: MetricsResult | None,
         states: Mapping[str, str | None],
     ) -> CandidateResult:
-        created = self._pull(context, Role.CREATE, RETURN_VALUE, index)
         state, error = self._end(context, index, states)
         value = metrics.values.get(self.select_by) if metrics else None
         if value is not None and not math.isfinite(value):
@@ -163,10 +162,15 @@ class SelectCandidateOperator(ResultReader):
             state=state,
             value=value,
             error=plain(error),
-            job_name=str(created.get("name", "")) if isinstance(created, dict) else "",
+            job_name=self._job_name(context, index),
             curve=[(int(step), point) for step, point in loss.curve if point is not None] if loss else [],
             billed_tokens=metrics.billed_tokens if metrics else None,
         )
+
+    def _job_name(self, context: Context, index: int) -> str:
+        """The job of a candidate: the last one, if others failed before it; empty if none was created."""
+        left = (self._pull(context, role, RETURN_VALUE, index) for role in (Role.WAIT, Role.CREATE))
+        return next((str(job.get("name", "")) for job in left if isinstance(job, dict)), "")
 
     def _end(self, context: Context, index: int, states: Mapping[str, str | None]) -> tuple[CandidateState, str]:
         """How the tasks of a candidate ended, and the error of a failed task."""
@@ -204,7 +208,7 @@ class SelectCandidateOperator(ResultReader):
         """
         skipped = [candidate for candidate in found if candidate.state == "skipped"]
         if found and len(skipped) == len(found):
-            raise AirflowSkipException("All candidates were skipped: their data and settings have made models before.")
+            raise AirflowSkipException("All candidates were skipped. The log of each says why.")
         usable = [candidate for candidate in found if candidate.state == "succeeded" and candidate.value is not None]
         needed = max(1, min(self.min_candidates, len(found) - len(skipped)))
         if len(usable) < needed:
@@ -231,5 +235,5 @@ def _parsed(name: str, value: Any) -> Any:
     for part in listed:
         parsed = parse_rendered(name, part, kind | list[kind], expected)  # type: ignore[valid-type]
         found += parsed if isinstance(parsed, list) else [parsed]
-    is_list = len(found) > 1 or any(isinstance(part, str) and part.strip().startswith("[") for part in listed)
+    is_list = len(found) != 1 or any(isinstance(part, str) and part.strip().startswith("[") for part in listed)
     return found if is_list else found[0]

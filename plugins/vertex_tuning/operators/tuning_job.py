@@ -49,7 +49,7 @@ REQUESTED: Final = "requested_fingerprints"
 """Key in the task state store: fingerprints of the requests of this task instance, written before each request."""
 
 NEVER_RAN: Final = frozenset({None, "upstream_failed", "removed", "scheduled", "queued", "skipped"})
-"""States of a task that leaves no job: it did not run, or it skipped itself and cancelled its job."""
+"""States of a task that leaves no job, as a rule: it did not run, or it skipped itself and cancelled its job."""
 
 UNFINISHED: Final = frozenset(
     {"scheduled", "queued", "running", "restarting", "deferred", "up_for_retry", "up_for_reschedule", "awaiting_input"}
@@ -82,7 +82,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
     :param on_changed_spec: what to do with a job of an earlier attempt that still runs with other data or settings:
         `cancel_and_recreate` or `fail`.
     :param skip_if_unchanged: skip this task if a job with the same data and settings is running, or if its model
-        exists. `labels` must then contain the label `airflow-tuning` with the tuning's name. (templated)
+        exists, or was deleted as a candidate of a sweep. `labels` must then contain the label `airflow-tuning` with the
+        tuning's name. (templated)
     :param cost: `cost` of an `UploadDatasetOperator`: the estimate for `max_cost_per_30_days`. A label of the job keeps
         its tokens. In a sweep, the limit applies to all candidates before the first job is created. (templated)
     :param champion_alias: alias of the model in use in the Model Registry.
@@ -287,7 +288,8 @@ class CreateTuningJobOperator(TuningJobWaiter):
             if CANDIDATE_LABEL in job.labels and model not in known:
                 self._skip(
                     f"Nothing has changed: {job.name} trained on the same data with the same settings as a candidate, "
-                    "and its model is deleted because another candidate was better. No job was created."
+                    "and its model does not exist any more, probably because another candidate was better. No job was "
+                    "created. To train it again, switch skip_if_unchanged off for this run."
                 )
         for version in versions:
             if version.name in made:
@@ -360,8 +362,10 @@ class CancelUnfinishedJobsOperator(VertexOperator):
         self.created_by = created_by
 
     def execute(self, context: Context) -> list[str]:
-        indices = [index for index, state in self._creations(context).items() if state not in NEVER_RAN]
-        identities = [origin_of(context, self.created_by, index).identity for index in indices]
+        states = self._creations(context)
+        # An instance is removed when a clear maps fewer candidates: it may have run before.
+        ran = [i for i, state in states.items() if state not in NEVER_RAN or (state == "removed" and i >= 0)]
+        identities = [origin_of(context, self.created_by, index).identity for index in ran]
         cancelled: list[str] = []
         deadline = time.monotonic() + self.search_timing.list_lag
         while identities:
@@ -373,7 +377,20 @@ class CancelUnfinishedJobsOperator(VertexOperator):
                 break
             if identities:
                 time.sleep(self.search_pause)
+        for index in (index for index, state in states.items() if state == "skipped"):
+            self._cancel_of_skipped(origin_of(context, self.created_by, index).identity, cancelled)
         return cancelled
+
+    def _cancel_of_skipped(self, identity: str, cancelled: list[str]) -> None:
+        """Look once for the jobs of a task that is skipped, and raise no error.
+
+        Most of these tasks have skipped themselves. But to mark a run as failed also skips a task that waits for its
+        retry, perhaps after an error that came after its job.
+        """
+        failures: list[str] = []
+        self._cancel(identity, cancelled, failures)
+        for failure in failures:
+            self.log.warning("%s", failure)
 
     def _cancel(self, identity: str, cancelled: list[str], failures: list[str]) -> bool:
         """Cancel the jobs of one task instance, and record their names or the error.

@@ -61,6 +61,7 @@ class StateReader:
     """Reads the state of tunings. Whoever calls it has checked which of them may be shown."""
 
     def __init__(self) -> None:
+        self._files = BackgroundCache(1)  # a Google that does not answer holds up no file
         self._overview = BackgroundCache(OVERVIEW_SIZE)
         self._details = BackgroundCache(DETAILS_SIZE)
 
@@ -70,7 +71,7 @@ class StateReader:
         :raises HTTPException: they are not read yet
         """
         source = ValueSource(read_tuning_files, FILES_KEEP, await run_in_threadpool(tuning_files_stamp))
-        read = await self._overview.read({"files": source}, first=FIRST, again=AGAIN)
+        read = await self._files.read({"files": source}, first=FIRST, again=AGAIN)
         found = read["files"].value
         if found is None:
             reason = read["files"].error or "Reload the page in a moment."

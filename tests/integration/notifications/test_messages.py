@@ -240,13 +240,18 @@ def test_a_notifier_that_fails_does_not_keep_the_others_from_sending(
     assert len(mail.mails) == 1
 
 
-def test_no_secret_is_told(caplog: pytest.LogCaptureFixture, mail: MailServer) -> None:
+def test_no_secret_is_told(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], mail: MailServer
+) -> None:
     caplog.set_level(logging.DEBUG)
     bad = notification(["promoted"], f"{OWN}.RaisingNotifier", token="s3cr3t")
     with pytest.raises(NotifierError) as raised:
         notify(bad)
     assert "s3cr3t" not in str(raised.value)
     assert "chat.example" in str(raised.value)
+    logged = caplog.text + "".join(capfd.readouterr())
+    assert "RuntimeError" in logged
+    assert "s3cr3t" not in logged
 
 
 # A person must decide

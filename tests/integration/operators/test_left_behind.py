@@ -72,6 +72,24 @@ def test_a_job_that_is_not_listed_yet_is_found_alone_and_beside_an_older_one(
     assert teardown(context, {"task": state}) == [second.name]
 
 
+def test_the_job_of_an_instance_that_a_clear_removed_is_cancelled(
+    held: None, jobs: ScriptedJobs, context: TaskContext
+) -> None:
+    """The clear of a sweep mapped fewer candidates than before."""
+    created = jobs.create(TaskContext(context["ti"].run_id, map_index=1))
+    assert teardown(context, {"task_0": "skipped", "task_1": "removed"}) == [created["name"]]
+    assert jobs.live() == []
+
+
+def test_the_job_of_a_task_that_was_skipped_while_it_waited_for_its_retry_is_cancelled(
+    held: None, jobs: ScriptedJobs, context: TaskContext
+) -> None:
+    """A person marked the run as failed."""
+    created = jobs.create(context)
+    assert teardown(context, {"task": "skipped"}) == [created["name"]]
+    assert jobs.live() == []
+
+
 def test_all_indices_of_a_mapped_create_count(held: None, jobs: ScriptedJobs, context: TaskContext) -> None:
     run_id = context["ti"].run_id
     for index in range(3):

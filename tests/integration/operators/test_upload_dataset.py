@@ -114,6 +114,21 @@ def test_the_manifest_is_written_last_and_makes_a_second_run_upload_nothing(tmp_
     assert {**second, "run_folder": ""} == {**first, "run_folder": ""}
 
 
+def test_retrainings_of_one_run_on_the_same_data_have_folders_of_their_own(tmp_path: Path) -> None:
+    """Each writes a report, and the files of one would replace those of the other."""
+    write(tmp_path / "t.jsonl", *classification_rows(30))
+
+    def run_folder(task_id: str) -> str:
+        context = TaskContext("one run")
+        context["ti"].task_id = task_id
+        return str(execute(uploading(tmp_path), context)["run_folder"])
+
+    tasks = ("upload_dataset", "small.upload_dataset", "large.upload_dataset", "small.collect_metrics")
+    alone, small, large, same = map(run_folder, tasks)
+    assert len({alone, small, large}) == 3
+    assert same == small
+
+
 @pytest.mark.parametrize("harm", ["garbage", "deleted"])
 def test_a_manifest_that_does_not_hold_is_written_again(
     tmp_path: Path, storage: StorageHook, emulator: str, harm: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from vertex_tuning.hooks.storage import StorageHook
 from vertex_tuning.ui import state_reader
+from vertex_tuning.ui.background_cache import THREADS, ValueSource
+from vertex_tuning.ui.state_reader import StateReader
 
 from tests.integration.ui.conftest import BUCKET, Ask, made, write_history
 from tests.support.emulator import classification_rows, running_emulator, upload
@@ -64,6 +67,14 @@ def test_a_card_shows_the_model_the_last_run_its_score_and_the_next_run(ask: Ask
     assert card["tuning"] == "alpha"
     assert card["last_run"]["outcome"] == "refused"
     assert card["model"]["version"] == "1001@1"
+
+
+async def test_a_google_that_does_not_answer_holds_up_no_tuning_file(tunings: Path) -> None:
+    reader, answer = StateReader(), threading.Event()
+    waits = {number: ValueSource(answer.wait) for number in range(THREADS)}
+    await reader._overview.read(waits, first=0.1, again=0.1)
+    assert (await reader.files(["retrain_alpha"])).keys() == {"retrain_alpha"}
+    answer.set()
 
 
 def test_a_changed_tuning_file_is_read_at_once(ask: Ask, tunings: Path) -> None:
