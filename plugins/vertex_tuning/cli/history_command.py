@@ -95,7 +95,8 @@ def _row(record: RunRecord) -> dict[str, str]:
 
     return {
         "ended (UTC)": record.ended_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
-        "outcome": record.outcome.replace("_", " "),
+        "outcome": ("rollback " if record.kind == "rollback" and record.outcome != "rolled_back" else "")
+        + record.outcome.replace("_", " "),
         "model": record.model_version,
         "score": recorded_score(record),
         "gain": recorded_gain(record),

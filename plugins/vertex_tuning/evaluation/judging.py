@@ -42,6 +42,8 @@ ROWS_AT_ONCE: Final = 20
 """Rows that are scored together, after which progress is logged and results can be saved."""
 PAIRS_AT_ONCE: Final = 8
 """Pairs that are judged at the same time."""
+PROGRESS_PAUSE: Final = 5.0
+"""Seconds between two reports of progress."""
 ERRORS_WITHOUT_SCORE: Final = 10
 """Errors after which a metric without any score ends the scoring."""
 CONFIDENCE: Final = 0.95
@@ -242,9 +244,15 @@ class _Progress:
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.started = total, 0, time.monotonic()
+        self._next = self.started + PROGRESS_PAUSE
 
     def log(self, rows: int) -> None:
         self.done += rows
+        if self.done >= self.total:
+            log.info("Scored %d of %d rows.", self.done, self.total)
+        if time.monotonic() < self._next or self.done >= self.total:
+            return
+        self._next = time.monotonic() + PROGRESS_PAUSE
         rate = self.done / max(time.monotonic() - self.started, 1e-6)
         left = seconds((self.total - self.done) / rate)
         log.info("Scored %d of %d rows, %.1f rows/s, about %s left.", self.done, self.total, rate, left)

@@ -149,6 +149,12 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome in ("promoted", "first")
 
     @property
+    def outcome_title(self) -> str:
+        """The outcome in words, also of a rollback that failed."""
+        is_plain = self.kind == "retraining" or self.outcome == "rolled_back"
+        return self.title if is_plain else f"Rollback: {self.title.lower()}"
+
+    @property
     def model_version(self) -> str:
         """The model without its project and location: `ID@VERSION`."""
         return self.model.rpartition("/")[2]

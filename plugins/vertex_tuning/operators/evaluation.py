@@ -212,7 +212,7 @@ class EvaluateModelOperator(TuningJobOperator, ChampionOperator, PredictionOpera
         if not rendered(self.sample_uri) or self.sample_uri != _data_of(job)[1]:
             return []
         return [
-            "Selection and proof use the same rows: the validation data, which chooses the checkpoint, also compares "
+            "Selection and proof use the same rows: the validation data, which measures the training, also compares "
             "the models. Set test_data or dataset.test_fraction to compare them on other rows."
         ]
 

@@ -161,6 +161,8 @@ class HousekeepingOperator(ModelDeletionOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         delete = parse_switch("delete", self.delete)
         rules, now = self.rules, utc_now()
+        if not delete:
+            self.log.info("Dry run: nothing is deleted.")
         if not self.tuning:
             raise ConfigurationError("tuning: found nothing, expected the name of a tuning.")
         # Unclear aliases are an error: then it is not known which model must be kept.
@@ -172,6 +174,8 @@ class HousekeepingOperator(ModelDeletionOperator):
         failures = self._delete_models(models, judged, result)
         judged_data = self._judge_datasets(context, jobs, {*result.models}, rules, now)
         failures += self._delete_datasets(judged_data, result)
+        if not (result.models or result.datasets):
+            self.log.info("Nothing to delete.")
         result.kept = {each.name: each.reason for each in (*judged, *judged_data) if each.kept}
         for name, reason in result.kept.items():
             self.log.info("Kept: %s %s.", name, reason)

@@ -110,6 +110,7 @@ class CostFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """A tuning at a glance. URLs without a scheme are relative to the base URL of Airflow.
 
+    :param scored_run: the last run that has a score
     :param warnings: what needs the owner: a retirement, a paused DAG
     :param notices: what of this is old or missing, and why
     """
@@ -124,6 +125,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     next_run: str
     model: ModelFacts | None
     last_run: RunFacts | None
+    scored_run: RunFacts | None
     active: list[ActiveFacts]
     jobs: list[JobFacts]
     cost: CostFacts | None
@@ -135,6 +137,7 @@ def build_card(state: TuningState) -> Card:
     """The card of a tuning."""
     file, dag = state.file, state.dag
     recent = state.summary.recent
+    scored = next((record for record in recent if record.score), None)
     return Card(
         tuning=file.name,
         dag_id=file.dag_id,
@@ -146,6 +149,7 @@ def build_card(state: TuningState) -> Card:
         next_run=_iso(dag.next_run if dag else None),
         model=_model(state.model_in_use(), state),
         last_run=run_facts(recent[0], file, state.addresses) if recent else None,
+        scored_run=run_facts(scored, file, state.addresses) if scored else None,
         active=[_active(run) for run in state.active],
         jobs=[job_facts(job, state.addresses, state.now) for job in (state.own_jobs.live if state.own_jobs else ())],
         cost=_cost(state),
@@ -166,7 +170,7 @@ def run_facts(record: RunRecord, file: TuningFile, addresses: Addresses) -> RunF
         kind=record.kind,
         ended=record.ended,
         outcome=record.outcome,
-        title=record.title,
+        title=record.outcome_title,
         reasons=record.reasons[:CARD_REASONS],
         score=score_text(record),
         value=value_label(record.value) if record.score else "",
@@ -242,7 +246,7 @@ def _cost(state: TuningState) -> CostFacts | None:
     if state.jobs and state.jobs.value is not None:
         own = state.own_jobs
         if own is None:
-            return CostFacts(amount=0.0, currency="", limit=limit, notes=[]) if limit else None
+            return CostFacts(amount=0.0, currency=state.summary.currency, limit=limit, notes=[])
         return CostFacts(
             amount=own.totals.amount, currency=own.currency, limit=limit, notes=list(_cost_notes(own.totals))
         )
