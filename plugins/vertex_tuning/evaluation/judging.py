@@ -250,7 +250,8 @@ class _Progress:
         self.done += rows
         if self.done >= self.total:
             log.info("Scored %d of %d rows.", self.done, self.total)
-        if time.monotonic() < self._next or self.done >= self.total:
+            return
+        if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PROGRESS_PAUSE
         rate = self.done / max(time.monotonic() - self.started, 1e-6)
