@@ -319,9 +319,9 @@ def test_a_running_job_shows_its_progress_and_its_curve(ask: Ask, monkeypatch: p
         monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", connection(url))
         upload(url, TRAINING, classification_rows(120))
         job = start_job(url)
-        wait_until(lambda: "Running jobs" in ask("/retrain_alpha", "alpha").text, 30)
+        progress = re.compile(r"step \d+ of \d+, epoch 0 of 2 completed, until about \d{4}-")
+        wait_until(lambda: progress.search(flat(ask("/retrain_alpha", "alpha").text)), 30)
         page = ask("/retrain_alpha", "alpha").text
-        assert re.search(r"step \d+ of \d+, epoch 0 of 2 completed, until about \d{4}-", flat(page))
         assert 'class="line run-1"' in page
         [card] = ask("/api/tunings", "alpha").json()["tunings"]
         assert [found["name"] for found in card["jobs"]] == [job["name"]]
