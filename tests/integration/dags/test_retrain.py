@@ -23,6 +23,7 @@ from vertex_tuning.registry.promotion import ModelAliases
 
 from tests.support.emulator import classification_rows, running_emulator
 from tests.support.google_cloud import PROJECT, connection
+from tests.support.models import take_out_of_use
 
 BUCKET = "tuning-data"
 
@@ -207,17 +208,9 @@ def in_use() -> str:
     return champion.name
 
 
-def take_out_of_use() -> None:
-    """Leave no model in use: the tests before may have promoted one."""
-    registry = RegistryHook(GoogleConnection(location="us-central1"))
-    for version in registry.versions_of("support_triage"):
-        if "champion" in version.aliases:
-            registry.merge_aliases(version.name, ["-champion"])
-
-
 @pytest.mark.timeout(300)
 def test_a_better_model_takes_over_and_a_worse_one_never_does(dag: DAG, tmp_path: Path, emulator: str) -> None:
-    take_out_of_use()
+    take_out_of_use("support_triage")
     assert run(dag, epoch_count=1)[0] == "failed"  # it has hardly learnt anything: its gates keep it out
     state, states, result = run(dag, epoch_count=3, force=True)
     assert state == "success", states
