@@ -5,22 +5,21 @@ A first model, a refused and a promoted one, then a job that runs. The pictures 
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from include.local.airflow_api import ENDED, AirflowApi
 from include.local.demo import DAG_ID
 from include.local.stack import PROJECT_DIR, USER, Stack, running
+from tests.stacks.local_stack import signed_in
 from tests.support.processes import eventually, free_port
 
 IMAGES: Final = PROJECT_DIR / "docs" / "images"
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("google-chrome") or ""
 RUNS: Final = (
     {"epoch_count": 2, "force": True},
     {"epoch_count": 2, "learning_rate_multiplier": 0.5, "force": True},
@@ -49,13 +48,8 @@ def _finished(api: AirflowApi, form: Mapping[str, object]) -> str:
 
 
 def _photograph(stack: Stack, api: AirflowApi, run_id: str) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    with signed_in(stack) as page:
         page.set_default_timeout(60_000)
-        _sign_in(page, stack)
         _take(page, "run", f"{stack.airflow_url}/dags/{DAG_ID}/runs/{run_id}")
         _take(page, "report", str(api.result(DAG_ID, run_id, "write_report")["report_url"]), width=1100, height=1250)
         _trigger_form(page, stack)
@@ -65,15 +59,6 @@ def _photograph(stack: Stack, api: AirflowApi, run_id: str) -> None:
         page.wait_for_timeout(20_000)
         _take(page, "tunings", f"{stack.airflow_url}/plugin/tunings", width=1280)
         _take(page, "tuning", f"{stack.airflow_url}/plugin/tunings/{DAG_ID}", width=1280)
-        browser.close()
-
-
-def _sign_in(page: Page, stack: Stack) -> None:
-    page.goto(stack.airflow_url)
-    page.fill("input[name=username]", USER)
-    page.fill("input[name=password]", stack.secrets["password"])
-    page.keyboard.press("Enter")
-    page.get_by_text("Dags", exact=True).first.wait_for()
 
 
 def _take(page: Page, name: str, url: str, width: int = 1500, height: int = 1000) -> None:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, Request
 
 from include.local.airflow_api import ENDED, AirflowApi
 from include.local.demo import DAG_ID
 from include.local.stack import CLOUD_PROJECT, PROJECT_DIR, USER, Stack
-from tests.support.emulator import classification_rows, upload
+from tests.stacks.local_stack import ended, local, signed_in
 from tests.support.processes import eventually, free_port, left_running, open_to_others
-
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
 
 NEW_DAGS = Path(tempfile.mkdtemp(prefix="new-dags-"))
 
@@ -36,29 +27,15 @@ BUNDLES = [
     {"name": name, "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {"path": str(path)}}
     for name, path in (
         ("project", PROJECT_DIR / "dags"),
-        ("approvals", PROJECT_DIR / "tests" / "stacks" / "approval_dags"),
         ("new", NEW_DAGS),
     )
 ]
-"""The project's DAGs, those of a promotion a person decides on, and a folder for new ones."""
+"""The project's DAGs, and a folder for new ones."""
 
 pytestmark = [pytest.mark.timeout(600)]
 
 
 # What `make up` leaves running
-
-
-def local(home: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `make up` or `make down` without make."""
-    return subprocess.run(
-        [sys.executable, "-m", "include.local", command],
-        env={**os.environ, "AIRFLOW_HOME": str(home), **environment},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        umask=0,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +71,8 @@ def api(stack: Stack) -> Iterator[AirflowApi]:
 
 @pytest.fixture(scope="module")
 def page(stack: Stack) -> Iterator[Page]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        opened = browser.new_page(viewport={"width": 1300, "height": 1500})
-        opened.set_default_timeout(30_000)
-        opened.goto(stack.airflow_url)
-        opened.fill("input[name=username]", USER)
-        opened.fill("input[name=password]", stack.secrets["password"])
-        opened.keyboard.press("Enter")
-        opened.get_by_text("Dags", exact=True).first.wait_for()
+    with signed_in(stack) as opened:
         yield opened
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +101,6 @@ def run_id(page: Page, stack: Stack, api: AirflowApi) -> str:
     form.get_by_role("button", name="Trigger").click()
     found: str = eventually(lambda: newest_run(stack, api))
     return found
-
-
-def ended(api: AirflowApi, dag_id: str, run_id: str) -> str:
-    """A run's state as soon as it has ended."""
-    state: str = eventually(lambda: (state := api.state(dag_id, run_id)) in ENDED and state)
-    return state
 
 
 def newest_run(stack: Stack, api: AirflowApi) -> str | None:
@@ -293,7 +252,8 @@ def test_the_page_tunings_is_in_the_navigation_and_its_links_lead_out_of_it(
     page.get_by_role("link", name="Tunings").first.click()
     frame = page.frame_locator("iframe[title=Tunings]")
     card = frame.locator(f"#{DAG_ID}")
-    for told in ("Model in use", "First model", "Exact answers on the sample", "Cost, 30 days", "USD"):
+    card.wait_for()
+    for told in ("Model in use", "Last run", "Exact answers on the sample", "Cost, 30 days", "USD"):
         assert told in card.inner_text()
     card.get_by_role("link", name="support_triage").click()
     frame.get_by_role("heading", name="Scores over time").wait_for()
@@ -346,102 +306,7 @@ def test_the_page_tunings_has_airflows_colours(run_id: str, page: Page, stack: S
         page.frame_locator("iframe[title=Tunings]").locator(f"html[data-theme={colours}] h1").wait_for()
 
 
-# A person decides
-
-
-@pytest.fixture(scope="module")
-def model(stack: Stack) -> dict[str, str]:
-    """A tuned model that is in no use: form values of the DAGs that ask before they promote it."""
-    upload(stack.emulator_url, "gs://approved/train.jsonl", classification_rows(24))
-    body = {
-        "baseModel": "gemini-2.5-flash",
-        "supervisedTuningSpec": {
-            "trainingDatasetUri": "gs://approved/train.jsonl",
-            "hyperParameters": {"epochCount": 1},
-        },
-        "labels": {"airflow-tuning": "approved"},
-    }
-    place = f"{stack.emulator_url}/v1/projects/{CLOUD_PROJECT}/locations/us-central1"
-    created = httpx.post(f"{place}/tuningJobs", json=body).raise_for_status().json()["name"]
-    job = eventually(lambda: (job := read(stack, created))["state"] == "JOB_STATE_SUCCEEDED" and job)
-    return {"job": created, "model": job["tunedModel"]["model"]}
-
-
-def read(stack: Stack, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{stack.emulator_url}/v1/{name}").raise_for_status().json()
-    return found
-
-
-@pytest.fixture(scope="module")
-def decided(stack: Stack, api: AirflowApi, page: Page, model: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """Runs by what a person decided on them in the UI, or did not in time."""
-    runs = {}
-    for alias, dag_id in (("approved", "approval"), ("rejected", "approval"), ("too-late", "approval_in_seconds")):
-        eventually(partial(api.has_dag, dag_id))
-        api.unpause(dag_id)
-        runs[alias] = (dag_id, api.trigger(dag_id, {**model, "alias": alias}))
-    answer(stack, page, runs["approved"], "Approve")
-    answer(stack, page, runs["rejected"], "Reject", "It swears.")
-    for run in runs.values():
-        assert ended(api, *run) == "success"
-    return runs
-
-
-def answer(stack: Stack, page: Page, run: tuple[str, str], button: str, reason: str = "") -> None:
-    """Read what there is to know on the task's page and in the report, and press a button."""
-    dag_id, run_id = run
-    # Not before the scheduler has noted the pause: Airflow 3.3.2 may take a task for dead that goes on earlier.
-    noted = f"Finished: dag_id={dag_id}, task_id=approve_model, run_id={run_id},"
-    eventually(lambda: noted in (stack.logs / "scheduler.log").read_text())
-    page.goto(f"{stack.airflow_url}/dags/{dag_id}/runs/{run_id}/tasks/approve_model/required_actions")
-    page.get_by_role("button", name=button).wait_for()
-    shown = page.inner_text("body")
-    for told in ("Put the new model into use?", "First model: nothing to compare with", "sample.exact_share", "95 %"):
-        assert told in shown
-    report = page.get_by_role("link", name="The report of this run").get_attribute("href") or ""
-    assert "Waiting for approval" in httpx.get(report).raise_for_status().text
-    if reason:
-        page.locator("[name=element_reason]").fill(reason)
-    page.get_by_role("button", name=button).click()
-
-
-@pytest.mark.parametrize(
-    ("alias", "shown", "told"),
-    [
-        ("approved", "promoted", rf"Approved by {USER} on "),
-        ("rejected", "refused", rf"Rejected by {USER} on .*Reason given: It swears\."),
-        ("too-late", "undecided", r"No answer within 15 seconds\."),
-    ],
-)
-def test_a_person_approves_or_rejects_in_the_ui_or_lets_the_deadline_pass(
-    decided: dict[str, tuple[str, str]], api: AirflowApi, alias: str, shown: str, told: str
-) -> None:
-    run = decided[alias]
-    outcomes = ("promoted", "refused", "undecided")
-    states = {task_id: api.tasks(*run)[task_id]["state"] for task_id in outcomes}
-    assert states == {task_id: "success" if task_id == shown else "skipped" for task_id in outcomes}
-    report = httpx.get(api.result(*run, "write_report")["report_url"]).raise_for_status().text
-    assert re.search(told, report, re.DOTALL)
-
-
-def test_only_the_approved_model_has_its_alias(
-    decided: dict[str, tuple[str, str]], stack: Stack, model: dict[str, str]
-) -> None:
-    assert set(decided) & set(read(stack, model["model"])["versionAliases"]) == {"approved"}
-
-
-def test_of_a_cleared_evaluation_nobody_is_shown_the_first_ones_question(
-    decided: dict[str, tuple[str, str]], api: AirflowApi, stack: Stack
-) -> None:
-    """The model is in use by now, so the question would be another one."""
-    dag_id, run_id = decided["approved"]
-    body = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["evaluate_model"], "include_downstream": True}
-    api._client.post(f"/dags/{dag_id}/clearTaskInstances", json={**body, "only_failed": False}).raise_for_status()
-    eventually(lambda: api.state(dag_id, run_id) not in ENDED)
-    assert ended(api, dag_id, run_id) == "failed"
-    assert api.tasks(dag_id, run_id)["approve_model"]["state"] == "failed"
-    logs = "".join(path.read_text() for path in stack.logs.rglob("*approve_model/attempt=2.log"))
-    assert "no approval was requested. Start a new run" in logs
+# What others can see
 
 
 def test_no_secret_is_in_the_database_or_the_logs(run_id: str, stack: Stack) -> None:

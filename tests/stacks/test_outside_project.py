@@ -26,9 +26,10 @@ from tests.support.wheels import install_wheels
 DAG_FILE = '''\
 """Retraining DAGs for Airflow: one for each file of include/tunings."""
 
-from vertex_tuning.dags import orphaned_jobs_dag, retraining_dags, rollback_dags
+from vertex_tuning.dags import housekeeping_dag, orphaned_jobs_dag, retraining_dags, rollback_dags
 
-globals().update(retraining_dags(__file__) | rollback_dags(__file__) | orphaned_jobs_dag(__file__))
+globals().update(retraining_dags(__file__) | rollback_dags(__file__))
+globals().update(orphaned_jobs_dag(__file__) | housekeeping_dag(__file__))
 '''
 
 pytestmark = pytest.mark.timeout(600)
