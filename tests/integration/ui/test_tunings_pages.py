@@ -320,9 +320,12 @@ def test_a_running_job_shows_its_progress_and_its_curve(ask: Ask, monkeypatch: p
         upload(url, TRAINING, classification_rows(120))
         job = start_job(url)
         progress = re.compile(r"step \d+ of \d+, epoch 0 of 2 completed, until about \d{4}-")
-        wait_until(lambda: progress.search(flat(ask("/retrain_alpha", "alpha").text)), 30)
-        page = ask("/retrain_alpha", "alpha").text
-        assert 'class="line run-1"' in page
+
+        def complete_page() -> str:
+            text = ask("/retrain_alpha", "alpha").text
+            return text if progress.search(flat(text)) and 'class="line run-1"' in text else ""
+
+        page = wait_until(complete_page, 60)
         [card] = ask("/api/tunings", "alpha").json()["tunings"]
         assert [found["name"] for found in card["jobs"]] == [job["name"]]
         assert f"{url}/v1/{job['name']}" in page
