@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,12 @@ def test_the_plan_of_the_five_runs_has_what_ci_is_to_see() -> None:
 def test_nothing_is_left_running_when_it_is_stopped(tmp_path: Path, number: signal.Signals, moment: str) -> None:
     home = tmp_path / "chaos"
     with subprocess.Popen(
-        command(runs=5), env=environment(tmp_path), stdout=subprocess.DEVNULL, start_new_session=True
+        command(runs=5),
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as chaos:
         eventually(lambda: any((home / "logs").glob(moment)))
         assert left_running(home)
