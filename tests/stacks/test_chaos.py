@@ -1,4 +1,4 @@
-"""Chaos: five runs of it, and that its counting finds what it is there to find."""
+"""Chaos: four runs of it, and that its counting finds what it is there to find."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.stacks.chaos.report import Report, Run
 from tests.support.emulator import running_emulator
 from tests.support.processes import eventually, free_port, left_running
 
-SEED = 62
-"""Its first five runs have every kind of blow, a stall of a triggerer and sweeps among them."""
+SEED = 12554
+"""Its first four runs have every kind of blow, a stall of a triggerer and a sweep among them."""
 BLOW = Blow("kill", "task", "tuningJobs.create", 0.0, 1.0, sweep=False)
 CHOSEN = frozenset({"job-1"})
 RUN = Run(DagRun("dag", "run-1"), BLOW, hit=True, state="success", seconds=40.0, created=CHOSEN, results=CHOSEN)
@@ -48,15 +48,15 @@ def environment(home: Path) -> Mapping[str, str]:
 
 @needs_postgres
 @pytest.mark.timeout(900)
-def test_five_runs_pass(tmp_path: Path) -> None:
+def test_four_runs_pass(tmp_path: Path) -> None:
     done = subprocess.run(
-        command(runs=5), env=environment(tmp_path), capture_output=True, text=True, timeout=880, check=False
+        command(runs=4), env=environment(tmp_path), capture_output=True, text=True, timeout=880, check=False
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     counts = dict(cells(line) for line in done.stdout.splitlines() if line.count("│") == 3)
-    assert (counts["runs"], counts["pipelines completed"]) == ("5", "5")
-    assert sum(int(counts[kind]) for kind in ("kills", "stalls", "faults injected", "neighbours")) == 5
+    assert (counts["runs"], counts["pipelines completed"]) == ("4", "4")
+    assert sum(int(counts[kind]) for kind in ("kills", "stalls", "faults injected", "neighbours")) == 4
     for trouble in ("trained twice", "left running", "lost", "cancelled without a person's act"):
         assert counts[f"jobs {trouble}"] == "0"
     assert left_running(tmp_path / "chaos") == []
@@ -71,8 +71,8 @@ def cells(line: str) -> tuple[str, str]:
     return name, value
 
 
-def test_the_plan_of_the_five_runs_has_what_ci_is_to_see() -> None:
-    blows = draw(5, SEED)
+def test_the_plan_of_the_four_runs_has_what_ci_is_to_see() -> None:
+    blows = draw(4, SEED)
     assert {blow.kind for blow in blows} == set(EVERY)
     assert "stall triggerer" in {blow.title for blow in blows}
     assert {blow.sweep for blow in blows} == {True, False}
@@ -88,7 +88,7 @@ def test_the_plan_of_the_five_runs_has_what_ci_is_to_see() -> None:
 def test_nothing_is_left_running_when_it_is_stopped(tmp_path: Path, number: signal.Signals, moment: str) -> None:
     home = tmp_path / "chaos"
     with subprocess.Popen(
-        command(runs=5),
+        command(runs=4),
         env=environment(tmp_path),
         stdout=subprocess.DEVNULL,
         start_new_session=True,

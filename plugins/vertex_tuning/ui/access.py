@@ -1,4 +1,4 @@
-"""Who may see what: Airflow's own permissions. A plugin's endpoints have no protection of their own."""
+"""Who may see what: Airflow's own permissions. Airflow does not protect the endpoints of a plugin."""
 
 from __future__ import annotations
 

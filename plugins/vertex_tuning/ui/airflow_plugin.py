@@ -18,7 +18,7 @@ class TuningsPlugin(AirflowPlugin):
 
     Airflow shows an external view in an iframe whose `sandbox` forbids top-level navigation and new windows. All links
     from there to runs, forms and the Cloud console would be dead. A `react_apps` entry has no sandbox: its small module
-    shows the server's page in an iframe of its own.
+    shows the server's page in another iframe.
     """
 
     name = "vertex_tuning"

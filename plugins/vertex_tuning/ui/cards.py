@@ -1,4 +1,4 @@
-"""What the overview shows of each tuning. Its JSON has exactly these fields."""
+"""The cards of the overview, one for each tuning. Its JSON has exactly these fields."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def card_chart(state: TuningState) -> ScorePicture | None:
 
 
 def run_facts(record: RunRecord, file: TuningFile, addresses: Addresses) -> RunFacts:
-    """A run of the history. Its links are made anew: a record may come from anywhere."""
+    """A run of the history. Its links are made here: a record may come from anywhere."""
     return RunFacts(
         run_id=record.run_id,
         kind=record.kind,

@@ -1,4 +1,4 @@
-"""What the page reads from Google, with the connection of the tasks. Each function is called in a background thread."""
+"""Reads of the page from Google, with the connection of the tasks. Each function is called in a background thread."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def read_runs(region: str, bucket: str, tuning: str) -> History:
 
 
 def read_summary(region: str, bucket: str, tuning: str) -> HistorySummary:
-    """What the overview needs of a history: 200 histories of 500 runs would need 300 MB."""
+    """The part of a history for the overview: 200 histories of 500 runs would need 300 MB."""
     history = read_runs(region, bucket, tuning)
     oldest = datetime.now(UTC) - BUDGET_PERIOD
     recent = [record for record in history.records if record.ended_at > oldest]
@@ -133,7 +133,7 @@ def read_summary(region: str, bucket: str, tuning: str) -> HistorySummary:
 
 
 class HistorySummary(msgspec.Struct, frozen=True):
-    """What the overview needs of a history.
+    """The part of a history for the overview.
 
     :param recent: the last runs, newest first
     :param promoted: the last run that put a model into use; None if no run did

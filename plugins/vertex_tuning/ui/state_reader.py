@@ -58,7 +58,7 @@ UNKNOWN: Final[CachedValue[Any]] = CachedValue()
 
 
 class StateReader:
-    """Reads the state of tunings. Whoever calls it has checked which of them may be shown."""
+    """Reads the state of tunings. The caller has checked which of them may be shown."""
 
     def __init__(self) -> None:
         self._files = BackgroundCache(1)  # a Google that does not answer holds up no file

@@ -18,7 +18,7 @@ from vertex_tuning.exceptions import ConfigurationError
 
 
 class TuningFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What the page needs of a tuning's file. A whole `Tuning` has all its prompts.
+    """The fields of a tuning's file that the page shows. A whole `Tuning` has all its prompts.
 
     :param location, bucket: rendered; empty if they cannot be rendered here
     :param problem: why they cannot; empty if they can

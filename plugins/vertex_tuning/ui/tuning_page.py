@@ -1,4 +1,4 @@
-"""What the page of a tuning shows. Its JSON has exactly the fields of `TuningPage`."""
+"""The content of the page of a tuning. Its JSON has exactly the fields of `TuningPage`."""
 
 from __future__ import annotations
 

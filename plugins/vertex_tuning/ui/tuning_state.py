@@ -31,7 +31,7 @@ class ModelInUse(msgspec.Struct, frozen=True):
 
 
 class TuningState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a tuning.
+    """The known facts about a tuning.
 
     :param dag: state of its DAG; None if Airflow does not have it
     :param rollback: state of its rollback DAG; None if it may not be shown
