@@ -20,7 +20,7 @@ from vertex_tuning.ui.cards import Card, RunFacts, is_in_bucket, run_facts
 from vertex_tuning.ui.tuning_state import TuningState
 
 RUNS_FIRST: Final = 50
-"""Runs that are shown before all are asked for."""
+"""Runs that are shown at first; a link shows all."""
 CURVES_SHOWN: Final = 5
 """Most runs whose curves are in one chart."""
 CURVES_FIRST: Final = 3
